@@ -1,0 +1,94 @@
+"""What can go wrong, said so that a person can mend it: what was wrong, where, and what to do."""
+
+from typing import ClassVar
+
+
+class RagSaverError(Exception):
+    """Base of every error that RAGSaver raises on purpose.
+
+    :param problem: what was wrong, one sentence without a full stop.
+    :param where: the place: a file with its line, a source, a setting.
+    :param remedy: what the reader can do about it.
+    """
+
+    exit_code: ClassVar[int] = 2
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "RAGSaver error"
+
+    def __init__(self, problem: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.where = where
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.problem}" if self.where else self.problem
+        return f"{text}. {self.remedy}" if self.remedy else text
+
+
+class SettingsError(RagSaverError):
+    """A setting is unknown or has a value that is not allowed."""
+
+    title = "Invalid settings"
+
+
+class UsageError(RagSaverError):
+    """The caller asked for something that makes no sense: an empty question, a folder that is not there."""
+
+    status = 400
+    title = "Bad request"
+
+
+class QuestionTooLong(UsageError):
+    """The question is longer than `query.max_question_chars`."""
+
+    status = 413
+    title = "Question too long"
+
+
+class UnreadableDocument(RagSaverError):
+    """A document can't be read: not what its name says, broken, encrypted, too large or without text."""
+
+    exit_code = 3
+    status = 422
+    title = "Unreadable document"
+
+
+class IndexLocked(RagSaverError):
+    """Another process owns the index."""
+
+    status = 503
+    title = "Index locked"
+
+
+class ModelMismatch(RagSaverError):
+    """The index was built by another embedding model: its vectors can't be compared with this one's."""
+
+    status = 409
+    title = "Index built by another model"
+
+
+class StorageError(RagSaverError):
+    """The disk refused a write: it is full, read-only or not ours."""
+
+    status = 507
+    title = "Storage failed"
+
+
+class PipelineError(RagSaverError):
+    """A pipeline's YAML can't be loaded or run."""
+
+    title = "Invalid pipeline"
+
+
+class GenerationError(RagSaverError):
+    """The language model's endpoint failed: refused, timed out, or cut the stream."""
+
+    status = 502
+    title = "Generation failed"
+
+
+class MissingExtra(RagSaverError):
+    """An optional dependency is needed and not installed."""
+
+    title = "Missing dependency"

@@ -1,0 +1,89 @@
+"""What RAGSaver asks of an index: small enough that two engines can keep it alike."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose points a call may see. There is no call without one: a tenant never meets another's points."""
+
+    tenant: str
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPoint:
+    """One chunk as the index keeps it.
+
+    `vector` is (dim,) float32, L2-normalised. `lexical_text` is what BM25 sees. `payload` holds JSON values;
+    the keys `tenant`, `collection`, `document_id` and `listed` are the index's own.
+    """
+
+    id: str
+    document_id: str
+    vector: NDArray[np.float32]
+    lexical_text: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A point found by one leg, with that leg's raw score (cosine, or BM25)."""
+
+    id: str
+    score: float
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LegHits:
+    """What the two legs found, best first."""
+
+    dense: tuple[Hit, ...]
+    lexical: tuple[Hit, ...]
+
+
+class VectorIndex(Protocol):
+    """Dense and BM25 vectors with payloads, always within a scope.
+
+    New points are written unlisted: `search` does not see them until `list_and_delete` names them.
+    """
+
+    def search(
+        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int
+    ) -> LegHits:
+        """Both legs in one call to the engine; `vector` is (dim,) float32."""
+        ...
+
+    def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
+        """Write points, unlisted."""
+        ...
+
+    def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
+        """Show new points and drop old ones."""
+        ...
+
+    def ids(self, scope: Scope) -> Iterator[tuple[str, bool]]:
+        """Every point's id and whether it is listed."""
+        ...
+
+    def scopes(self) -> list[Scope]:
+        """Every tenant and collection that has points."""
+        ...
+
+    def count(self, scope: Scope) -> int:
+        """Points in the scope, listed or not."""
+        ...
+
+    def maintain(self, *, force: bool = False) -> bool:
+        """Optimise if enough was written since the last time; true if it did. Never called on the query path."""
+        ...
+
+    def close(self) -> None:
+        """Flush, and let go of the lock."""
+        ...

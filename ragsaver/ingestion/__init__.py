@@ -1,0 +1,1 @@
+"""The document's way: source, convert, chunk, hash gate, embed, upsert, commit."""

@@ -1,0 +1,63 @@
+"""What an ingestion did, in the shape that scripts read."""
+
+from pydantic import BaseModel, ConfigDict
+
+from ragsaver.spend.receipt import ZERO, Usd
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DocumentCounts(_Frozen):
+    """Documents by what became of them."""
+
+    seen: int = 0
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    failed: int = 0
+
+
+class ChunkCounts(_Frozen):
+    """Chunks of the documents seen; `total` is what they hold now."""
+
+    total: int = 0
+    embedded: int = 0
+    reused: int = 0
+    deleted: int = 0
+
+
+class EmbeddingSpend(_Frozen):
+    """What embedding took."""
+
+    tokens: int = 0
+    cost_usd: Usd = ZERO
+
+
+class IngestFailure(_Frozen):
+    """A document that did not go in, and why."""
+
+    source: str
+    error: str
+
+
+class IngestReport(_Frozen):
+    """One run of ingestion."""
+
+    documents: DocumentCounts = DocumentCounts()
+    chunks: ChunkCounts = ChunkCounts()
+    embedding: EmbeddingSpend = EmbeddingSpend()
+    seconds: float = 0.0
+    errors: tuple[IngestFailure, ...] = ()
+
+
+class VerifyReport(_Frozen):
+    """Manifest against index."""
+
+    documents: int = 0
+    points: int = 0
+    missing: int = 0
+    orphaned: int = 0
+    repaired: int = 0

@@ -1,0 +1,1 @@
+"""Model runtimes: ONNX sessions, tokenizers, and the bundled embedding model."""

@@ -1,0 +1,1 @@
+"""The shipped pipelines, and how they are loaded, checked and run."""

@@ -1,0 +1,52 @@
+"""What a question gets back, in the shape that scripts and REST clients read."""
+
+from pydantic import BaseModel, ConfigDict
+
+from ragsaver.spend.receipt import Receipt
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Citation(_Frozen):
+    """Where an answer stands; `quote` is verbatim text of the source."""
+
+    source: str
+    heading: str
+    quote: str
+
+
+class Route(_Frozen):
+    """Which tier answered, and why."""
+
+    tier: str
+    reason: str
+
+
+class AskResult(_Frozen):
+    """An answer with its citations and receipt. `answer` is None where the corpus holds none; `reason` says so."""
+
+    answer: str | None
+    reason: str | None = None
+    citations: tuple[Citation, ...] = ()
+    route: Route
+    receipt: Receipt
+    latency_ms: dict[str, float]
+    request_id: str
+
+
+class FoundPassage(_Frozen):
+    """One passage of a search."""
+
+    source: str
+    heading: str
+    text: str
+    score: float
+
+
+class SearchResult(_Frozen):
+    """Passages, best first."""
+
+    passages: tuple[FoundPassage, ...]
+    receipt: Receipt

@@ -1,0 +1,320 @@
+"""One typed tree of settings: defaults, then `ragsaver.yaml`, then `RAGSAVER_*` variables.
+
+This is the only module that reads the environment. A nested key is a variable with double underscores:
+`context.budget_tokens` is `RAGSAVER_CONTEXT__BUDGET_TOKENS`.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from ragsaver.errors import SettingsError
+
+SETTINGS_FILE = "ragsaver.yaml"
+PREFIX = "RAGSAVER_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class EmbeddingSettings(_Section):
+    """Which model makes the vectors, and how it is run."""
+
+    model: str = Field("bundled", description="`bundled`, or a folder with model.onnx and tokenizer.json")
+    threads: int = Field(0, ge=0, le=256, description="CPU threads; 0 takes the physical cores")
+    batch_tokens: int = Field(2048, ge=64, le=262_144, description="padded tokens in one batch")
+    max_tokens: int = Field(256, ge=16, le=8192, description="tokens of one text; the rest is cut")
+
+
+class ChunkingSettings(_Section):
+    """How documents are cut. A change of any of these re-chunks the corpus."""
+
+    min_words: int = Field(60, ge=1, le=10_000)
+    max_words: int = Field(180, ge=2, le=20_000)
+    embed_headings: bool = Field(True, description="put the heading path in front of the embedded text")
+
+
+class IngestionSettings(_Section):
+    """Limits on what one document may cost."""
+
+    max_file_mb: int = Field(50, ge=1, le=10_000)
+    max_pdf_pages: int = Field(2000, ge=1)
+    batch_chunks: int = Field(256, ge=1, le=100_000, description="chunks embedded and committed at a time")
+
+
+class IndexSettings(_Section):
+    """The vector and lexical index."""
+
+    engine: Literal["edge"] = "edge"
+    language: str = Field("english", description="stemming and stop words of BM25")
+    bm25_avg_words: float = Field(120.0, gt=0, description="mean chunk length that BM25 normalises by")
+    optimize_after_points: int = Field(2000, ge=1, description="writes after which the index is optimised")
+    tenant_idf: bool = Field(True, description="word statistics of the tenant only, never of the others")
+
+
+class RetrievalSettings(_Section):
+    """How many candidates are fetched and how the two legs are weighed."""
+
+    candidates: int = Field(50, ge=1, le=1000, description="per leg")
+    top_k: int = Field(20, ge=1, le=1000, description="passages that stay after fusion")
+    lexical_weight: float = Field(0.5, ge=0.0, le=1.0, description="share of BM25 in the fused score")
+
+
+class ContextSettings(_Section):
+    """What reaches the model."""
+
+    budget_tokens: int = Field(400, ge=16, le=1_000_000)
+
+
+class ModelSettings(_Section):
+    """One language model behind an OpenAI-compatible endpoint."""
+
+    name: str
+    base_url: str | None = Field(None, description="for example http://127.0.0.1:11434/v1")
+    api_key: SecretStr | None = None
+    timeout_s: float = Field(60.0, gt=0)
+    max_retries: int = Field(2, ge=0, le=10)
+    max_output_tokens: int = Field(512, ge=1)
+    temperature: float = Field(0.0, ge=0.0, le=2.0)
+
+
+class GenerationSettings(_Section):
+    """The tiers: extractive is free and always there; the models are yours."""
+
+    models: list[ModelSettings] = Field(
+        default_factory=list, description="smallest first; the last one is the largest"
+    )
+    extractive_first: bool = Field(True, description="let the free tier answer when it is very sure")
+    extractive_min_confidence: float = Field(0.5, ge=0.0, le=1.0)
+    extractive_sure_confidence: float = Field(0.9, ge=0.0, le=1.0)
+
+
+class PriceSettings(_Section):
+    """Dollars for a million tokens; overrides the price list."""
+
+    input_per_mtok: Decimal = Field(ge=0)
+    output_per_mtok: Decimal = Field(ge=0)
+    cached_input_per_mtok: Decimal | None = Field(None, ge=0)
+
+
+class SpendSettings(_Section):
+    """Prices, and what savings are compared with."""
+
+    prices: dict[str, PriceSettings] = Field(default_factory=dict)
+    baseline_model: str | None = Field(
+        None, description="the model that savings are priced against; default: the largest configured"
+    )
+    baseline_passages: int = Field(10, ge=1, le=100)
+
+
+class QuerySettings(_Section):
+    """Limits on a question."""
+
+    max_question_chars: int = Field(8000, ge=1, le=1_000_000)
+    pipeline: str = "query"
+
+
+class ServerSettings(_Section):
+    """Where `ragsaver serve` listens."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8765, ge=0, le=65_535)
+    max_body_mb: int = Field(16, ge=1, le=1024)
+
+
+class Settings(_Section):
+    """The whole tree."""
+
+    home: Path = Field(Path(".ragsaver"), description="all state lives here")
+    pipelines_dir: Path = Path("pipelines")
+    tenant: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    collection: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    allow_modules: list[str] = Field(
+        default_factory=list, description="modules of your own whose components a pipeline may load"
+    )
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    chunking: ChunkingSettings = ChunkingSettings()
+    ingestion: IngestionSettings = IngestionSettings()
+    index: IndexSettings = IndexSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    context: ContextSettings = ContextSettings()
+    generation: GenerationSettings = GenerationSettings()
+    spend: SpendSettings = SpendSettings()
+    query: QuerySettings = QuerySettings()
+    server: ServerSettings = ServerSettings()
+
+
+def load_settings(folder: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings of a project.
+
+    Relative paths in the file are relative to the file. `${NAME}` in a value is taken from the environment.
+
+    :param folder: where `ragsaver.yaml` may be; the working directory if None.
+    :param env: the environment; the process's own if None.
+    :raises SettingsError: naming the file, the line, the key and what is allowed.
+    """
+    folder = folder or Path.cwd()
+    env = os.environ if env is None else env
+    file = folder / SETTINGS_FILE
+    values: dict[str, Any] = {}
+    lines: dict[tuple[str, ...], int] = {}
+    if file.exists():
+        values, lines = _read(file, env)
+    origin = _override(values, env)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, file, lines, origin) from None
+    _check_relations(settings, file)
+    return settings.model_copy(
+        update={
+            "home": (folder / settings.home).resolve(),
+            "pipelines_dir": (folder / settings.pipelines_dir).resolve(),
+        }
+    )
+
+
+def environment(name: str) -> str | None:
+    """One variable that belongs to another tool's convention (`NO_COLOR`, `OPENAI_API_KEY`)."""
+    return os.environ.get(name)
+
+
+def quiet_haystack() -> None:
+    """Turn Haystack's telemetry off, unless the operator decided about it; call before importing Haystack."""
+    os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
+
+
+def _read(file: Path, env: Mapping[str, str]) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"can't be read: {error}", where=str(file)) from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{file}:{mark.line + 1}" if mark else str(file)
+        raise SettingsError(f"is not valid YAML: {getattr(error, 'problem', error)}", where=place) from error
+    if values is None:
+        return {}, {}
+    if not isinstance(values, dict):
+        raise SettingsError("must hold keys and values", where=f"{file}:1", remedy="See `ragsaver init`")
+    lines = dict(_lines(node, ()))
+    return {str(key): _expand(value, env, file, lines, (str(key),)) for key, value in values.items()}, lines
+
+
+def _lines(node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, str(key.value))
+            yield here, key.start_mark.line + 1
+            yield from _lines(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            here = (*path, str(number))
+            yield here, value.start_mark.line + 1
+            yield from _lines(value, here)
+
+
+def _expand(
+    value: Any, env: Mapping[str, str], file: Path, lines: dict[tuple[str, ...], int], path: tuple[str, ...]
+) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _expand(v, env, file, lines, (*path, str(k))) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, env, file, lines, (*path, str(n))) for n, v in enumerate(value)]
+    if isinstance(value, str) and value.startswith("${") and value.endswith("}"):
+        name = value[2:-1]
+        if name not in env:
+            raise SettingsError(
+                f"`{'.'.join(path)}` takes its value from ${name}, which is not set",
+                where=f"{file}:{lines.get(path, 1)}",
+                remedy=f"Set {name} or write the value",
+            )
+        return env[name]
+    return value
+
+
+def _override(values: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str, ...], str]:
+    """Lay the variables over the file's values, in place; says which variable set which key."""
+    origin: dict[tuple[str, ...], str] = {}
+    for name, text in sorted(env.items()):
+        if not name.startswith(PREFIX) or name.startswith(PREFIX + "TEST_"):
+            continue
+        path = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        target = values
+        for part in path[:-1]:
+            below = target.get(part)
+            if not isinstance(below, dict):
+                below = {}
+                target[part] = below
+            target = below
+        target[path[-1]] = _parse(text)
+        origin[path] = name
+    return origin
+
+
+def _parse(text: str) -> Any:
+    if text[:1] in "[{":
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError:
+            return text
+    return text
+
+
+def _explain(
+    error: ValidationError,
+    file: Path,
+    lines: dict[tuple[str, ...], int],
+    origin: dict[tuple[str, ...], str],
+) -> SettingsError:
+    first = error.errors()[0]
+    path = tuple(str(part) for part in first["loc"])
+    variable = next((name for key, name in origin.items() if key == path[: len(key)]), None)
+    if variable:
+        where = f"environment variable {variable}"
+    else:
+        known = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), 1)
+        where = f"{file}:{known}"
+    key = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return SettingsError(
+            f"unknown key `{key}`", where=where, remedy=f"Allowed here: {', '.join(_keys_at(path[:-1]))}"
+        )
+    given = first.get("input")
+    shown = "" if isinstance(given, dict | list) or "api_key" in key else f" (given: {given!r})"
+    return SettingsError(f"`{key}` has a value that is not allowed{shown}", where=where, remedy=first["msg"])
+
+
+def _keys_at(path: tuple[str, ...]) -> list[str]:
+    section: type[BaseModel] = Settings
+    for part in path:
+        if part.isdigit():
+            continue
+        annotation = section.model_fields[part].annotation
+        inner = [a for a in (annotation, *getattr(annotation, "__args__", ())) if _is_model(a)]
+        if not inner:
+            return []
+        section = inner[0]
+    return sorted(section.model_fields)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _check_relations(settings: Settings, file: Path) -> None:
+    if settings.chunking.max_words <= settings.chunking.min_words:
+        raise SettingsError(
+            f"`chunking.max_words` ({settings.chunking.max_words}) must be above "
+            f"`chunking.min_words` ({settings.chunking.min_words})",
+            where=str(file),
+        )

@@ -1,0 +1,1 @@
+"""Prices, receipts and baselines: pure money, without HTTP and without Haystack."""

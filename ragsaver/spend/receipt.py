@@ -1,0 +1,125 @@
+"""The receipt of one answer: what was spent and what was saved, line by line.
+
+Two sums always hold: the lines' `cost_usd` add up to the receipt's `cost_usd`, and the lines' `saved_usd`
+add up to `saved_usd`, which is `baseline_usd - cost_usd`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+ZERO = Decimal(0)
+
+Usd = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ReceiptTokens(_Frozen):
+    """Tokens billed by language models; `cached_input` is not part of `input`."""
+
+    input: int = 0
+    cached_input: int = 0
+    output: int = 0
+
+
+class ReceiptLine(_Frozen):
+    """One thing that was paid for or avoided."""
+
+    stage: str
+    item: str
+    quantity: float
+    unit: str
+    cost_usd: Usd = ZERO
+    saved_usd: Usd = ZERO
+    reason: str = ""
+
+
+class Receipt(_Frozen):
+    """What one answer cost, and what it would have cost by the baseline's rules."""
+
+    cost_usd: Usd = ZERO
+    baseline_usd: Usd = ZERO
+    saved_usd: Usd = ZERO
+    tokens: ReceiptTokens = ReceiptTokens()
+    lines: tuple[ReceiptLine, ...] = ()
+
+
+@dataclass(slots=True)
+class OpenReceipt:
+    """A receipt while its request runs. Stages add lines; nothing is ever taken off."""
+
+    lines: list[ReceiptLine] = field(default_factory=list)
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+
+    def add(
+        self,
+        stage: str,
+        item: str,
+        quantity: float,
+        unit: str,
+        *,
+        cost_usd: Decimal = ZERO,
+        saved_usd: Decimal = ZERO,
+        reason: str = "",
+    ) -> None:
+        """Add one line."""
+        self.lines.append(
+            ReceiptLine(
+                stage=stage,
+                item=item,
+                quantity=quantity,
+                unit=unit,
+                cost_usd=cost_usd,
+                saved_usd=saved_usd,
+                reason=reason,
+            )
+        )
+
+    def count(self, *, input: int = 0, cached_input: int = 0, output: int = 0) -> None:
+        """Count tokens that a language model billed."""
+        self.input_tokens += input
+        self.cached_input_tokens += cached_input
+        self.output_tokens += output
+
+    def close(self) -> Receipt:
+        """The receipt so far, summed."""
+        cost = sum((line.cost_usd for line in self.lines), ZERO)
+        saved = sum((line.saved_usd for line in self.lines), ZERO)
+        return Receipt(
+            cost_usd=cost,
+            baseline_usd=cost + saved,
+            saved_usd=saved,
+            tokens=ReceiptTokens(
+                input=self.input_tokens, cached_input=self.cached_input_tokens, output=self.output_tokens
+            ),
+            lines=tuple(self.lines),
+        )
+
+
+_open: ContextVar[OpenReceipt | None] = ContextVar("ragsaver_receipt", default=None)
+
+
+def current_receipt() -> OpenReceipt:
+    """The running request's receipt; a fresh one that nobody reads where no request is running."""
+    return _open.get() or OpenReceipt()
+
+
+@contextmanager
+def open_receipt() -> Iterator[OpenReceipt]:
+    """Open a receipt for the code inside, threads and tasks it starts included."""
+    receipt = OpenReceipt()
+    token = _open.set(receipt)
+    try:
+        yield receipt
+    finally:
+        _open.reset(token)
