@@ -26,62 +26,74 @@ class _Section(BaseModel):
 class EmbeddingSettings(_Section):
     """Which model makes the vectors, and how it is run."""
 
-    model: str = Field("bundled", description="`bundled`, or a folder with model.onnx and tokenizer.json")
-    threads: int = Field(0, ge=0, le=256, description="CPU threads; 0 takes the physical cores")
-    batch_tokens: int = Field(2048, ge=64, le=262_144, description="padded tokens in one batch")
-    max_tokens: int = Field(256, ge=16, le=8192, description="tokens of one text; the rest is cut")
+    model: str = Field(
+        default="bundled", description="`bundled`, or a folder with model.onnx and tokenizer.json"
+    )
+    threads: int = Field(default=0, ge=0, le=256, description="CPU threads; 0 takes the physical cores")
+    batch_tokens: int = Field(default=2048, ge=64, le=262_144, description="padded tokens in one batch")
+    max_tokens: int = Field(default=256, ge=16, le=8192, description="tokens of one text; the rest is cut")
 
 
 class ChunkingSettings(_Section):
     """How documents are cut. A change of any of these re-chunks the corpus."""
 
-    min_words: int = Field(60, ge=1, le=10_000)
-    max_words: int = Field(180, ge=2, le=20_000)
-    embed_headings: bool = Field(True, description="put the heading path in front of the embedded text")
+    min_words: int = Field(default=60, ge=1, le=10_000)
+    max_words: int = Field(default=180, ge=2, le=20_000)
+    embed_headings: bool = Field(
+        default=True, description="put the heading path in front of the embedded text"
+    )
 
 
 class IngestionSettings(_Section):
     """Limits on what one document may cost."""
 
-    max_file_mb: int = Field(50, ge=1, le=10_000)
-    max_pdf_pages: int = Field(2000, ge=1)
-    batch_chunks: int = Field(256, ge=1, le=100_000, description="chunks embedded and committed at a time")
+    max_file_mb: int = Field(default=50, ge=1, le=10_000)
+    max_pdf_pages: int = Field(default=2000, ge=1)
+    batch_chunks: int = Field(
+        default=256, ge=1, le=100_000, description="chunks embedded and committed at a time"
+    )
 
 
 class IndexSettings(_Section):
     """The vector and lexical index."""
 
     engine: Literal["edge"] = "edge"
-    language: str = Field("english", description="stemming and stop words of BM25")
-    bm25_avg_words: float = Field(120.0, gt=0, description="mean chunk length that BM25 normalises by")
-    optimize_after_points: int = Field(2000, ge=1, description="writes after which the index is optimised")
-    tenant_idf: bool = Field(True, description="word statistics of the tenant only, never of the others")
+    language: str = Field(default="english", description="stemming and stop words of BM25")
+    bm25_avg_words: float = Field(
+        default=120.0, gt=0, description="mean chunk length that BM25 normalises by"
+    )
+    optimize_after_points: int = Field(
+        default=2000, ge=1, description="writes after which the index is optimised"
+    )
+    tenant_idf: bool = Field(
+        default=True, description="word statistics of the tenant only, never of the others"
+    )
 
 
 class RetrievalSettings(_Section):
     """How many candidates are fetched and how the two legs are weighed."""
 
-    candidates: int = Field(50, ge=1, le=1000, description="per leg")
-    top_k: int = Field(20, ge=1, le=1000, description="passages that stay after fusion")
-    lexical_weight: float = Field(0.5, ge=0.0, le=1.0, description="share of BM25 in the fused score")
+    candidates: int = Field(default=50, ge=1, le=1000, description="per leg")
+    top_k: int = Field(default=20, ge=1, le=1000, description="passages that stay after fusion")
+    lexical_weight: float = Field(default=0.5, ge=0.0, le=1.0, description="share of BM25 in the fused score")
 
 
 class ContextSettings(_Section):
     """What reaches the model."""
 
-    budget_tokens: int = Field(400, ge=16, le=1_000_000)
+    budget_tokens: int = Field(default=400, ge=16, le=1_000_000)
 
 
 class ModelSettings(_Section):
     """One language model behind an OpenAI-compatible endpoint."""
 
     name: str
-    base_url: str | None = Field(None, description="for example http://127.0.0.1:11434/v1")
+    base_url: str | None = Field(default=None, description="for example http://127.0.0.1:11434/v1")
     api_key: SecretStr | None = None
-    timeout_s: float = Field(60.0, gt=0)
-    max_retries: int = Field(2, ge=0, le=10)
-    max_output_tokens: int = Field(512, ge=1)
-    temperature: float = Field(0.0, ge=0.0, le=2.0)
+    timeout_s: float = Field(default=60.0, gt=0)
+    max_retries: int = Field(default=2, ge=0, le=10)
+    max_output_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
 
 
 class GenerationSettings(_Section):
@@ -90,9 +102,9 @@ class GenerationSettings(_Section):
     models: list[ModelSettings] = Field(
         default_factory=list, description="smallest first; the last one is the largest"
     )
-    extractive_first: bool = Field(True, description="let the free tier answer when it is very sure")
-    extractive_min_confidence: float = Field(0.5, ge=0.0, le=1.0)
-    extractive_sure_confidence: float = Field(0.9, ge=0.0, le=1.0)
+    extractive_first: bool = Field(default=True, description="let the free tier answer when it is very sure")
+    extractive_min_confidence: float = Field(default=0.5, ge=0.0, le=1.0)
+    extractive_sure_confidence: float = Field(default=0.9, ge=0.0, le=1.0)
 
 
 class PriceSettings(_Section):
@@ -100,7 +112,7 @@ class PriceSettings(_Section):
 
     input_per_mtok: Decimal = Field(ge=0)
     output_per_mtok: Decimal = Field(ge=0)
-    cached_input_per_mtok: Decimal | None = Field(None, ge=0)
+    cached_input_per_mtok: Decimal | None = Field(default=None, ge=0)
 
 
 class SpendSettings(_Section):
@@ -108,15 +120,15 @@ class SpendSettings(_Section):
 
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
     baseline_model: str | None = Field(
-        None, description="the model that savings are priced against; default: the largest configured"
+        default=None, description="the model that savings are priced against; default: the largest configured"
     )
-    baseline_passages: int = Field(10, ge=1, le=100)
+    baseline_passages: int = Field(default=10, ge=1, le=100)
 
 
 class QuerySettings(_Section):
     """Limits on a question."""
 
-    max_question_chars: int = Field(8000, ge=1, le=1_000_000)
+    max_question_chars: int = Field(default=8000, ge=1, le=1_000_000)
     pipeline: str = "query"
 
 
@@ -124,17 +136,17 @@ class ServerSettings(_Section):
     """Where `ragsaver serve` listens."""
 
     host: str = "127.0.0.1"
-    port: int = Field(8765, ge=0, le=65_535)
-    max_body_mb: int = Field(16, ge=1, le=1024)
+    port: int = Field(default=8765, ge=0, le=65_535)
+    max_body_mb: int = Field(default=16, ge=1, le=1024)
 
 
 class Settings(_Section):
     """The whole tree."""
 
-    home: Path = Field(Path(".ragsaver"), description="all state lives here")
+    home: Path = Field(default=Path(".ragsaver"), description="all state lives here")
     pipelines_dir: Path = Path("pipelines")
-    tenant: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
-    collection: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    collection: str = Field(default="default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     allow_modules: list[str] = Field(
         default_factory=list, description="modules of your own whose components a pipeline may load"
     )

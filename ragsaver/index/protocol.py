@@ -21,7 +21,7 @@ class ChunkPoint:
     """One chunk as the index keeps it.
 
     `vector` is (dim,) float32, L2-normalised. `lexical_text` is what BM25 sees. `payload` holds JSON values;
-    the keys `tenant`, `collection`, `document_id` and `listed` are the index's own.
+    the keys `scope`, `state` and `document_id` are the index's own.
     """
 
     id: str
@@ -54,9 +54,7 @@ class VectorIndex(Protocol):
     New points are written unlisted: `search` does not see them until `list_and_delete` names them.
     """
 
-    def search(
-        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int
-    ) -> LegHits:
+    def search(self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int) -> LegHits:
         """Both legs in one call to the engine; `vector` is (dim,) float32."""
         ...
 
@@ -66,6 +64,14 @@ class VectorIndex(Protocol):
 
     def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
         """Show new points and drop old ones."""
+        ...
+
+    def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        """Change what points carry; `payloads` maps a point's id to the keys that get a new value."""
+        ...
+
+    def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The dense vectors of those points that are there, (dim,) float32 each."""
         ...
 
     def ids(self, scope: Scope) -> Iterator[tuple[str, bool]]:

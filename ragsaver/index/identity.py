@@ -1,0 +1,60 @@
+"""Which model and which word statistics built this index? Vectors of two models are never compared."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ragsaver.errors import ModelMismatch, StorageError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class IndexIdentity:
+    """What an index was built with; points made otherwise don't belong in it."""
+
+    model_name: str
+    fingerprint: str
+    dim: int
+    language: str
+    bm25_avg_words: float
+    format: int = FORMAT
+
+
+def claim(folder: Path, wanted: IndexIdentity) -> None:
+    """Record the identity of a new index, or check that of an old one.
+
+    :raises ModelMismatch: naming both models and the remedy.
+    """
+    file = folder / "identity.json"
+    if not file.exists():
+        try:
+            draft = file.with_suffix(".new")
+            draft.write_text(json.dumps(asdict(wanted)), encoding="utf-8")
+            draft.replace(file)
+        except OSError as error:
+            raise StorageError(f"can't be written: {error.strerror}", where=str(folder)) from error
+        return
+    try:
+        found = IndexIdentity(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(
+            f"its identity can't be read: {error}",
+            where=str(file),
+            remedy=f"Delete {folder.parent} and ingest again",
+        ) from error
+    if found == wanted:
+        return
+    if (found.fingerprint, found.dim) != (wanted.fingerprint, wanted.dim):
+        problem = (
+            f"the index was built by model `{found.model_name}` ({found.fingerprint[:12]}), "
+            f"the settings name `{wanted.model_name}` ({wanted.fingerprint[:12]})"
+        )
+    else:
+        problem = "the index was built with another `index.language`, `index.bm25_avg_words` or format"
+    raise ModelMismatch(
+        problem,
+        where=str(folder),
+        remedy="Set `embedding` and `index` back to what built it, "
+        "or point `home` (RAGSAVER_HOME) to a new folder and ingest again",
+    )

@@ -1,0 +1,26 @@
+"""Open the engine that the settings name. The only place that knows which engines there are."""
+
+from pathlib import Path
+
+from ragsaver.index.edge import EdgeIndex
+from ragsaver.index.identity import IndexIdentity
+from ragsaver.index.protocol import VectorIndex
+from ragsaver.settings import IndexSettings
+
+
+def open_index(
+    home: Path, settings: IndexSettings, *, dim: int, fingerprint: str, model_name: str
+) -> VectorIndex:
+    """Open or create the index under `home`. The caller owns it (see `ownership`).
+
+    :raises ModelMismatch: if another model built it.
+    :raises IndexLocked: if another process has it open.
+    :raises StorageError: if the disk refuses.
+    """
+    identity = IndexIdentity(model_name, fingerprint, dim, settings.language, settings.bm25_avg_words)
+    return EdgeIndex(
+        home / "index",
+        identity,
+        tenant_idf=settings.tenant_idf,
+        optimize_after_points=settings.optimize_after_points,
+    )

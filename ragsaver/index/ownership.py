@@ -1,0 +1,116 @@
+"""Who holds the embedded index? One process at a time, and the others can find out where it listens."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ragsaver.errors import IndexLocked, StorageError
+
+LOCK_FILE = "owner.lock"
+OWNER_FILE = "owner.json"
+
+_GRACE_S = 1.0  # a process that only looks holds the lock for an instant
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that holds the index; `url` and `token` are set while it serves."""
+
+    pid: int
+    role: str
+    url: str | None = None
+    token: str | None = None
+
+
+class Ownership:
+    """The right to open the index under `home`, held until `release` or the process's end."""
+
+    def __init__(self, home: Path, role: str, lock: FileLock) -> None:
+        self.home = home
+        self.role = role
+        self._lock = lock
+
+    @classmethod
+    def acquire(cls, home: Path, role: str) -> "Ownership":
+        """Take the index under `home`.
+
+        :param role: what the owner is doing, for others' error messages: `ragsaver serve`.
+        :raises IndexLocked: if another process holds it.
+        :raises StorageError: if `home` can't be written.
+        """
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(home / LOCK_FILE)
+            lock.acquire(timeout=_GRACE_S)
+        except Timeout:
+            raise locked_by(_read_owner(home), home) from None
+        except OSError as error:
+            raise StorageError(
+                f"can't be written: {error.strerror or error}",
+                where=str(home),
+                remedy="Set RAGSAVER_HOME to a folder that you own and that has space",
+            ) from error
+        ownership = cls(home, role, lock)
+        ownership._write(Owner(os.getpid(), role))
+        return ownership
+
+    def publish(self, url: str, token: str) -> None:
+        """Tell other processes of this user where the owner listens, and what lets them in."""
+        self._write(Owner(os.getpid(), self.role, url, token))
+
+    def release(self) -> None:
+        """Let go; harmless when called twice."""
+        if self._lock.is_locked:
+            (self.home / OWNER_FILE).unlink(missing_ok=True)
+            self._lock.release()
+
+    def _write(self, owner: Owner) -> None:
+        draft = self.home / f"{OWNER_FILE}.{os.getpid()}"
+        try:
+            draft.unlink(missing_ok=True)
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                json.dump(asdict(owner), file)
+            draft.replace(self.home / OWNER_FILE)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            self.release()
+            raise StorageError(
+                f"can't be written: {error.strerror or error}",
+                where=str(self.home),
+                remedy="Free some space, or set RAGSAVER_HOME to another folder",
+            ) from error
+
+
+def current_owner(home: Path) -> Owner | None:
+    """The process that holds the index now; None if it is free (a killed owner's traces don't count)."""
+    if not (home / LOCK_FILE).exists():
+        return None
+    lock = FileLock(home / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return _read_owner(home) or Owner(0, "another process")
+    except OSError:
+        return None
+    lock.release()
+    return None
+
+
+def locked_by(owner: Owner | None, home: Path) -> IndexLocked:
+    """The error for somebody who needs the index while `owner` holds it."""
+    who = f"`{owner.role}` (process {owner.pid})" if owner and owner.pid else "another process"
+    return IndexLocked(
+        f"the index is held by {who}",
+        where=str(home),
+        remedy="Wait for it to end or stop it. While `ragsaver serve` runs, the other commands go through it",
+    )
+
+
+def _read_owner(home: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads((home / OWNER_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
