@@ -1,5 +1,6 @@
 """Who asks, and on whose account: travels beside the pipeline in a context variable, like a trace span."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,14 @@ from ragsaver.index.protocol import Scope
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The identity of one question."""
+    """The identity of one question, and the clock of its stages (milliseconds by stage)."""
 
-    scope: Scope = Scope("default", "default")
+    scope: Scope
     principal: str | None = None
     groups: frozenset[str] = frozenset()
     deadline: float | None = None
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    stage_ms: dict[str, float] = field(default_factory=dict)
 
 
 _current: ContextVar[Request | None] = ContextVar("ragsaver_request", default=None)
@@ -36,3 +38,16 @@ def running(request: Request) -> Iterator[Request]:
         yield request
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Time one stage of the running request; stages of the same name add up."""
+    request = _current.get()
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        if request is not None:
+            spent_ms = (time.perf_counter() - started) * 1000
+            request.stage_ms[name] = request.stage_ms.get(name, 0.0) + spent_ms

@@ -1,16 +1,21 @@
 """What components share in a process: the settings, the index, the model, the prices.
 
 RAGSaver's loader binds them to every component that has a `bind` method, so the YAML holds plain values only.
-A component that plain Haystack loaded is bound at its first run to what `ragsaver.yaml` in the working
+A component that plain Haystack loaded binds itself, at its first use, to what `ragsaver.yaml` in the working
 directory names.
 """
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ragsaver.index.protocol import VectorIndex
+from ragsaver.index.opening import open_index
+from ragsaver.index.ownership import Ownership
+from ragsaver.index.protocol import Scope, VectorIndex
 from ragsaver.models.protocol import Encoder
-from ragsaver.settings import Settings
+from ragsaver.models.registry import load_encoder
+from ragsaver.settings import Settings, load_settings
 from ragsaver.spend.prices import PriceBook
 
 
@@ -22,6 +27,16 @@ class Resources:
     index: VectorIndex
     encoder: Encoder
     prices: PriceBook
+    ownership: Ownership
+    default_scope: Scope = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "default_scope", Scope(self.settings.tenant, self.settings.collection))
+
+    def close(self) -> None:
+        """Flush and close the index, then let go of it."""
+        self.index.close()
+        self.ownership.release()
 
 
 @runtime_checkable
@@ -31,3 +46,55 @@ class NeedsResources(Protocol):
     def bind(self, resources: Resources) -> None:
         """Take the resources; called once, before the first run."""
         ...
+
+
+class Bound:
+    """Keeps the resources of a component; finds the project's own where nobody bound any."""
+
+    _bound: Resources | None = None
+
+    def bind(self, resources: Resources) -> None:
+        """Take the resources of the process."""
+        self._bound = resources
+
+    @property
+    def resources(self) -> Resources:
+        """What this component works on."""
+        if self._bound is None:
+            self._bound = _of_working_directory()
+        return self._bound
+
+
+def open_resources(settings: Settings, role: str) -> Resources:
+    """Become the owner of the index under `settings.home` and open all that questions and documents need.
+
+    :param role: what this process does, for the errors of others.
+    :raises IndexLocked: if another process owns the index.
+    :raises ModelMismatch: if another model built it.
+    """
+    encoder = load_encoder(settings.embedding)
+    ownership = Ownership.acquire(settings.home, role)
+    try:
+        index = open_index(
+            settings.home,
+            settings.index,
+            dim=encoder.dim,
+            fingerprint=encoder.fingerprint,
+            model_name=encoder.name,
+        )
+    except BaseException:
+        ownership.release()
+        raise
+    return Resources(settings, index, encoder, PriceBook(settings.spend.prices), ownership)
+
+
+_projects: dict[Path, Resources] = {}
+_opening = threading.Lock()
+
+
+def _of_working_directory() -> Resources:
+    settings = load_settings()
+    with _opening:
+        if settings.home not in _projects:
+            _projects[settings.home] = open_resources(settings, "a Haystack pipeline")
+        return _projects[settings.home]

@@ -54,12 +54,18 @@ class Receipt(_Frozen):
 
 @dataclass(slots=True)
 class OpenReceipt:
-    """A receipt while its request runs. Stages add lines; nothing is ever taken off."""
+    """A receipt while its request runs. Stages add lines; nothing is ever taken off.
+
+    `whole_passage_tokens` and `packed_tokens` are what the baseline compares: the tokens of each retrieved
+    passage, best first, and of the context that was packed from them.
+    """
 
     lines: list[ReceiptLine] = field(default_factory=list)
     input_tokens: int = 0
     cached_input_tokens: int = 0
     output_tokens: int = 0
+    whole_passage_tokens: tuple[int, ...] = ()
+    packed_tokens: int = 0
 
     def add(
         self,

@@ -1,0 +1,112 @@
+"""An answer is worth what it can show: each claim's source, with the words as they stand there."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from haystack import Document, GeneratedAnswer, component
+from haystack.dataclasses import ChatMessage
+
+from ragsaver.components.prompt_builder import ABSTENTION
+from ragsaver.components.request import stage
+
+_MARK = re.compile(r"\[(\d{1,3})\]")
+_WORD = re.compile(r"\w+")
+_CLAIM_END = re.compile(r"(?<=[.!?])(?!\s*\[\d)\s+|\n+")
+
+
+def cited(answer: str, spans: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+    """The sources that an answer names as `[n]`, each with the sentence that supports the claim best.
+
+    :param answer: text with marks; a mark that points nowhere is passed over.
+    :param spans: verbatim sentences of each source, in the order that the prompt numbered them.
+    :returns: (source, quote) pairs, sources counted from 0, each source once.
+    """
+    found: dict[int, str] = {}
+    for claim in _CLAIM_END.split(answer):
+        for mark in _MARK.findall(claim):
+            source = int(mark) - 1
+            if 0 <= source < len(spans) and source not in found and spans[source]:
+                found[source] = best_quote(claim, spans[source])
+    return list(found.items())
+
+
+def best_quote(claim: str, sentences: Sequence[str]) -> str:
+    """The sentence that shares most words with the claim, for its length (the first of equals)."""
+    wanted = _words(_MARK.sub("", claim))
+    return max(sentences, key=lambda sentence: _overlap(wanted, _words(sentence)))
+
+
+def without_stray_marks(answer: str, sources: int) -> str:
+    """The answer without marks that point to no source."""
+    return _MARK.sub(lambda mark: mark.group() if 1 <= int(mark.group(1)) <= sources else "", answer).strip()
+
+
+def abstains(answer: str) -> bool:
+    """Whether a model's reply says that the context holds no answer."""
+    said = answer.strip().strip("\"'").casefold()
+    return not said or said.startswith(ABSTENTION.rstrip(".").casefold())
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.casefold()))
+
+
+def _overlap(wanted: set[str], given: set[str]) -> float:
+    return len(wanted & given) / (len(given) ** 0.5) if given else 0.0
+
+
+@component
+class CitedAnswerBuilder:
+    """The reply as an answer whose citations quote the packed passages.
+
+    `meta` of the answer: `citations` (source, heading, quote), `tier`, `route_reason`, and `reason` where there
+    is no answer (`data` is then empty).
+    """
+
+    @component.output_types(answers=list[GeneratedAnswer])
+    def run(
+        self, query: str, documents: list[Document], replies: list[ChatMessage]
+    ) -> dict[str, list[GeneratedAnswer]]:
+        """Build one answer for each reply.
+
+        :param query: the question.
+        :param documents: the packed passages, in the order in which the prompt numbered them.
+        :param replies: what the generator said.
+        """
+        with stage("cite"):
+            return {"answers": [_answer(query, documents, reply) for reply in replies]}
+
+
+def _answer(query: str, documents: Sequence[Document], reply: ChatMessage) -> GeneratedAnswer:
+    text, given = reply.text or "", reply.meta
+    meta: dict[str, Any] = {
+        "tier": given.get("tier", "custom"),
+        "route_reason": given.get("route_reason", "this pipeline's own generator"),
+        "citations": [],
+    }
+    if given.get("abstained") or abstains(text):
+        meta["reason"] = given.get("reason") or "the model found no answer in the passages"
+        return GeneratedAnswer(data="", query=query, documents=[], meta=meta)
+    quotes = given.get("quotes")
+    if quotes is None:
+        text = without_stray_marks(text, len(documents))
+        quotes = cited(text, [sentences_of(document) for document in documents])
+        if not quotes:
+            meta["reason"] = "the model named no source: read the answer with care"
+    meta["citations"] = [
+        {
+            "source": str(documents[source].meta.get("source", "")),
+            "heading": str(documents[source].meta.get("heading", "")),
+            "quote": quote,
+        }
+        for source, quote in quotes
+    ]
+    used = [documents[source] for source, _ in quotes]
+    return GeneratedAnswer(data=text, query=query, documents=used, meta=meta)
+
+
+def sentences_of(document: Document) -> list[str]:
+    """The verbatim sentences of a packed passage; its whole text where nobody split it."""
+    spans = document.meta.get("spans")
+    return [str(span) for span in spans] if spans else [document.content or ""]

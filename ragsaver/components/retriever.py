@@ -1,0 +1,75 @@
+"""Find the passages that may hold the answer, by words and by meaning, in one call to the index."""
+
+from haystack import Document, component
+
+from ragsaver.components.fusion import fuse
+from ragsaver.components.passages import Passages
+from ragsaver.components.request import current_request, stage
+from ragsaver.components.resources import Bound
+from ragsaver.index.protocol import Hit
+from ragsaver.spend.receipt import current_receipt
+
+
+@component
+class HybridRetriever(Bound):
+    """BM25 and vectors, fused by score, within the tenant and collection of the request.
+
+    ```python
+    retriever = HybridRetriever(top_k=10)
+    passages = retriever.run("How do I reset a password?")["documents"]
+    ```
+
+    :param candidates: passages fetched by each leg; `retrieval.candidates` if None.
+    :param top_k: passages that stay after fusion; `retrieval.top_k` if None.
+    :param lexical_weight: share of BM25 in the fused score, 0 to 1; `retrieval.lexical_weight` if None.
+    :raises ValueError: if a number is out of range.
+    """
+
+    def __init__(
+        self, candidates: int | None = None, top_k: int | None = None, lexical_weight: float | None = None
+    ) -> None:
+        for name, number in (("candidates", candidates), ("top_k", top_k)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
+        if lexical_weight is not None and not 0.0 <= lexical_weight <= 1.0:
+            raise ValueError(f"lexical_weight must be within 0 to 1, got {lexical_weight}")
+        self.candidates = candidates
+        self.top_k = top_k
+        self.lexical_weight = lexical_weight
+
+    @component.output_types(documents=list[Document])
+    def run(self, query: str, top_k: int | None = None) -> dict[str, Passages]:
+        """Passages, best first; `score` is fused (0 to 1), `meta` keeps each leg's own score.
+
+        :param query: the question.
+        :param top_k: for this run only.
+        """
+        defaults = self.resources.settings.retrieval
+        top_k = top_k or self.top_k or defaults.top_k
+        candidates = max(self.candidates or defaults.candidates, top_k)
+        weight = defaults.lexical_weight if self.lexical_weight is None else self.lexical_weight
+        request = current_request()
+        scope = request.scope if request else self.resources.default_scope
+
+        with stage("embed_query"):
+            vector = self.resources.encoder.encode([query])[0]
+        with stage("retrieve"):
+            legs = self.resources.index.search(scope, query, vector, candidates)
+            dense = {hit.id: hit.score for hit in legs.dense}
+            lexical = {hit.id: hit.score for hit in legs.lexical}
+            hits = {hit.id: hit for hit in (*legs.dense, *legs.lexical)}
+            passages = Passages(
+                _document(hits[key], score, dense.get(key), lexical.get(key))
+                for key, score in fuse(dense, lexical, weight)[:top_k]
+            )
+        receipt = current_receipt()
+        receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)
+        receipt.add("retrieve", "hybrid search", len(passages), "passages", reason="local index, no fee")
+        return {"documents": passages}
+
+
+def _document(hit: Hit, score: float, dense: float | None, lexical: float | None) -> Document:
+    meta = {key: value for key, value in hit.payload.items() if key not in ("text", "scope", "state")}
+    meta["dense_score"] = dense
+    meta["lexical_score"] = lexical
+    return Document(id=hit.id, content=str(hit.payload.get("text", "")), score=score, meta=meta)

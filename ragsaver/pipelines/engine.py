@@ -1,0 +1,172 @@
+"""Ask one pipeline: the question in, the answer with its citations and receipt out.
+
+Inputs are found by name, so a team's pipeline may be of any shape: every free `query` socket gets the
+question, and the answer is what a component gives out as `answers`.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from haystack import Document, GeneratedAnswer, Pipeline
+from haystack.core.errors import PipelineError as HaystackPipelineError
+from haystack.core.errors import PipelineRuntimeError
+
+from ragsaver.components.request import Request, running
+from ragsaver.components.resources import Resources
+from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, UsageError
+from ragsaver.pipelines.loader import find_pipeline, load_pipeline
+from ragsaver.pipelines.result import AskResult, Citation, FoundPassage, Route, SearchResult
+from ragsaver.spend.baseline import settle
+from ragsaver.spend.receipt import OpenReceipt, open_receipt
+
+
+class QueryEngine:
+    """One loaded pipeline, ready for questions from any number of threads or tasks.
+
+    :param resources: what its components work on.
+    :param name: the pipeline's name; `query.pipeline` of the settings if None.
+    :raises UsageError: if there is no such pipeline.
+    :raises PipelineError: if its YAML is wrong.
+    """
+
+    def __init__(self, resources: Resources, name: str | None = None) -> None:
+        self.resources = resources
+        self.name = name or resources.settings.query.pipeline
+        self.pipeline = self._load(self.name)
+        self._search: Pipeline | None = None
+        _output_of(self.pipeline, "answers", self.name)
+
+    def ask(self, question: str, request: Request | None = None) -> AskResult:
+        """Answer a question.
+
+        :raises UsageError: if it is empty or too long.
+        :raises GenerationError: if the language model failed.
+        """
+        with self._asked(question, request) as (running_request, receipt, inputs, started):
+            outputs = self.pipeline.run(inputs)
+            return self._result(outputs, running_request, receipt, started)
+
+    async def ask_async(self, question: str, request: Request | None = None) -> AskResult:
+        """Answer a question on the running event loop."""
+        with self._asked(question, request) as (running_request, receipt, inputs, started):
+            outputs = await self.pipeline.run_async(inputs)
+            return self._result(outputs, running_request, receipt, started)
+
+    async def stream(
+        self, question: str, request: Request | None = None
+    ) -> AsyncIterator[str | AskResult]:
+        """The answer's text as it comes, then the whole result. Leaving early cancels the generation."""
+        with self._asked(question, request) as (running_request, receipt, inputs, started):
+            handle = self.pipeline.stream(inputs)
+            try:
+                async for chunk in handle:
+                    if chunk.content:
+                        yield chunk.content
+                yield self._result(handle.result, running_request, receipt, started)
+            finally:
+                await handle.aclose()
+
+    def search(self, question: str, request: Request | None = None, top_k: int | None = None) -> SearchResult:
+        """Passages for a question, best first; nothing is generated.
+
+        :param top_k: how many; `retrieval.top_k` if None.
+        :raises UsageError: if the question is empty or too long, or `top_k` is out of range.
+        """
+        limit = top_k if top_k is not None else self.resources.settings.retrieval.top_k
+        if not 1 <= limit <= 1000:
+            raise UsageError(f"top_k must be within 1 to 1000, got {limit}")
+        if self._search is None:
+            self._search = self._load("search")
+        pipeline = self._search
+        with self._asked(question, request, pipeline) as (_, receipt, inputs, _started):
+            for name, sockets in pipeline.inputs().items():
+                if "top_k" in sockets:
+                    inputs.setdefault(name, {})["top_k"] = limit
+            outputs = pipeline.run(inputs)
+            documents: list[Document] = outputs[_output_of(pipeline, "documents", "search")]["documents"]
+            return SearchResult(
+                passages=tuple(_found(document) for document in documents[:limit]), receipt=receipt.close()
+            )
+
+    def _load(self, name: str) -> Pipeline:
+        settings = self.resources.settings
+        file = find_pipeline(name, settings.pipelines_dir)
+        return load_pipeline(file, self.resources, settings.allow_modules)
+
+    @contextmanager
+    def _asked(
+        self, question: str, request: Request | None, pipeline: Pipeline | None = None
+    ) -> Iterator[tuple[Request, OpenReceipt, dict[str, dict[str, Any]], float]]:
+        self._check(question)
+        request = request or Request(self.resources.default_scope)
+        sockets = (pipeline or self.pipeline).inputs()
+        inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
+        try:
+            with running(request), open_receipt() as receipt:
+                yield request, receipt, inputs, time.perf_counter()
+        except (PipelineRuntimeError, HaystackPipelineError) as error:
+            raise _cause(error, self.name) from error
+
+    def _check(self, question: str) -> None:
+        limit = self.resources.settings.query.max_question_chars
+        if not question.strip():
+            raise UsageError("the question is empty", remedy="Write a question in words")
+        if len(question) > limit:
+            raise QuestionTooLong(
+                f"the question has {len(question)} characters, {limit} are allowed",
+                remedy="Shorten it, or raise `query.max_question_chars`",
+            )
+
+    def _result(
+        self, outputs: Mapping[str, Any], request: Request, receipt: OpenReceipt, started: float
+    ) -> AskResult:
+        answers: list[GeneratedAnswer] = outputs[_output_of(self.pipeline, "answers", self.name)]["answers"]
+        if not answers:
+            raise PipelineError("gave no answer at all", where=self.name)
+        answer = answers[0]
+        meta = answer.meta
+        if self.resources.settings.generation.models or self.resources.settings.spend.baseline_model:
+            settle(receipt, self.resources.settings, self.resources.prices)
+        latency = {name: round(spent, 3) for name, spent in request.stage_ms.items()}
+        latency["total"] = round((time.perf_counter() - started) * 1000, 3)
+        return AskResult(
+            answer=answer.data or None,
+            reason=meta.get("reason"),
+            citations=tuple(Citation(**citation) for citation in meta.get("citations", ())),
+            route=Route(tier=meta.get("tier", "custom"), reason=meta.get("route_reason", "this pipeline's own generator")),
+            receipt=receipt.close(),
+            latency_ms=latency,
+            request_id=request.request_id,
+        )
+
+
+def _output_of(pipeline: Pipeline, socket: str, name: str) -> str:
+    for component, sockets in pipeline.outputs().items():
+        if socket in sockets:
+            return str(component)
+    raise PipelineError(
+        f"no component gives out `{socket}`",
+        where=name,
+        remedy="End it with ragsaver.components.answer_builder.CitedAnswerBuilder or another answer builder",
+    )
+
+
+def _found(document: Document) -> FoundPassage:
+    return FoundPassage(
+        source=str(document.meta.get("source", "")),
+        heading=str(document.meta.get("heading", "")),
+        text=document.content or "",
+        score=float(document.score or 0.0),
+    )
+
+
+def _cause(error: BaseException, name: str) -> RagSaverError:
+    """What a component raised, out of the wrappers of the engine."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, RagSaverError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return PipelineError(f"failed: {error}", where=name)

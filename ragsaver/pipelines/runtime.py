@@ -1,0 +1,87 @@
+"""Everything one process needs, opened once and closed in order: the index, the model, the manifest, the pipelines."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+from ragsaver.components.resources import Resources, open_resources
+from ragsaver.index.ownership import Ownership
+from ragsaver.index.protocol import Scope, VectorIndex
+from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.manifest import Manifest
+from ragsaver.models.protocol import Encoder
+from ragsaver.pipelines.engine import QueryEngine
+from ragsaver.settings import Settings
+
+
+class Runtime:
+    """What a command, a server or a worker works with. Made by `open_runtime`."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self._engines: dict[str, QueryEngine] = {}
+        self._loading = threading.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings it was opened with."""
+        return self.resources.settings
+
+    @property
+    def index(self) -> VectorIndex:
+        """The index this process owns."""
+        return self.resources.index
+
+    @property
+    def encoder(self) -> Encoder:
+        """The embedding model."""
+        return self.resources.encoder
+
+    @property
+    def ownership(self) -> Ownership:
+        """The right to the index."""
+        return self.resources.ownership
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What was ingested."""
+        return Manifest(self.settings.home / "manifest.sqlite")
+
+    @cached_property
+    def ingestor(self) -> Ingestor:
+        """The way in for documents."""
+        return Ingestor(self.settings, self.index, self.encoder, self.manifest)
+
+    def scope(self, collection: str | None = None, tenant: str | None = None) -> Scope:
+        """The tenant and collection that a caller means."""
+        return Scope(tenant or self.settings.tenant, collection or self.settings.collection)
+
+    def engine(self, pipeline: str | None = None) -> QueryEngine:
+        """The engine of a pipeline, loaded at its first use and kept."""
+        name = pipeline or self.settings.query.pipeline
+        with self._loading:
+            if name not in self._engines:
+                self._engines[name] = QueryEngine(self.resources, name)
+            return self._engines[name]
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "manifest" in self.__dict__:
+            self.manifest.close()
+        self.resources.close()
+
+
+@contextmanager
+def open_runtime(settings: Settings, role: str) -> Iterator[Runtime]:
+    """Own the index under `settings.home` for the code inside.
+
+    :param role: what this process does, for the errors of others: `ragsaver ingest`.
+    :raises IndexLocked: if another process owns it.
+    :raises ModelMismatch: if another model built it.
+    """
+    runtime = Runtime(open_resources(settings, role))
+    try:
+        yield runtime
+    finally:
+        runtime.close()
