@@ -53,5 +53,14 @@ class Passages(Sequence[Document]):
     def __deepcopy__(self, memo: dict[int, Any]) -> "Passages":
         return self
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for Haystack's snapshots of a failed run."""
+        return {"documents": [document.to_dict() for document in self._documents]}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Passages":
+        """The passages that `to_dict` wrote down."""
+        return cls(Document.from_dict(document) for document in data["documents"])
+
     def __repr__(self) -> str:
         return f"Passages({list(self._documents)!r})"

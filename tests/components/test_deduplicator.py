@@ -1,0 +1,63 @@
+import pytest
+from haystack import Document
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragsaver.components.deduplicator import NearDuplicateFilter, drop_near_duplicates
+from ragsaver.components.passages import Passages
+from ragsaver.spend.receipt import open_receipt
+
+TEXT = "The quick brown fox jumps over the lazy dog and then sleeps all day in the warm sun."
+words = st.lists(st.sampled_from("alpha beta gamma delta epsilon zeta".split()), max_size=12).map(" ".join)
+
+
+def kept(*texts: str) -> list[str]:
+    documents = [Document(id=str(n), content=text) for n, text in enumerate(texts)]
+    return [d.content for d in NearDuplicateFilter().run(documents)["documents"]]
+
+
+def test_a_copy_with_other_spacing_and_case_goes_and_the_better_one_stays():
+    assert kept(TEXT, "Something else entirely, about cats and mice.", TEXT.upper().replace(" ", "  ")) == [
+        TEXT,
+        "Something else entirely, about cats and mice.",
+    ]
+
+
+def test_a_passage_inside_a_better_one_goes():
+    assert kept(TEXT, "the quick brown fox jumps over the lazy dog") == [TEXT]
+
+
+def test_a_longer_passage_that_says_more_stays():
+    longer = TEXT + " " + "But in winter it hunts hares across the frozen fields far beyond the northern hills." * 2
+    assert kept(TEXT, longer) == [TEXT, longer]
+
+
+def test_one_edited_sentence_is_not_lost():
+    assert len(kept("The limit is 5 requests per second.", "The limit is 9 requests per second.")) == 2
+
+
+@given(st.lists(words, max_size=8))
+def test_the_first_always_stays_and_a_second_run_changes_nothing(texts):
+    once = kept(*texts)
+    assert once[:1] == texts[:1]
+    assert kept(*once) == once
+
+
+@given(st.lists(words, max_size=6))
+def test_whoever_goes_names_one_that_stayed(texts):
+    verdicts = drop_near_duplicates(texts, resembles_at_least=0.8, contained_at_least=0.9)
+    stayed = {position for position, twin in verdicts if twin is None}
+    assert all(twin in stayed for _, twin in verdicts if twin is not None)
+
+
+def test_the_receipt_says_how_many_went():
+    with open_receipt() as receipt:
+        result = NearDuplicateFilter().run([Document(id="a", content=TEXT), Document(id="b", content=TEXT)])
+    assert isinstance(result["documents"], Passages)
+    assert [(line.stage, line.quantity) for line in receipt.lines] == [("deduplicate", 1)]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, -1.0])
+def test_a_share_out_of_range_is_refused(share):
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        NearDuplicateFilter(resembles_at_least=share)
