@@ -93,7 +93,7 @@ class ModelSettings(_Section):
     timeout_s: float = Field(default=60.0, gt=0)
     max_retries: int = Field(default=2, ge=0, le=10)
     max_output_tokens: int = Field(default=512, ge=1)
-    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
+    temperature: float | None = Field(default=None, ge=0.0, le=2.0, description="not sent if left out")
 
 
 class GenerationSettings(_Section):

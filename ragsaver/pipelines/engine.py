@@ -127,8 +127,7 @@ class QueryEngine:
             raise PipelineError("gave no answer at all", where=self.name)
         answer = answers[0]
         meta = answer.meta
-        if self.resources.settings.generation.models or self.resources.settings.spend.baseline_model:
-            settle(receipt, self.resources.settings, self.resources.prices)
+        settle(receipt, self.resources.settings, self.resources.prices)
         latency = {name: round(spent, 3) for name, spent in request.stage_ms.items()}
         latency["total"] = round((time.perf_counter() - started) * 1000, 3)
         return AskResult(

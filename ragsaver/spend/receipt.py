@@ -56,8 +56,8 @@ class Receipt(_Frozen):
 class OpenReceipt:
     """A receipt while its request runs. Stages add lines; nothing is ever taken off.
 
-    `whole_passage_tokens` and `packed_tokens` are what the baseline compares: the tokens of each retrieved
-    passage, best first, and of the context that was packed from them.
+    The last four are what the baseline compares: the tokens of each retrieved passage (best first), of the
+    context packed from them, of the whole prompt, and of the answer.
     """
 
     lines: list[ReceiptLine] = field(default_factory=list)
@@ -66,6 +66,8 @@ class OpenReceipt:
     output_tokens: int = 0
     whole_passage_tokens: tuple[int, ...] = ()
     packed_tokens: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
 
     def add(
         self,

@@ -1,0 +1,216 @@
+"""One language model behind an OpenAI-compatible endpoint: its reply, what it billed, or a clear error.
+
+Streamed or not, every call ends in the same count of tokens; where the endpoint gives none, or cuts the stream,
+they are counted here, so that no call is ever recorded as free.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from haystack.dataclasses import ChatMessage, StreamingChunk
+
+from ragsaver.errors import GenerationError
+from ragsaver.settings import ModelSettings, environment
+
+TokenCounter = Callable[[Sequence[str]], list[int]]
+SyncCallback = Callable[[StreamingChunk], None]
+AsyncCallback = Callable[[StreamingChunk], Awaitable[None]]
+
+_NO_KEY = "none"  # local servers take any
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """Tokens of one call, in classes that don't overlap; `estimated` where the endpoint did not say."""
+
+    input: int
+    cached_input: int
+    output: int
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """What the model said."""
+
+    text: str
+    model: str
+    usage: TokenUsage
+    finish_reason: str | None
+
+
+class CutReply(GenerationError):
+    """The endpoint failed after it had begun to answer: what came until then is billed."""
+
+    def __init__(self, problem: str, *, where: str, remedy: str, usage: TokenUsage) -> None:
+        super().__init__(problem, where=where, remedy=remedy)
+        self.usage = usage
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What a stream delivered so far."""
+
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+class ChatTier:
+    """A model of the settings, called through Haystack's OpenAI chat generator.
+
+    :param settings: name, endpoint, key, limits.
+    :param count_tokens: counts where the endpoint doesn't.
+    """
+
+    def __init__(self, settings: ModelSettings, count_tokens: TokenCounter) -> None:
+        self.settings = settings
+        self._count = count_tokens
+        self._built: Any = None
+
+    def reply(self, messages: Sequence[ChatMessage], on_chunk: SyncCallback | None = None) -> ChatReply:
+        """Ask the model.
+
+        :param on_chunk: called with each piece as it comes.
+        :raises GenerationError: naming endpoint and model, with the remedy.
+        """
+        heard = _Heard()
+
+        def listen(chunk: StreamingChunk) -> None:
+            heard.pieces.append(chunk.content)
+            if on_chunk is not None:
+                on_chunk(chunk)
+
+        try:
+            result = self._generator().run(
+                messages=list(messages),
+                streaming_callback=listen if on_chunk else None,
+                generation_kwargs=self._wishes(streaming=on_chunk is not None),
+            )
+        except Exception as error:
+            raise self._explain(error, messages, heard) from error
+        return self._read(result, messages, heard, streamed=on_chunk is not None)
+
+    async def reply_async(
+        self, messages: Sequence[ChatMessage], on_chunk: AsyncCallback | None = None
+    ) -> ChatReply:
+        """Ask the model on the running event loop."""
+        heard = _Heard()
+
+        async def listen(chunk: StreamingChunk) -> None:
+            heard.pieces.append(chunk.content)
+            if on_chunk is not None:
+                await on_chunk(chunk)
+
+        try:
+            result = await self._generator().run_async(
+                messages=list(messages),
+                streaming_callback=listen if on_chunk else None,
+                generation_kwargs=self._wishes(streaming=on_chunk is not None),
+            )
+        except Exception as error:
+            raise self._explain(error, messages, heard) from error
+        return self._read(result, messages, heard, streamed=on_chunk is not None)
+
+    @property
+    def _place(self) -> str:
+        return f"{self.settings.base_url or environment('OPENAI_BASE_URL') or 'api.openai.com'} ({self.settings.name})"
+
+    def _generator(self) -> Any:
+        if self._built is None:
+            from haystack.components.generators.chat import OpenAIChatGenerator
+            from haystack.utils import Secret
+
+            base_url = self.settings.base_url or environment("OPENAI_BASE_URL")
+            own = self.settings.api_key.get_secret_value() if self.settings.api_key else None
+            key = own or environment("OPENAI_API_KEY") or (_NO_KEY if base_url else None)
+            if key is None:
+                raise GenerationError(
+                    "there is no API key",
+                    where=self._place,
+                    remedy="Set OPENAI_API_KEY, or `api_key: ${NAME}` or `base_url` of the model in ragsaver.yaml",
+                )
+            self._built = OpenAIChatGenerator(
+                api_key=Secret.from_token(key),
+                model=self.settings.name,
+                api_base_url=base_url,
+                timeout=self.settings.timeout_s,
+                max_retries=self.settings.max_retries,
+            )
+        return self._built
+
+    def _wishes(self, *, streaming: bool) -> dict[str, Any]:
+        # Newer OpenAI models take only the first name, most compatible servers only the second.
+        limit = "max_tokens" if self.settings.base_url else "max_completion_tokens"
+        wishes: dict[str, Any] = {limit: self.settings.max_output_tokens}
+        if self.settings.temperature is not None:
+            wishes["temperature"] = self.settings.temperature
+        if streaming:
+            wishes["stream_options"] = {"include_usage": True}
+        return wishes
+
+    def _read(
+        self, result: Mapping[str, Any], messages: Sequence[ChatMessage], heard: _Heard, *, streamed: bool
+    ) -> ChatReply:
+        replies: list[ChatMessage] = result.get("replies") or []
+        if not replies:
+            raise GenerationError("answered without a choice", where=self._place, remedy="Try again")
+        reply = replies[0]
+        usage = read_usage(reply.meta.get("usage")) or self._estimate(messages, reply.text or heard.text)
+        finish = reply.meta.get("finish_reason")
+        if streamed and finish is None:
+            raise CutReply(
+                "the stream ended before the answer was complete",
+                where=self._place,
+                remedy="Try again: what came until then is on the bill",
+                usage=usage,
+            )
+        return ChatReply(reply.text or "", str(reply.meta.get("model") or self.settings.name), usage, finish)
+
+    def _estimate(self, messages: Sequence[ChatMessage], output: str) -> TokenUsage:
+        counts = self._count([*(message.text or "" for message in messages), output])
+        return TokenUsage(sum(counts[:-1]), 0, counts[-1], estimated=True)
+
+    def _explain(self, error: Exception, messages: Sequence[ChatMessage], heard: _Heard) -> GenerationError:
+        if isinstance(error, GenerationError):
+            return error
+        problem, remedy = _say(error)
+        if heard.text:
+            return CutReply(
+                f"{problem}, in the middle of the answer",
+                where=self._place,
+                remedy=remedy,
+                usage=self._estimate(messages, heard.text),
+            )
+        return GenerationError(problem, where=self._place, remedy=remedy)
+
+
+def read_usage(usage: Any) -> TokenUsage | None:
+    """The usage that an endpoint reported, in classes that don't overlap; None if it reported none."""
+    if not isinstance(usage, Mapping) or not usage.get("prompt_tokens"):
+        return None
+    details = usage.get("prompt_tokens_details") or {}
+    cached = min(int(details.get("cached_tokens") or 0), int(usage["prompt_tokens"]))
+    return TokenUsage(int(usage["prompt_tokens"]) - cached, cached, int(usage.get("completion_tokens") or 0))
+
+
+def _say(error: Exception) -> tuple[str, str]:
+    status = getattr(error, "status_code", None)
+    name = type(error).__name__
+    if status in (401, 403):
+        return f"refused the API key (HTTP {status})", "Check `api_key` of the model, or OPENAI_API_KEY"
+    if status == 404:
+        return "does not know the model or the path (HTTP 404)", "Check `name` and `base_url`; most end in /v1"
+    if status == 429:
+        wait = getattr(getattr(error, "response", None), "headers", {}).get("retry-after")
+        return "is over its rate limit (HTTP 429)", f"Try again in {wait} s" if wait else "Try again later"
+    if status is not None:
+        return f"failed (HTTP {status})", "Try again, and look at the endpoint's own log"
+    if "Timeout" in name:
+        return "did not answer in time", "Raise `timeout_s` of the model, or look at the endpoint"
+    if "Connection" in name or "Protocol" in name or "Read" in name:
+        return "can't be reached or broke the connection", "Check `base_url` and that the server runs"
+    return f"gave an answer that can't be read ({name}: {error})", "Check that the endpoint speaks the OpenAI protocol"
