@@ -75,7 +75,7 @@ class RetrievalSettings(_Section):
 
     candidates: int = Field(default=50, ge=1, le=1000, description="per leg")
     top_k: int = Field(default=20, ge=1, le=1000, description="passages that stay after fusion")
-    lexical_weight: float = Field(default=0.5, ge=0.0, le=1.0, description="share of BM25 in the fused score")
+    lexical_weight: float = Field(default=0.6, ge=0.0, le=1.0, description="share of BM25 in the fused score")
 
 
 class ContextSettings(_Section):

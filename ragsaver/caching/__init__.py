@@ -1,0 +1,1 @@
+"""Caches, and what invalidates them."""

@@ -1,0 +1,224 @@
+"""Spend the context's tokens where they answer: by the sentence, with the passage's own score as prior.
+
+A sentence is worth its BM25 score among the candidates' sentences plus `prior_weight` times the score of its
+passage. The budget is filled with the best ones. What is packed stands in document order under its heading,
+and an ellipsis marks what was left out.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+from haystack import Document, component
+
+from ragsaver.components.passages import Passages
+from ragsaver.components.request import stage
+from ragsaver.components.resources import Bound, Resources
+from ragsaver.components.sentences import Sentence, content_stems, sentences
+from ragsaver.spend.receipt import current_receipt
+
+GAP = " … "
+GAP_TOKENS = 1
+
+# BM25's usual constants (Robertson & Zaragoza 2009, section 3.4), over sentences.
+K1, B = 1.2, 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage that sentences may be taken from.
+
+    `tokens` counts each sentence; `heading_tokens` is paid once, with the first sentence taken.
+    """
+
+    sentences: Sequence[Sentence]
+    tokens: Sequence[int]
+    heading_tokens: int
+    prior: float
+
+
+def score_sentences(
+    query: Sequence[str], candidates: Sequence[Candidate], prior_weight: float
+) -> list[list[float]]:
+    """The worth of each sentence of each candidate.
+
+    :param query: stems of the question.
+    :returns: as many rows as candidates, as many numbers as sentences; BM25 is scaled to at most 1.
+    """
+    everything = [sentence for candidate in candidates for sentence in candidate.sentences]
+    if not everything:
+        return [[] for _ in candidates]
+    mean = sum(sentence.length for sentence in everything) / len(everything) or 1.0
+    idf = {term: _idf(sum(term in s.stems for s in everything), len(everything)) for term in set(query)}
+    raw = [[_bm25(idf, sentence, mean) for sentence in candidate.sentences] for candidate in candidates]
+    top = max((score for row in raw for score in row), default=0.0) or 1.0
+    return [
+        [score / top + prior_weight * candidate.prior for score in row]
+        for row, candidate in zip(raw, candidates, strict=True)
+    ]
+
+
+def choose(
+    worth: Sequence[Sequence[float]],
+    candidates: Sequence[Candidate],
+    budget_tokens: int,
+    complete_from: float,
+) -> list[list[int]]:
+    """Fill the budget with the sentences that are worth most.
+
+    :param worth: as `score_sentences` gives it.
+    :param complete_from: share of a passage's tokens from which the rest of it is taken too, if it fits.
+    :returns: positions of the chosen sentences of each candidate, ascending.
+    """
+    chosen: list[set[int]] = [set() for _ in candidates]
+    left = budget_tokens
+    order = sorted(
+        ((score, row, column) for row, scores in enumerate(worth) for column, score in enumerate(scores)),
+        key=lambda item: (-item[0], item[1], item[2]),
+    )
+    for _, row, column in order:
+        candidate, mine = candidates[row], chosen[row]
+        if column in mine:
+            continue
+        price = candidate.tokens[column] + (GAP_TOKENS if mine else candidate.heading_tokens)
+        if price > left:
+            continue
+        mine.add(column)
+        left -= price
+        rest = [n for n in range(len(candidate.tokens)) if n not in mine]
+        taken = sum(candidate.tokens[n] for n in mine)
+        whole = sum(candidate.tokens)
+        if rest and taken >= complete_from * whole and whole - taken <= left:
+            mine.update(rest)
+            left -= whole - taken
+    return [sorted(mine) for mine in chosen]
+
+
+def _idf(found_in: int, total: int) -> float:
+    return math.log(1 + (total - found_in + 0.5) / (found_in + 0.5))
+
+
+def _bm25(idf: dict[str, float], sentence: Sentence, mean_length: float) -> float:
+    norm = K1 * (1 - B + B * sentence.length / mean_length)
+    stems: Counter[str] = sentence.stems
+    return sum(
+        weight * stems[term] * (K1 + 1) / (stems[term] + norm) for term, weight in idf.items() if term in stems
+    )
+
+
+@component
+class ContextPacker(Bound):
+    """Pack the best sentences of the passages under a token budget.
+
+    ```python
+    packer = ContextPacker(budget_tokens=200)
+    packed = packer.run("Who may sign a contract?", passages)["documents"]
+    ```
+
+    Each packed document is what is left of one passage: `content` is the text to show, `meta["spans"]` its
+    verbatim sentences, `meta["tokens"]` its tokens with its heading.
+
+    :param budget_tokens: ceiling for all of them together; `context.budget_tokens` if None.
+    :param prior_weight: how much the passage's score counts beside the sentence's.
+    :param complete_from: share of a passage from which all of it is taken if it fits; above 1 never.
+    """
+
+    def __init__(
+        self, budget_tokens: int | None = None, prior_weight: float = 2.0, complete_from: float = 0.7
+    ) -> None:
+        if budget_tokens is not None and budget_tokens < 1:
+            raise ValueError(f"budget_tokens must be at least 1, got {budget_tokens}")
+        self.budget_tokens = budget_tokens
+        self.prior_weight = prior_weight
+        self.complete_from = complete_from
+        self._count: Callable[[str], int] | None = None
+
+    def bind(self, resources: Resources) -> None:
+        """Take the tokenizer to count with."""
+        super().bind(resources)
+        self._count = None
+
+    @component.output_types(documents=list[Document])
+    def run(self, query: str, documents: list[Document]) -> dict[str, Passages]:
+        """Pack.
+
+        :param query: the question.
+        :param documents: passages, best first.
+        """
+        budget = self.budget_tokens or self.resources.settings.context.budget_tokens
+        with stage("pack"):
+            candidates = [self._candidate(document) for document in documents]
+            worth = score_sentences(content_stems(query), candidates, self.prior_weight)
+            chosen = choose(worth, candidates, budget, self.complete_from)
+            packed = Passages(self._pieces(documents, candidates, chosen, worth))
+        receipt = current_receipt()
+        receipt.packed_tokens = sum(int(document.meta["tokens"]) for document in packed)
+        receipt.add(
+            "pack",
+            "context packed",
+            receipt.packed_tokens,
+            "tokens",
+            reason=f"the best sentences of {len(packed)} of {len(documents)} passages, budget {budget}",
+        )
+        return {"documents": packed}
+
+    def _candidate(self, document: Document) -> Candidate:
+        split = sentences(document.content or "")
+        count = self._counter()
+        return Candidate(
+            sentences=split,
+            tokens=[count(sentence.text) for sentence in split],
+            heading_tokens=count(str(document.meta.get("heading", ""))),
+            prior=float(document.score or 0.0),
+        )
+
+    def _pieces(
+        self,
+        documents: Sequence[Document],
+        candidates: Sequence[Candidate],
+        chosen: Sequence[Sequence[int]],
+        worth: Sequence[Sequence[float]],
+    ) -> Iterator[Document]:
+        rank: dict[str, int] = {}
+        taken = [n for n, mine in enumerate(chosen) if mine]
+        for n in taken:
+            rank.setdefault(_document_of(documents[n]), len(rank))
+        taken.sort(key=lambda n: (rank[_document_of(documents[n])], documents[n].meta.get("ordinal", 0), n))
+        for n in taken:
+            candidate, mine = candidates[n], chosen[n]
+            spans = [candidate.sentences[column].text for column in mine]
+            runs = list(_runs(mine))
+            tokens = (
+                sum(candidate.tokens[column] for column in mine)
+                + candidate.heading_tokens
+                + GAP_TOKENS * (len(runs) - 1)
+            )
+            meta: dict[str, Any] = {
+                **documents[n].meta,
+                "chunk_id": documents[n].id,
+                "spans": spans,
+                "tokens": tokens,
+                "best": max(worth[n][column] for column in mine),
+            }
+            text = GAP.join(" ".join(candidate.sentences[column].text for column in run) for run in runs)
+            yield Document(id=documents[n].id, content=text, score=documents[n].score, meta=meta)
+
+    def _counter(self) -> Callable[[str], int]:
+        if self._count is None:
+            encoder = self.resources.encoder
+            self._count = lru_cache(maxsize=65_536)(lambda text: encoder.count_tokens([text])[0])
+        return self._count
+
+
+def _document_of(document: Document) -> str:
+    return str(document.meta.get("document_id") or document.meta.get("source") or document.id)
+
+
+def _runs(columns: Sequence[int]) -> Iterator[list[int]]:
+    """Neighbouring positions together."""
+    for _, group in groupby(enumerate(columns), key=lambda item: item[1] - item[0]):
+        yield [column for _, column in group]

@@ -1,0 +1,1 @@
+"""Datasets, metrics and measurements: is it cheaper, and no worse?"""

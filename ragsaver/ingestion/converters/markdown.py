@@ -1,0 +1,95 @@
+"""Markdown and MDX: headings, paragraphs, lists, tables and code, each as it stands in the source."""
+
+import re
+from typing import Any
+
+import yaml
+from markdown_it import MarkdownIt
+
+from ragsaver.ingestion.blocks import Block, BlockKind, ParsedDocument
+from ragsaver.ingestion.converters.plain_text import decode
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
+_IMPORT_EXPORT = re.compile(r"^(?:import\s.+?(?:from\s+)?[\"'].+[\"'];?|export\s.+)\s*$")
+_TAG = re.compile(r"</?[A-Za-z][\w.-]*(?:\s[^<>]*)?/?>|<!--.*?-->|\{/\*.*?\*/\}", re.DOTALL)
+_FENCE = re.compile(r"^\s*(```+|~~~+)")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)")
+
+_KINDS: dict[str, BlockKind] = {
+    "paragraph_open": "paragraph",
+    "bullet_list_open": "list",
+    "ordered_list_open": "list",
+    "table_open": "table",
+    "blockquote_open": "paragraph",
+    "fence": "code",
+    "code_block": "code",
+    "html_block": "paragraph",
+}
+
+
+def from_markdown(data: bytes, name: str) -> ParsedDocument:
+    """Blocks of a Markdown or MDX document; imports, tags and comments are dropped, what they wrap stays."""
+    text, front = _split_front_matter(decode(data, name))
+    lines = _without_mdx(text).split("\n")
+    blocks: list[Block] = []
+    title = front.get("title")
+    tokens = MarkdownIt("commonmark").enable("table").parse("\n".join(lines))
+    for position, token in enumerate(tokens):
+        if token.level != 0 or token.map is None:
+            continue
+        if token.type == "heading_open":
+            heading = _plain(tokens[position + 1].content)
+            if heading:
+                blocks.append(Block("heading", heading, level=int(token.tag[1])))
+        elif token.type in _KINDS:
+            kind = _KINDS[token.type]
+            raw = "\n".join(lines[token.map[0] : token.map[1]]).strip("\n")
+            body = raw.strip() if kind == "code" else _plain(raw)
+            if body:
+                blocks.append(Block(kind, body))
+    if not isinstance(title, str) or not title.strip():
+        title = next((block.text for block in blocks if block.kind == "heading" and block.level == 1), None)
+    return ParsedDocument(tuple(blocks), title)
+
+
+def _split_front_matter(text: str) -> tuple[str, dict[str, Any]]:
+    found = _FRONT_MATTER.match(text)
+    if not found:
+        return text, {}
+    try:
+        front = yaml.safe_load(found.group(1))
+    except yaml.YAMLError:
+        front = None
+    return text[found.end() :], front if isinstance(front, dict) else {}
+
+
+def _without_mdx(text: str) -> str:
+    """Drop imports, exports, tags and comments outside of code; lines keep their order."""
+    kept: list[str] = []
+    prose: list[str] = []
+    fence: str | None = None
+    for line in text.split("\n"):
+        mark = _FENCE.match(line)
+        if fence is None and mark:
+            kept.extend(_clean(prose))
+            prose = []
+            fence = mark.group(1)
+            kept.append(line)
+        elif fence is not None:
+            kept.append(line)
+            if mark and mark.group(1).startswith(fence) and line.strip() == mark.group(1):
+                fence = None
+        else:
+            prose.append(line)
+    return "\n".join([*kept, *_clean(prose)])
+
+
+def _clean(lines: list[str]) -> list[str]:
+    text = "\n".join(line for line in lines if not _IMPORT_EXPORT.match(line))
+    parts = re.split(r"(`[^`\n]*`)", text)  # a tag in inline code is text
+    return "".join(part if n % 2 else _TAG.sub("", part) for n, part in enumerate(parts)).split("\n")
+
+
+def _plain(text: str) -> str:
+    """Links as their words; the rest as it stands."""
+    return _LINK.sub(r"\1", text).strip()
