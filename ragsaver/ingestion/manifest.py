@@ -1,0 +1,198 @@
+"""What has been ingested: the truth that the index follows. SQLite, in one file, by SQLAlchemy."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DBAPIError
+
+from ragsaver.errors import StorageError
+from ragsaver.index.protocol import Scope
+
+_metadata = sa.MetaData()
+
+_documents = sa.Table(
+    "documents",
+    _metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("collection", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("path", sa.String),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("mtime_ns", sa.Integer, nullable=False),
+    sa.Column("content_hash", sa.String, nullable=False),
+    sa.Column("config", sa.String, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("ingested_at", sa.Float, nullable=False),
+    sa.Column("chunks", sa.JSON, nullable=False),
+    sa.UniqueConstraint("tenant", "collection", "source"),
+)
+
+_intents = sa.Table(
+    "intents",
+    _metadata,
+    sa.Column("document_id", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("collection", sa.String, nullable=False),
+    sa.Column("listed", sa.JSON, nullable=False),
+    sa.Column("deleted", sa.JSON, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """A document as it went in. `chunks` are point ids in document order; `path` is where its file was."""
+
+    id: str
+    source: str
+    path: str | None
+    size: int
+    mtime_ns: int
+    content_hash: str
+    config: str
+    generation: int
+    ingested_at: float
+    chunks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A change of one document under way: point ids that will be listed, and deleted once they are."""
+
+    document_id: str
+    listed: tuple[str, ...]
+    deleted: tuple[str, ...]
+
+
+class Manifest:
+    """The manifest in one SQLite file.
+
+    :raises StorageError: if the file can't be opened or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        event.listen(self._engine, "connect", _configure)
+        with self._writing():
+            _metadata.create_all(self._engine)
+
+    def documents(self, scope: Scope) -> dict[str, DocumentRecord]:
+        """Every document of a scope, by source."""
+        query = sa.select(_documents).where(*_in(_documents, scope))
+        with self._engine.connect() as connection:
+            return {row.source: _record(row) for row in connection.execute(query)}
+
+    def record_intents(self, scope: Scope, intents: Sequence[Intent]) -> None:
+        """Write down what is about to happen to some documents."""
+        rows = [
+            {
+                "document_id": intent.document_id,
+                "tenant": scope.tenant,
+                "collection": scope.collection,
+                "listed": list(intent.listed),
+                "deleted": list(intent.deleted),
+            }
+            for intent in intents
+        ]
+        if rows:
+            statement = insert(_intents)
+            replace = statement.on_conflict_do_update(
+                index_elements=["document_id"],
+                set_={"listed": statement.excluded.listed, "deleted": statement.excluded.deleted},
+            )
+            with self._writing() as connection:
+                connection.execute(replace, rows)
+
+    def commit(self, scope: Scope, records: Sequence[DocumentRecord], gone: Sequence[str] = ()) -> None:
+        """Make new versions of documents the true ones, and forget those that are `gone`, in one transaction."""
+        with self._writing() as connection:
+            for record in records:
+                values = {
+                    "id": record.id,
+                    "tenant": scope.tenant,
+                    "collection": scope.collection,
+                    "source": record.source,
+                    "path": record.path,
+                    "size": record.size,
+                    "mtime_ns": record.mtime_ns,
+                    "content_hash": record.content_hash,
+                    "config": record.config,
+                    "generation": record.generation,
+                    "ingested_at": record.ingested_at,
+                    "chunks": list(record.chunks),
+                }
+                connection.execute(
+                    insert(_documents).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
+                )
+            if gone:
+                connection.execute(sa.delete(_documents).where(_documents.c.id.in_(gone)))
+
+    def clear_intents(self, document_ids: Sequence[str]) -> None:
+        """The index has followed: forget the intents."""
+        if document_ids:
+            with self._writing() as connection:
+                connection.execute(sa.delete(_intents).where(_intents.c.document_id.in_(document_ids)))
+
+    def intents(self, scope: Scope) -> list[Intent]:
+        """Changes that a crash or a stop left half done."""
+        query = sa.select(_intents).where(*_in(_intents, scope))
+        with self._engine.connect() as connection:
+            return [
+                Intent(row.document_id, tuple(row.listed), tuple(row.deleted)) for row in connection.execute(query)
+            ]
+
+    def scopes(self) -> list[Scope]:
+        """Every tenant and collection that has documents or unfinished changes."""
+        found: set[tuple[str, str]] = set()
+        with self._engine.connect() as connection:
+            for table in (_documents, _intents):
+                rows = connection.execute(sa.select(table.c.tenant, table.c.collection).distinct())
+                found.update((row.tenant, row.collection) for row in rows)
+        return [Scope(*pair) for pair in sorted(found)]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StorageError(
+                f"the manifest can't be written: {error.orig}",
+                where=str(self.path),
+                remedy="Free some space or check the folder's rights, then run the command again",
+            ) from error
+
+
+def now() -> float:
+    """Seconds since 1970, as the manifest notes them."""
+    return time.time()
+
+
+def _configure(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _in(table: sa.Table, scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:
+    return (table.c.tenant == scope.tenant, table.c.collection == scope.collection)
+
+
+def _record(row: sa.Row[tuple[object, ...]]) -> DocumentRecord:
+    fields = row._mapping
+    return DocumentRecord(
+        **{name: fields[name] for name in DocumentRecord.__dataclass_fields__ if name != "chunks"},
+        chunks=tuple(fields["chunks"]),
+    )
