@@ -28,17 +28,18 @@ class PostedDocument:
     format: str | None = None
 
 
-def find_sources(paths: Sequence[Path], home: Path) -> list[SourceFile]:
+def find_sources(paths: Sequence[Path], home: Path, cwd: Path) -> list[SourceFile]:
     """The files under the paths, in the order of their names; each file once.
 
     A folder's hidden files, files of other kinds, and links that lead out of it are passed over. A file that is
     named itself is always taken, so that what is wrong with it is reported.
 
     :param home: RAGSaver's own state, never ingested.
+    :param cwd: the caller's working directory: names below it are relative to it.
     :raises UsageError: if a path is not there, or a folder holds nothing that can be read.
     """
     found: dict[Path, SourceFile] = {}
-    for path in paths:
+    for path in (cwd / named for named in paths):
         if not path.exists():
             raise UsageError("there is no such file or folder", where=str(path))
         files = [path] if path.is_file() else list(_under(path, home))
@@ -51,16 +52,16 @@ def find_sources(paths: Sequence[Path], home: Path) -> list[SourceFile]:
         for file in files:
             status = file.stat()
             found.setdefault(
-                file.resolve(), SourceFile(source_name(file), file, status.st_size, status.st_mtime_ns)
+                file.resolve(), SourceFile(source_name(file, cwd), file, status.st_size, status.st_mtime_ns)
             )
     return sorted(found.values(), key=lambda file: file.source)
 
 
-def source_name(path: Path) -> str:
+def source_name(path: Path, cwd: Path) -> str:
     """A file's name in the manifest: relative to the working directory if it is below it, else absolute."""
-    absolute = Path(os.path.abspath(path))
+    absolute = Path(os.path.abspath(cwd / path))
     try:
-        return absolute.relative_to(Path.cwd()).as_posix()
+        return absolute.relative_to(cwd).as_posix()
     except ValueError:
         return absolute.as_posix()
 
