@@ -120,7 +120,7 @@ class ContextPacker(Bound):
     ```
 
     Each packed document is what is left of one passage: `content` is the text to show, `meta["spans"]` its
-    verbatim sentences, `meta["tokens"]` its tokens with its heading.
+    verbatim sentences, `meta["span_worth"]` what each is worth, `meta["tokens"]` its tokens with its heading.
 
     :param budget_tokens: ceiling for all of them together; `context.budget_tokens` if None.
     :param prior_weight: how much the passage's score counts beside the sentence's.
@@ -202,7 +202,7 @@ class ContextPacker(Bound):
                 "chunk_id": documents[n].id,
                 "spans": spans,
                 "tokens": tokens,
-                "best": max(worth[n][column] for column in mine),
+                "span_worth": [worth[n][column] for column in mine],
             }
             text = GAP.join(" ".join(candidate.sentences[column].text for column in run) for run in runs)
             yield Document(id=documents[n].id, content=text, score=documents[n].score, meta=meta)
