@@ -53,7 +53,7 @@ class AnswerGenerator(Bound):
 
     def bind(self, resources: Resources) -> None:
         """Take the settings and the tokenizer."""
-        super().bind(resources)
+        Bound.bind(self, resources)
         models = resources.settings.generation.models
         self._chat = ChatTier(models[0], resources.encoder.count_tokens) if models else None
 

@@ -139,7 +139,7 @@ class ContextPacker(Bound):
 
     def bind(self, resources: Resources) -> None:
         """Take the tokenizer to count with."""
-        super().bind(resources)
+        Bound.bind(self, resources)
         self._count = None
 
     @component.output_types(documents=list[Document])
