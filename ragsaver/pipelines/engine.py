@@ -83,7 +83,7 @@ class QueryEngine:
         with self._asked(question, request, pipeline) as (_, receipt, inputs, _started):
             for name, sockets in pipeline.inputs().items():
                 if "top_k" in sockets:
-                    inputs.setdefault(name, {})["top_k"] = limit
+                    inputs.setdefault(name, {})["top_k"] = min(2 * limit, 1000)  # some are copies
             outputs = pipeline.run(inputs)
             documents: list[Document] = outputs[_output_of(pipeline, "documents", "search")]["documents"]
             return SearchResult(

@@ -1,0 +1,82 @@
+"""`ragsaver doctor`: what is set up, what is not, and the remedy."""
+
+import json
+import platform
+import shutil
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from ragsaver.cli.output import errors_told, print_json
+from ragsaver.errors import RagSaverError, StorageError
+from ragsaver.settings import Settings, load_settings, quiet_haystack
+
+FAILED = 2
+_MIN_FREE_MIB = 256
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
+) -> None:
+    """Check this machine and this project."""
+    with errors_told(as_json):
+        quiet_haystack()
+        settings = load_settings()
+        checks: dict[str, Callable[[Settings], str]] = {
+            "model": _model,
+            "disk": _disk,
+            "owner": _owner,
+            "pipeline": _pipeline,
+            "generation": _generation,
+        }
+        rows = [{"check": "python", "ok": True, "detail": platform.python_version()}]
+        for name, check in checks.items():
+            try:
+                rows.append({"check": name, "ok": True, "detail": check(settings)})
+            except RagSaverError as error:
+                rows.append({"check": name, "ok": False, "detail": str(error)})
+        for row in rows:
+            if not as_json:
+                typer.echo(f"{'ok  ' if row['ok'] else 'FAIL'}  {row['check']:<11} {row['detail']}")
+        healthy = all(row["ok"] for row in rows)
+        if as_json:
+            print_json(json.dumps({"ok": healthy, "checks": rows}))
+        if not healthy:
+            raise typer.Exit(FAILED)
+
+
+def _model(settings: Settings) -> str:
+    from ragsaver.models.registry import load_encoder
+
+    encoder = load_encoder(settings.embedding)
+    encoder.encode(["a question"])
+    return f"{encoder.name}, {encoder.dim} dimensions, fingerprint {encoder.fingerprint[:12]}"
+
+
+def _disk(settings: Settings) -> str:
+    place = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    free = shutil.disk_usage(place).free // 2**20
+    if free < _MIN_FREE_MIB:
+        raise StorageError(f"only {free} MiB are free", where=str(place), remedy="Free some space")
+    return f"{free} MiB free for {settings.home}"
+
+
+def _owner(settings: Settings) -> str:
+    from ragsaver.index.ownership import current_owner
+
+    owner = current_owner(settings.home)
+    return f"held by {owner.role} (process {owner.pid})" if owner else "the index is free"
+
+
+def _pipeline(settings: Settings) -> str:
+    from ragsaver.pipelines.loader import find_pipeline, load_pipeline
+
+    file = find_pipeline(settings.query.pipeline, settings.pipelines_dir)
+    load_pipeline(file, None, settings.allow_modules)
+    return f"{settings.query.pipeline} loads"
+
+
+def _generation(settings: Settings) -> str:
+    models = settings.generation.models
+    return ", ".join(model.name for model in models) if models else "extractive tier only (no model configured)"

@@ -1,0 +1,41 @@
+"""`ragsaver eval`: measure retrieval and packing on a dataset."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragsaver.cli.output import errors_told, print_json
+from ragsaver.settings import load_settings, quiet_haystack
+
+app = typer.Typer(no_args_is_help=True)
+
+_Dataset = Annotated[Path, typer.Option(help="A folder in BEIR's layout.")]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
+
+
+@app.command("retrieval")
+def retrieval(dataset: _Dataset, as_json: _Json = False) -> None:
+    """How well are the judged passages found?"""
+    with errors_told(as_json):
+        quiet_haystack()
+        from ragsaver.eval.retrieval import evaluate_retrieval
+
+        report = evaluate_retrieval(dataset, load_settings())
+        text = report.model_dump_json(by_alias=True)
+        print_json(text if as_json else report.model_dump_json(by_alias=True, indent=2))
+
+
+@app.command("context")
+def context(
+    dataset: _Dataset,
+    budget_tokens: Annotated[int, typer.Option(help="Ceiling for the packed context.")] = 400,
+    as_json: _Json = False,
+) -> None:
+    """How often is a gold answer in the packed context?"""
+    with errors_told(as_json):
+        quiet_haystack()
+        from ragsaver.eval.context import evaluate_context
+
+        report = evaluate_context(dataset, load_settings(), budget_tokens)
+        print_json(report.model_dump_json(indent=None if as_json else 2))

@@ -1,0 +1,42 @@
+"""The `ragsaver` command. Imports at the top are the cheap ones: `--help` must not wait for Haystack."""
+
+import typer
+
+from ragsaver import __version__
+from ragsaver.cli import ask, doctor, evaluate, ingest, init, search, serve, verify
+
+app = typer.Typer(
+    name="ragsaver",
+    help="Cost-aware RAG: every answer comes with a receipt.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Cost-aware RAG: every answer comes with a receipt."""
+
+
+app.command("init")(init.init)
+app.command("ingest")(ingest.ingest)
+app.command("search")(search.search)
+app.command("ask")(ask.ask)
+app.command("serve")(serve.serve)
+app.command("verify")(verify.verify)
+app.command("doctor")(doctor.doctor)
+app.add_typer(evaluate.app, name="eval", help="Measure retrieval and context on a dataset.")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

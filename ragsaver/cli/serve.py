@@ -1,0 +1,28 @@
+"""`ragsaver serve`: own the index and answer over HTTP."""
+
+from typing import Annotated
+
+import typer
+
+from ragsaver.cli.output import errors_told
+from ragsaver.settings import load_settings, quiet_haystack
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+) -> None:
+    """Serve the REST API. Other commands then go through this process."""
+    with errors_told(as_json=False):
+        quiet_haystack()
+        settings = load_settings()
+        from ragsaver.pipelines.runtime import open_runtime
+        from ragsaver.server.run import run
+
+        with open_runtime(settings, "ragsaver serve") as runtime:
+            run(
+                runtime,
+                settings.server.host if host is None else host,
+                settings.server.port if port is None else port,
+                lambda url: typer.echo(f"RAGSaver listens on {url}", err=True),
+            )

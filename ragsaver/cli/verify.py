@@ -1,0 +1,28 @@
+"""`ragsaver verify`: manifest against index, repaired."""
+
+from typing import Annotated
+
+import typer
+
+from ragsaver.cli.output import errors_told, print_json
+from ragsaver.settings import load_settings, quiet_haystack
+
+
+def verify(
+    collection: Annotated[str | None, typer.Option(help="Which collection.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
+) -> None:
+    """Compare the manifest with the index and repair what differs."""
+    with errors_told(as_json):
+        from ragsaver.cli.backend import backend
+
+        quiet_haystack()
+        with backend(load_settings(), "ragsaver verify") as work:
+            report = work.verify(collection)
+        if as_json:
+            print_json(report.model_dump_json())
+        else:
+            typer.echo(
+                f"{report.documents} documents, {report.points} points: {report.missing} missing, "
+                f"{report.orphaned} orphaned, {report.repaired} repaired"
+            )
