@@ -40,5 +40,10 @@ def errors_told(as_json: bool) -> Iterator[None]:
 def _tell(error: RagSaverError, as_json: bool) -> None:
     typer.echo(f"ragsaver: {error}", err=True)
     if as_json:
-        fields = {"title": error.title, "problem": error.problem, "where": error.where, "remedy": error.remedy}
+        fields = {
+            "title": error.title,
+            "problem": error.problem,
+            "where": error.where,
+            "remedy": error.remedy,
+        }
         print_json(json.dumps({"error": fields}))

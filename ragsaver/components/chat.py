@@ -203,7 +203,10 @@ def _say(error: Exception) -> tuple[str, str]:
     if status in (401, 403):
         return f"refused the API key (HTTP {status})", "Check `api_key` of the model, or OPENAI_API_KEY"
     if status == 404:
-        return "does not know the model or the path (HTTP 404)", "Check `name` and `base_url`; most end in /v1"
+        return (
+            "does not know the model or the path (HTTP 404)",
+            "Check `name` and `base_url`; most end in /v1",
+        )
     if status == 429:
         wait = getattr(getattr(error, "response", None), "headers", {}).get("retry-after")
         return "is over its rate limit (HTTP 429)", f"Try again in {wait} s" if wait else "Try again later"
@@ -213,4 +216,7 @@ def _say(error: Exception) -> tuple[str, str]:
         return "did not answer in time", "Raise `timeout_s` of the model, or look at the endpoint"
     if "Connection" in name or "Protocol" in name or "Read" in name:
         return "can't be reached or broke the connection", "Check `base_url` and that the server runs"
-    return f"gave an answer that can't be read ({name}: {error})", "Check that the endpoint speaks the OpenAI protocol"
+    return (
+        f"gave an answer that can't be read ({name}: {error})",
+        "Check that the endpoint speaks the OpenAI protocol",
+    )

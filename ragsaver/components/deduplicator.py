@@ -97,6 +97,10 @@ class NearDuplicateFilter:
         dropped = len(documents) - len(kept)
         if dropped:
             current_receipt().add(
-                "deduplicate", "near-duplicates dropped", dropped, "passages", reason="the same words are there once"
+                "deduplicate",
+                "near-duplicates dropped",
+                dropped,
+                "passages",
+                reason="the same words are there once",
             )
         return {"documents": kept}

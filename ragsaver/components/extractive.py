@@ -62,11 +62,16 @@ def extract(query: str, documents: Sequence[Document], min_confidence: float) ->
     if not wanted:
         return Extract(None, number, 0.0, "the question has no words to look for")
     passage = documents[number]
-    there = wanted & set(content_stems(f"{passage.meta.get('title', '')} {passage.meta.get('heading', '')} {passage.content}"))
+    there = wanted & set(
+        content_stems(f"{passage.meta.get('title', '')} {passage.meta.get('heading', '')} {passage.content}")
+    )
     cosine = max((document.meta.get("dense_score") or 0.0 for document in documents), default=0.0)
     sure = confidence(cosine, len(there) / len(wanted))
     if sure < min_confidence:
         return Extract(
-            None, number, sure, f"no passage answers this with enough confidence ({sure:.2f} < {min_confidence:.2f})"
+            None,
+            number,
+            sure,
+            f"no passage answers this with enough confidence ({sure:.2f} < {min_confidence:.2f})",
         )
     return Extract(span, number, sure, f"a passage answers it with confidence {sure:.2f}")

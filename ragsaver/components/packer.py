@@ -106,7 +106,9 @@ def _bm25(idf: dict[str, float], sentence: Sentence, mean_length: float) -> floa
     norm = K1 * (1 - B + B * sentence.length / mean_length)
     stems: Counter[str] = sentence.stems
     return sum(
-        weight * stems[term] * (K1 + 1) / (stems[term] + norm) for term, weight in idf.items() if term in stems
+        weight * stems[term] * (K1 + 1) / (stems[term] + norm)
+        for term, weight in idf.items()
+        if term in stems
     )
 
 

@@ -62,9 +62,7 @@ def chunk(
     return chunks
 
 
-def _sections(
-    blocks: Sequence[Block], min_words: int
-) -> Iterator[tuple[tuple[str, ...], list[Block]]]:
+def _sections(blocks: Sequence[Block], min_words: int) -> Iterator[tuple[tuple[str, ...], list[Block]]]:
     """Runs of blocks under one heading; a section shorter than `min_words` joins its sibling before it."""
     path: list[tuple[int, str]] = []
     held: tuple[tuple[str, ...], list[Block]] | None = None

@@ -286,7 +286,8 @@ class Ingestor:
         if not batch:
             return
         intents = [
-            Intent(planned.record.id, tuple(one.id for one in planned.new), planned.dropped) for planned in batch
+            Intent(planned.record.id, tuple(one.id for one in planned.new), planned.dropped)
+            for planned in batch
         ]
         self._manifest.record_intents(scope, intents)
         self._fault("intent")
@@ -303,7 +304,12 @@ class Ingestor:
                     planned.record.id,
                     vectors[one.chunk.embed_text],
                     one.chunk.embed_text,
-                    {**_place(planned, one), "text": one.chunk.text, "chunk_hash": one.embed_hash, "tokens": tokens},
+                    {
+                        **_place(planned, one),
+                        "text": one.chunk.text,
+                        "chunk_hash": one.embed_hash,
+                        "tokens": tokens,
+                    },
                 )
                 for (planned, one), tokens in zip(missing, shown, strict=True)
             ],
@@ -312,7 +318,10 @@ class Ingestor:
         self._manifest.commit(scope, [planned.record for planned in batch])
         self._fault("committed")
         moved = {
-            one.id: _place(planned, one) for planned in batch for one in planned.chunks if one.id in planned.kept
+            one.id: _place(planned, one)
+            for planned in batch
+            for one in planned.chunks
+            if one.id in planned.kept
         }
         self._index.set_payload(scope, moved)
         listed = [one for intent in intents for one in intent.listed]

@@ -141,7 +141,9 @@ class OnnxEncoder:
                 str(self.folder / WEIGHTS), options, providers=onnxruntime.get_available_providers()
             )
         except Exception as error:
-            raise SettingsError(f"is no usable ONNX model: {error}", where=str(self.folder / WEIGHTS)) from error
+            raise SettingsError(
+                f"is no usable ONNX model: {error}", where=str(self.folder / WEIGHTS)
+            ) from error
 
     @cached_property
     def _output(self) -> str:

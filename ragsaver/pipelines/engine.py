@@ -54,9 +54,7 @@ class QueryEngine:
             outputs = await self.pipeline.run_async(inputs)
             return self._result(outputs, running_request, receipt, started)
 
-    async def stream(
-        self, question: str, request: Request | None = None
-    ) -> AsyncIterator[str | AskResult]:
+    async def stream(self, question: str, request: Request | None = None) -> AsyncIterator[str | AskResult]:
         """The answer's text as it comes, then the whole result. Leaving early cancels the generation."""
         with self._asked(question, request) as (running_request, receipt, inputs, started):
             handle = self.pipeline.stream(inputs)
@@ -99,7 +97,7 @@ class QueryEngine:
     def _asked(
         self, question: str, request: Request | None, pipeline: Pipeline | None = None
     ) -> Iterator[tuple[Request, OpenReceipt, dict[str, dict[str, Any]], float]]:
-        self._check(question)
+        self.check(question)
         request = request or Request(self.resources.default_scope)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
@@ -109,7 +107,11 @@ class QueryEngine:
         except (PipelineRuntimeError, HaystackPipelineError) as error:
             raise _cause(error, self.name) from error
 
-    def _check(self, question: str) -> None:
+    def check(self, question: str) -> None:
+        """Refuse a question that is empty or too long.
+
+        :raises UsageError: saying which.
+        """
         limit = self.resources.settings.query.max_question_chars
         if not question.strip():
             raise UsageError("the question is empty", remedy="Write a question in words")
@@ -134,7 +136,10 @@ class QueryEngine:
             answer=answer.data or None,
             reason=meta.get("reason"),
             citations=tuple(Citation(**citation) for citation in meta.get("citations", ())),
-            route=Route(tier=meta.get("tier", "custom"), reason=meta.get("route_reason", "this pipeline's own generator")),
+            route=Route(
+                tier=meta.get("tier", "custom"),
+                reason=meta.get("route_reason", "this pipeline's own generator"),
+            ),
             receipt=receipt.close(),
             latency_ms=latency,
             request_id=request.request_id,

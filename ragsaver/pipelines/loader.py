@@ -11,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from haystack import Pipeline
-from haystack.core.errors import DeserializationError, PipelineError as HaystackPipelineError
+from haystack.core.errors import DeserializationError
+from haystack.core.errors import PipelineError as HaystackPipelineError
 
 from ragsaver.components.resources import NeedsResources, Resources
 from ragsaver.errors import PipelineError, UsageError
@@ -38,10 +39,14 @@ def find_pipeline(name: str, folder: Path) -> Path:
 
 def pipeline_names(folder: Path) -> list[str]:
     """Every pipeline that can be named: the project's and the shipped ones."""
-    return sorted({file.stem for place in (folder, _shipped()) if place.is_dir() for file in place.glob("*.yaml")})
+    return sorted(
+        {file.stem for place in (folder, _shipped()) if place.is_dir() for file in place.glob("*.yaml")}
+    )
 
 
-def load_pipeline(file: Path, resources: Resources | None = None, allow_modules: Sequence[str] = ()) -> Pipeline:
+def load_pipeline(
+    file: Path, resources: Resources | None = None, allow_modules: Sequence[str] = ()
+) -> Pipeline:
     """Load a pipeline and bind its components to the process's resources.
 
     :param file: the YAML.
@@ -57,7 +62,14 @@ def load_pipeline(file: Path, resources: Resources | None = None, allow_modules:
         _make_importable(file.resolve().parent.parent)
     try:
         pipeline = Pipeline.loads(text, allowed_modules=["ragsaver", *allow_modules])
-    except (DeserializationError, HaystackPipelineError, ValueError, TypeError, KeyError, ImportError) as error:
+    except (
+        DeserializationError,
+        HaystackPipelineError,
+        ValueError,
+        TypeError,
+        KeyError,
+        ImportError,
+    ) as error:
         raise PipelineError(
             f"can't be loaded: {error}",
             where=str(file),

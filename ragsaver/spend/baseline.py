@@ -24,7 +24,13 @@ class Saving:
 
 
 def split(
-    price: Price, *, whole_tokens: int, packed_tokens: int, prompt_tokens: int, output_tokens: int, cost_usd: Decimal
+    price: Price,
+    *,
+    whole_tokens: int,
+    packed_tokens: int,
+    prompt_tokens: int,
+    output_tokens: int,
+    cost_usd: Decimal,
 ) -> Saving:
     """Split the saving of one answer; either part may be negative, and is shown so.
 
@@ -53,7 +59,9 @@ def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook) -> None:
     saved_tokens = whole - receipt.packed_tokens
     model = baseline_model(settings)
     if model is None:
-        receipt.add("pack", "context tokens avoided", saved_tokens, "tokens", reason="no model to price them by")
+        receipt.add(
+            "pack", "context tokens avoided", saved_tokens, "tokens", reason="no model to price them by"
+        )
         return
     price = prices.price(model)
     saving = split(
@@ -65,7 +73,9 @@ def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook) -> None:
         cost_usd=sum((line.cost_usd for line in receipt.lines), ZERO),
     )
     rule = f"against the top {settings.spend.baseline_passages} passages, whole, to {model} ({price.origin})"
-    receipt.add("pack", "context tokens avoided", saved_tokens, "tokens", saved_usd=saving.pack_usd, reason=rule)
+    receipt.add(
+        "pack", "context tokens avoided", saved_tokens, "tokens", saved_usd=saving.pack_usd, reason=rule
+    )
     receipt.add(
         "generate",
         "answer by a cheaper tier",

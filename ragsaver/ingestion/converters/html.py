@@ -10,7 +10,9 @@ from ragsaver.ingestion.converters.plain_text import decode
 _NOISE = "script, style, noscript, template, nav, aside, footer, form, iframe, svg, button, select"
 _SPACE = re.compile(r"\s+")
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
-_INLINE = frozenset("a abbr b bdi bdo br cite code em font i img kbd mark q s small span strong sub sup time u var".split())
+_INLINE = frozenset(
+    ["a", "abbr", "b", "bdi", "bdo", "br", "cite", "code", "em", "font", "i", "img", "kbd", "mark", "q", "s", "small", "span", "strong", "sub", "sup", "time", "u", "var"]
+)
 _CHARSET = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.IGNORECASE)
 
 
@@ -76,9 +78,7 @@ def _block(node: LexborNode, tag: str, blocks: list[Block]) -> None:
         if text:
             blocks.append(Block("heading", text, level=_HEADINGS[tag]))
     elif tag == "table":
-        rows = [
-            " | ".join(_squeeze(cell.text()) for cell in row.css("th, td")) for row in node.css("tr")
-        ]
+        rows = [" | ".join(_squeeze(cell.text()) for cell in row.css("th, td")) for row in node.css("tr")]
         text = "\n".join(row for row in rows if row.strip(" |"))
         if text:
             blocks.append(Block("table", text))

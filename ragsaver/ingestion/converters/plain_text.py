@@ -45,12 +45,16 @@ def decode(data: bytes, name: str) -> str:
             raise _binary(name) from None
         text = data.decode(best.encoding, errors="replace")
     sample = text[:65_536]
-    if sum(unicodedata.category(c) == "Cc" and c not in "\t\n\r\f" for c in sample) > _CONTROL_SHARE * len(sample):
+    if sum(unicodedata.category(c) == "Cc" and c not in "\t\n\r\f" for c in sample) > _CONTROL_SHARE * len(
+        sample
+    ):
         raise _binary(name)
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", ""))
 
 
 def _binary(name: str) -> UnreadableDocument:
     return UnreadableDocument(
-        "is binary, not text as its name says", where=name, remedy="Give the file its right suffix, or leave it out"
+        "is binary, not text as its name says",
+        where=name,
+        remedy="Give the file its right suffix, or leave it out",
     )

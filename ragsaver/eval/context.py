@@ -1,0 +1,54 @@
+"""How often is a gold answer in what would be sent to the model, and how many tokens is that?"""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from ragsaver.components.deduplicator import NearDuplicateFilter
+from ragsaver.components.packer import ContextPacker
+from ragsaver.components.retriever import HybridRetriever
+from ragsaver.errors import UsageError
+from ragsaver.eval.dataset import load_dataset
+from ragsaver.eval.harness import indexed
+from ragsaver.settings import Settings
+
+
+class ContextReport(BaseModel):
+    """Means over the queries with gold answers; tokens include headings."""
+
+    queries: int
+    answer_in_context: float
+    tokens_per_query: float
+
+
+def evaluate_context(folder: Path, settings: Settings, budget_tokens: int) -> ContextReport:
+    """Measure packing on a dataset; case and white space aside, a gold answer must stand in the context.
+
+    :raises UsageError: if the dataset is wrong or has no gold answers.
+    """
+    if budget_tokens < 1:
+        raise UsageError(f"the budget must be at least 1 token, got {budget_tokens}")
+    dataset = load_dataset(folder)
+    queries = [query for query in dataset.queries if query.answers]
+    if not queries:
+        raise UsageError("no query has gold answers", where=str(folder), remedy="Queries need `answers`")
+    hits = tokens = 0
+    with indexed(dataset, settings) as runtime:
+        retriever, packer, once = HybridRetriever(), ContextPacker(budget_tokens), NearDuplicateFilter()
+        retriever.bind(runtime.resources)
+        packer.bind(runtime.resources)
+        for query in queries:
+            found = once.run(retriever.run(query.text)["documents"])["documents"]
+            packed = packer.run(query.text, found)["documents"]
+            context = " ".join(_folded(document.content or "") for document in packed)
+            hits += any(_folded(answer) in context for answer in query.answers)
+            tokens += sum(int(document.meta["tokens"]) for document in packed)
+    return ContextReport(
+        queries=len(queries),
+        answer_in_context=round(hits / len(queries), 4),
+        tokens_per_query=round(tokens / len(queries), 1),
+    )
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,90 @@
+"""Datasets in BEIR's layout: `corpus.jsonl`, `queries.jsonl`, `qrels.tsv` or `qrels/test.tsv`."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragsaver.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusDocument:
+    """One document to search in."""
+
+    id: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question, with gold answers where the dataset has them."""
+
+    id: str
+    text: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A corpus, its questions, and which documents were judged relevant (grade by document, by query)."""
+
+    corpus: tuple[CorpusDocument, ...]
+    queries: tuple[Query, ...]
+    judged: dict[str, dict[str, int]]
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """Read a dataset.
+
+    :raises UsageError: naming the file and line that is wrong or missing.
+    """
+    if not folder.is_dir():
+        raise UsageError("there is no such dataset folder", where=str(folder))
+    corpus = tuple(
+        CorpusDocument(
+            str(_field(row, "_id", place)), str(row.get("title") or ""), str(row.get("text") or "")
+        )
+        for row, place in _rows(folder / "corpus.jsonl")
+    )
+    queries = tuple(
+        Query(
+            str(_field(row, "_id", place)), str(_field(row, "text", place)), tuple(row.get("answers") or ())
+        )
+        for row, place in _rows(folder / "queries.jsonl")
+    )
+    return Dataset(corpus, queries, _judgements(folder))
+
+
+def _rows(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    if not file.is_file():
+        raise UsageError("is missing", where=str(file), remedy="The dataset must be in BEIR's layout")
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    yield json.loads(line), f"{file}:{number}"
+                except ValueError as error:
+                    raise UsageError(f"is not JSON: {error}", where=f"{file}:{number}") from None
+
+
+def _field(row: dict[str, Any], name: str, place: str) -> Any:
+    if name not in row:
+        raise UsageError(f"has no `{name}`", where=place)
+    return row[name]
+
+
+def _judgements(folder: Path) -> dict[str, dict[str, int]]:
+    file = next((f for f in (folder / "qrels.tsv", folder / "qrels" / "test.tsv") if f.is_file()), None)
+    if file is None:
+        raise UsageError("has neither qrels.tsv nor qrels/test.tsv", where=str(folder))
+    judged: dict[str, dict[str, int]] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()[1:], 2):
+        try:
+            query, document, grade = line.split("\t")
+            judged.setdefault(query, {})[document] = int(grade)
+        except ValueError:
+            raise UsageError("must be query-id, corpus-id and grade", where=f"{file}:{number}") from None
+    return judged

@@ -1,0 +1,42 @@
+"""A throwaway index of a dataset, built by the real ingestion and asked by the real components."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+
+from ragsaver.errors import UsageError
+from ragsaver.eval.dataset import Dataset
+from ragsaver.ingestion.sources import PostedDocument
+from ragsaver.pipelines.runtime import Runtime, open_runtime
+from ragsaver.settings import Settings
+
+
+@contextmanager
+def indexed(dataset: Dataset, settings: Settings) -> Iterator[Runtime]:
+    """Ingest a dataset into a temporary home with the project's own settings.
+
+    :raises UsageError: if a document did not go in: figures over part of a corpus would mislead.
+    """
+    with tempfile.TemporaryDirectory(prefix="ragsaver-eval-") as home:
+        elsewhere = settings.model_copy(update={"home": Path(home)})
+        with open_runtime(elsewhere, "ragsaver eval") as runtime:
+            posted = [
+                PostedDocument(one.id, _as_html(one.title, one.text), "html")
+                for one in dataset.corpus
+                if one.text.strip()
+            ]
+            report = runtime.ingestor.ingest_texts(posted, runtime.scope())
+            if report.errors:
+                failure = report.errors[0]
+                raise UsageError(f"did not go in: {failure.error}", where=failure.source)
+            runtime.index.maintain(force=True)
+            yield runtime
+
+
+def _as_html(title: str, text: str) -> str:
+    """A dataset's text is no markup: escape it, so that nothing in it is read as any."""
+    paragraphs = "".join(f"<p>{escape(part)}</p>" for part in text.split("\n\n"))
+    heading = f"<h1>{escape(title)}</h1>" if title else ""
+    return f"<html><body>{heading}{paragraphs}</body></html>"

@@ -1,0 +1,85 @@
+"""How well does retrieval find the judged documents, and what does a question cost?"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from haystack import Document
+from pydantic import BaseModel, ConfigDict, Field
+
+from ragsaver.components.retriever import HybridRetriever
+from ragsaver.errors import UsageError
+from ragsaver.eval.dataset import load_dataset
+from ragsaver.eval.harness import indexed
+from ragsaver.eval.metrics import mrr, ndcg, percentile, recall
+from ragsaver.settings import Settings
+from ragsaver.spend.receipt import ZERO, Usd
+
+DEPTH = 100
+
+
+class Latency(BaseModel):
+    """Milliseconds."""
+
+    p50: float
+    p95: float
+
+
+class RetrievalReport(BaseModel):
+    """Means over the judged queries. Tokens are those of the passages that stay after fusion."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    queries: int
+    ndcg_at_10: float = Field(alias="ndcg@10")
+    recall_at_10: float = Field(alias="recall@10")
+    recall_at_100: float = Field(alias="recall@100")
+    mrr_at_10: float = Field(alias="mrr@10")
+    rerank_rate: float = 0.0
+    tokens_per_query: float
+    latency_ms: Latency
+    cost_usd_per_query: Usd = ZERO
+
+
+def evaluate_retrieval(folder: Path, settings: Settings) -> RetrievalReport:
+    """Measure on a dataset; a document ranks where its best passage ranks.
+
+    :raises UsageError: if the dataset is wrong or has no judged query.
+    """
+    dataset = load_dataset(folder)
+    queries = [
+        query for query in dataset.queries if any(g > 0 for g in dataset.judged.get(query.id, {}).values())
+    ]
+    if not queries:
+        raise UsageError("no query has a relevant document", where=str(folder))
+    kept = settings.retrieval.top_k
+    rankings: list[list[str]] = []
+    spent_ms: list[float] = []
+    tokens = 0
+    with indexed(dataset, settings) as runtime:
+        retriever = HybridRetriever(candidates=settings.retrieval.candidates, top_k=2 * DEPTH)
+        plain = HybridRetriever()
+        for component in (retriever, plain):
+            component.bind(runtime.resources)
+        for query in queries:
+            started = time.perf_counter()
+            found = plain.run(query.text)["documents"]
+            spent_ms.append((time.perf_counter() - started) * 1000)
+            tokens += sum(int(passage.meta["tokens"]) for passage in found)
+            rankings.append(_documents([*found, *retriever.run(query.text)["documents"]])[:DEPTH])
+    pairs = [(ranking, dataset.judged[query.id]) for ranking, query in zip(rankings, queries, strict=True)]
+    count = len(queries)
+    return RetrievalReport(
+        queries=count,
+        ndcg_at_10=round(sum(ndcg(r, j, 10) for r, j in pairs) / count, 4),
+        recall_at_10=round(sum(recall(r, j, 10) for r, j in pairs) / count, 4),
+        recall_at_100=round(sum(recall(r, j, DEPTH) for r, j in pairs) / count, 4),
+        mrr_at_10=round(sum(mrr(r, j, 10) for r, j in pairs) / count, 4),
+        tokens_per_query=round(tokens / count, 1),
+        latency_ms=Latency(p50=round(percentile(spent_ms, 0.5), 2), p95=round(percentile(spent_ms, 0.95), 2)),
+    )
+
+
+def _documents(passages: Sequence[Document]) -> list[str]:
+    """Documents in the order of their best passages, each once."""
+    return list(dict.fromkeys(str(passage.meta["source"]) for passage in passages))

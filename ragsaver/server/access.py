@@ -1,0 +1,54 @@
+"""What routes share: the runtime, the thread pools that keep queries and ingestion apart, the owner's token."""
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+
+from ragsaver.pipelines.runtime import Runtime
+
+T = TypeVar("T")
+
+QUERY_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The runtime behind the routes. Ingestion has one thread: the index has one writer."""
+
+    runtime: Runtime
+    token: str
+    queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUERY_THREADS, "query"))
+    ingestion: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ingestion"))
+
+    async def query(self, work: Callable[[], T]) -> T:
+        """Run a query's work in a thread of its own pool."""
+        return await asyncio.get_running_loop().run_in_executor(self.queries, copy_context().run, work)
+
+    async def ingest(self, work: Callable[[], T]) -> T:
+        """Run ingestion's work; never on the queries' threads."""
+        return await asyncio.get_running_loop().run_in_executor(self.ingestion, copy_context().run, work)
+
+
+def _access(request: Request) -> Access:
+    access: Access = request.app.state.access
+    return access
+
+
+def _local_access(request: Request) -> Access:
+    """Only the user who runs the server can read the token."""
+    access = _access(request)
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if not hmac.compare_digest(given.encode(), access.token.encode()):
+        raise HTTPException(401, "this route is for the server's own user")
+    return access
+
+
+Shared = Annotated[Access, Depends(_access)]
+Local = Annotated[Access, Depends(_local_access)]

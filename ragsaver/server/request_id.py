@@ -1,0 +1,66 @@
+"""One id for a request, in its log lines, its errors and its answer; and a bound on its body."""
+
+import re
+import uuid
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ragsaver.server.problems import problem_response
+
+HEADER = "x-request-id"
+_SANE = re.compile(r"[A-Za-z0-9._-]{8,128}")
+
+
+class RequestId:
+    """Takes the caller's id if it is sane, makes one otherwise, and refuses bodies that are too large."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get(HEADER, "")
+        request_id = given if _SANE.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        taken = 0
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        async def bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.max_body_bytes:
+                raise BodyTooLarge
+            return message
+
+        try:
+            declared = headers.get("content-length", "0")
+            if declared.isdigit() and int(declared) > self.max_body_bytes:
+                raise BodyTooLarge
+            await self.app(scope, bounded, send_with_id)
+        except BodyTooLarge:
+            response = problem_response(
+                413,
+                "Body too large",
+                f"at most {self.max_body_bytes} bytes are allowed",
+                instance=scope["path"],
+                request_id=request_id,
+                remedy="Send less at a time, or raise `server.max_body_mb`",
+            )
+            await response(scope, receive, send_with_id)
+
+
+class BodyTooLarge(Exception):
+    """The body is longer than `server.max_body_mb`."""

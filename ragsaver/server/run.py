@@ -1,0 +1,41 @@
+"""Listen: bind the port, tell the owner's file where, and serve until told to stop."""
+
+import secrets
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from ragsaver.errors import UsageError
+from ragsaver.pipelines.runtime import Runtime
+from ragsaver.server.app import create_app
+
+
+def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    :param port: 0 takes a free one.
+    :param listening: called with the URL once the port is bound.
+    :raises UsageError: if the address can't be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                f"can't listen there: {error.strerror}",
+                where=f"{host}:{port}",
+                remedy="Choose another --port",
+            ) from error
+        bound = listener.getsockname()[1]
+        shown = f"[{host}]" if family == socket.AF_INET6 else host
+        url = f"http://{shown}:{bound}"
+        token = secrets.token_urlsafe(32)
+        app = create_app(runtime, token)
+        runtime.engine().pipeline.warm_up()
+        runtime.encoder.encode(["warm"])
+        runtime.ownership.publish(url, token)
+        listening(url)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off")).run([listener])

@@ -1,0 +1,78 @@
+"""What clients send. Unknown fields are refused, so that a typo is not silently ignored."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class QueryBody(_Body):
+    """A question for a pipeline."""
+
+    query: str
+    collection: Name | None = None
+    pipeline: Name | None = None
+    stream: bool = False
+
+
+class SearchBody(_Body):
+    """A search for passages."""
+
+    query: str
+    collection: Name | None = None
+    top_k: int | None = Field(default=None, ge=1, le=1000)
+
+
+class DocumentBody(_Body):
+    """One document as text."""
+
+    source: str = Field(min_length=1, max_length=1024)
+    text: str
+    format: Literal["markdown", "text", "html"] = "markdown"
+
+
+class DocumentsBody(_Body):
+    """Documents to ingest."""
+
+    documents: list[DocumentBody] = Field(min_length=1, max_length=1000)
+    collection: Name | None = None
+
+
+class LocalIngestBody(_Body):
+    """Paths on the server's machine, from its own user."""
+
+    paths: list[str] = Field(min_length=1)
+    cwd: str
+    collection: Name | None = None
+    prune: bool = False
+
+
+class LocalVerifyBody(_Body):
+    """A scope to verify."""
+
+    collection: Name | None = None
+
+
+class Health(BaseModel):
+    """The answer of the probes."""
+
+    status: Literal["ok", "ready"]
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem document; `where` and `remedy` say what to mend."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    problem: str | None = None
+    where: str | None = None
+    remedy: str | None = None
