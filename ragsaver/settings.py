@@ -26,9 +26,7 @@ class _Section(BaseModel):
 class EmbeddingSettings(_Section):
     """Which model makes the vectors, and how it is run."""
 
-    model: str = Field(
-        default="bundled", description="`bundled`, or a folder with model.onnx and tokenizer.json"
-    )
+    model: str = Field(default="bundled", description="`bundled`, or a folder with model.onnx and tokenizer.json")
     threads: int = Field(default=0, ge=0, le=256, description="CPU threads; 0 takes the physical cores")
     batch_tokens: int = Field(default=2048, ge=64, le=262_144, description="padded tokens in one batch")
     max_tokens: int = Field(default=256, ge=16, le=8192, description="tokens of one text; the rest is cut")
@@ -39,9 +37,7 @@ class ChunkingSettings(_Section):
 
     min_words: int = Field(default=60, ge=1, le=10_000)
     max_words: int = Field(default=180, ge=2, le=20_000)
-    embed_headings: bool = Field(
-        default=True, description="put the heading path in front of the embedded text"
-    )
+    embed_headings: bool = Field(default=True, description="put the heading path in front of the embedded text")
 
 
 class IngestionSettings(_Section):
@@ -49,9 +45,7 @@ class IngestionSettings(_Section):
 
     max_file_mb: int = Field(default=50, ge=1, le=10_000)
     max_pdf_pages: int = Field(default=2000, ge=1)
-    batch_chunks: int = Field(
-        default=256, ge=1, le=100_000, description="chunks embedded and committed at a time"
-    )
+    batch_chunks: int = Field(default=256, ge=1, le=100_000, description="chunks embedded and committed at a time")
 
 
 class IndexSettings(_Section):
@@ -59,15 +53,9 @@ class IndexSettings(_Section):
 
     engine: Literal["edge"] = "edge"
     language: str = Field(default="english", description="stemming and stop words of BM25")
-    bm25_avg_words: float = Field(
-        default=120.0, gt=0, description="mean chunk length that BM25 normalises by"
-    )
-    optimize_after_points: int = Field(
-        default=2000, ge=1, description="writes after which the index is optimised"
-    )
-    tenant_idf: bool = Field(
-        default=True, description="word statistics of the tenant only, never of the others"
-    )
+    bm25_avg_words: float = Field(default=120.0, gt=0, description="mean chunk length that BM25 normalises by")
+    optimize_after_points: int = Field(default=2000, ge=1, description="writes after which the index is optimised")
+    tenant_idf: bool = Field(default=True, description="word statistics of the tenant only, never of the others")
 
 
 class RetrievalSettings(_Section):
@@ -99,9 +87,7 @@ class ModelSettings(_Section):
 class GenerationSettings(_Section):
     """The tiers: extractive is free and always there; the models are yours."""
 
-    models: list[ModelSettings] = Field(
-        default_factory=list, description="smallest first; the last one is the largest"
-    )
+    models: list[ModelSettings] = Field(default_factory=list, description="smallest first; the last one is the largest")
     extractive_first: bool = Field(default=True, description="let the free tier answer when it is very sure")
     extractive_min_confidence: float = Field(default=0.5, ge=0.0, le=1.0)
     extractive_sure_confidence: float = Field(default=0.9, ge=0.0, le=1.0)

@@ -79,6 +79,4 @@ def _pipeline(settings: Settings) -> str:
 
 def _generation(settings: Settings) -> str:
     models = settings.generation.models
-    return (
-        ", ".join(model.name for model in models) if models else "extractive tier only (no model configured)"
-    )
+    return ", ".join(model.name for model in models) if models else "extractive tier only (no model configured)"

@@ -94,9 +94,7 @@ class ChatTier:
             raise self._explain(error, messages, heard) from error
         return self._read(result, messages, heard, streamed=on_chunk is not None)
 
-    async def reply_async(
-        self, messages: Sequence[ChatMessage], on_chunk: AsyncCallback | None = None
-    ) -> ChatReply:
+    async def reply_async(self, messages: Sequence[ChatMessage], on_chunk: AsyncCallback | None = None) -> ChatReply:
         """Ask the model on the running event loop."""
         heard = _Heard()
 

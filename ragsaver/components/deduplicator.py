@@ -38,11 +38,7 @@ def drop_near_duplicates(
     for position, text in enumerate(texts):
         mine = shingles(text)
         twin = next(
-            (
-                earlier
-                for earlier, theirs in kept
-                if _repeats(mine, theirs, resembles_at_least, contained_at_least)
-            ),
+            (earlier for earlier, theirs in kept if _repeats(mine, theirs, resembles_at_least, contained_at_least)),
             None,
         )
         verdicts.append((position, twin))

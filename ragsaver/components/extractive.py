@@ -33,9 +33,7 @@ def confidence(cosine: float, coverage: float) -> float:
     :param cosine: of question and passage.
     :param coverage: share of the question's content words that stand in the passage, 0 to 1.
     """
-    return 1 / (
-        1 + math.exp(-COSINE_SLOPE * (cosine - COSINE_MIDDLE) - COVERAGE_SLOPE * (coverage - COVERAGE_MIDDLE))
-    )
+    return 1 / (1 + math.exp(-COSINE_SLOPE * (cosine - COSINE_MIDDLE) - COVERAGE_SLOPE * (coverage - COVERAGE_MIDDLE)))
 
 
 def extract(query: str, documents: Sequence[Document], min_confidence: float) -> Extract:
@@ -48,9 +46,7 @@ def extract(query: str, documents: Sequence[Document], min_confidence: float) ->
         (
             (worth, number, span)
             for number, document in enumerate(documents)
-            for span, worth in zip(
-                document.meta.get("spans", ()), document.meta.get("span_worth", ()), strict=False
-            )
+            for span, worth in zip(document.meta.get("spans", ()), document.meta.get("span_worth", ()), strict=False)
         ),
         key=lambda item: (item[0], -item[1]),
         default=None,

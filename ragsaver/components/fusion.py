@@ -17,9 +17,7 @@ def min_max(scores: Mapping[str, float]) -> dict[str, float]:
     return {key: (score - low) / (high - low) for key, score in scores.items()}
 
 
-def fuse(
-    dense: Mapping[str, float], lexical: Mapping[str, float], lexical_weight: float
-) -> list[tuple[str, float]]:
+def fuse(dense: Mapping[str, float], lexical: Mapping[str, float], lexical_weight: float) -> list[tuple[str, float]]:
     """Fuse two legs by weighted min-max scores.
 
     :param dense: cosine by passage id.

@@ -114,9 +114,7 @@ class AnswerGenerator(Bound):
         )
 
     def _extractive(self, found: Extract, choice: Choice, messages: Sequence[ChatMessage]) -> ChatMessage:
-        counts = self.resources.encoder.count_tokens(
-            [*(m.text or "" for m in messages), found.text or ABSTENTION]
-        )
+        counts = self.resources.encoder.count_tokens([*(m.text or "" for m in messages), found.text or ABSTENTION])
         receipt = current_receipt()
         receipt.prompt_tokens, receipt.answer_tokens = sum(counts[:-1]), counts[-1]
         receipt.add("generate", "extractive tier", 1, "answers", reason=choice.reason)

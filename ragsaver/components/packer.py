@@ -41,9 +41,7 @@ class Candidate:
     prior: float
 
 
-def score_sentences(
-    query: Sequence[str], candidates: Sequence[Candidate], prior_weight: float
-) -> list[list[float]]:
+def score_sentences(query: Sequence[str], candidates: Sequence[Candidate], prior_weight: float) -> list[list[float]]:
     """The worth of each sentence of each candidate.
 
     :param query: stems of the question.
@@ -105,11 +103,7 @@ def _idf(found_in: int, total: int) -> float:
 def _bm25(idf: dict[str, float], sentence: Sentence, mean_length: float) -> float:
     norm = K1 * (1 - B + B * sentence.length / mean_length)
     stems: Counter[str] = sentence.stems
-    return sum(
-        weight * stems[term] * (K1 + 1) / (stems[term] + norm)
-        for term, weight in idf.items()
-        if term in stems
-    )
+    return sum(weight * stems[term] * (K1 + 1) / (stems[term] + norm) for term, weight in idf.items() if term in stems)
 
 
 @component
@@ -129,9 +123,7 @@ class ContextPacker(Bound):
     :param complete_from: share of a passage from which all of it is taken if it fits; above 1 never.
     """
 
-    def __init__(
-        self, budget_tokens: int | None = None, prior_weight: float = 2.0, complete_from: float = 0.7
-    ) -> None:
+    def __init__(self, budget_tokens: int | None = None, prior_weight: float = 2.0, complete_from: float = 0.7) -> None:
         if budget_tokens is not None and budget_tokens < 1:
             raise ValueError(f"budget_tokens must be at least 1, got {budget_tokens}")
         self.budget_tokens = budget_tokens

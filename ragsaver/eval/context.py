@@ -38,8 +38,8 @@ def evaluate_context(folder: Path, settings: Settings, budget_tokens: int) -> Co
         retriever.bind(runtime.resources)
         packer.bind(runtime.resources)
         for query in queries:
-            found = once.run(retriever.run(query.text)["documents"])["documents"]
-            packed = packer.run(query.text, found)["documents"]
+            found = once.run(list(retriever.run(query.text)["documents"]))["documents"]
+            packed = packer.run(query.text, list(found))["documents"]
             context = " ".join(_folded(document.content or "") for document in packed)
             hits += any(_folded(answer) in context for answer in query.answers)
             tokens += sum(int(document.meta["tokens"]) for document in packed)

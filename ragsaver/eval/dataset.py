@@ -44,15 +44,11 @@ def load_dataset(folder: Path) -> Dataset:
     if not folder.is_dir():
         raise UsageError("there is no such dataset folder", where=str(folder))
     corpus = tuple(
-        CorpusDocument(
-            str(_field(row, "_id", place)), str(row.get("title") or ""), str(row.get("text") or "")
-        )
+        CorpusDocument(str(_field(row, "_id", place)), str(row.get("title") or ""), str(row.get("text") or ""))
         for row, place in _rows(folder / "corpus.jsonl")
     )
     queries = tuple(
-        Query(
-            str(_field(row, "_id", place)), str(_field(row, "text", place)), tuple(row.get("answers") or ())
-        )
+        Query(str(_field(row, "_id", place)), str(_field(row, "text", place)), tuple(row.get("answers") or ()))
         for row, place in _rows(folder / "queries.jsonl")
     )
     return Dataset(corpus, queries, _judgements(folder))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from haystack import Document
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ragsaver.components.retriever import HybridRetriever
 from ragsaver.errors import UsageError
@@ -28,13 +28,11 @@ class Latency(BaseModel):
 class RetrievalReport(BaseModel):
     """Means over the judged queries. Tokens are those of the passages that stay after fusion."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
     queries: int
-    ndcg_at_10: float = Field(alias="ndcg@10")
-    recall_at_10: float = Field(alias="recall@10")
-    recall_at_100: float = Field(alias="recall@100")
-    mrr_at_10: float = Field(alias="mrr@10")
+    ndcg_at_10: float = Field(serialization_alias="ndcg@10")
+    recall_at_10: float = Field(serialization_alias="recall@10")
+    recall_at_100: float = Field(serialization_alias="recall@100")
+    mrr_at_10: float = Field(serialization_alias="mrr@10")
     rerank_rate: float = 0.0
     tokens_per_query: float
     latency_ms: Latency
@@ -47,12 +45,9 @@ def evaluate_retrieval(folder: Path, settings: Settings) -> RetrievalReport:
     :raises UsageError: if the dataset is wrong or has no judged query.
     """
     dataset = load_dataset(folder)
-    queries = [
-        query for query in dataset.queries if any(g > 0 for g in dataset.judged.get(query.id, {}).values())
-    ]
+    queries = [query for query in dataset.queries if any(g > 0 for g in dataset.judged.get(query.id, {}).values())]
     if not queries:
         raise UsageError("no query has a relevant document", where=str(folder))
-    kept = settings.retrieval.top_k
     rankings: list[list[str]] = []
     spent_ms: list[float] = []
     tokens = 0

@@ -104,9 +104,7 @@ class EdgeIndex:
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""
         for point_id, payload in payloads.items():
-            change = qdrant.UpdateOperation.set_payload_by_filter(
-                _within(scope, ids=[point_id]), dict(payload)
-            )
+            change = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=[point_id]), dict(payload))
             self._update(change, 1)
 
     def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:

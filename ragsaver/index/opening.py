@@ -8,9 +8,7 @@ from ragsaver.index.protocol import VectorIndex
 from ragsaver.settings import IndexSettings
 
 
-def open_index(
-    home: Path, settings: IndexSettings, *, dim: int, fingerprint: str, model_name: str
-) -> VectorIndex:
+def open_index(home: Path, settings: IndexSettings, *, dim: int, fingerprint: str, model_name: str) -> VectorIndex:
     """Open or create the index under `home`. The caller owns it (see `ownership`).
 
     :raises ModelMismatch: if another model built it.

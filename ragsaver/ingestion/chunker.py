@@ -38,9 +38,7 @@ class _Piece:
     joiner: str
 
 
-def chunk(
-    document: ParsedDocument, title: str, *, min_words: int, max_words: int, embed_headings: bool
-) -> list[Chunk]:
+def chunk(document: ParsedDocument, title: str, *, min_words: int, max_words: int, embed_headings: bool) -> list[Chunk]:
     """Cut a document.
 
     :param title: stands before the headings in what is embedded.
@@ -54,9 +52,7 @@ def chunk(
         heading = " > ".join(path)
         shown = heading if path[:1] == (title,) else " > ".join((title, *path))
         for group in _groups(pieces, min_words, max_words):
-            text = "".join(
-                piece.text if n == 0 else piece.joiner + piece.text for n, piece in enumerate(group)
-            )
+            text = "".join(piece.text if n == 0 else piece.joiner + piece.text for n, piece in enumerate(group))
             prefix = f"{shown}\n" if embed_headings and shown else ""
             chunks.append(Chunk(text, heading, len(chunks), group[0].page, prefix + text))
     return chunks
@@ -79,9 +75,7 @@ def _sections(blocks: Sequence[Block], min_words: int) -> Iterator[tuple[tuple[s
         yield held
 
 
-def _headed(
-    blocks: Sequence[Block], path: list[tuple[int, str]]
-) -> Iterator[tuple[tuple[str, ...], list[Block]]]:
+def _headed(blocks: Sequence[Block], path: list[tuple[int, str]]) -> Iterator[tuple[tuple[str, ...], list[Block]]]:
     body: list[Block] = []
     for block in blocks:
         if block.kind != "heading":

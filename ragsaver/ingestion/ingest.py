@@ -94,9 +94,7 @@ class _Tally:
                 deleted=self.deleted,
                 failed=len(self.errors),
             ),
-            chunks=ChunkCounts(
-                total=self.total, embedded=self.embedded, reused=self.reused, deleted=self.dropped
-            ),
+            chunks=ChunkCounts(total=self.total, embedded=self.embedded, reused=self.reused, deleted=self.dropped),
             embedding=EmbeddingSpend(tokens=self.tokens),
             seconds=round(seconds, 3),
             errors=tuple(self.errors),
@@ -123,9 +121,7 @@ class Ingestor:
         self._manifest = manifest
         self._fault = fault
         cut = settings.chunking
-        self._config = (
-            f"{encoder.fingerprint}:{CHUNKER}:{cut.min_words}:{cut.max_words}:{int(cut.embed_headings)}"
-        )
+        self._config = f"{encoder.fingerprint}:{CHUNKER}:{cut.min_words}:{cut.max_words}:{int(cut.embed_headings)}"
 
     def ingest(
         self,
@@ -225,9 +221,7 @@ class Ingestor:
             progress(Progress(tally.seen, total, tally.embedded))
         return tally
 
-    def _plan(
-        self, document: _Incoming, old: DocumentRecord | None, scope: Scope, tally: _Tally
-    ) -> _Planned | None:
+    def _plan(self, document: _Incoming, old: DocumentRecord | None, scope: Scope, tally: _Tally) -> _Planned | None:
         """What has to change for this document; None if nothing has."""
         current = old is not None and old.config == self._config
         if old and current and document.path == old.path and _surely_the_same(document, old):
@@ -249,9 +243,7 @@ class Ingestor:
             if document.path is not None:
                 self._manifest.commit(scope, [_touched(old, document)])
             return None
-        parsed = convert(
-            document.source, data, document.format, max_pdf_pages=self._settings.ingestion.max_pdf_pages
-        )
+        parsed = convert(document.source, data, document.format, max_pdf_pages=self._settings.ingestion.max_pdf_pages)
         title = parsed.title or Path(document.source).stem
         cut = self._settings.chunking
         chunks = chunk(
@@ -286,8 +278,7 @@ class Ingestor:
         if not batch:
             return
         intents = [
-            Intent(planned.record.id, tuple(one.id for one in planned.new), planned.dropped)
-            for planned in batch
+            Intent(planned.record.id, tuple(one.id for one in planned.new), planned.dropped) for planned in batch
         ]
         self._manifest.record_intents(scope, intents)
         self._fault("intent")
@@ -317,12 +308,7 @@ class Ingestor:
         self._fault("upserted")
         self._manifest.commit(scope, [planned.record for planned in batch])
         self._fault("committed")
-        moved = {
-            one.id: _place(planned, one)
-            for planned in batch
-            for one in planned.chunks
-            if one.id in planned.kept
-        }
+        moved = {one.id: _place(planned, one) for planned in batch for one in planned.chunks if one.id in planned.kept}
         self._index.set_payload(scope, moved)
         listed = [one for intent in intents for one in intent.listed]
         dropped = [one for intent in intents for one in intent.deleted]

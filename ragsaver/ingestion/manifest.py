@@ -129,9 +129,7 @@ class Manifest:
                     "chunks": list(record.chunks),
                 }
                 connection.execute(
-                    insert(_documents)
-                    .values(values)
-                    .on_conflict_do_update(index_elements=["id"], set_=values)
+                    insert(_documents).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
                 )
             if gone:
                 connection.execute(sa.delete(_documents).where(_documents.c.id.in_(gone)))
@@ -146,10 +144,7 @@ class Manifest:
         """Changes that a crash or a stop left half done."""
         query = sa.select(_intents).where(*_in(_intents, scope))
         with self._engine.connect() as connection:
-            return [
-                Intent(row.document_id, tuple(row.listed), tuple(row.deleted))
-                for row in connection.execute(query)
-            ]
+            return [Intent(row.document_id, tuple(row.listed), tuple(row.deleted)) for row in connection.execute(query)]
 
     def scopes(self) -> list[Scope]:
         """Every tenant and collection that has documents or unfinished changes."""

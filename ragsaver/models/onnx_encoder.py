@@ -34,9 +34,7 @@ class OnnxEncoder:
     :raises SettingsError: if the folder holds no such model.
     """
 
-    def __init__(
-        self, folder: Path, *, threads: int = 0, batch_tokens: int = 2048, max_tokens: int = 256
-    ) -> None:
+    def __init__(self, folder: Path, *, threads: int = 0, batch_tokens: int = 2048, max_tokens: int = 256) -> None:
         for name in (WEIGHTS, TOKENIZER):
             if not (folder / name).is_file():
                 raise SettingsError(
@@ -66,9 +64,7 @@ class OnnxEncoder:
         """Width of a vector."""
         return int(self._session.get_outputs()[0].shape[-1])
 
-    def encode(
-        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
-    ) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """(len(texts), dim) float32, L2-normalised, in the order given; safe from several threads.
 
         :param progress: called with the number of texts finished by each batch.
@@ -141,9 +137,7 @@ class OnnxEncoder:
                 str(self.folder / WEIGHTS), options, providers=onnxruntime.get_available_providers()
             )
         except Exception as error:
-            raise SettingsError(
-                f"is no usable ONNX model: {error}", where=str(self.folder / WEIGHTS)
-            ) from error
+            raise SettingsError(f"is no usable ONNX model: {error}", where=str(self.folder / WEIGHTS)) from error
 
     @cached_property
     def _output(self) -> str:

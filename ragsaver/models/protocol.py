@@ -25,9 +25,7 @@ class Encoder(Protocol):
         """Hex digest of weights, tokenizer, pooling, prefix and cut-off."""
         ...
 
-    def encode(
-        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
-    ) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """(len(texts), dim) float32, L2-normalised, in the order given.
 
         :param progress: called with the number of texts finished by each batch.

@@ -121,9 +121,7 @@ class QueryEngine:
                 remedy="Shorten it, or raise `query.max_question_chars`",
             )
 
-    def _result(
-        self, outputs: Mapping[str, Any], request: Request, receipt: OpenReceipt, started: float
-    ) -> AskResult:
+    def _result(self, outputs: Mapping[str, Any], request: Request, receipt: OpenReceipt, started: float) -> AskResult:
         answers: list[GeneratedAnswer] = outputs[_output_of(self.pipeline, "answers", self.name)]["answers"]
         if not answers:
             raise PipelineError("gave no answer at all", where=self.name)

@@ -39,14 +39,10 @@ def find_pipeline(name: str, folder: Path) -> Path:
 
 def pipeline_names(folder: Path) -> list[str]:
     """Every pipeline that can be named: the project's and the shipped ones."""
-    return sorted(
-        {file.stem for place in (folder, _shipped()) if place.is_dir() for file in place.glob("*.yaml")}
-    )
+    return sorted({file.stem for place in (folder, _shipped()) if place.is_dir() for file in place.glob("*.yaml")})
 
 
-def load_pipeline(
-    file: Path, resources: Resources | None = None, allow_modules: Sequence[str] = ()
-) -> Pipeline:
+def load_pipeline(file: Path, resources: Resources | None = None, allow_modules: Sequence[str] = ()) -> Pipeline:
     """Load a pipeline and bind its components to the process's resources.
 
     :param file: the YAML.

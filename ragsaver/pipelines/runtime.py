@@ -1,4 +1,4 @@
-"""Everything one process needs, opened once and closed in order: the index, the model, the manifest, the pipelines."""
+"""Everything one process needs, opened once and closed in order: index, model, manifest, pipelines."""
 
 import threading
 from collections.abc import Iterator

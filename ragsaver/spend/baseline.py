@@ -59,9 +59,7 @@ def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook) -> None:
     saved_tokens = whole - receipt.packed_tokens
     model = baseline_model(settings)
     if model is None:
-        receipt.add(
-            "pack", "context tokens avoided", saved_tokens, "tokens", reason="no model to price them by"
-        )
+        receipt.add("pack", "context tokens avoided", saved_tokens, "tokens", reason="no model to price them by")
         return
     price = prices.price(model)
     saving = split(
@@ -73,9 +71,7 @@ def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook) -> None:
         cost_usd=sum((line.cost_usd for line in receipt.lines), ZERO),
     )
     rule = f"against the top {settings.spend.baseline_passages} passages, whole, to {model} ({price.origin})"
-    receipt.add(
-        "pack", "context tokens avoided", saved_tokens, "tokens", saved_usd=saving.pack_usd, reason=rule
-    )
+    receipt.add("pack", "context tokens avoided", saved_tokens, "tokens", saved_usd=saving.pack_usd, reason=rule)
     receipt.add(
         "generate",
         "answer by a cheaper tier",

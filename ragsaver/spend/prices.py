@@ -30,9 +30,7 @@ class Price:
     def cost(self, *, input: int = 0, cached_input: int = 0, output: int = 0) -> Decimal:
         """Dollars for tokens; `cached_input` is not part of `input`."""
         return (
-            input * self.input_per_mtok
-            + cached_input * self.cached_input_per_mtok
-            + output * self.output_per_mtok
+            input * self.input_per_mtok + cached_input * self.cached_input_per_mtok + output * self.output_per_mtok
         ) / MILLION
 
 

@@ -28,11 +28,7 @@ def test_a_passage_inside_a_better_one_goes():
 
 
 def test_a_longer_passage_that_says_more_stays():
-    longer = (
-        TEXT
-        + " "
-        + "But in winter it hunts hares across the frozen fields far beyond the northern hills." * 2
-    )
+    longer = TEXT + " " + "But in winter it hunts hares across the frozen fields far beyond the northern hills." * 2
     assert kept(TEXT, longer) == [TEXT, longer]
 
 

@@ -115,9 +115,7 @@ def test_points_survive_a_restart(tmp_path: Path) -> None:
     second.close()
 
 
-def test_maintenance_waits_until_enough_was_written(
-    index: EdgeIndex, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_maintenance_waits_until_enough_was_written(index: EdgeIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     listed(index, ACME, point("one"))
     assert index.maintain() is False
     listed(index, ACME, *[point(f"p {n}") for n in range(10)])

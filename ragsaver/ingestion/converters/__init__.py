@@ -36,9 +36,7 @@ def format_of(name: str) -> str | None:
     return FORMATS.get(PurePosixPath(name).suffix.lower())
 
 
-def convert(
-    name: str, data: bytes, format: str | None = None, *, max_pdf_pages: int = 2000
-) -> ParsedDocument:
+def convert(name: str, data: bytes, format: str | None = None, *, max_pdf_pages: int = 2000) -> ParsedDocument:
     """Convert a document.
 
     :param name: the source's name, for its suffix and for errors.
@@ -68,9 +66,7 @@ def convert(
 
 def what_it_is(data: bytes) -> str | None:
     """A name for content that no text has, by its first bytes."""
-    return next(
-        (kind for magic, kind in _MAGIC if data[:1024].lstrip(b"\xef\xbb\xbf \r\n\t").startswith(magic)), None
-    )
+    return next((kind for magic, kind in _MAGIC if data[:1024].lstrip(b"\xef\xbb\xbf \r\n\t").startswith(magic)), None)
 
 
 def _converter(kind: str, max_pdf_pages: int) -> Callable[[bytes, str], ParsedDocument]:

@@ -24,9 +24,7 @@ _PARAGRAPH = re.compile(r"\n\s*\n")
 def from_text(data: bytes, name: str) -> ParsedDocument:
     """Paragraphs of a plain text."""
     text = decode(data, name)
-    return ParsedDocument(
-        tuple(Block("paragraph", part.strip()) for part in _PARAGRAPH.split(text) if part.strip())
-    )
+    return ParsedDocument(tuple(Block("paragraph", part.strip()) for part in _PARAGRAPH.split(text) if part.strip()))
 
 
 def decode(data: bytes, name: str) -> str:
@@ -45,9 +43,7 @@ def decode(data: bytes, name: str) -> str:
             raise _binary(name) from None
         text = data.decode(best.encoding, errors="replace")
     sample = text[:65_536]
-    if sum(unicodedata.category(c) == "Cc" and c not in "\t\n\r\f" for c in sample) > _CONTROL_SHARE * len(
-        sample
-    ):
+    if sum(unicodedata.category(c) == "Cc" and c not in "\t\n\r\f" for c in sample) > _CONTROL_SHARE * len(sample):
         raise _binary(name)
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", ""))
 

@@ -17,9 +17,7 @@ async def ingest(body: LocalIngestBody, access: Local) -> IngestReport:
     """Ingest paths of this machine."""
     runtime = access.runtime
     scope = runtime.scope(body.collection)
-    return await access.ingest(
-        lambda: runtime.ingestor.ingest(body.paths, scope, prune=body.prune, cwd=Path(body.cwd))
-    )
+    return await access.ingest(lambda: runtime.ingestor.ingest(body.paths, scope, prune=body.prune, cwd=Path(body.cwd)))
 
 
 @router.post("/verify")
