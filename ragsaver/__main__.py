@@ -1,0 +1,5 @@
+"""`python -m ragsaver` is `ragsaver`."""
+
+from ragsaver.cli.main import main
+
+main()
