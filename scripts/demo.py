@@ -31,7 +31,9 @@ def main() -> int:
         answers = [_show(project, question) for question in QUESTIONS]
         print("\n== Ingest again: nothing has changed")
         again = _ragsaver(project, "ingest", "docs")
-        print(f"   {again['chunks']['embedded']} chunks embedded, {again['documents']['unchanged']} documents unchanged")
+        print(
+            f"   {again['chunks']['embedded']} chunks embedded, {again['documents']['unchanged']} documents unchanged"
+        )
         print("\n== Change one paragraph")
         page = project / "docs" / "explanation" / "one-owner.md"
         page.write_text(page.read_text().replace("A killed process", "A process that was killed"))

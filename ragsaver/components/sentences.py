@@ -60,7 +60,7 @@ def split(text: str) -> list[str]:
 def _blocks(text: str) -> list[tuple[str, bool]]:
     """Runs of lines that are cut alike: a fenced block, a list item or table row, or running text."""
     blocks: list[tuple[list[str], bool]] = []
-    in_code = False
+    in_code = after_gap = False
     for line in text.splitlines(keepends=True):
         fence = bool(_FENCE.match(line))
         if fence and not in_code:
@@ -69,10 +69,11 @@ def _blocks(text: str) -> list[tuple[str, bool]]:
         elif in_code:
             blocks[-1][0].append(line)
             in_code = not fence
-        elif _LISTED.match(line) or not blocks or blocks[-1][1]:
+        elif _LISTED.match(line) or after_gap or not blocks or blocks[-1][1]:
             blocks.append(([line], False))
         else:
             blocks[-1][0].append(line)
+        after_gap = not line.strip()
     return [("".join(lines), is_code) for lines, is_code in blocks]
 
 

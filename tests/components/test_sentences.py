@@ -1,0 +1,34 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragsaver.components.sentences import content_stems, split
+
+
+def test_sentences_end_where_a_reader_ends_them():
+    text = 'Dr. Smith came at 5.30 on Monday. He said "No." Then he left.'
+    assert split(text) == ["Dr. Smith came at 5.30 on Monday.", 'He said "No."', "Then he left."]
+
+
+def test_code_list_items_and_table_rows_stay_whole():
+    text = "Intro here.\n\n- one. Two\n- three\n\nAfter it.\n\n```py\na = 1. B\n\nc\n```\n\n| a. B | c |\n| d | e |"
+    assert split(text) == [
+        "Intro here.",
+        "- one. Two",
+        "- three",
+        "After it.",
+        "```py\na = 1. B\n\nc\n```",
+        "| a. B | c |",
+        "| d | e |",
+    ]
+
+
+@given(st.text(max_size=200))
+def test_every_sentence_is_a_verbatim_slice_in_order(text):
+    at = 0
+    for sentence in split(text):
+        at = text.index(sentence, at) + len(sentence)
+    assert "".join("".join(split(text)).split()) == "".join(text.split())
+
+
+def test_words_without_meaning_are_left_out_and_forms_meet():
+    assert content_stems("What are the running costs?") == content_stems("run cost")

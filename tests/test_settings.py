@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from ragsaver.errors import SettingsError
+from ragsaver.settings import load_settings
+
+
+def write(folder: Path, text: str) -> None:
+    (folder / "ragsaver.yaml").write_text(text)
+
+
+def test_variables_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path):
+    write(tmp_path, "context:\n  budget_tokens: 300\nretrieval:\n  top_k: 7\n")
+    settings = load_settings(tmp_path, {"RAGSAVER_CONTEXT__BUDGET_TOKENS": "200"})
+    assert (settings.context.budget_tokens, settings.retrieval.top_k) == (200, 7)
+    assert settings.home == (tmp_path / ".ragsaver").resolve()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("home: x\ncontxt: {}\n", r":2: unknown key `contxt`.*context"),
+        ("context:\n  budget_tokens: many\n", r":2: `context.budget_tokens`.*'many'.*integer"),
+        ("retrieval:\n  top_k: 5\n  lexical_weight: 3\n", r":3: `retrieval.lexical_weight`.*less than or equal to 1"),
+        ("generation:\n  models:\n    - nme: x\n", r":3: .*models"),
+        ("a: [1\n", r"is not valid YAML"),
+        ("- 1\n", r":1: must hold keys"),
+        ("chunking:\n  min_words: 200\n", r"must be above"),
+        ("generation:\n  models:\n    - name: x\n      api_key: ${NOT_SET}\n", r":4: .*\$NOT_SET, which is not set"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_line_and_key(tmp_path: Path, text: str, words: str):
+    write(tmp_path, text)
+    with pytest.raises(SettingsError, match=r"ragsaver\.yaml.*" + words):
+        load_settings(tmp_path, {})
+
+
+def test_a_wrong_variable_is_named(tmp_path: Path):
+    with pytest.raises(SettingsError, match="RAGSAVER_SERVER__PORT.*server.port"):
+        load_settings(tmp_path, {"RAGSAVER_SERVER__PORT": "http"})
+
+
+def test_a_key_never_shows(tmp_path: Path):
+    write(tmp_path, "generation:\n  models:\n    - {name: x, api_key: '${KEY}'}\n")
+    assert "s3cret" not in repr(load_settings(tmp_path, {"KEY": "s3cret"}))
