@@ -36,7 +36,7 @@ class ChunkingSettings(_Section):
     """How documents are cut. A change of any of these re-chunks the corpus."""
 
     min_words: int = Field(default=60, ge=1, le=10_000)
-    max_words: int = Field(default=180, ge=2, le=20_000)
+    max_words: int = Field(default=260, ge=2, le=20_000)
     embed_headings: bool = Field(default=True, description="put the heading path in front of the embedded text")
 
 
@@ -53,7 +53,7 @@ class IndexSettings(_Section):
 
     engine: Literal["edge"] = "edge"
     language: str = Field(default="english", description="stemming and stop words of BM25")
-    bm25_avg_words: float = Field(default=120.0, gt=0, description="mean chunk length that BM25 normalises by")
+    bm25_avg_words: float = Field(default=100.0, gt=0, description="mean chunk length that BM25 normalises by")
     optimize_after_points: int = Field(default=2000, ge=1, description="writes after which the index is optimised")
     tenant_idf: bool = Field(default=True, description="word statistics of the tenant only, never of the others")
 
@@ -63,7 +63,7 @@ class RetrievalSettings(_Section):
 
     candidates: int = Field(default=50, ge=1, le=1000, description="per leg")
     top_k: int = Field(default=20, ge=1, le=1000, description="passages that stay after fusion")
-    lexical_weight: float = Field(default=0.6, ge=0.0, le=1.0, description="share of BM25 in the fused score")
+    lexical_weight: float = Field(default=0.55, ge=0.0, le=1.0, description="share of BM25 in the fused score")
 
 
 class ContextSettings(_Section):

@@ -13,7 +13,7 @@ import snowballstemmer
 # A sentence ends at . ! or ? (with a closing quote or bracket) before a space and something that can begin one.
 _END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9])|(?<=[。！？])|\n{2,}")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|e\.g|i\.e|cf|Fig|No|Vol|Inc|Ltd|Co|approx|ca|al)|\b[A-Z])\.$"
+    r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|e\.g|i\.e|cf|Fig|Vol|Inc|Ltd|Co|approx|ca|al)|\b[A-Z])\.$"
 )
 _FENCE = re.compile(r"^(```|~~~)")
 _LISTED = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+|^\s*\|")
