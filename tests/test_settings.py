@@ -26,7 +26,7 @@ def test_variables_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Pa
         ("generation:\n  models:\n    - nme: x\n", r":3: .*models"),
         ("a: [1\n", r"is not valid YAML"),
         ("- 1\n", r":1: must hold keys"),
-        ("chunking:\n  min_words: 200\n", r"must be above"),
+        ("chunking:\n  min_words: 300\n", r"must be above"),
         ("generation:\n  models:\n    - name: x\n      api_key: ${NOT_SET}\n", r":4: .*\$NOT_SET, which is not set"),
     ],
 )
