@@ -1,0 +1,78 @@
+import asyncio
+
+import pytest
+from haystack.dataclasses import ChatMessage
+
+from ragsaver.components.chat import ChatTier, CutReply, TokenUsage, read_usage
+from ragsaver.errors import GenerationError
+from ragsaver.settings import ModelSettings
+from tests.openai_server import Script, openai_server
+
+MESSAGES = [ChatMessage.from_system("Be brief."), ChatMessage.from_user("Who issues the permit?")]
+
+
+def words(texts):
+    return [len(text.split()) for text in texts]
+
+
+def tier(url: str, retries: int = 0) -> ChatTier:
+    return ChatTier(ModelSettings(name="tiny", base_url=url, max_retries=retries, timeout_s=30), words)
+
+
+def test_a_reply_comes_with_what_was_billed_in_classes_that_do_not_overlap():
+    script = Script()
+    with openai_server(script) as url:
+        reply = tier(url).reply(MESSAGES)
+        later = asyncio.run(tier(url).reply_async(MESSAGES))
+    assert reply.text == later.text == script.reply
+    assert reply.usage == later.usage == TokenUsage(input=60, cached_input=40, output=20)
+    assert script.requests[0]["max_tokens"] == 512
+
+
+def test_a_streamed_reply_is_billed_like_a_whole_one():
+    heard: list[str] = []
+    with openai_server(Script()) as url:
+        reply = tier(url).reply(MESSAGES, lambda chunk: heard.append(chunk.content))
+    assert "".join(heard).strip() == reply.text.strip()
+    assert reply.usage == TokenUsage(60, 40, 20)
+
+
+def test_tokens_are_counted_where_the_endpoint_does_not():
+    with openai_server(Script(usage=None)) as url:
+        reply = tier(url).reply(MESSAGES)
+    assert reply.usage == TokenUsage(6, 0, 8, estimated=True)
+
+
+def test_a_stream_that_is_cut_is_an_error_and_on_the_bill():
+    with openai_server(Script(cut_after=3)) as url, pytest.raises(CutReply, match="on the bill") as caught:
+        tier(url).reply(MESSAGES, lambda chunk: None)
+    assert caught.value.usage.output == 3
+
+
+def test_a_rate_limit_is_retried_as_often_as_the_settings_say():
+    script = Script(statuses=[429])
+    with openai_server(script) as url:
+        assert tier(url, retries=1).reply(MESSAGES).text
+    assert len(script.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"), [(401, "api_key"), (404, "base_url"), (429, "Try again"), (500, "endpoint's own log")]
+)
+def test_failures_name_endpoint_model_and_remedy(status: int, remedy: str):
+    with openai_server(Script(statuses=[status])) as url, pytest.raises(GenerationError, match=remedy) as caught:
+        tier(url).reply(MESSAGES)
+    assert url in str(caught.value)
+    assert "tiny" in str(caught.value)
+
+
+def test_an_endpoint_that_is_not_there_is_named():
+    with openai_server(Script()) as url:
+        gone = url
+    with pytest.raises(GenerationError, match="can't be reached"):
+        tier(gone).reply(MESSAGES)
+
+
+def test_usage_that_makes_no_sense_is_no_usage():
+    assert read_usage(None) is None
+    assert read_usage({"prompt_tokens": 0}) is None

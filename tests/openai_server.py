@@ -1,0 +1,90 @@
+"""A real HTTP server that speaks the OpenAI chat protocol, and fails on purpose when told to."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+USAGE = {
+    "prompt_tokens": 100,
+    "completion_tokens": 20,
+    "total_tokens": 120,
+    "prompt_tokens_details": {"cached_tokens": 40},
+}
+
+
+@dataclass
+class Script:
+    """What the server does next: `statuses` are answered one by one before the reply."""
+
+    reply: str = "The permit is issued by the office [1]."
+    usage: dict[str, Any] | None = field(default_factory=lambda: dict(USAGE))
+    statuses: list[int] = field(default_factory=list)
+    cut_after: int | None = None
+    requests: list[dict[str, Any]] = field(default_factory=list)
+
+
+@contextmanager
+def openai_server(script: Script) -> Iterator[str]:
+    """Serve on a free loopback port; yields the base URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            script.requests.append(body)
+            if script.statuses:
+                self._send(script.statuses.pop(0), {"error": {"message": "on purpose"}})
+            elif body.get("stream"):
+                self._stream()
+            else:
+                message = {"role": "assistant", "content": script.reply}
+                choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                self._send(200, {**_head("chat.completion"), "choices": [choice], "usage": script.usage})
+
+        def _send(self, status: int, body: dict[str, Any]) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            if status == 429:
+                self.send_header("retry-after", "0")
+            self.end_headers()
+            self.wfile.write(data)
+
+        def _stream(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            pieces = script.reply.split(" ")
+            for number, piece in enumerate(pieces):
+                if script.cut_after is not None and number == script.cut_after:
+                    return
+                self._event([{"index": 0, "delta": {"content": f"{piece} "}, "finish_reason": None}], None)
+            self._event([{"index": 0, "delta": {}, "finish_reason": "stop"}], None)
+            if script.usage:
+                self._event([], script.usage)
+            self.wfile.write(b"data: [DONE]\n\n")
+
+        def _event(self, choices: list[Any], usage: dict[str, Any] | None) -> None:
+            chunk = {**_head("chat.completion.chunk"), "choices": choices, "usage": usage}
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _head(kind: str) -> dict[str, Any]:
+    return {"id": "chat-1", "object": kind, "created": 1, "model": "tiny"}
