@@ -1,0 +1,77 @@
+"""Does ingestion cost more than embedding its chunks, and what does doing nothing cost? JSON on the last line."""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from ragsaver.settings import Settings, quiet_haystack
+
+RATIO_LIMIT, AGAIN_LIMIT_S = 1.15, 1.0
+
+
+def main() -> None:
+    """Time embedding alone and the whole ingestion in turn."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--corpus", type=Path, default=Path("../shared/data/docs-history/3.0"))
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--out", type=Path)
+    given = arguments.parse_args()
+    quiet_haystack()
+    from ragsaver.pipelines.runtime import open_runtime
+
+    whole, alone, again = [], [], []
+    chunks = 0
+    for _ in range(given.rounds):
+        with tempfile.TemporaryDirectory() as home, open_runtime(Settings(home=Path(home)), "benchmark") as runtime:
+            scope = runtime.scope()
+            runtime.encoder.encode(["warm"])
+            report = runtime.ingestor.ingest([given.corpus], scope)
+            whole.append(report.seconds)
+            chunks = report.chunks.embedded
+            again.append(runtime.ingestor.ingest([given.corpus], scope).seconds)
+            texts = embedded_texts(given.corpus, runtime)
+            started = time.perf_counter()
+            runtime.encoder.encode(texts)
+            alone.append(time.perf_counter() - started)
+    ratio = statistics.median(a / b for a, b in zip(whole, alone, strict=True))
+    result = {
+        "chunks": chunks,
+        "ingest_s": round(statistics.median(whole), 3),
+        "embedding_alone_s": round(statistics.median(alone), 3),
+        "ratio": round(ratio, 3),
+        "ratio_limit": RATIO_LIMIT,
+        "again_s": round(statistics.median(again), 3),
+        "again_limit_s": AGAIN_LIMIT_S,
+        "ok": ratio <= RATIO_LIMIT and statistics.median(again) < AGAIN_LIMIT_S,
+    }
+    if given.out:
+        given.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result))
+
+
+def embedded_texts(corpus: Path, runtime) -> list[str]:
+    """Exactly the texts that ingesting the corpus embeds."""
+    from ragsaver.ingestion.chunker import chunk
+    from ragsaver.ingestion.converters import convert
+    from ragsaver.ingestion.sources import find_sources
+
+    cut = runtime.settings.chunking
+    texts = []
+    for file in find_sources([corpus], runtime.settings.home, Path.cwd()):
+        parsed = convert(file.source, file.path.read_bytes())
+        pieces = chunk(
+            parsed,
+            parsed.title or Path(file.source).stem,
+            min_words=cut.min_words,
+            max_words=cut.max_words,
+            embed_headings=cut.embed_headings,
+        )
+        texts.extend(piece.embed_text for piece in pieces)
+    return texts
+
+
+if __name__ == "__main__":
+    main()
