@@ -15,6 +15,10 @@ _TAG = re.compile(r"</?[A-Za-z][\w.-]*(?:\s[^<>]*)?/?>|<!--.*?-->|\{/\*.*?\*/\}"
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)")
 
+# Only blocks are wanted: inline text is kept as it stands, so its rules need not run.
+_PARSER = MarkdownIt("commonmark").enable("table").disable("inline")
+_FRONT_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 _KINDS: dict[str, BlockKind] = {
     "paragraph_open": "paragraph",
     "bullet_list_open": "list",
@@ -33,7 +37,7 @@ def from_markdown(data: bytes, name: str) -> ParsedDocument:
     lines = _without_mdx(text).split("\n")
     blocks: list[Block] = []
     title = front.get("title")
-    tokens = MarkdownIt("commonmark").enable("table").parse("\n".join(lines))
+    tokens = _PARSER.parse("\n".join(lines))
     for position, token in enumerate(tokens):
         if token.level != 0 or token.map is None:
             continue
@@ -57,7 +61,7 @@ def _split_front_matter(text: str) -> tuple[str, dict[str, Any]]:
     if not found:
         return text, {}
     try:
-        front = yaml.safe_load(found.group(1))
+        front = yaml.load(found.group(1), Loader=_FRONT_LOADER)
     except yaml.YAMLError:
         front = None
     return text[found.end() :], front if isinstance(front, dict) else {}

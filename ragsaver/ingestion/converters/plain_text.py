@@ -18,6 +18,7 @@ _BOMS = (
 
 # Text has tabs and line ends; a share of other control characters above this is something else.
 _CONTROL_SHARE = 0.01
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
@@ -43,7 +44,7 @@ def decode(data: bytes, name: str) -> str:
             raise _binary(name) from None
         text = data.decode(best.encoding, errors="replace")
     sample = text[:65_536]
-    if sum(unicodedata.category(c) == "Cc" and c not in "\t\n\r\f" for c in sample) > _CONTROL_SHARE * len(sample):
+    if len(_CONTROL.findall(sample)) > _CONTROL_SHARE * len(sample):
         raise _binary(name)
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", ""))
 
