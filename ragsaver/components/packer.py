@@ -123,7 +123,7 @@ class ContextPacker(Bound):
     :param complete_from: share of a passage from which all of it is taken if it fits; above 1 never.
     """
 
-    def __init__(self, budget_tokens: int | None = None, prior_weight: float = 2.0, complete_from: float = 0.7) -> None:
+    def __init__(self, budget_tokens: int | None = None, prior_weight: float = 1.5, complete_from: float = 0.7) -> None:
         if budget_tokens is not None and budget_tokens < 1:
             raise ValueError(f"budget_tokens must be at least 1, got {budget_tokens}")
         self.budget_tokens = budget_tokens
