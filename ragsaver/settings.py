@@ -36,7 +36,7 @@ class ChunkingSettings(_Section):
     """How documents are cut. A change of any of these re-chunks the corpus."""
 
     min_words: int = Field(default=60, ge=1, le=10_000)
-    max_words: int = Field(default=260, ge=2, le=20_000)
+    max_words: int = Field(default=300, ge=2, le=20_000)
     embed_headings: bool = Field(default=True, description="put the heading path in front of the embedded text")
 
 
@@ -61,7 +61,7 @@ class IndexSettings(_Section):
 class RetrievalSettings(_Section):
     """How many candidates are fetched and how the two legs are weighed."""
 
-    candidates: int = Field(default=50, ge=1, le=1000, description="per leg")
+    candidates: int = Field(default=100, ge=1, le=1000, description="per leg")
     top_k: int = Field(default=20, ge=1, le=1000, description="passages that stay after fusion")
     lexical_weight: float = Field(default=0.55, ge=0.0, le=1.0, description="share of BM25 in the fused score")
 
