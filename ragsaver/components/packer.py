@@ -24,8 +24,8 @@ from ragsaver.spend.receipt import current_receipt
 GAP = " … "
 GAP_TOKENS = 1
 
-# BM25's usual constants (Robertson & Zaragoza 2009, section 3.4), over sentences.
-K1, B = 1.2, 0.75
+# BM25 for short texts: little weight on length and on repetition (chosen by the context evaluation, docs/benchmarks.md).
+K1, B = 0.9, 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class ContextPacker(Bound):
     :param complete_from: share of a passage from which all of it is taken if it fits; above 1 never.
     """
 
-    def __init__(self, budget_tokens: int | None = None, prior_weight: float = 1.5, complete_from: float = 0.7) -> None:
+    def __init__(self, budget_tokens: int | None = None, prior_weight: float = 1.75, complete_from: float = 0.8) -> None:
         if budget_tokens is not None and budget_tokens < 1:
             raise ValueError(f"budget_tokens must be at least 1, got {budget_tokens}")
         self.budget_tokens = budget_tokens
