@@ -21,7 +21,8 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.run
+bench: $(VENV)/.train
+	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/query_latency.py
 

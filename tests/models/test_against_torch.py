@@ -1,0 +1,70 @@
+"""A model exported from torch gives the vectors that sentence-transformers gives."""
+
+import string
+import warnings
+
+import numpy as np
+import pytest
+
+from ragsaver.models.onnx_encoder import OnnxEncoder
+
+pytestmark = pytest.mark.train
+
+TEXTS = ["a cab", "the quick brown fox", "", "z " * 100, "a cab", "déjà vu", "北京"]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A small BERT with random weights: as a SentenceTransformer, and as a folder for OnnxEncoder."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("model")
+    letters = [*string.ascii_lowercase, *(f"##{letter}" for letter in string.ascii_lowercase)]
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]))
+    tokenizer = BertTokenizerFast(vocab=str(vocabulary))
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(7)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    model = BertModel(BertConfig(vocab_size=len(tokenizer), **shape), add_pooling_layer=False).eval()
+    model.save_pretrained(folder)
+
+    class TokenVectors(torch.nn.Module):
+        def forward(self, input_ids, attention_mask, token_type_ids):
+            given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+            return self.bert(**given).last_hidden_state
+
+        def __init__(self):
+            super().__init__()
+            self.bert = model
+
+    example = torch.ones((2, 5), dtype=torch.int64)
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            TokenVectors(),
+            (example, example, torch.zeros_like(example)),
+            str(folder / "model.onnx"),
+            input_names=names,
+            output_names=["last_hidden_state"],
+            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in [*names, "last_hidden_state"]},
+            dynamo=False,
+        )
+    modules = [Transformer(str(folder), max_seq_length=64), Pooling(shape["hidden_size"]), Normalize()]
+    return SentenceTransformer(modules=modules, device="cpu"), folder
+
+
+def test_vectors_agree_with_sentence_transformers(exported):
+    theirs, folder = exported
+    ours = OnnxEncoder(folder, threads=1, batch_tokens=96, max_tokens=64).encode(TEXTS)
+    assert ours.shape == (len(TEXTS), 32)
+    np.testing.assert_allclose(ours, theirs.encode(TEXTS), atol=1e-5)
+
+
+def test_different_texts_have_different_vectors(exported):
+    vectors = OnnxEncoder(exported[1], threads=1).encode(TEXTS)
+    assert len(np.unique(vectors.round(4), axis=0)) == len(set(TEXTS))
