@@ -25,6 +25,7 @@ bench: $(VENV)/.train
 	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/query_latency.py
+	$(BIN)/python benchmarks/engine_overhead.py
 
 python-there:
 	@test -n "$(PYTHON)" || { echo "RAGSaver needs Python 3.11 or newer and found none. Install one, or name it: make demo PYTHON=/path/to/python3" >&2; exit 1; }
