@@ -26,6 +26,7 @@ bench: $(VENV)/.train
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/query_latency.py
 	$(BIN)/python benchmarks/engine_overhead.py
+	$(BIN)/python benchmarks/extractive.py
 
 python-there:
 	@test -n "$(PYTHON)" || { echo "RAGSaver needs Python 3.11 or newer and found none. Install one, or name it: make demo PYTHON=/path/to/python3" >&2; exit 1; }

@@ -90,7 +90,7 @@ class GenerationSettings(_Section):
     models: list[ModelSettings] = Field(default_factory=list, description="smallest first; the last one is the largest")
     extractive_first: bool = Field(default=True, description="let the free tier answer when it is very sure")
     extractive_min_confidence: float = Field(default=0.5, ge=0.0, le=1.0)
-    extractive_sure_confidence: float = Field(default=0.9, ge=0.0, le=1.0)
+    extractive_sure_confidence: float = Field(default=0.95, ge=0.0, le=1.0)
 
 
 class PriceSettings(_Section):

@@ -1,7 +1,7 @@
 """The free tier: answer with a sentence of the documents, or say that they hold none.
 
-It never writes a word of its own. Its confidence comes from two things that cost nothing more: how near the
-passage is to the question by meaning, and how many of the question's words stand in it.
+It never writes a word of its own. Its confidence comes from what costs nothing more: how near the passage is to
+the question by meaning, and how many of the question's words stand in the passage and in the sentence.
 """
 
 import math
@@ -12,9 +12,35 @@ from haystack import Document
 
 from ragsaver.components.sentences import content_stems
 
-# Where an answer is as likely as not, and how fast that changes: cosine of the bundled model, share of words.
-COSINE_MIDDLE, COSINE_SLOPE = 0.38, 8.0
-COVERAGE_MIDDLE, COVERAGE_SLOPE = 0.5, 5.0
+# Logistic regression over `Signals` for the bundled model; benchmarks/extractive.py fits and checks it.
+INTERCEPT, COSINE, COVERAGE, SENTENCE_COVERAGE = -6.0, 5.4, 2.9, 3.6
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What an answer's likelihood is read from, each 0 to 1.
+
+    :param cosine: of question and passage.
+    :param coverage: share of the question's content words that stand in the passage or its headings.
+    :param sentence_coverage: share of them that stand in the sentence.
+    """
+
+    cosine: float
+    coverage: float
+    sentence_coverage: float
+
+    @property
+    def confidence(self) -> float:
+        """How likely the sentence answers, 0 to 1, where half of all questions have an answer."""
+        return 1 / (
+            1
+            + math.exp(
+                -INTERCEPT
+                - COSINE * self.cosine
+                - COVERAGE * self.coverage
+                - SENTENCE_COVERAGE * self.sentence_coverage
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,42 +53,20 @@ class Extract:
     reason: str
 
 
-def confidence(cosine: float, coverage: float) -> float:
-    """How likely a passage answers, 0 to 1, by a logistic formula.
-
-    :param cosine: of question and passage.
-    :param coverage: share of the question's content words that stand in the passage, 0 to 1.
-    """
-    return 1 / (1 + math.exp(-COSINE_SLOPE * (cosine - COSINE_MIDDLE) - COVERAGE_SLOPE * (coverage - COVERAGE_MIDDLE)))
-
-
 def extract(query: str, documents: Sequence[Document], min_confidence: float) -> Extract:
     """Answer from packed passages.
 
     :param documents: as the packer gives them, with `spans`, `span_worth` and `dense_score` in their meta.
     :param min_confidence: below it the answer is None.
     """
-    best = max(
-        (
-            (worth, number, span)
-            for number, document in enumerate(documents)
-            for span, worth in zip(document.meta.get("spans", ()), document.meta.get("span_worth", ()), strict=False)
-        ),
-        key=lambda item: (item[0], -item[1]),
-        default=None,
-    )
+    best = best_span(documents)
     if best is None:
         return Extract(None, 0, 0.0, "nothing in the documents comes near the question")
-    _, number, span = best
-    wanted = set(content_stems(query))
-    if not wanted:
+    number, span = best
+    found = signals(query, documents[number], span)
+    if found is None:
         return Extract(None, number, 0.0, "the question has no words to look for")
-    passage = documents[number]
-    there = wanted & set(
-        content_stems(f"{passage.meta.get('title', '')} {passage.meta.get('heading', '')} {passage.content}")
-    )
-    cosine = max((document.meta.get("dense_score") or 0.0 for document in documents), default=0.0)
-    sure = confidence(cosine, len(there) / len(wanted))
+    sure = found.confidence
     if sure < min_confidence:
         return Extract(
             None,
@@ -71,3 +75,30 @@ def extract(query: str, documents: Sequence[Document], min_confidence: float) ->
             f"no passage answers this with enough confidence ({sure:.2f} < {min_confidence:.2f})",
         )
     return Extract(span, number, sure, f"a passage answers it with confidence {sure:.2f}")
+
+
+def best_span(documents: Sequence[Document]) -> tuple[int, str] | None:
+    """The sentence that is worth most and the position of its passage; of equals the first passage's."""
+    best = max(
+        (
+            (worth, -number, span)
+            for number, document in enumerate(documents)
+            for span, worth in zip(document.meta.get("spans", ()), document.meta.get("span_worth", ()), strict=False)
+        ),
+        key=lambda item: item[:2],
+        default=None,
+    )
+    return (-best[1], best[2]) if best else None
+
+
+def signals(query: str, passage: Document, span: str) -> Signals | None:
+    """What speaks for a sentence of a passage; None if the question has no content words."""
+    wanted = set(content_stems(query))
+    if not wanted:
+        return None
+    around = f"{passage.meta.get('title', '')} {passage.meta.get('heading', '')} {passage.content}"
+    return Signals(
+        cosine=float(passage.meta.get("dense_score") or 0.0),
+        coverage=len(wanted & set(content_stems(around))) / len(wanted),
+        sentence_coverage=len(wanted & set(content_stems(span))) / len(wanted),
+    )
