@@ -1,14 +1,13 @@
 """The main job as a user runs it: processes, files, HTTP, nothing simulated."""
 
-import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.commands import as_json, run, serving
 
 GUIDE = """# Parrot handbook
 
@@ -30,34 +29,10 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(project: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "RAGSAVER_HOME": str(project / ".ragsaver")}
-    done = subprocess.run(
-        [sys.executable, "-m", "ragsaver", *arguments], cwd=project, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == code, (done.stdout, done.stderr)
-    return done
-
-
-def as_json(project: Path, *arguments: str, code: int = 0) -> dict:
-    return json.loads(run(project, *arguments, "--json", code=code).stdout.splitlines()[-1])
-
-
 @pytest.fixture
 def served(project: Path):
-    environment = {**os.environ, "RAGSAVER_HOME": str(project / ".ragsaver")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ragsaver", "serve", "--port", "0"],
-        cwd=project,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    line = process.stderr.readline()
-    assert "listens on" in line, line + process.stderr.read()
-    yield line.split()[-1]
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    with serving(project) as url:
+        yield url
 
 
 def test_ingest_ask_and_ingest_again(project: Path):

@@ -1,0 +1,53 @@
+"""Run RAGSaver as a user does: in processes of its own, in a project of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def environment(project: Path, **more: str) -> dict[str, str]:
+    """The environment of a command: the project's own home, nothing of the tester's settings."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAGSAVER_")}
+    return {**clean, "RAGSAVER_HOME": str(project / ".ragsaver"), **more}
+
+
+def run(project: Path, *arguments: str, code: int = 0, **more: str) -> subprocess.CompletedProcess:
+    """Run a command to its end and check its exit code; `more` are environment variables."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ragsaver", *arguments],
+        cwd=project,
+        env=environment(project, **more),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done
+
+
+def as_json(project: Path, *arguments: str, code: int = 0, **more: str) -> dict:
+    """The JSON object on a command's last line."""
+    return json.loads(run(project, *arguments, "--json", code=code, **more).stdout.splitlines()[-1])
+
+
+@contextmanager
+def serving(project: Path, *arguments: str, **more: str) -> Iterator[str]:
+    """A running server on a free port; yields its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ragsaver", "serve", "--port", "0", *arguments],
+        cwd=project,
+        env=environment(project, **more),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    line = process.stderr.readline()
+    assert "listens on" in line, line + process.stderr.read()
+    try:
+        yield line.split()[-1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
