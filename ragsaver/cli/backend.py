@@ -1,5 +1,6 @@
 """Do the work here, or let the running server do it: whoever owns the index."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,11 @@ from ragsaver.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import httpx
     from pydantic import BaseModel
 
     from ragsaver.index.ownership import Owner
-    from ragsaver.ingestion.ingest import Progress
-    from ragsaver.ingestion.report import IngestReport, VerifyReport
+    from ragsaver.ingestion.report import IngestReport, Progress, VerifyReport
     from ragsaver.pipelines.result import AskResult, SearchResult
     from ragsaver.pipelines.runtime import Runtime
 
@@ -119,7 +120,7 @@ class Remote:
         progress: "Callable[[Progress], None] | None",
     ) -> "IngestReport":
         """Ingest files and folders."""
-        from ragsaver.ingestion.report import IngestReport
+        from ragsaver.server.schemas import IngestEvent
 
         body = {
             "paths": [str(path) for path in paths],
@@ -127,7 +128,16 @@ class Remote:
             "collection": collection,
             "prune": prune,
         }
-        return self._post("/v1/local/ingest", body, IngestReport)
+        with self._asked("/v1/local/ingest", body) as answer:
+            for line in answer.iter_lines():
+                event = IngestEvent.model_validate_json(line)
+                if event.report:
+                    return event.report
+                if event.problem:
+                    raise _problem(event.problem.model_dump())
+                if event.progress and progress:
+                    progress(event.progress)
+        raise self._silent("it ended before the ingestion did")
 
     def search(self, question: str, collection: str | None, top_k: int | None) -> "SearchResult":
         """Find passages."""
@@ -150,20 +160,29 @@ class Remote:
         return self._post("/v1/local/verify", {"collection": collection}, VerifyReport)
 
     def _post(self, path: str, body: dict[str, Any], model: "type[Model]") -> "Model":
+        with self._asked(path, body) as answer:
+            return model.model_validate_json(answer.read())
+
+    @contextmanager
+    def _asked(self, path: str, body: dict[str, Any]) -> "Iterator[httpx.Response]":
         import httpx
 
         headers = {"authorization": f"Bearer {self._owner.token}"}
+        url = f"{self._owner.url}{path}"
         try:
-            answer = httpx.post(f"{self._owner.url}{path}", json=body, headers=headers, timeout=_LONG_S)
+            with httpx.stream("POST", url, json=body, headers=headers, timeout=_LONG_S) as answer:
+                if not answer.is_success:
+                    raise _problem(json.loads(answer.read()))
+                yield answer
         except httpx.HTTPError as error:
-            raise RagSaverError(
-                f"the server that owns the index does not answer: {error}",
-                where=str(self._owner.url),
-                remedy="Look at its log, or stop it and run the command again",
-            ) from error
-        if answer.is_success:
-            return model.model_validate_json(answer.content)
-        raise _problem(answer.json())
+            raise self._silent(str(error)) from error
+
+    def _silent(self, reason: str) -> RagSaverError:
+        return RagSaverError(
+            f"the server that owns the index does not answer: {reason}",
+            where=str(self._owner.url),
+            remedy="Look at its log, or stop it and run the command again",
+        )
 
 
 def _problem(document: dict[str, Any]) -> RagSaverError:

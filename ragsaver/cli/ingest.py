@@ -12,7 +12,7 @@ from ragsaver.cli.output import errors_told, print_json
 from ragsaver.settings import load_settings, quiet_haystack
 
 if TYPE_CHECKING:
-    from ragsaver.ingestion.ingest import Progress
+    from ragsaver.ingestion.report import Progress
 
 SOME_FAILED = 3
 

@@ -10,7 +10,7 @@ from haystack.dataclasses import ChatMessage
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import stage
 
-_MARK = re.compile(r"\[(\d{1,3})\]")
+_MARK = re.compile(r"\s*\[(\d{1,3})\]")
 _WORD = re.compile(r"\w+")
 _CLAIM_END = re.compile(r"(?<=[.!?])(?!\s*\[\d)\s+|\n+")
 

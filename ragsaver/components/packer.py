@@ -24,7 +24,7 @@ from ragsaver.spend.receipt import current_receipt
 GAP = " … "
 GAP_TOKENS = 1
 
-# BM25 for short texts: little weight on length and on repetition (chosen by the context evaluation, docs/benchmarks.md).
+# BM25 for short texts: little weight on length and on repetition. docs/benchmarks.md has the measurements.
 K1, B = 0.9, 0.4
 
 
@@ -123,7 +123,9 @@ class ContextPacker(Bound):
     :param complete_from: share of a passage from which all of it is taken if it fits; above 1 never.
     """
 
-    def __init__(self, budget_tokens: int | None = None, prior_weight: float = 1.75, complete_from: float = 0.8) -> None:
+    def __init__(
+        self, budget_tokens: int | None = None, prior_weight: float = 1.75, complete_from: float = 0.8
+    ) -> None:
         if budget_tokens is not None and budget_tokens < 1:
             raise ValueError(f"budget_tokens must be at least 1, got {budget_tokens}")
         self.budget_tokens = budget_tokens

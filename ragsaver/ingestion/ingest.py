@@ -22,6 +22,7 @@ from ragsaver.ingestion.report import (
     EmbeddingSpend,
     IngestFailure,
     IngestReport,
+    Progress,
 )
 from ragsaver.ingestion.sources import PostedDocument, SourceFile, find_sources
 from ragsaver.models.protocol import Encoder
@@ -32,15 +33,6 @@ CHUNKER = "1"
 
 # A file changed within this time of its ingestion may change again without its time stamp showing it.
 _RACY_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an ingestion is."""
-
-    done: int
-    total: int
-    embedded: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +127,7 @@ class Ingestor:
         """Ingest files and folders.
 
         :param prune: forget documents whose file under the paths is gone.
+        :param progress: called as it goes; what it raises stops the run, and the next one completes it.
         :param cwd: the caller's working directory.
         :raises UsageError: if a path is not there or holds nothing to read.
         :raises StorageError: if the disk is full; what went in stays.
@@ -206,7 +199,7 @@ class Ingestor:
             try:
                 planned = self._plan(document, known.get(document.source), scope, tally)
             except UnreadableDocument as error:
-                tally.errors.append(IngestFailure(source=document.source, error=str(error)))
+                tally.errors.append(IngestFailure(source=_printable(document.source), error=str(error)))
                 planned = None
             if planned is not None:
                 batch.append(planned)
@@ -215,10 +208,10 @@ class Ingestor:
                 self._apply(batch, scope, there, tally)
                 batch, waiting = [], 0
             if progress:
-                progress(Progress(tally.seen, total, tally.embedded))
+                progress(Progress(done=tally.seen, total=total, embedded=tally.embedded))
         self._apply(batch, scope, there, tally)
         if progress:
-            progress(Progress(tally.seen, total, tally.embedded))
+            progress(Progress(done=tally.seen, total=total, embedded=tally.embedded))
         return tally
 
     def _plan(self, document: _Incoming, old: DocumentRecord | None, scope: Scope, tally: _Tally) -> _Planned | None:
@@ -235,6 +228,12 @@ class Ingestor:
                 where=document.source,
                 remedy="Split it, or raise `ingestion.max_file_mb`",
             )
+        try:
+            document.source.encode()
+        except UnicodeEncodeError:
+            raise UnreadableDocument(
+                "its name is not valid UTF-8", where=ascii(document.source), remedy="Rename it"
+            ) from None
         data = document.read()
         digest = content_hash(data)
         if old and current and old.content_hash == digest:
@@ -346,6 +345,10 @@ class Ingestor:
                 ) from error
 
         return _Incoming(file.source, str(file.path.resolve()), file.size, file.mtime_ns, None, read)
+
+
+def _printable(source: str) -> str:
+    return source.encode(errors="backslashreplace").decode()
 
 
 def _from_text(document: PostedDocument) -> _Incoming:

@@ -9,6 +9,14 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Progress(_Frozen):
+    """How far a run is: documents done of how many, chunks embedded."""
+
+    done: int
+    total: int
+    embedded: int
+
+
 class DocumentCounts(_Frozen):
     """Documents by what became of them."""
 

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragsaver.server.problems import problem_response
+from ragsaver.server.schemas import Problem
 
 HEADER = "x-request-id"
 _SANE = re.compile(r"[A-Za-z0-9._-]{8,128}")
@@ -52,12 +53,14 @@ class RequestId:
             await self.app(scope, bounded, send_with_id)
         except BodyTooLarge:
             response = problem_response(
-                413,
-                "Body too large",
-                f"at most {self.max_body_bytes} bytes are allowed",
-                instance=scope["path"],
-                request_id=request_id,
-                remedy="Send less at a time, or raise `server.max_body_mb`",
+                Problem(
+                    title="Body too large",
+                    status=413,
+                    detail=f"at most {self.max_body_bytes} bytes are allowed",
+                    instance=scope["path"],
+                    request_id=request_id,
+                    remedy="Send less at a time, or raise `server.max_body_mb`",
+                )
             )
             await response(scope, receive, send_with_id)
 

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ragsaver.ingestion.report import IngestReport, Progress
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
@@ -76,3 +78,11 @@ class Problem(BaseModel):
     problem: str | None = None
     where: str | None = None
     remedy: str | None = None
+
+
+class IngestEvent(BaseModel):
+    """One line of `POST /v1/local/ingest`: how far it is, or what came of it."""
+
+    progress: Progress | None = None
+    report: IngestReport | None = None
+    problem: Problem | None = None

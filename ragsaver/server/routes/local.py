@@ -1,23 +1,65 @@
 """For the commands of the server's own user: they hand over paths instead of texts."""
 
+import asyncio
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
 
-from ragsaver.ingestion.report import IngestReport, VerifyReport
+from ragsaver.ingestion.report import Progress, VerifyReport
 from ragsaver.ingestion.verify import verify
-from ragsaver.server.access import Local
-from ragsaver.server.schemas import LocalIngestBody, LocalVerifyBody
+from ragsaver.server.access import Access, Local
+from ragsaver.server.problems import problem_of
+from ragsaver.server.schemas import IngestEvent, LocalIngestBody, LocalVerifyBody
 
 router = APIRouter(prefix="/v1/local", include_in_schema=False)
 
 
 @router.post("/ingest")
-async def ingest(body: LocalIngestBody, access: Local) -> IngestReport:
-    """Ingest paths of this machine."""
+async def ingest(body: LocalIngestBody, access: Local, request: Request) -> StreamingResponse:
+    """Ingest paths of this machine; lines of JSON tell how far it is. It stops if the caller leaves."""
+    return StreamingResponse(_events(body, access, request.state.request_id), media_type="application/x-ndjson")
+
+
+async def _events(body: LocalIngestBody, access: Access, request_id: str) -> AsyncIterator[str]:
     runtime = access.runtime
-    scope = runtime.scope(body.collection)
-    return await access.ingest(lambda: runtime.ingestor.ingest(body.paths, scope, prune=body.prune, cwd=Path(body.cwd)))
+    loop = asyncio.get_running_loop()
+    told: asyncio.Queue[IngestEvent] = asyncio.Queue()
+    left = threading.Event()
+
+    def tell(event: IngestEvent) -> None:
+        loop.call_soon_threadsafe(told.put_nowait, event)
+
+    def step(progress: Progress) -> None:
+        if left.is_set():
+            raise CallerLeft
+        tell(IngestEvent(progress=progress))
+
+    def work() -> None:
+        try:
+            scope = runtime.scope(body.collection)
+            report = runtime.ingestor.ingest(body.paths, scope, prune=body.prune, progress=step, cwd=Path(body.cwd))
+            tell(IngestEvent(report=report))
+        except CallerLeft:
+            pass
+        except Exception as error:
+            tell(IngestEvent(problem=problem_of(error, "/v1/local/ingest", request_id)))
+
+    ingestion = asyncio.ensure_future(access.ingest(work))
+    try:
+        event = IngestEvent()
+        while event.report is None and event.problem is None:
+            event = await told.get()
+            yield event.model_dump_json(exclude_none=True) + "\n"
+        await ingestion
+    finally:
+        left.set()
+
+
+class CallerLeft(Exception):
+    """Nobody waits for this ingestion any more; the same command completes it later."""
 
 
 @router.post("/verify")

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse
 
 from ragsaver.components.request import Request as Question
-from ragsaver.errors import RagSaverError
 from ragsaver.pipelines.engine import QueryEngine
 from ragsaver.pipelines.result import AskResult, SearchResult
 from ragsaver.server.access import Shared
+from ragsaver.server.problems import problem_of
 from ragsaver.server.schemas import Problem, QueryBody, SearchBody
 
 router = APIRouter(prefix="/v1", responses={"default": {"model": Problem}})
@@ -48,15 +48,6 @@ async def _events(engine: QueryEngine, text: str, asked: Question) -> AsyncItera
                 yield {"event": "delta", "data": part}
             else:
                 yield {"event": "result", "data": part.model_dump_json()}
-    except RagSaverError as error:
-        problem = Problem(
-            title=error.title,
-            status=error.status,
-            detail=str(error),
-            instance="/v1/query",
-            request_id=asked.request_id,
-            problem=error.problem,
-            where=error.where,
-            remedy=error.remedy,
-        )
+    except Exception as error:
+        problem = problem_of(error, "/v1/query", asked.request_id)
         yield {"event": "error", "data": problem.model_dump_json(exclude_none=True)}
