@@ -200,7 +200,7 @@ class ContextPacker(Bound):
                 "tokens": tokens,
                 "span_worth": [worth[n][column] for column in mine],
             }
-            text = GAP.join(" ".join(candidate.sentences[column].text for column in run) for run in runs)
+            text = GAP.join(_slice(documents[n].content or "", candidate.sentences, run) for run in runs)
             yield Document(id=documents[n].id, content=text, score=documents[n].score, meta=meta)
 
     def _counter(self) -> Callable[[str], int]:
@@ -212,6 +212,12 @@ class ContextPacker(Bound):
 
 def _document_of(document: Document) -> str:
     return str(document.meta.get("document_id") or document.meta.get("source") or document.id)
+
+
+def _slice(text: str, split: Sequence[Sentence], run: Sequence[int]) -> str:
+    """Neighbouring sentences as they stand, with the line ends between them."""
+    last = split[run[-1]]
+    return text[split[run[0]].start : last.start + len(last.text)]
 
 
 def _runs(columns: Sequence[int]) -> Iterator[list[int]]:

@@ -5,10 +5,14 @@ Analysis is remembered by text, because the same chunks come again and again.
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import snowballstemmer
+
+# About 150 tokens. What is longer is no sentence any more, and would fill a budget or fit into none.
+MAX_CHARS = 600
 
 # A sentence ends at . ! or ? (with a closing quote or bracket) before a space and something that can begin one.
 _END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9])|(?<=[。！？])|\n{2,}")
@@ -30,9 +34,10 @@ STOP_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A verbatim slice of a passage with the stems of its content words."""
+    """A verbatim slice of a passage from `start` on, with the stems of its content words."""
 
     text: str
+    start: int
     stems: Counter[str]
     length: int
 
@@ -40,7 +45,7 @@ class Sentence:
 def split(text: str) -> list[str]:
     """Cut a text into sentences; each is a verbatim slice without the white space around it.
 
-    Code blocks, table rows and list items are kept whole.
+    Code blocks, table rows and list items are kept whole, up to `MAX_CHARS`: then they end at a line's or word's end.
     """
     pieces: list[str] = []
     for block, is_code in _blocks(text):
@@ -54,7 +59,18 @@ def split(text: str) -> list[str]:
             pieces.append(block[start : end.end()])
             start = end.end()
         pieces.append(block[start:])
-    return [piece.strip() for piece in pieces if piece.strip()]
+    return [part.strip() for piece in pieces for part in _bounded(piece) if part.strip()]
+
+
+def _bounded(piece: str) -> Iterator[str]:
+    while len(piece) > MAX_CHARS:
+        head = piece[:MAX_CHARS]
+        # a line's end if one is in the second half, else a word's, else the middle of a word
+        line, word = head.rfind("\n"), head.rfind(" ")
+        end = line if line >= MAX_CHARS // 2 else word if word > 0 else MAX_CHARS
+        yield piece[:end]
+        piece = piece[end:]
+    yield piece
 
 
 def _blocks(text: str) -> list[tuple[str, bool]]:
@@ -97,7 +113,10 @@ def content_stems(text: str) -> list[str]:
 def sentences(text: str) -> tuple[Sentence, ...]:
     """The sentences of a passage with their stems."""
     found: list[Sentence] = []
+    start = 0
     for piece in split(text):
+        start = text.index(piece, start)
         stems = content_stems(piece)
-        found.append(Sentence(piece, Counter(stems), len(stems)))
+        found.append(Sentence(piece, start, Counter(stems), len(stems)))
+        start += len(piece)
     return tuple(found)

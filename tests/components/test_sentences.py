@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.components.sentences import content_stems, split
+from ragsaver.components.sentences import MAX_CHARS, content_stems, sentences, split
 
 
 def test_sentences_end_where_a_reader_ends_them():
@@ -28,6 +28,20 @@ def test_every_sentence_is_a_verbatim_slice_in_order(text):
     for sentence in split(text):
         at = text.index(sentence, at) + len(sentence)
     assert "".join("".join(split(text)).split()) == "".join(text.split())
+
+
+@given(st.text(alphabet="ab. \n|-`", max_size=3000))
+def test_no_sentence_is_too_long_to_pack_and_each_knows_its_place(text):
+    for sentence in sentences(text):
+        assert len(sentence.text) <= MAX_CHARS
+        assert text[sentence.start :].startswith(sentence.text)
+
+
+def test_what_is_too_long_ends_at_a_line_s_end_if_it_can():
+    code = "```\n" + "\n".join(f"line {n} = {n}" for n in range(100)) + "\n```"
+    parts = split(code)
+    assert len(parts) > 1 and all(part.splitlines()[0].startswith(("```", "line ")) for part in parts)
+    assert "\n".join(parts) == code
 
 
 def test_words_without_meaning_are_left_out_and_forms_meet():

@@ -1,0 +1,172 @@
+"""Ctrl-C, `kill -9`, a full disk, a second owner, another model: a clear word, and the next run completes it."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ragsaver.models.registry import bundled_folder
+from tests.commands import as_json, environment, run, serving
+
+DOCUMENTS = 120
+# So that there is a middle to stop in.
+SMALL_STEPS = {"RAGSAVER_INGESTION__BATCH_CHUNKS": "4"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    write_documents(tmp_path / "docs")
+    return tmp_path
+
+
+def write_documents(folder: Path) -> None:
+    folder.mkdir()
+    for n in range(DOCUMENTS):
+        words = " ".join(f"word{n}x{i}" for i in range(120))
+        (folder / f"{n:03}.md").write_text(f"# Zebra {n}\n\nZebra number {n} lives here. {words}\n")
+
+
+def start_ingesting(project: Path, **more: str) -> subprocess.Popen:
+    """An ingestion that has committed something and is not done."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ragsaver", "ingest", "docs", "--json"],
+        cwd=project,
+        env=environment(project, **SMALL_STEPS, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_documents(project)
+    return process
+
+
+def wait_for_documents(project: Path) -> int:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if committed := committed_documents(project):
+            return committed
+        time.sleep(0.02)
+    raise AssertionError("nothing was ever committed")
+
+
+def committed_documents(project: Path) -> int:
+    manifest = project / ".ragsaver" / "manifest.sqlite"
+    if not manifest.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{manifest}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("select count(*) from documents").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        connection.close()
+
+
+def completed(project: Path) -> None:
+    """The next run completes what was begun, and pays only for the rest."""
+    before = committed_documents(project)
+    assert 0 < before < DOCUMENTS
+    report = as_json(project, "ingest", "docs")
+    assert report["documents"]["unchanged"] >= before
+    assert report["documents"]["unchanged"] + report["documents"]["added"] == DOCUMENTS
+    assert report["chunks"]["embedded"] <= DOCUMENTS - before
+    checked = as_json(project, "verify")
+    assert (checked["documents"], checked["missing"], checked["orphaned"]) == (DOCUMENTS, 0, 0)
+
+
+def test_ctrl_c_in_the_middle_is_completed_by_the_next_run(project: Path):
+    process = start_ingesting(project)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again to complete it" in said and "Traceback" not in said
+    completed(project)
+
+
+def test_a_killed_ingestion_is_completed_by_the_next_run(project: Path):
+    process = start_ingesting(project)
+    process.kill()
+    process.communicate(timeout=60)
+    completed(project)
+
+
+def test_a_caller_who_leaves_stops_the_server_s_ingestion(project: Path):
+    with serving(project, **SMALL_STEPS):
+        process = start_ingesting(project)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+        # the server answers on, and its ingestion has ended: the next one is not queued behind it
+        completed(project)
+
+
+def test_a_second_command_learns_who_holds_the_index(project: Path):
+    process = start_ingesting(project)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        error = as_json(project, "ask", "Where does zebra number 3 live?", code=2)["error"]
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert "ragsaver ingest" in error["problem"] and str(process.pid) in error["problem"]
+    assert error["remedy"]
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+
+
+def test_an_index_of_another_model_is_refused_and_left_as_it_is(project: Path):
+    for name in sorted(os.listdir(project / "docs"))[3:]:
+        (project / "docs" / name).unlink()
+    run(project, "ingest", "docs")
+    other = project / "other-model"
+    shutil.copytree(bundled_folder(), other)
+    tokenizer = other / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + "\n")
+    for command in (("ingest", "docs"), ("ask", "zebra?"), ("search", "zebra"), ("verify",), ("serve",)):
+        said = run(project, *command, code=2, RAGSAVER_EMBEDDING__MODEL=str(other)).stderr
+        assert "the index was built by model" in said and "Set `embedding`" in said, said
+    assert as_json(project, "verify")["missing"] == 0
+    assert "lives here" in as_json(project, "ask", "Where does zebra number 2 live?")["answer"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own that is soon full."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", place], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_is_named_and_nothing_is_lost(small_disk: Path):
+    write_documents(small_disk / "docs")
+    process = start_ingesting(small_disk)
+    filler = small_disk / "filler"
+    with filler.open("wb") as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            os.write(file.fileno(), b"\0" * 2**20)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 2, (out, said)
+    assert "Free some space" in said and "Traceback" not in said
+    filler.unlink()
+    completed(small_disk)
+
+
+def test_a_disk_that_is_full_from_the_start_is_named(small_disk: Path):
+    write_documents(small_disk / "docs")
+    with (small_disk / "filler").open("wb") as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            os.write(file.fileno(), b"\0" * 2**20)
+    said = run(small_disk, "ingest", "docs", code=2).stderr
+    assert "Free some space" in said and "Traceback" not in said
