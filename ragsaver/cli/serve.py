@@ -10,7 +10,7 @@ from ragsaver.settings import load_settings, quiet_haystack
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = None,
 ) -> None:
     """Serve the REST API. Other commands then go through this process."""
     with errors_told(as_json=False):

@@ -14,6 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from ragsaver.errors import StorageError
 from ragsaver.index.protocol import Scope
 
+# SQLite takes 32,766 variables in a statement unless it was built otherwise.
+_VARIABLES = 10_000
+
 _metadata = sa.MetaData()
 
 _documents = sa.Table(
@@ -131,14 +134,12 @@ class Manifest:
                 connection.execute(
                     insert(_documents).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
                 )
-            if gone:
-                connection.execute(sa.delete(_documents).where(_documents.c.id.in_(gone)))
+            _delete(connection, _documents.c.id, gone)
 
     def clear_intents(self, document_ids: Sequence[str]) -> None:
         """The index has followed: forget the intents."""
-        if document_ids:
-            with self._writing() as connection:
-                connection.execute(sa.delete(_intents).where(_intents.c.document_id.in_(document_ids)))
+        with self._writing() as connection:
+            _delete(connection, _intents.c.document_id, document_ids)
 
     def intents(self, scope: Scope) -> list[Intent]:
         """Changes that a crash or a stop left half done."""
@@ -182,6 +183,12 @@ def _configure(connection: object, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
+
+
+def _delete(connection: sa.Connection, key: sa.Column[str], values: Sequence[str]) -> None:
+    """Delete rows by key, as many in a statement as SQLite takes variables."""
+    for start in range(0, len(values), _VARIABLES):
+        connection.execute(sa.delete(key.table).where(key.in_(values[start : start + _VARIABLES])))
 
 
 def _in(table: sa.Table, scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:

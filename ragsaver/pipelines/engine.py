@@ -108,13 +108,17 @@ class QueryEngine:
             raise _cause(error, self.name) from error
 
     def check(self, question: str) -> None:
-        """Refuse a question that is empty or too long.
+        """Refuse a question that is empty, too long or no text.
 
         :raises UsageError: saying which.
         """
         limit = self.resources.settings.query.max_question_chars
         if not question.strip():
             raise UsageError("the question is empty", remedy="Write a question in words")
+        try:
+            question.encode()
+        except UnicodeEncodeError:
+            raise UsageError("the question is not valid UTF-8", remedy="Send it as UTF-8") from None
         if len(question) > limit:
             raise QuestionTooLong(
                 f"the question has {len(question)} characters, {limit} are allowed",

@@ -1,5 +1,6 @@
 """The main job as a user runs it: processes, files, HTTP, nothing simulated."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -119,8 +120,14 @@ def test_bad_input_is_named_with_its_remedy(project: Path):
         (("ingest", "nowhere"), "no such file"),
         (("ask", ""), "empty"),
         (("ask", "x" * 9000), "allowed"),
+        (("ask", os.fsdecode(b"which \xff?")), "not valid UTF-8"),
         (("ask", "hello", "--pipeline", "../../etc/passwd"), "no pipeline"),
         (("search", "x", "--collection", "a/b"), "can't name"),
+        (("search", "x", "--top-k", "0"), "top_k must be within 1 to 1000"),
+        (("search", "x", "--top-k", "many"), "valid integer"),
+        (("ingest", "docs", "--prunes"), "No such option"),
+        (("ask",), "Missing argument"),
+        (("serve", "--port", "99999999"), "port"),
     ):
         assert words in run(project, *arguments, code=2).stderr
     (project / "hollow").mkdir()
@@ -137,14 +144,18 @@ def test_files_that_are_not_what_they_say_fail_alone(project: Path):
     (project / "docs" / "fake.pdf").write_text("<html>no pdf</html>")
     (project / "docs" / "zip.txt").write_bytes(b"PK\x03\x04rest")
     (project / "docs" / "empty.md").write_text("")
+    Path(os.fsdecode(bytes(project / "docs") + b"/name\xff.md")).write_text("text")
     report = as_json(project, "ingest", "docs", code=3)
-    assert (report["documents"]["added"], report["documents"]["failed"]) == (2, 4)
+    assert (report["documents"]["added"], report["documents"]["failed"]) == (2, 5)
     assert {Path(error["source"]).name for error in report["errors"]} == {
         "binary.md",
         "fake.pdf",
         "zip.txt",
         "empty.md",
+        "name\\udcff.md",
     }
+    again = as_json(project, "ingest", "docs", code=3)
+    assert (again["documents"]["unchanged"], again["documents"]["failed"]) == (2, 5)
 
 
 def test_init_writes_a_project_that_runs(tmp_path: Path):
@@ -158,7 +169,8 @@ def test_init_writes_a_project_that_runs(tmp_path: Path):
 
 def test_questions_in_another_script_get_no_guess(project: Path):
     run(project, "ingest", "docs")
-    assert as_json(project, "ask", "鹦鹉每天吃多少克种子？")["answer"] is None
+    for question in ("鹦鹉每天吃多少克种子？", "🦜" * 50, "\x07\x1b[31m"):
+        assert as_json(project, "ask", question)["answer"] is None
 
 
 def test_help_is_quick_because_it_imports_no_haystack():

@@ -8,6 +8,12 @@ from ragsaver.ingestion.blocks import Block, ParsedDocument
 from ragsaver.ingestion.converters.plain_text import decode
 
 _NOISE = "script, style, noscript, template, nav, aside, footer, form, iframe, svg, button, select"
+_BLOCKS = "p, div, table, ul, ol, dl, pre, blockquote, section, article, h1, h2, h3, h4, h5, h6"
+# Marks a <br> until its paragraph is known; it counts as white space.
+_BREAK = "\x1e"
+_EMPTY_LINE = re.compile(rf"(?:\s*{_BREAK}){{2,}}")
+# A cell longer than this, or one with blocks in it, makes a table that lays out a page.
+_LAYOUT_CELL_CHARS = 1000
 _SPACE = re.compile(r"\s+")
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 _INLINE = frozenset(
@@ -55,21 +61,28 @@ def _walk(node: LexborNode, blocks: list[Block]) -> None:
     loose: list[str] = []
 
     def flush() -> None:
-        text = _squeeze("".join(loose))
+        for paragraph in _EMPTY_LINE.split("".join(loose)):
+            if text := _squeeze(paragraph):
+                blocks.append(Block("paragraph", text))
         loose.clear()
-        if text:
-            blocks.append(Block("paragraph", text))
 
     for child in node.iter(include_text=True):
         tag = child.tag or ""
-        if tag == "-text":
-            loose.append(child.text(deep=False))
-        elif tag in _INLINE:
-            loose.append("\n" if tag == "br" else child.text())
+        if tag == "-text" or (tag in _INLINE and child.css_first(_BLOCKS) is None):
+            loose.append(_inline(child))
         else:
             flush()
             _block(child, tag, blocks)
     flush()
+
+
+def _inline(node: LexborNode) -> str:
+    """The text of an inline element, its line breaks marked."""
+    if node.tag == "-text":
+        return node.text(deep=False)
+    if node.tag == "br":
+        return _BREAK
+    return "".join(_inline(child) for child in node.iter(include_text=True))
 
 
 def _block(node: LexborNode, tag: str, blocks: list[Block]) -> None:
@@ -77,7 +90,7 @@ def _block(node: LexborNode, tag: str, blocks: list[Block]) -> None:
         text = _squeeze(node.text())
         if text:
             blocks.append(Block("heading", text, level=_HEADINGS[tag]))
-    elif tag == "table":
+    elif tag == "table" and not _lays_out(node):
         rows = [" | ".join(_squeeze(cell.text()) for cell in row.css("th, td")) for row in node.css("tr")]
         text = "\n".join(row for row in rows if row.strip(" |"))
         if text:
@@ -93,6 +106,16 @@ def _block(node: LexborNode, tag: str, blocks: list[Block]) -> None:
             blocks.append(Block("code", text))
     else:
         _walk(node, blocks)
+
+
+def _lays_out(table: LexborNode) -> bool:
+    """Whether a table holds a page's layout instead of data."""
+    nested = len(table.css("table")) > 1  # it finds itself
+    return (
+        nested
+        or table.css_first("p, ul, ol, h1, h2, h3, h4, h5, h6") is not None
+        or any(len(cell.text()) > _LAYOUT_CELL_CHARS for cell in table.css("th, td"))
+    )
 
 
 def _squeeze(text: str | None) -> str:

@@ -1,0 +1,101 @@
+"""Chunks: nothing lost, nothing twice, never too long, and cut by what the blocks say."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragsaver.ingestion.blocks import Block, ParsedDocument
+from ragsaver.ingestion.chunker import CUT_ONE_IN, Chunk, chunk, ends_chunk
+
+words = st.text(alphabet="abcdefg", min_size=1, max_size=6)
+sentences = st.lists(words, min_size=1, max_size=30).map(lambda parts: " ".join(parts) + ".")
+paragraphs = st.lists(sentences, min_size=1, max_size=6).map(" ".join)
+bodies = st.one_of(
+    paragraphs.map(lambda text: Block("paragraph", text)),
+    st.lists(sentences, min_size=1, max_size=8).map(lambda rows: Block("list", "\n".join(f"- {row}" for row in rows))),
+    st.lists(words, min_size=1, max_size=8).map(lambda rows: Block("table", "\n".join(f"| {row} |" for row in rows))),
+)
+headings = st.builds(lambda name, level: Block("heading", name, level=level), words, st.integers(1, 4))
+documents = st.lists(st.one_of(bodies, bodies, headings), max_size=25).map(lambda found: ParsedDocument(tuple(found)))
+
+
+def cut(document: ParsedDocument, min_words: int = 20, max_words: int = 60) -> list[Chunk]:
+    return chunk(document, "Title", min_words=min_words, max_words=max_words, embed_headings=True)
+
+
+@given(documents)
+def test_every_word_is_in_one_chunk_in_order(document: ParsedDocument):
+    body = [word for block in document.blocks if block.kind != "heading" for word in block.text.split()]
+    # headings of small sections that were joined stand in the text; nothing else may be added
+    found = [word for one in cut(document) for word in one.text.split()]
+    names = [word for block in document.blocks if block.kind == "heading" for word in block.text.split()]
+    rest = iter(found)
+    assert all(word in rest for word in body)
+    assert len(found) <= len(body) + len(names)
+
+
+@given(documents)
+def test_no_chunk_is_longer_than_allowed(document: ParsedDocument):
+    assert all(len(one.text.split()) <= 60 for one in cut(document))
+
+
+@given(documents)
+def test_the_same_document_is_always_cut_alike_and_numbered_in_order(document: ParsedDocument):
+    chunks = cut(document)
+    assert chunks == cut(document)
+    assert [one.ordinal for one in chunks] == list(range(len(chunks)))
+
+
+@given(documents)
+def test_what_is_embedded_begins_with_the_path_of_headings(document: ParsedDocument):
+    for one in cut(document):
+        first, _, rest = one.embed_text.partition("\n")
+        assert first.startswith("Title") and one.heading in first
+        assert rest == one.text
+
+
+def test_headings_are_a_path_that_follows_their_levels():
+    long = "word " * 25
+    blocks = [
+        Block("heading", "A", level=1), Block("paragraph", long),
+        Block("heading", "B", level=2), Block("paragraph", long),
+        Block("heading", "C", level=3), Block("paragraph", long),
+        Block("heading", "D", level=2), Block("paragraph", long),
+    ]  # fmt: skip
+    assert [one.heading for one in cut(ParsedDocument(tuple(blocks)))] == ["A", "A > B", "A > B > C", "A > D"]
+
+
+def test_small_sections_of_one_parent_are_joined_under_their_names():
+    blocks = [
+        Block("heading", "Guide", level=1), Block("paragraph", "word " * 25),
+        Block("heading", "One", level=2), Block("paragraph", "First."),
+        Block("heading", "Two", level=2), Block("paragraph", "Second."),
+    ]  # fmt: skip
+    last = cut(ParsedDocument(tuple(blocks)))[-1]
+    assert (last.heading, last.text) == ("Guide > One", "First.\n\nTwo\n\nSecond.")
+
+
+def test_an_edit_moves_only_the_cuts_beside_it():
+    texts = [f"Paragraph {n} says " + " ".join(f"w{n}x{i}" for i in range(12)) + "." for n in range(200)]
+    edited = [*texts[:100], "A new paragraph of a few words comes here.", *texts[100:]]
+    before, after = (
+        {one.text for one in cut(ParsedDocument(tuple(Block("paragraph", text) for text in given)))}
+        for given in (texts, edited)
+    )
+    assert len(before) > 40
+    assert len(after - before) <= 5
+
+
+def test_one_block_in_two_may_end_a_chunk():
+    ends = sum(ends_chunk(f"block {n}") for n in range(2000)) / 2000
+    assert abs(ends - 1 / CUT_ONE_IN) < 0.05
+
+
+def test_code_longer_than_a_chunk_stays_whole_and_a_long_table_is_cut_by_rows():
+    code = Block("code", "\n".join(f"line {n}" for n in range(100)))
+    table = Block("table", "\n".join(f"| row {n} | value |" for n in range(40)))
+    (only,) = cut(ParsedDocument((code,)))
+    assert only.text == code.text
+    rows = list(itertools.chain.from_iterable(one.text.split("\n") for one in cut(ParsedDocument((table,)))))
+    assert rows == table.text.split("\n")

@@ -1,0 +1,75 @@
+"""The manifest keeps scopes apart, replaces whole versions, and holds as many documents as there are."""
+
+from pathlib import Path
+
+import pytest
+
+from ragsaver.errors import StorageError
+from ragsaver.index.protocol import Scope
+from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
+
+ACME, OTHER = Scope("acme", "docs"), Scope("other", "docs")
+
+
+@pytest.fixture
+def manifest(tmp_path: Path):
+    made = Manifest(tmp_path / "manifest.sqlite")
+    yield made
+    made.close()
+
+
+def record(source: str, generation: int = 1, chunks: tuple[str, ...] = ("c1", "c2"), scope: Scope = ACME):
+    return DocumentRecord(
+        id=f"{scope.tenant}:{source}", source=source, path=f"/{source}", size=3, mtime_ns=5, content_hash="h",
+        config="c", generation=generation, ingested_at=1.5, chunks=chunks,
+    )  # fmt: skip
+
+
+def test_a_new_version_takes_the_place_of_the_old_one(manifest: Manifest):
+    manifest.commit(ACME, [record("a.md")])
+    newer = record("a.md", generation=2, chunks=("c3",))
+    manifest.commit(ACME, [newer])
+    assert manifest.documents(ACME) == {"a.md": newer}
+
+
+def test_a_scope_never_sees_another_s_documents_or_intents(manifest: Manifest):
+    manifest.commit(ACME, [record("a.md")])
+    manifest.commit(OTHER, [record("a.md", scope=OTHER)])
+    manifest.record_intents(OTHER, [Intent("other:a.md", ("n",), ("o",))])
+    assert [one.id for one in manifest.documents(ACME).values()] == ["acme:a.md"]
+    assert (manifest.intents(ACME), len(manifest.intents(OTHER))) == ([], 1)
+    assert manifest.scopes() == [ACME, OTHER]
+
+
+def test_the_last_intent_of_a_document_counts_until_it_is_cleared(manifest: Manifest):
+    manifest.record_intents(ACME, [Intent("acme:a.md", ("n1",), ())])
+    manifest.record_intents(ACME, [Intent("acme:a.md", ("n2",), ("o",))])
+    assert manifest.intents(ACME) == [Intent("acme:a.md", ("n2",), ("o",))]
+    manifest.clear_intents(["acme:a.md"])
+    assert manifest.intents(ACME) == []
+
+
+def test_more_documents_than_a_statement_has_variables_for_go_in_one_step(manifest: Manifest):
+    many = [record(f"{n}.md", chunks=()) for n in range(40_000)]
+    manifest.commit(ACME, many)
+    manifest.record_intents(ACME, [Intent(one.id, (), ()) for one in many])
+    ids = [one.id for one in many]
+    manifest.commit(ACME, [], gone=ids)
+    manifest.clear_intents(ids)
+    assert (manifest.documents(ACME), manifest.intents(ACME)) == ({}, [])
+
+
+def test_what_was_committed_is_there_after_a_restart(manifest: Manifest, tmp_path: Path):
+    manifest.commit(ACME, [record("a.md")])
+    manifest.close()
+    again = Manifest(tmp_path / "manifest.sqlite")
+    assert again.documents(ACME) == {"a.md": record("a.md")}
+    again.close()
+
+
+def test_a_file_that_is_no_manifest_is_named(tmp_path: Path):
+    file = tmp_path / "manifest.sqlite"
+    file.write_bytes(b"this is no database" * 100)
+    with pytest.raises(StorageError, match="manifest") as caught:
+        Manifest(file)
+    assert str(file) in str(caught.value)
