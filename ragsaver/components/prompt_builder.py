@@ -22,8 +22,8 @@ def render(documents: Sequence[Document]) -> str:
 def _entry(number: int, document: Document) -> str:
     source, heading = document.meta.get("source", ""), document.meta.get("heading", "")
     place = f"{source} — {heading}" if heading else f"{source}"
-    content = (document.content or "").replace("</document", "</ document")
-    return f"<document {number}> {place}\n{content}\n</document {number}>"
+    inside = f"{place}\n{document.content or ''}".replace("</document", "</ document")
+    return f"<document {number}> {inside}\n</document {number}>"
 
 
 @component

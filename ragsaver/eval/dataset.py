@@ -61,9 +61,12 @@ def _rows(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
-                    yield json.loads(line), f"{file}:{number}"
+                    row = json.loads(line)
                 except ValueError as error:
                     raise UsageError(f"is not JSON: {error}", where=f"{file}:{number}") from None
+                if not isinstance(row, dict):
+                    raise UsageError("is no JSON object", where=f"{file}:{number}")
+                yield row, f"{file}:{number}"
 
 
 def _field(row: dict[str, Any], name: str, place: str) -> Any:

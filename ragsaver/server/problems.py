@@ -45,13 +45,11 @@ def problem_response(problem: Problem) -> JSONResponse:
 
 
 def register(app: FastAPI) -> None:
-    """Make every error of the app a problem document."""
+    """Make the errors that routes raise problem documents; `RequestId` does it for those that nobody expected."""
 
-    async def failed(request: Request, error: Exception) -> JSONResponse:
+    @app.exception_handler(RagSaverError)
+    async def ours(request: Request, error: RagSaverError) -> JSONResponse:
         return problem_response(problem_of(error, request.url.path, request.state.request_id))
-
-    app.add_exception_handler(RagSaverError, failed)
-    app.add_exception_handler(Exception, failed)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""One id for a request, in its log lines, its errors and its answer; and a bound on its body."""
+"""Around every request: one id in its log lines, errors and answer, a bound on its body, and no bare failure."""
 
 import re
 import uuid
@@ -8,7 +8,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ragsaver.server.problems import problem_response
+from ragsaver.server.problems import problem_of, problem_response
 from ragsaver.server.schemas import Problem
 
 HEADER = "x-request-id"
@@ -16,7 +16,7 @@ _SANE = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
 
 class RequestId:
-    """Takes the caller's id if it is sane, makes one otherwise, and refuses bodies that are too large."""
+    """Takes the caller's id if it is sane, makes one otherwise; refuses bodies that are too large; tells failures."""
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
         self.app = app
@@ -32,9 +32,12 @@ class RequestId:
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
         taken = 0
+        begun = False
 
         async def send_with_id(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
@@ -63,6 +66,11 @@ class RequestId:
                 )
             )
             await response(scope, receive, send_with_id)
+        except Exception as error:
+            problem = problem_of(error, scope["path"], request_id)
+            if begun:  # too late for a problem document: the connection is cut
+                raise
+            await problem_response(problem)(scope, receive, send_with_id)
 
 
 class BodyTooLarge(Exception):

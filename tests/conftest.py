@@ -1,0 +1,18 @@
+"""A real runtime in the process: the shipped model and the embedded index, in a folder of the test's own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ragsaver.pipelines.runtime import Runtime, open_runtime
+from ragsaver.settings import Settings, quiet_haystack
+
+quiet_haystack()
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Runtime]:
+    settings = Settings(home=tmp_path / "home", pipelines_dir=tmp_path / "pipelines")
+    with open_runtime(settings, "a test") as opened:
+        yield opened

@@ -1,0 +1,91 @@
+"""The REST surface in the process: schemas, limits, ids, errors that tell and errors that keep their insides."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from ragsaver.pipelines.runtime import Runtime
+from ragsaver.server.app import create_app
+
+TOKEN = "owner-token"
+
+
+@pytest.fixture
+def client(runtime: Runtime):
+    with TestClient(create_app(runtime, TOKEN), raise_server_exceptions=False) as made:
+        yield made
+
+
+def post(client: TestClient, *documents: dict):
+    return client.post("/v1/documents", json={"documents": list(documents)})
+
+
+def test_a_document_that_fails_is_told_and_the_rest_go_in(client: TestClient):
+    report = post(client, {"source": "a.md", "text": "Owls hunt voles."}, {"source": "b.md", "text": "  "}).json()
+    assert (report["documents"]["added"], report["documents"]["failed"]) == (1, 1)
+    assert report["errors"][0]["source"] == "b.md"
+    assert "holds no text" in report["errors"][0]["error"]
+
+
+def test_posting_the_same_text_again_embeds_nothing(client: TestClient):
+    document = {"source": "a.md", "text": "Owls hunt voles."}
+    assert post(client, document).json()["chunks"]["embedded"] == 1
+    again = post(client, document).json()
+    assert (again["documents"]["unchanged"], again["chunks"]["embedded"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"documents": []}, 422),
+        ({"documents": [{"source": "", "text": "x"}]}, 422),
+        ({"documents": [{"source": "a", "text": "x", "format": "exe"}]}, 422),
+        ({"documents": [{"source": "a", "text": "x"}], "collection": "a/b"}, 422),
+        ({"documents": [{"source": "a", "text": "x", "tenant": "other"}]}, 422),
+        ({"documents": [{"source": "a", "text": "x"}, {"source": "a", "text": "y"}]}, 400),
+    ],
+)
+def test_documents_that_make_no_sense_are_refused_with_a_problem(client: TestClient, body: dict, status: int):
+    answer = client.post("/v1/documents", json=body)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert {"type", "title", "status", "detail", "instance", "request_id"} <= set(problem)
+    assert problem["request_id"] == answer.headers["x-request-id"]
+
+
+def test_a_sane_request_id_is_kept_and_another_replaced(client: TestClient):
+    assert client.get("/healthz", headers={"x-request-id": "mine-12345"}).headers["x-request-id"] == "mine-12345"
+    assert client.get("/healthz", headers={"x-request-id": "a b\t<c>"}).headers["x-request-id"].startswith("req_")
+
+
+def test_the_owner_s_routes_need_the_owner_s_token(client: TestClient, tmp_path):
+    body = {"paths": [str(tmp_path)], "cwd": str(tmp_path)}
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": TOKEN[:-1]}):
+        assert client.post("/v1/local/ingest", json=body, headers=headers).status_code == 401
+        assert client.post("/v1/local/verify", json={}, headers=headers).status_code == 401
+    assert client.post("/v1/local/verify", json={}, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+def test_the_server_s_insides_stay_inside(client: TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("password=hunter2 at /etc/secret")
+
+    monkeypatch.setattr(type(runtime.index), "search", broken)
+    monkeypatch.setattr(type(runtime), "engine", broken)
+    for answer in (client.get("/readyz"), client.post("/v1/query", json={"query": "x"})):
+        assert answer.status_code == 500
+        assert "hunter2" not in answer.text and "secret" not in answer.text
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+def test_the_schema_names_every_public_route_and_hides_the_owner_s(client: TestClient):
+    schema = client.get("/openapi.json").json()
+    assert {"/v1/query", "/v1/search", "/v1/documents", "/healthz", "/readyz"} == set(schema["paths"])
+    assert "AskResult" in schema["components"]["schemas"]
+    assert "Problem" in schema["components"]["schemas"]
+
+
+def test_a_stream_that_fails_inside_ends_with_an_error_event(client: TestClient, runtime: Runtime, monkeypatch):
+    monkeypatch.setattr(runtime.engine().pipeline, "stream", lambda inputs: 1 / 0)
+    text = client.post("/v1/query", json={"query": "x", "stream": True}).text
+    assert "event: error" in text and "division" not in text
