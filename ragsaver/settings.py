@@ -17,6 +17,7 @@ from ragsaver.errors import SettingsError
 
 SETTINGS_FILE = "ragsaver.yaml"
 PREFIX = "RAGSAVER_"
+_NAME = r"^[A-Za-z0-9._-]{1,64}$"
 
 
 class _Section(BaseModel):
@@ -27,7 +28,7 @@ class EmbeddingSettings(_Section):
     """Which model makes the vectors, and how it is run."""
 
     model: str = Field(default="bundled", description="`bundled`, or a folder with model.onnx and tokenizer.json")
-    threads: int = Field(default=0, ge=0, le=256, description="CPU threads; 0 takes the physical cores")
+    threads: int = Field(default=0, ge=0, le=256, description="CPU threads; 0 takes the cores that the process may use")
     batch_tokens: int = Field(default=2048, ge=64, le=262_144, description="padded tokens in one batch")
     max_tokens: int = Field(default=256, ge=16, le=8192, description="tokens of one text; the rest is cut")
 
@@ -35,23 +36,23 @@ class EmbeddingSettings(_Section):
 class ChunkingSettings(_Section):
     """How documents are cut. A change of any of these re-chunks the corpus."""
 
-    min_words: int = Field(default=60, ge=1, le=10_000)
-    max_words: int = Field(default=300, ge=2, le=20_000)
+    min_words: int = Field(default=60, ge=1, le=10_000, description="before which a chunk is not ended by choice")
+    max_words: int = Field(default=300, ge=2, le=20_000, description="that a chunk never exceeds")
     embed_headings: bool = Field(default=True, description="put the heading path in front of the embedded text")
 
 
 class IngestionSettings(_Section):
     """Limits on what one document may cost."""
 
-    max_file_mb: int = Field(default=50, ge=1, le=10_000)
-    max_pdf_pages: int = Field(default=2000, ge=1)
+    max_file_mb: int = Field(default=50, ge=1, le=10_000, description="larger files are reported, not read")
+    max_pdf_pages: int = Field(default=2000, ge=1, description="longer ones are reported, not read")
     batch_chunks: int = Field(default=256, ge=1, le=100_000, description="chunks embedded and committed at a time")
 
 
 class IndexSettings(_Section):
     """The vector and lexical index."""
 
-    engine: Literal["edge"] = "edge"
+    engine: Literal["edge"] = Field(default="edge", description="the embedded engine")
     language: str = Field(default="english", description="stemming and stop words of BM25")
     bm25_avg_words: float = Field(default=100.0, gt=0, description="mean chunk length that BM25 normalises by")
     optimize_after_points: int = Field(default=2000, ge=1, description="writes after which the index is optimised")
@@ -69,18 +70,18 @@ class RetrievalSettings(_Section):
 class ContextSettings(_Section):
     """What reaches the model."""
 
-    budget_tokens: int = Field(default=400, ge=16, le=1_000_000)
+    budget_tokens: int = Field(default=400, ge=16, le=1_000_000, description="of all packed passages together")
 
 
 class ModelSettings(_Section):
     """One language model behind an OpenAI-compatible endpoint."""
 
-    name: str
+    name: str = Field(description="as the endpoint knows it")
     base_url: str | None = Field(default=None, description="for example http://127.0.0.1:11434/v1")
-    api_key: SecretStr | None = None
-    timeout_s: float = Field(default=60.0, gt=0)
-    max_retries: int = Field(default=2, ge=0, le=10)
-    max_output_tokens: int = Field(default=512, ge=1)
+    api_key: SecretStr | None = Field(default=None, description="default: the variable OPENAI_API_KEY")
+    timeout_s: float = Field(default=60.0, gt=0, description="of one attempt")
+    max_retries: int = Field(default=2, ge=0, le=10, description="after rate limits, server errors and timeouts")
+    max_output_tokens: int = Field(default=512, ge=1, description="of one answer")
     temperature: float | None = Field(default=None, ge=0.0, le=2.0, description="not sent if left out")
 
 
@@ -89,50 +90,58 @@ class GenerationSettings(_Section):
 
     models: list[ModelSettings] = Field(default_factory=list, description="smallest first; the last one is the largest")
     extractive_first: bool = Field(default=True, description="let the free tier answer when it is very sure")
-    extractive_min_confidence: float = Field(default=0.5, ge=0.0, le=1.0)
-    extractive_sure_confidence: float = Field(default=0.95, ge=0.0, le=1.0)
+    extractive_min_confidence: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="below it the free tier says nothing"
+    )
+    extractive_sure_confidence: float = Field(
+        default=0.95, ge=0.0, le=1.0, description="from it on the free tier answers in a model's place"
+    )
 
 
 class PriceSettings(_Section):
     """Dollars for a million tokens; overrides the price list."""
 
-    input_per_mtok: Decimal = Field(ge=0)
-    output_per_mtok: Decimal = Field(ge=0)
-    cached_input_per_mtok: Decimal | None = Field(default=None, ge=0)
+    input_per_mtok: Decimal = Field(ge=0, description="for tokens sent")
+    output_per_mtok: Decimal = Field(ge=0, description="for tokens answered")
+    cached_input_per_mtok: Decimal | None = Field(
+        default=None, ge=0, description="for tokens that the provider had cached; default: as tokens sent"
+    )
 
 
 class SpendSettings(_Section):
     """Prices, and what savings are compared with."""
 
-    prices: dict[str, PriceSettings] = Field(default_factory=dict)
+    prices: dict[str, PriceSettings] = Field(
+        default_factory=dict, description="by model name; they win over the price list"
+    )
     baseline_model: str | None = Field(
         default=None, description="the model that savings are priced against; default: the largest configured"
     )
-    baseline_passages: int = Field(default=10, ge=1, le=100)
+    baseline_passages: int = Field(default=10, ge=1, le=100, description="whole passages that the baseline sends")
 
 
 class QuerySettings(_Section):
     """Limits on a question."""
 
-    max_question_chars: int = Field(default=8000, ge=1, le=1_000_000)
-    pipeline: str = "query"
+    max_question_chars: int = Field(default=8000, ge=1, le=1_000_000, description="longer questions are refused")
+    pipeline: str = Field(default="query", description="asked where none is named")
 
 
 class ServerSettings(_Section):
     """Where `ragsaver serve` listens."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8765, ge=0, le=65_535)
-    max_body_mb: int = Field(default=16, ge=1, le=1024)
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8765, ge=0, le=65_535, description="0 takes a free one")
+    max_body_mb: int = Field(default=16, ge=1, le=1024, description="larger requests are refused")
 
 
 class Settings(_Section):
     """The whole tree."""
 
     home: Path = Field(default=Path(".ragsaver"), description="all state lives here")
-    pipelines_dir: Path = Path("pipelines")
-    tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
-    collection: str = Field(default="default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    pipelines_dir: Path = Field(default=Path("pipelines"), description="the project's own YAML")
+    tenant: str = Field(default="default", pattern=_NAME, description="whose documents commands work on")
+    collection: str = Field(default="default", pattern=_NAME, description="where commands look if none is named")
     allow_modules: list[str] = Field(
         default_factory=list, description="modules of your own whose components a pipeline may load"
     )
