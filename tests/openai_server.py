@@ -44,6 +44,11 @@ def openai_server(script: Script) -> Iterator[str]:
                 choice = {"index": 0, "message": message, "finish_reason": "stop"}
                 self._send(200, {**_head("chat.completion"), "choices": [choice], "usage": script.usage})
 
+        def do_GET(self) -> None:
+            status = script.statuses.pop(0) if script.statuses else 200
+            listed = {"object": "list", "data": [{"id": "tiny", "object": "model", "created": 1, "owned_by": "us"}]}
+            self._send(status, listed if status == 200 else {"error": {"message": "on purpose"}})
+
         def _send(self, status: int, body: dict[str, Any]) -> None:
             data = json.dumps(body).encode()
             self.send_response(status)

@@ -78,5 +78,8 @@ def _pipeline(settings: Settings) -> str:
 
 
 def _generation(settings: Settings) -> str:
-    models = settings.generation.models
-    return ", ".join(model.name for model in models) if models else "extractive tier only (no model configured)"
+    if not settings.generation.models:
+        return "extractive tier only (no model configured)"
+    from ragsaver.components.chat import ChatTier
+
+    return ", ".join(ChatTier(model, lambda texts: [0] * len(texts)).probe() for model in settings.generation.models)

@@ -17,6 +17,7 @@ TokenCounter = Callable[[Sequence[str]], list[int]]
 SyncCallback = Callable[[StreamingChunk], None]
 AsyncCallback = Callable[[StreamingChunk], Awaitable[None]]
 
+_PROBE_S = 5.0
 _NO_KEY = "none"  # local servers take any
 
 
@@ -112,6 +113,22 @@ class ChatTier:
         except Exception as error:
             raise self._explain(error, messages, heard) from error
         return self._read(result, messages, heard, streamed=on_chunk is not None)
+
+    def probe(self) -> str:
+        """Whether the endpoint answers and knows the model; nothing is generated, nothing is billed.
+
+        :raises GenerationError: if it can't be reached or refuses the key.
+        """
+        generator = self._generator()
+        generator.warm_up()
+        try:
+            listed = generator.client.with_options(timeout=_PROBE_S, max_retries=0).models.list()
+            known = {model.id for model in listed.data}
+        except Exception as error:
+            if getattr(error, "status_code", None) in (404, 405, 501):
+                return f"{self._place} answers (it lists no models)"
+            raise self._explain(error, [], _Heard()) from error
+        return f"{self._place} answers" if self.settings.name in known else f"{self._place} answers, not listed there"
 
     @property
     def _place(self) -> str:

@@ -76,3 +76,19 @@ def test_an_endpoint_that_is_not_there_is_named():
 def test_usage_that_makes_no_sense_is_no_usage():
     assert read_usage(None) is None
     assert read_usage({"prompt_tokens": 0}) is None
+
+
+def test_a_probe_bills_nothing_and_says_what_is_wrong():
+    script = Script()
+    with openai_server(script) as url:
+        assert tier(url).probe() == f"{url} (tiny) answers"
+        other = ChatTier(ModelSettings(name="huge", base_url=url), words)
+        assert other.probe().endswith("not listed there")
+        script.statuses = [404]
+        assert "lists no models" in tier(url).probe()
+        script.statuses = [401]
+        with pytest.raises(GenerationError, match="refused the API key"):
+            tier(url).probe()
+    assert script.requests == []
+    with pytest.raises(GenerationError, match="can't be reached"):
+        tier(url).probe()

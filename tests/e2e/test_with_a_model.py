@@ -92,6 +92,13 @@ def test_an_endpoint_that_fails_is_named(project: Path, script: Script, status: 
     assert "tiny" in json.dumps(error) and error["remedy"]
 
 
+def test_doctor_asks_the_endpoint(project: Path, script: Script):
+    assert as_json(project, "doctor")["ok"]
+    script.statuses = [401]
+    checks = {row["check"]: row for row in as_json(project, "doctor", code=2)["checks"]}
+    assert not checks["generation"]["ok"] and "refused the API key" in checks["generation"]["detail"]
+
+
 def test_a_stream_over_rest_is_the_answer_in_pieces_then_the_result(project: Path, script: Script):
     with serving(project) as url:
         events = streamed(url, QUESTION)
