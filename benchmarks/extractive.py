@@ -79,7 +79,7 @@ def asked(dataset, groups) -> dict[str, list[tuple[np.ndarray, bool]]]:
             if name == "near":
                 found = [passage for passage in found if passage.meta["source"] not in own]
             packed = packer.run(query.text, list(found))["documents"]
-            best = best_span(packed)
+            best = best_span(query.text, packed)
             seen = best and signals(query.text, packed[best[0]], best[1])
             if not best or not seen:
                 yield np.array([1.0, 0.0, 0.0, 0.0]), False

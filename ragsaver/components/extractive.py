@@ -59,7 +59,7 @@ def extract(query: str, documents: Sequence[Document], min_confidence: float) ->
     :param documents: as the packer gives them, with `spans`, `span_worth` and `dense_score` in their meta.
     :param min_confidence: below it the answer is None.
     """
-    best = best_span(documents)
+    best = best_span(query, documents)
     if best is None:
         return Extract(None, 0, 0.0, "nothing in the documents comes near the question")
     number, span = best
@@ -77,18 +77,28 @@ def extract(query: str, documents: Sequence[Document], min_confidence: float) ->
     return Extract(span, number, sure, f"a passage answers it with confidence {sure:.2f}")
 
 
-def best_span(documents: Sequence[Document]) -> tuple[int, str] | None:
-    """The sentence that is worth most and the position of its passage; of equals the first passage's."""
+def best_span(query: str, documents: Sequence[Document]) -> tuple[int, str] | None:
+    """The sentence that is worth most and the position of its passage; of equals the first passage's.
+
+    A sentence that asks, or quotes the question, answers nothing.
+    """
     best = max(
         (
             (worth, -number, span)
             for number, document in enumerate(documents)
             for span, worth in zip(document.meta.get("spans", ()), document.meta.get("span_worth", ()), strict=False)
+            if not asks(query, span)
         ),
         key=lambda item: item[:2],
         default=None,
     )
     return (-best[1], best[2]) if best else None
+
+
+def asks(query: str, span: str) -> bool:
+    """Whether a sentence is a question, or quotes this one."""
+    said, asked = (" ".join(text.casefold().split()) for text in (span, query))
+    return said.rstrip("\"'”’)*_ ").endswith(("?", "？")) or (asked.endswith(("?", "？")) and asked in said)
 
 
 def signals(query: str, passage: Document, span: str) -> Signals | None:

@@ -25,7 +25,22 @@ def test_the_sentence_that_is_worth_most_is_the_answer():
 
 
 def test_of_equals_the_first_passage_s_sentence_is_taken():
-    assert best_span([passage("one", worth=(1.0,)), passage("two", worth=(1.0,))]) == (0, "one")
+    assert best_span("What?", [passage("one", worth=(1.0,)), passage("two", worth=(1.0,))]) == (0, "one")
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "How many grams of seeds does a parrot eat?",
+        "What does a parrot eat?",
+        'Ask it: "how many grams of  seeds does a parrot eat?" and wait.',
+    ],
+)
+def test_a_sentence_that_asks_or_quotes_the_question_is_no_answer(echo: str):
+    question = "How many grams of seeds does a parrot eat?"
+    both = passage(echo, "A parrot eats forty grams of seeds.", worth=(9.0, 1.0))
+    assert extract(question, [both], 0.5).text == "A parrot eats forty grams of seeds."
+    assert extract(question, [passage(echo, worth=(9.0,))], 0.0).text is None
 
 
 @pytest.mark.parametrize(
@@ -41,6 +56,11 @@ def test_it_says_nothing_and_why_where_the_documents_hold_no_answer(question, do
     found = extract(question, documents, 0.5)
     assert found.text is None
     assert any(part in found.reason for part in reason.split("|"))
+
+
+def test_what_was_asked_may_be_said_as_it_is():
+    text = "Parrots need a permit."
+    assert extract("Do parrots need a permit?", [passage(text, worth=(1.0,))], 0.5).text == text
 
 
 def test_words_of_the_heading_count_as_covered():
