@@ -30,6 +30,7 @@ bench: $(VENV)/.train
 
 python-there:
 	@test -n "$(PYTHON)" || { echo "RAGSaver needs Python 3.11 or newer and found none. Install one, or name it: make demo PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11, or is no Python. Name a newer one: make demo PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
 $(VENV)/bin/python: | python-there

@@ -134,7 +134,7 @@ class OnnxEncoder:
         options.log_severity_level = 3
         try:
             return onnxruntime.InferenceSession(
-                str(self.folder / WEIGHTS), options, providers=onnxruntime.get_available_providers()
+                str(self.folder / WEIGHTS), options, providers=_providers(onnxruntime.get_available_providers())
             )
         except Exception as error:
             raise SettingsError(f"is no usable ONNX model: {error}", where=str(self.folder / WEIGHTS)) from error
@@ -159,6 +159,11 @@ def mean_pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[n
     mean = (hidden * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
     norm = np.linalg.norm(mean, axis=1, keepdims=True)
     return np.asarray(mean / np.maximum(norm, 1e-12), dtype=np.float32)
+
+
+def _providers(available: Sequence[str]) -> list[str]:
+    """CUDA where there is one, then the CPU; others would give other vectors or need libraries of their own."""
+    return [provider for provider in ("CUDAExecutionProvider", "CPUExecutionProvider") if provider in available]
 
 
 def _usable_cores() -> int:
