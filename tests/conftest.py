@@ -4,11 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import Settings, quiet_haystack
 
 quiet_haystack()
+
+# Machines are shared: an example that takes long has not failed.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 
 @pytest.fixture

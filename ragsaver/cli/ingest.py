@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import INCOMPLETE, errors_told, print_json
 from ragsaver.settings import load_settings, quiet_haystack
 
 if TYPE_CHECKING:
     from ragsaver.ingestion.report import Progress
-
-SOME_FAILED = 3
 
 
 def ingest(
@@ -44,7 +42,7 @@ def ingest(
                 f"{chunks.deleted} deleted\n{report.embedding.tokens} tokens embedded in {report.seconds:.1f} s"
             )
         if report.errors:
-            raise typer.Exit(SOME_FAILED)
+            raise typer.Exit(INCOMPLETE)
 
 
 @contextmanager

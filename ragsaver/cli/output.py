@@ -9,7 +9,7 @@ import typer
 
 from ragsaver.errors import RagSaverError, StorageError
 
-INTERRUPTED = 130
+INCOMPLETE = 3
 _ENOSPC = 28
 
 
@@ -33,8 +33,8 @@ def errors_told(as_json: bool) -> Iterator[None]:
         _tell(StorageError("the disk is full", remedy="Free some space and run the command again"), as_json)
         raise typer.Exit(StorageError.exit_code) from None
     except KeyboardInterrupt:
-        typer.echo("ragsaver: stopped. What is in stays: run the same command again to complete it", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        _tell(RagSaverError("stopped", remedy="What is in stays: run the same command again to complete it"), as_json)
+        raise typer.Exit(INCOMPLETE) from None
 
 
 def _tell(error: RagSaverError, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Ctrl-C, `kill -9`, a full disk, a second owner, another model: a clear word, and the next run completes it."""
 
+import json
 import os
 import shutil
 import signal
@@ -84,8 +85,9 @@ def completed(project: Path) -> None:
 def test_ctrl_c_in_the_middle_is_completed_by_the_next_run(project: Path):
     process = start_ingesting(project)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert json.loads(out.splitlines()[-1])["error"]["problem"] == "stopped"
     assert "run the same command again to complete it" in said and "Traceback" not in said
     completed(project)
 
@@ -102,7 +104,7 @@ def test_a_caller_who_leaves_stops_the_server_s_ingestion(project: Path):
         process = start_ingesting(project)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
-        assert process.returncode == 130
+        assert process.returncode == 3
         # the server answers on, and its ingestion has ended: the next one is not queued behind it
         completed(project)
 
