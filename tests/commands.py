@@ -35,8 +35,8 @@ def as_json(project: Path, *arguments: str, code: int = 0, **more: str) -> dict:
 
 
 @contextmanager
-def serving(project: Path, *arguments: str, **more: str) -> Iterator[str]:
-    """A running server on a free port; yields its URL."""
+def serving(project: Path, *arguments: str, stop: signal.Signals = signal.SIGTERM, **more: str) -> Iterator[str]:
+    """A running server on a free port; yields its URL. Told to stop, it must end well and without a word."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ragsaver", "serve", "--port", "0", *arguments],
         cwd=project,
@@ -49,5 +49,6 @@ def serving(project: Path, *arguments: str, **more: str) -> Iterator[str]:
     try:
         yield line.split()[-1]
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.send_signal(stop)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, "")

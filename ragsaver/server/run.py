@@ -1,8 +1,10 @@
 """Listen: bind the port, tell the owner's file where, and serve until told to stop."""
 
 import secrets
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -39,4 +41,16 @@ def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None]
         runtime.encoder.encode(["warm"])
         runtime.ownership.publish(url, token)
         listening(url)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off")).run([listener])
+        with _told_to_stop():
+            uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off")).run([listener])
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """uvicorn raises the signal that stopped it once more: it must not end the process before the index is closed."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,6 +1,7 @@
 """The main job as a user runs it: processes, files, HTTP, nothing simulated."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,12 @@ def test_while_serve_runs_the_commands_go_through_it(project: Path, served: str)
     assert as_json(project, "search", "export permit", "--top-k", "1")["passages"][0]["source"] == "docs/parrots.md"
     assert as_json(project, "verify")["missing"] == 0
     assert "empty" in as_json(project, "ask", " ", code=2)["error"]["problem"]
+
+
+def test_ctrl_c_ends_the_server_well_and_leaves_the_index_to_others(project: Path):
+    with serving(project, stop=signal.SIGINT):
+        run(project, "ingest", "docs")
+    assert as_json(project, "verify")["documents"] == 2
 
 
 def test_rest(project: Path, served: str):
