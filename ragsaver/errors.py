@@ -1,6 +1,10 @@
 """What can go wrong, said so that a person can mend it: what was wrong, where, and what to do."""
 
+import re
 from typing import ClassVar
+
+_TYPE = "urn:ragsaver:problem:"
+_WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class RagSaverError(Exception):
@@ -24,6 +28,11 @@ class RagSaverError(Exception):
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}" if self.where else self.problem
         return f"{text}. {self.remedy}" if self.remedy else text
+
+    @classmethod
+    def urn(cls) -> str:
+        """The kind of error as a URI that never changes, for programs: `urn:ragsaver:problem:index-locked`."""
+        return _TYPE + _WORD_START.sub("-", cls.__name__).lower()
 
 
 class SettingsError(RagSaverError):
@@ -92,3 +101,24 @@ class MissingExtra(RagSaverError):
     """An optional dependency is needed and not installed."""
 
     title = "Missing dependency"
+
+
+class Stopped(RagSaverError):
+    """The work was stopped before its end: by Ctrl-C, or with the server that did it."""
+
+    exit_code = 3
+    status = 503
+    title = "Stopped"
+
+
+RUN_AGAIN = "What is in stays: run the same command again to complete it"
+
+
+def told(urn: str, problem: str, *, where: str | None, remedy: str | None) -> RagSaverError:
+    """The error that another process told, as if it had happened here.
+
+    :param urn: as `RagSaverError.urn` gave it there; where it is none of these, the error is a plain one.
+    """
+    kinds = [kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, RagSaverError)]
+    kind = next((kind for kind in kinds if kind.urn() == urn), RagSaverError)
+    return kind(problem, where=where, remedy=remedy)

@@ -54,7 +54,7 @@ def main() -> int:
 def _show(project: Path, question: str, hint: bool) -> bool:
     result = _ragsaver(project, "ask", question, hint=hint)
     receipt = result["receipt"]
-    print(f"\n   Q: {question}\n   A: {result['answer'] or 'no answer: ' + result['reason']}")
+    print(f"\n   Q: {question}\n   A: {' '.join((result['answer'] or 'no answer: ' + result['reason']).split())}")
     for citation in result["citations"]:
         print(f"      from {citation['source']} — {citation['heading']}")
     print(

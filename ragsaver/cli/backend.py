@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ragsaver.errors import RagSaverError
+from ragsaver.errors import RagSaverError, told
 from ragsaver.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def backend(settings: Settings, role: str) -> Iterator[Backend]:
 
     :raises IndexLocked: if a process that does not serve owns the index.
     """
-    from ragsaver.index.ownership import current_owner
+    from ragsaver.index.ownership import serving_owner
 
-    owner = current_owner(settings.home)
+    owner = serving_owner(settings.home)
     if owner is not None and owner.url is not None:
         yield Remote(owner)
         return
@@ -187,7 +187,8 @@ class Remote:
 
 def _problem(document: dict[str, Any]) -> RagSaverError:
     """The error that the server told, as if it had happened here."""
-    return RagSaverError(
+    return told(
+        str(document.get("type")),
         str(document.get("problem") or document.get("detail") or document.get("title")),
         where=document.get("where"),
         remedy=document.get("remedy"),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import INCOMPLETE, errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json
+from ragsaver.errors import UnreadableDocument
 from ragsaver.settings import load_settings, quiet_haystack
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def ingest(
                 f"{chunks.deleted} deleted\n{report.embedding.tokens} tokens embedded in {report.seconds:.1f} s"
             )
         if report.errors:
-            raise typer.Exit(INCOMPLETE)
+            raise typer.Exit(UnreadableDocument.exit_code)
 
 
 @contextmanager

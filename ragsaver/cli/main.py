@@ -1,5 +1,7 @@
 """The `ragsaver` command. Imports at the top are the cheap ones: `--help` must not wait for Haystack."""
 
+import signal
+
 import typer
 
 from ragsaver import __version__
@@ -38,5 +40,6 @@ app.add_typer(evaluate.app, name="eval", help="Measure retrieval and context on 
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. SIGTERM stops a command as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

@@ -1,5 +1,6 @@
 """What a command says: one JSON object on stdout for scripts, words for people, errors with their remedy."""
 
+import errno
 import json
 import sys
 from collections.abc import Iterator
@@ -7,10 +8,7 @@ from contextlib import contextmanager
 
 import typer
 
-from ragsaver.errors import RagSaverError, StorageError
-
-INCOMPLETE = 3
-_ENOSPC = 28
+from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError
 
 
 def print_json(model_json: str) -> None:
@@ -24,26 +22,38 @@ def errors_told(as_json: bool) -> Iterator[None]:
     """Turn errors into a message and an exit code by the contract."""
     try:
         yield
-    except RagSaverError as error:
-        _tell(error, as_json)
-        raise typer.Exit(error.exit_code) from None
-    except OSError as error:
-        if error.errno != _ENOSPC:
-            raise
-        _tell(StorageError("the disk is full", remedy="Free some space and run the command again"), as_json)
-        raise typer.Exit(StorageError.exit_code) from None
     except KeyboardInterrupt:
-        _tell(RagSaverError("stopped", remedy="What is in stays: run the same command again to complete it"), as_json)
-        raise typer.Exit(INCOMPLETE) from None
+        told = _tell(Stopped("stopped", remedy=RUN_AGAIN), as_json)
+    except RagSaverError as error:
+        told = _tell(error, as_json)
+    except BrokenPipeError:  # the reader of stdout has enough: nothing to say, nobody to say it to
+        raise
+    except OSError as error:
+        told = _tell(_of_the_system(error), as_json)
+    else:
+        return
+    raise typer.Exit(told.exit_code)
 
 
-def _tell(error: RagSaverError, as_json: bool) -> None:
+def _of_the_system(error: OSError) -> RagSaverError:
+    if error.errno == errno.ENOSPC:
+        return StorageError("the disk is full", remedy="Free some space and run the command again")
+    return StorageError(
+        f"the system refused: {error.strerror or error}",
+        where=str(error.filename) if error.filename else None,
+        remedy="Check that the path is right and yours to use",
+    )
+
+
+def _tell(error: RagSaverError, as_json: bool) -> RagSaverError:
     typer.echo(f"ragsaver: {error}", err=True)
     if as_json:
         fields = {
+            "type": error.urn(),
             "title": error.title,
             "problem": error.problem,
             "where": error.where,
             "remedy": error.remedy,
         }
         print_json(json.dumps({"error": fields}))
+    return error

@@ -24,5 +24,7 @@ def search(
         if as_json:
             print_json(result.model_dump_json())
             return
+        if not result.passages:
+            typer.echo("No passage was found. This collection may be empty: `ragsaver ingest PATH` fills it.", err=True)
         for passage in result.passages:
             typer.echo(f"{passage.score:.3f}  {passage.source} — {passage.heading}\n{passage.text}\n")

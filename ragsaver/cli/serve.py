@@ -16,10 +16,11 @@ def serve(
     with errors_told(as_json=False):
         quiet_haystack()
         settings = load_settings()
+        from ragsaver.index.ownership import SERVES
         from ragsaver.pipelines.runtime import open_runtime
         from ragsaver.server.run import run
 
-        with open_runtime(settings, "ragsaver serve") as runtime:
+        with open_runtime(settings, SERVES) as runtime:
             run(
                 runtime,
                 settings.server.host if host is None else host,

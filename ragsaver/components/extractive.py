@@ -15,6 +15,8 @@ from ragsaver.components.sentences import content_stems
 # Logistic regression over `Signals` for the bundled model; benchmarks/extractive.py fits and checks it.
 INTERCEPT, COSINE, COVERAGE, SENTENCE_COVERAGE = -6.0, 5.4, 2.9, 3.6
 
+NO_PASSAGES = "no passage was found: this collection may be empty (`ragsaver ingest PATH` fills it)"
+
 
 @dataclass(frozen=True, slots=True)
 class Signals:
@@ -59,6 +61,8 @@ def extract(query: str, documents: Sequence[Document], min_confidence: float) ->
     :param documents: as the packer gives them, with `spans`, `span_worth` and `dense_score` in their meta.
     :param min_confidence: below it the answer is None.
     """
+    if not documents:
+        return Extract(None, 0, 0.0, NO_PASSAGES)
     best = best_span(query, documents)
     if best is None:
         return Extract(None, 0, 0.0, "nothing in the documents comes near the question")

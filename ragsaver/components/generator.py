@@ -26,15 +26,18 @@ class Choice:
     reason: str
 
 
-def choose_tier(found: Extract, *, models: int, extractive_first: bool, sure_from: float) -> Choice:
+def choose_tier(found: Extract, *, passages: int, models: int, extractive_first: bool, sure_from: float) -> Choice:
     """Decide who answers.
 
     :param found: what the free tier would say.
+    :param passages: how many were packed; without any no model is asked.
     :param models: how many language models are configured.
     :param sure_from: confidence from which the free tier's answer is taken although there is a model.
     """
     if models == 0:
         return Choice("extractive", NO_MODEL)
+    if passages == 0:
+        return Choice("extractive", "there is no passage to answer from: no model was asked")
     if extractive_first and found.text is not None and found.confidence >= sure_from:
         return Choice("extractive", f"{found.reason}, at least {sure_from:.2f}")
     return Choice("small", "the smallest configured model is tried first")
@@ -108,6 +111,7 @@ class AnswerGenerator(Bound):
         found = extract(query, documents, wishes.extractive_min_confidence)
         return found, choose_tier(
             found,
+            passages=len(documents),
             models=len(wishes.models),
             extractive_first=wishes.extractive_first,
             sure_from=wishes.extractive_sure_confidence,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from ragsaver.errors import IndexLocked, StorageError
 LOCK_FILE = "owner.lock"
 OWNER_FILE = "owner.json"
 
+SERVES = "ragsaver serve"
+
 _GRACE_S = 1.0  # a process that only looks holds the lock for an instant
+_STARTING_S = 60.0  # a server that has the lock tells its address within this
+_LOOK_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,16 @@ def current_owner(home: Path) -> Owner | None:
         return None
     lock.release()
     return None
+
+
+def serving_owner(home: Path) -> Owner | None:
+    """The process that holds the index now; where it is a server that is just starting, waits for its address."""
+    deadline = time.monotonic() + _STARTING_S
+    owner = current_owner(home)
+    while owner and owner.role == SERVES and owner.url is None and time.monotonic() < deadline:
+        time.sleep(_LOOK_AGAIN_S)
+        owner = current_owner(home)
+    return owner
 
 
 def locked_by(owner: Owner | None, home: Path) -> IndexLocked:

@@ -151,9 +151,16 @@ class Ingestor:
         self._index.maintain()
         return tally.report(time.perf_counter() - started)
 
-    def ingest_texts(self, documents: Sequence[PostedDocument], scope: Scope) -> IngestReport:
+    def ingest_texts(
+        self,
+        documents: Sequence[PostedDocument],
+        scope: Scope,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> IngestReport:
         """Ingest documents given as text.
 
+        :param progress: as for `ingest`.
         :raises UsageError: if a source is empty or named twice.
         """
         started = time.perf_counter()
@@ -161,7 +168,7 @@ class Ingestor:
         if not all(source.strip() for source in sources) or len(set(sources)) < len(sources):
             raise UsageError("each document needs a source of its own", where="documents")
         known = self._manifest.documents(scope)
-        tally = self._run(map(_from_text, documents), len(documents), known, scope, None)
+        tally = self._run(map(_from_text, documents), len(documents), known, scope, progress)
         self._index.maintain()
         return tally.report(time.perf_counter() - started)
 

@@ -55,14 +55,22 @@ class QueryEngine:
             return self._result(outputs, running_request, receipt, started)
 
     async def stream(self, question: str, request: Request | None = None) -> AsyncIterator[str | AskResult]:
-        """The answer's text as it comes, then the whole result. Leaving early cancels the generation."""
+        """The answer's text as it comes, then the whole result. Leaving early cancels the generation.
+
+        A tier that does not stream gives its text in one piece.
+        """
         with self._asked(question, request) as (running_request, receipt, inputs, started):
             handle = self.pipeline.stream(inputs)
+            streamed = False
             try:
                 async for chunk in handle:
                     if chunk.content:
+                        streamed = True
                         yield chunk.content
-                yield self._result(handle.result, running_request, receipt, started)
+                result = self._result(handle.result, running_request, receipt, started)
+                if result.answer and not streamed:
+                    yield result.answer
+                yield result
             finally:
                 await handle.aclose()
 

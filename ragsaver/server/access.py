@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -11,6 +12,8 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from ragsaver.errors import RUN_AGAIN, Stopped
+from ragsaver.ingestion.report import Progress
 from ragsaver.pipelines.runtime import Runtime
 
 T = TypeVar("T")
@@ -20,10 +23,14 @@ QUERY_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The runtime behind the routes. Ingestion has one thread: the index has one writer."""
+    """The runtime behind the routes. Ingestion has one thread: the index has one writer.
+
+    :param stopping: set once the server is told to stop.
+    """
 
     runtime: Runtime
     token: str
+    stopping: threading.Event = field(default_factory=threading.Event)
     queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUERY_THREADS, "query"))
     ingestion: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ingestion"))
 
@@ -34,6 +41,19 @@ class Access:
     async def ingest(self, work: Callable[[], T]) -> T:
         """Run ingestion's work; never on the queries' threads."""
         return await asyncio.get_running_loop().run_in_executor(self.ingestion, copy_context().run, work)
+
+    def go_on(self, _: Progress) -> None:
+        """Called between an ingestion's documents, so that a server that stops need not wait for its end.
+
+        :raises Stopped: once the server is told to stop.
+        """
+        if self.stopping.is_set():
+            raise Stopped("the server was told to stop", remedy=RUN_AGAIN)
+
+    def close(self) -> None:
+        """Wait for the work under way; nothing of it may touch the index after this."""
+        self.ingestion.shutdown()
+        self.queries.shutdown()
 
 
 def _access(request: Request) -> Access:

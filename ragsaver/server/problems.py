@@ -28,6 +28,7 @@ def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
             request_id=request_id,
         )
     return Problem(
+        type=error.urn(),
         title=error.title,
         status=error.status,
         detail=str(error),

@@ -5,12 +5,16 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 
 from ragsaver.errors import UsageError
 from ragsaver.pipelines.runtime import Runtime
+from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
+
+_GRACE_S = 20  # for answers under way when the server is told to stop
 
 
 def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None]) -> None:
@@ -35,14 +39,31 @@ def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None]
         bound = listener.getsockname()[1]
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         url = f"http://{shown}:{bound}"
-        token = secrets.token_urlsafe(32)
-        app = create_app(runtime, token)
+        access = Access(runtime, secrets.token_urlsafe(32))
+        app = create_app(access)
         runtime.engine().pipeline.warm_up()
         runtime.encoder.encode(["warm"])
-        runtime.ownership.publish(url, token)
+        config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=_GRACE_S)
+        runtime.ownership.publish(url, access.token)
         listening(url)
-        with _told_to_stop():
-            uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off")).run([listener])
+        try:
+            with _told_to_stop():
+                _Server(config, access).run([listener])
+        finally:
+            access.close()
+
+
+class _Server(uvicorn.Server):
+    """Tells the work under way when it is to stop."""
+
+    def __init__(self, config: uvicorn.Config, access: Access) -> None:
+        super().__init__(config)
+        self._access = access
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The signal that ends the server."""
+        self._access.stopping.set()
+        super().handle_exit(sig, frame)
 
 
 @contextmanager

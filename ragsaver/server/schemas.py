@@ -69,7 +69,9 @@ class Health(BaseModel):
 class Problem(BaseModel):
     """An RFC 9457 problem document; `where` and `remedy` say what to mend."""
 
-    type: str = "about:blank"
+    type: str = Field(
+        default="about:blank", description="`urn:ragsaver:problem:…`; `about:blank` where the status says it all"
+    )
     title: str
     status: int
     detail: str

@@ -47,7 +47,8 @@ def test_a_sentence_that_asks_or_quotes_the_question_is_no_answer(echo: str):
     ("question", "documents", "reason"),
     [
         ("Which quark did the accelerator find?", [SEEDS, OTHER], "not enough|enough confidence"),
-        ("anything", [], "nothing in the documents comes near"),
+        ("anything", [], "no passage was found"),
+        ("anything", [passage("Anything at all?", worth=(1.0,))], "nothing in the documents comes near"),
         ("What is it?", [SEEDS], "no words to look for"),
         ("鹦鹉吃什么", [SEEDS], "enough confidence"),
     ],

@@ -2,12 +2,14 @@
 
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,27 +36,60 @@ def write_documents(folder: Path) -> None:
         (folder / f"{n:03}.md").write_text(f"# Zebra {n}\n\nZebra number {n} lives here. {words}\n")
 
 
-def start_ingesting(project: Path, **more: str) -> subprocess.Popen:
-    """An ingestion that has committed something and is not done."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ragsaver", "ingest", "docs", "--json"],
-        cwd=project,
-        env=environment(project, **SMALL_STEPS, **more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for_documents(project)
-    return process
+class Terminal:
+    """What a command shows on a terminal of its own."""
+
+    def __init__(self) -> None:
+        self._screen, self.given = pty.openpty()
+        self._shown = ""
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_for(self, pattern: str) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: re.search(pattern, self._shown), timeout=120), self._shown
+
+    def close(self) -> str:
+        """All that was shown, once the command has ended."""
+        os.close(self.given)
+        self._reader.join()
+        os.close(self._screen)
+        return self._shown
+
+    def _read(self) -> None:
+        try:
+            while data := os.read(self._screen, 65_536):
+                with self._changed:
+                    self._shown += data.decode()
+                    self._changed.notify_all()
+        except OSError:  # how Linux says that nobody holds the other end any more
+            pass
 
 
-def wait_for_documents(project: Path) -> int:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if committed := committed_documents(project):
-            return committed
-        time.sleep(0.02)
-    raise AssertionError("nothing was ever committed")
+class Ingestion:
+    """An ingestion that has committed something and is not done: its progress bar says so."""
+
+    def __init__(self, project: Path) -> None:
+        self._terminal = Terminal()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ragsaver", "ingest", "docs", "--json"],
+            cwd=project,
+            env=environment(project, **SMALL_STEPS),
+            stdout=subprocess.PIPE,
+            stderr=self._terminal.given,
+            text=True,
+        )
+        self._terminal.wait_for(rf"[1-9]\d* chunks embedded .* [1-9]\d*/{DOCUMENTS}")
+
+    def stop(self, signal_number: signal.Signals) -> tuple[dict, str]:
+        self.process.send_signal(signal_number)
+        return self.end()
+
+    def end(self) -> tuple[dict, str]:
+        """The JSON of the last line, if there is any, and what the terminal showed."""
+        out, _ = self.process.communicate(timeout=120)
+        return json.loads(out.splitlines()[-1]) if out else {}, self._terminal.close()
 
 
 def committed_documents(project: Path) -> int:
@@ -82,44 +117,51 @@ def completed(project: Path) -> None:
     assert (checked["documents"], checked["missing"], checked["orphaned"]) == (DOCUMENTS, 0, 0)
 
 
-def test_ctrl_c_in_the_middle_is_completed_by_the_next_run(project: Path):
-    process = start_ingesting(project)
-    process.send_signal(signal.SIGINT)
-    out, said = process.communicate(timeout=60)
-    assert process.returncode == 3
-    assert json.loads(out.splitlines()[-1])["error"]["problem"] == "stopped"
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_in_the_middle_is_completed_by_the_next_run(project: Path, number: signal.Signals):
+    ingestion = Ingestion(project)
+    told, said = ingestion.stop(number)
+    assert ingestion.process.returncode == 3
+    assert told["error"]["problem"] == "stopped"
     assert "run the same command again to complete it" in said and "Traceback" not in said
     completed(project)
 
 
 def test_a_killed_ingestion_is_completed_by_the_next_run(project: Path):
-    process = start_ingesting(project)
-    process.kill()
-    process.communicate(timeout=60)
+    Ingestion(project).stop(signal.SIGKILL)
     completed(project)
 
 
 def test_a_caller_who_leaves_stops_the_server_s_ingestion(project: Path):
     with serving(project, **SMALL_STEPS):
-        process = start_ingesting(project)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-        assert process.returncode == 3
+        ingestion = Ingestion(project)
+        ingestion.stop(signal.SIGINT)
+        assert ingestion.process.returncode == 3
         # the server answers on, and its ingestion has ended: the next one is not queued behind it
         completed(project)
 
 
+def test_a_server_that_is_told_to_stop_does_not_wait_for_an_ingestion_s_end(project: Path):
+    with serving(project, **SMALL_STEPS):
+        ingestion = Ingestion(project)
+    told, said = ingestion.end()
+    assert ingestion.process.returncode == 3
+    assert told["error"]["type"] == "urn:ragsaver:problem:stopped"
+    assert "run the same command again to complete it" in said
+    completed(project)
+
+
 def test_a_second_command_learns_who_holds_the_index(project: Path):
-    process = start_ingesting(project)
-    process.send_signal(signal.SIGSTOP)
+    ingestion = Ingestion(project)
+    ingestion.process.send_signal(signal.SIGSTOP)
     try:
         error = as_json(project, "ask", "Where does zebra number 3 live?", code=2)["error"]
     finally:
-        process.send_signal(signal.SIGCONT)
-    assert "ragsaver ingest" in error["problem"] and str(process.pid) in error["problem"]
-    assert error["remedy"]
-    process.communicate(timeout=120)
-    assert process.returncode == 0
+        ingestion.process.send_signal(signal.SIGCONT)
+    assert "ragsaver ingest" in error["problem"] and str(ingestion.process.pid) in error["problem"]
+    assert error["type"] == "urn:ragsaver:problem:index-locked" and error["remedy"]
+    assert ingestion.end()[0]["documents"]["added"] == DOCUMENTS
+    assert ingestion.process.returncode == 0
 
 
 def test_an_index_of_another_model_is_refused_and_left_as_it_is(project: Path):
@@ -153,13 +195,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_named_and_nothing_is_lost(small_disk: Path):
     write_documents(small_disk / "docs")
-    process = start_ingesting(small_disk)
+    ingestion = Ingestion(small_disk)
     filler = small_disk / "filler"
     with filler.open("wb") as file, pytest.raises(OSError, match="No space left"):
         while True:
             os.write(file.fileno(), b"\0" * 2**20)
-    out, said = process.communicate(timeout=60)
-    assert process.returncode == 2, (out, said)
+    _, said = ingestion.end()
+    assert ingestion.process.returncode == 2, said
     assert "Free some space" in said and "Traceback" not in said
     filler.unlink()
     completed(small_disk)

@@ -105,7 +105,8 @@ def test_rest(project: Path, served: str):
         assert answer.headers["x-ragsaver-cost"] == "0"
 
         streamed = client.post("/v1/query", json={"query": "What do owls hunt at night?", "stream": True})
-        assert "event: result" in streamed.text
+        kinds = [line for line in streamed.text.splitlines() if line.startswith("event: ")]
+        assert kinds == ["event: delta", "event: result"]  # the free tier's answer comes in one piece
 
         for response, status in (
             (client.post("/v1/query", json={"query": ""}), 400),
@@ -171,6 +172,7 @@ def test_init_writes_a_project_that_runs(tmp_path: Path):
     run(tmp_path, "ingest", "notes.md")
     assert "forty" in as_json(tmp_path, "ask", "How many grams of seeds does a grey parrot eat each day?")["answer"]
     assert "--force" in run(tmp_path, "init", code=2).stderr
+    assert "notes.md/project: the system refused" in run(tmp_path, "init", "notes.md/project", code=2).stderr
     assert as_json(tmp_path, "doctor")["ok"]
 
 

@@ -69,6 +69,13 @@ def test_a_model_that_abstains_gives_no_answer(project: Path, script: Script):
     assert result["receipt"]["cost_usd"] > 0
 
 
+def test_without_a_passage_no_model_is_asked(project: Path, script: Script):
+    result = as_json(project, "ask", QUESTION, "--collection", "empty")
+    assert (result["answer"], result["receipt"]["cost_usd"], script.requests) == (None, 0, [])
+    assert "no model was asked" in result["route"]["reason"] and "ragsaver ingest" in result["reason"]
+    assert "ragsaver ingest" in run(project, "search", QUESTION, "--collection", "empty").stderr
+
+
 def test_a_mark_that_points_nowhere_is_dropped_and_said(project: Path, script: Script):
     script.reply = "The office does [7]."
     result = as_json(project, "ask", QUESTION)

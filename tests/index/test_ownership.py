@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ragsaver.errors import IndexLocked, StorageError
+from ragsaver.index import ownership
 from ragsaver.index.ownership import OWNER_FILE, Owner, Ownership, current_owner
 
 HOLD = """
@@ -39,6 +40,19 @@ def test_a_second_process_learns_who_holds_the_index(holder: subprocess.Popen, t
         Ownership.acquire(tmp_path, "ragsaver ingest")
 
 
+def test_a_server_that_is_starting_is_waited_for_until_it_tells_its_address(tmp_path: Path, monkeypatch) -> None:
+    owners = iter([Owner(1, "ragsaver serve"), Owner(1, "ragsaver serve"), Owner(1, "ragsaver serve", "http://x", "t")])
+    monkeypatch.setattr(ownership, "current_owner", lambda home: next(owners))
+    monkeypatch.setattr(ownership, "_LOOK_AGAIN_S", 0.0)
+    assert ownership.serving_owner(tmp_path).url == "http://x"
+
+
+def test_other_owners_are_not_waited_for(tmp_path: Path, monkeypatch) -> None:
+    owners = iter([Owner(1, "ragsaver ingest")])
+    monkeypatch.setattr(ownership, "current_owner", lambda home: next(owners))
+    assert ownership.serving_owner(tmp_path) == Owner(1, "ragsaver ingest")
+
+
 def test_a_killed_owner_leaves_the_index_free(holder: subprocess.Popen, tmp_path: Path) -> None:
     holder.kill()
     holder.wait()
@@ -47,12 +61,12 @@ def test_a_killed_owner_leaves_the_index_free(holder: subprocess.Popen, tmp_path
 
 
 def test_only_the_user_can_read_the_token(tmp_path: Path) -> None:
-    ownership = Ownership.acquire(tmp_path, "ragsaver serve")
-    ownership.publish("http://127.0.0.1:1", "secret")
+    held = Ownership.acquire(tmp_path, "ragsaver serve")
+    held.publish("http://127.0.0.1:1", "secret")
     assert (tmp_path / OWNER_FILE).stat().st_mode & 0o077 == 0
-    ownership.release()
+    held.release()
     assert not (tmp_path / OWNER_FILE).exists()
-    ownership.release()
+    held.release()
 
 
 def test_a_free_home_has_no_owner(tmp_path: Path) -> None:

@@ -4,14 +4,22 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ragsaver.pipelines.runtime import Runtime
+from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
 
 TOKEN = "owner-token"
 
 
 @pytest.fixture
-def client(runtime: Runtime):
-    with TestClient(create_app(runtime, TOKEN), raise_server_exceptions=False) as made:
+def access(runtime: Runtime):
+    made = Access(runtime, TOKEN)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(access: Access):
+    with TestClient(create_app(access), raise_server_exceptions=False) as made:
         yield made
 
 
@@ -83,6 +91,14 @@ def test_the_schema_names_every_public_route_and_hides_the_owner_s(client: TestC
     assert {"/v1/query", "/v1/search", "/v1/documents", "/healthz", "/readyz"} == set(schema["paths"])
     assert "AskResult" in schema["components"]["schemas"]
     assert "Problem" in schema["components"]["schemas"]
+
+
+def test_a_server_that_is_told_to_stop_takes_no_more_documents(client: TestClient, access: Access):
+    access.stopping.set()
+    answer = post(client, {"source": "a.md", "text": "Owls hunt voles."})
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:ragsaver:problem:stopped")
+    access.stopping.clear()
+    assert post(client, {"source": "a.md", "text": "Owls hunt voles."}).json()["documents"]["added"] == 1
 
 
 def test_a_stream_that_fails_inside_ends_with_an_error_event(client: TestClient, runtime: Runtime, monkeypatch):

@@ -16,4 +16,4 @@ async def documents(body: DocumentsBody, access: Shared) -> IngestReport:
     runtime = access.runtime
     posted = [PostedDocument(one.source, one.text, one.format) for one in body.documents]
     scope = runtime.scope(body.collection)
-    return await access.ingest(lambda: runtime.ingestor.ingest_texts(posted, scope))
+    return await access.ingest(lambda: runtime.ingestor.ingest_texts(posted, scope, progress=access.go_on))

@@ -35,6 +35,7 @@ async def _events(body: LocalIngestBody, access: Access, request_id: str) -> Asy
     def step(progress: Progress) -> None:
         if left.is_set():
             raise CallerLeft
+        access.go_on(progress)
         tell(IngestEvent(progress=progress))
 
     def work() -> None:
