@@ -33,10 +33,19 @@ class EmbeddingSettings(_Section):
     max_tokens: int = Field(default=256, ge=16, le=8192, description="tokens of one text; the rest is cut")
 
 
+class EmbeddingCacheSettings(_Section):
+    """What was embedded once is not paid for again."""
+
+    max_mb: int = Field(default=1024, ge=1, le=1_000_000, description="what was used longest ago goes first")
+    shared_by_tenants: bool = Field(
+        default=False, description="saves more, and lets a tenant learn that another has the same text"
+    )
+
+
 class ChunkingSettings(_Section):
     """How documents are cut. A change of any of these re-chunks the corpus."""
 
-    min_words: int = Field(default=60, ge=1, le=10_000, description="before which a chunk is not ended by choice")
+    min_words: int = Field(default=40, ge=1, le=10_000, description="two cuts of a section are no nearer than this")
     max_words: int = Field(default=300, ge=2, le=20_000, description="that a chunk never exceeds")
     embed_headings: bool = Field(default=True, description="put the heading path in front of the embedded text")
 
@@ -146,6 +155,7 @@ class Settings(_Section):
         default_factory=list, description="modules of your own whose components a pipeline may load"
     )
     embedding: EmbeddingSettings = EmbeddingSettings()
+    embedding_cache: EmbeddingCacheSettings = EmbeddingCacheSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     ingestion: IngestionSettings = IngestionSettings()
     index: IndexSettings = IndexSettings()

@@ -6,6 +6,7 @@ One shard holds every tenant. The key `scope` (tenant and collection) is in ever
 
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ RESERVE_BYTES = 128 * 1024 * 1024
 
 _PAGE = 1000
 
+# A swap takes milliseconds; a search that met one that takes longer answers with what it saw.
+_TRIES, _SWAP_S = 20, 0.001
+
 
 class EdgeIndex:
     """A `VectorIndex` on `qdrant_edge`.
@@ -56,6 +60,7 @@ class EdgeIndex:
         self._tenant_idf = tenant_idf
         self._optimize_after = optimize_after_points
         self._writes = 0
+        self._swaps = 0  # odd while one is under way (a sequence lock: one writer, readers try again)
         self._maintenance = threading.Lock()
         self._bm25 = _bm25(identity)
         try:
@@ -73,7 +78,7 @@ class EdgeIndex:
         if words.indices:
             params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=visible)) if self._tenant_idf else None
             requests.append(_leg(words, LEXICAL, limit, visible, params))
-        answers = self._ask(lambda: self._shard.query_batch(qdrant.QueryBatchRequest(requests)))
+        answers = self._undisturbed(lambda: self._shard.query_batch(qdrant.QueryBatchRequest(requests)))
         dense, lexical = (*answers, [])[:2]
         return LegHits(_hits(dense), _hits(lexical))
 
@@ -93,13 +98,17 @@ class EdgeIndex:
         self._update(qdrant.UpdateOperation.upsert_points(batch), len(points))
 
     def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
-        """Show new points, then drop old ones; ids of another scope are left alone."""
-        if listed:
-            show = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=listed), {"state": LISTED})
-            self._update(show, len(listed))
-        if deleted:
-            drop = qdrant.UpdateOperation.delete_points_by_filter(_within(scope, ids=deleted))
-            self._update(drop, len(deleted), frees=True)
+        """Show new points and drop old ones; no search sees both, and ids of another scope are left alone."""
+        self._swaps += 1
+        try:
+            if listed:
+                show = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=listed), {"state": LISTED})
+                self._update(show, len(listed))
+            if deleted:
+                drop = qdrant.UpdateOperation.delete_points_by_filter(_within(scope, ids=deleted))
+                self._update(drop, len(deleted), frees=True)
+        finally:
+            self._swaps += 1
 
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""
@@ -185,6 +194,16 @@ class EdgeIndex:
             self._require_space()
         self._ask(lambda: self._shard.update(operation))
         self._writes += points
+
+    def _undisturbed(self, call: Callable[[], T]) -> T:
+        """What a read gives when no swap of versions came between its beginning and its end."""
+        for _ in range(_TRIES):
+            before = self._swaps
+            answer = self._ask(call)
+            if before == self._swaps and before % 2 == 0:
+                return answer
+            time.sleep(_SWAP_S)
+        return answer
 
     def _require_space(self) -> None:
         free = shutil.disk_usage(self.folder).free

@@ -63,7 +63,7 @@ class VectorIndex(Protocol):
         ...
 
     def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
-        """Show new points and drop old ones."""
+        """Show new points and drop old ones, in one batch: no search sees both."""
         ...
 
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:

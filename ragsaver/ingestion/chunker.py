@@ -1,22 +1,22 @@
 """Cut a document by what it says, not by where it stands, so that an insertion moves only its neighbours' cuts.
 
-Blocks are grouped within a section. A group may end after a block whose own hash says so (content-defined
-chunking, Muthitacharoen et al. 2001), between a minimum and a maximum of words. A block that is too long by
-itself is cut at its sentences or lines by the same rule; code blocks and table rows are never split.
+Blocks are grouped within a section. A cut is made where a block's own hash is the largest among all blocks within
+`min_words` of it on either side (local-maximum chunking, Bjørner, Blass & Gurevich 2010): whether there is a cut
+depends on the words around it and on nothing further away. Lists and tables may be cut between their items and
+rows, paragraphs longer than a whole chunk at their sentences; code blocks and table rows are never split.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import xxhash
 
 from ragsaver.ingestion.blocks import Block, ParsedDocument
 
-# One block in so many may end a chunk: with paragraphs of 30 to 60 words a cut comes soon after the minimum.
-CUT_ONE_IN = 2
-
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
+_RULE = re.compile(r"^\s*\|?[\s:|-]*-[\s:|-]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +32,32 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
+    """What is never cut. `joiner` stands before it where it follows another; `header` where it begins a chunk."""
+
     text: str
     words: int
     page: int | None
-    joiner: str
+    joiner: str = "\n\n"
+    header: str = ""
 
 
-def chunk(document: ParsedDocument, title: str, *, min_words: int, max_words: int, embed_headings: bool) -> list[Chunk]:
+def chunk(
+    document: ParsedDocument, title: str | None, *, min_words: int, max_words: int, embed_headings: bool
+) -> list[Chunk]:
     """Cut a document.
 
-    :param title: stands before the headings in what is embedded.
-    :param min_words: a chunk is not ended by a hash before it has so many.
+    :param title: stands before the headings in what is embedded; None where the document names none.
+    :param min_words: no two cuts of a section are nearer to each other.
     :param max_words: a chunk never has more, unless one code block or table row has.
     :returns: chunks in document order.
     """
     chunks: list[Chunk] = []
     for path, blocks in _sections(document.blocks, min_words):
-        pieces = [piece for block in blocks for piece in _pieces(block, max_words)]
+        pieces = [piece for block in blocks for piece in _pieces(block, min_words, max_words)]
         heading = " > ".join(path)
-        shown = heading if path[:1] == (title,) else " > ".join((title, *path))
-        for group in _groups(pieces, min_words, max_words):
-            text = "".join(piece.text if n == 0 else piece.joiner + piece.text for n, piece in enumerate(group))
+        shown = " > ".join((title, *path) if title and path[:1] != (title,) else path)
+        for group in groups(pieces, min_words, max_words):
+            text = group[0].header + group[0].text + "".join(piece.joiner + piece.text for piece in group[1:])
             prefix = f"{shown}\n" if embed_headings and shown else ""
             chunks.append(Chunk(text, heading, len(chunks), group[0].page, prefix + text))
     return chunks
@@ -63,7 +68,7 @@ def _sections(blocks: Sequence[Block], min_words: int) -> Iterator[tuple[tuple[s
     path: list[tuple[int, str]] = []
     held: tuple[tuple[str, ...], list[Block]] | None = None
     for heading_path, body in _headed(blocks, path):
-        words = sum(len(block.text.split()) for block in body)
+        words = _words(body)
         if held and words < min_words and _words(held[1]) < min_words and held[0][:-1] == heading_path[:-1]:
             named = Block("paragraph", heading_path[-1]) if heading_path else None
             held[1].extend([named, *body] if named else body)
@@ -95,46 +100,95 @@ def _words(blocks: Sequence[Block]) -> int:
     return sum(len(block.text.split()) for block in blocks)
 
 
-def _pieces(block: Block, max_words: int) -> Iterator[_Piece]:
-    """A block as it is, or cut where it may be cut if it is too long."""
-    words = len(block.text.split())
-    if words <= max_words or block.kind == "code":
-        yield _Piece(block.text, words, block.page, "\n\n")
-        return
-    by_line = block.kind in ("table", "list")
-    parts = block.text.split("\n") if by_line else _SENTENCE_END.split(block.text)
-    joiner = "\n\n"
-    for part in parts:
-        for text in _by_words(part, max_words) if not by_line or block.kind == "list" else [part]:
-            if text.strip():
-                yield _Piece(text.strip("\n"), len(text.split()), block.page, joiner)
-                joiner = "\n" if by_line else " "
+def _pieces(block: Block, min_words: int, max_words: int) -> Iterator[_Piece]:
+    """A block as it is, or its items, rows or sentences if it is long."""
+    whole = _Piece(block.text, len(block.text.split()), block.page)
+    in_lines = block.kind in ("list", "table")
+    if block.kind == "code" or whole.words <= (min_words if in_lines else max_words):
+        yield whole
+    elif block.kind == "table":
+        yield from _rows(block)
+    else:
+        joiner = whole.joiner
+        for part in block.text.split("\n") if in_lines else _SENTENCE_END.split(block.text):
+            for text in _by_words(part, max_words):
+                yield _Piece(text, len(text.split()), block.page, joiner)
+                joiner = "\n" if in_lines else " "
+
+
+def _rows(table: Block) -> Iterator[_Piece]:
+    """The rows of a table; each part of it that begins a chunk gets the table's head again."""
+    lines = [line for line in table.text.split("\n") if line.strip()]
+    head = 2 if len(lines) > 2 and _RULE.match(lines[1]) else 0
+    header = "\n".join(lines[:head])
+    first = "\n".join(lines[: head + 1])
+    yield _Piece(first, len(first.split()), table.page)
+    for line in lines[head + 1 :]:
+        yield _Piece(line, len(line.split()), table.page, "\n", f"{header}\n" if header else "")
 
 
 def _by_words(text: str, max_words: int) -> list[str]:
-    """A sentence longer than a whole chunk, cut by words: the last resort."""
+    """A sentence or list item longer than a whole chunk, cut by words: the last resort."""
     words = text.split()
+    if not words:
+        return []
     if len(words) <= max_words:
-        return [text]
+        return [text.strip("\n")]
     return [" ".join(words[start : start + max_words]) for start in range(0, len(words), max_words)]
 
 
-def _groups(pieces: Sequence[_Piece], min_words: int, max_words: int) -> Iterator[list[_Piece]]:
-    group: list[_Piece] = []
-    size = 0
-    for piece in pieces:
-        if group and size + piece.words > max_words:
-            yield group
-            group, size = [], 0
-        group.append(piece)
-        size += piece.words
-        if size >= min_words and ends_chunk(piece.text):
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+def groups(pieces: Sequence[_Piece], min_words: int, max_words: int) -> Iterator[Sequence[_Piece]]:
+    """The pieces of one section as chunks."""
+    ends = list(accumulate(piece.words for piece in pieces))
+    ranks = [rank(piece.text) for piece in pieces]
+    start = 0
+    for cut in cuts(ends, ranks, min_words):
+        yield from _bounded(pieces[start : cut + 1], ranks[start : cut + 1], max_words)
+        start = cut + 1
+    yield from _bounded(pieces[start:], ranks[start:], max_words)
 
 
-def ends_chunk(text: str) -> bool:
-    """Whether a block's own hash ends a chunk after it."""
-    return xxhash.xxh3_64_intdigest(text.encode()) % CUT_ONE_IN == 0
+def cuts(ends: Sequence[int], ranks: Sequence[int], min_words: int) -> Iterator[int]:
+    """Positions of the pieces after which a section is cut, ascending.
+
+    :param ends: words up to the end of each piece.
+    :param ranks: a hash of each piece.
+    """
+    for at in range(len(ends) - 1):
+        if min(ends[at], ends[-1] - ends[at]) * 2 < min_words:
+            continue  # what would be left at the section's edge is too short to stand alone
+        if not _outranked(ends, ranks, at, min_words):
+            yield at
+
+
+def _outranked(ends: Sequence[int], ranks: Sequence[int], at: int, min_words: int) -> bool:
+    """Whether a piece within reach has a larger hash; of equals the first wins."""
+    other = at - 1
+    while other >= 0 and ends[at] - ends[other] < min_words:
+        if ranks[other] >= ranks[at]:
+            return True
+        other -= 1
+    other = at + 1
+    while other < len(ends) - 1 and ends[other] - ends[at] < min_words:
+        if ranks[other] > ranks[at]:
+            return True
+        other += 1
+    return False
+
+
+def _bounded(pieces: Sequence[_Piece], ranks: Sequence[int], max_words: int) -> Iterator[Sequence[_Piece]]:
+    """Pieces between two cuts, cut again at the largest hash until none is too long."""
+    waiting = [(0, len(pieces))]
+    while waiting:
+        start, end = waiting.pop()
+        if end - start < 2 or sum(piece.words for piece in pieces[start:end]) <= max_words:
+            if end > start:
+                yield pieces[start:end]
+            continue
+        middle = max(range(start, end - 1), key=lambda n: (ranks[n], -n)) + 1
+        waiting += [(middle, end), (start, middle)]
+
+
+def rank(text: str) -> int:
+    """The hash that decides where a document may be cut."""
+    return xxhash.xxh3_64_intdigest(text.encode())

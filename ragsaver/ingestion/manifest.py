@@ -1,10 +1,11 @@
 """What has been ingested: the truth that the index follows. SQLite, in one file, by SQLAlchemy."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -13,9 +14,12 @@ from sqlalchemy.exc import DBAPIError
 
 from ragsaver.errors import StorageError
 from ragsaver.index.protocol import Scope
+from ragsaver.ingestion.identity import Fingerprints
 
 # SQLite takes 32,766 variables in a statement unless it was built otherwise.
 _VARIABLES = 10_000
+
+SCHEMA = 1
 
 _metadata = sa.MetaData()
 
@@ -26,10 +30,11 @@ _documents = sa.Table(
     sa.Column("tenant", sa.String, nullable=False),
     sa.Column("collection", sa.String, nullable=False),
     sa.Column("source", sa.String, nullable=False),
-    sa.Column("path", sa.String),
+    sa.Column("location", sa.String),
     sa.Column("size", sa.Integer, nullable=False),
-    sa.Column("mtime_ns", sa.Integer, nullable=False),
+    sa.Column("version", sa.String, nullable=False),
     sa.Column("content_hash", sa.String, nullable=False),
+    sa.Column("metadata_hash", sa.String, nullable=False),
     sa.Column("config", sa.String, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("ingested_at", sa.Float, nullable=False),
@@ -43,34 +48,53 @@ _intents = sa.Table(
     sa.Column("document_id", sa.String, primary_key=True),
     sa.Column("tenant", sa.String, nullable=False),
     sa.Column("collection", sa.String, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("listed", sa.JSON, nullable=False),
     sa.Column("deleted", sa.JSON, nullable=False),
+    sa.Column("payloads", sa.JSON, nullable=False),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentRecord:
-    """A document as it went in. `chunks` are point ids in document order; `path` is where its file was."""
+    """A document as it went in: `location` is where it can be read again, `chunks` are in document order.
+
+    `version` differs whenever the content may differ; empty where only reading tells.
+    """
 
     id: str
     source: str
-    path: str | None
+    location: str | None
     size: int
-    mtime_ns: int
+    version: str
     content_hash: str
+    metadata_hash: str
     config: str
     generation: int
     ingested_at: float
-    chunks: tuple[str, ...]
+    chunks: tuple[Fingerprints, ...]
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Ids of its points, in document order."""
+        return tuple(prints.id for prints in self.chunks)
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A change of one document under way: point ids that will be listed, and deleted once they are."""
+    """A change of one document under way.
+
+    :param generation: of the version that it makes; 0 if the document goes.
+    :param listed: ids of points that will be listed.
+    :param deleted: ids of points that go once those are listed.
+    :param payloads: what points that stay will carry, by id.
+    """
 
     document_id: str
+    generation: int
     listed: tuple[str, ...]
     deleted: tuple[str, ...]
+    payloads: Mapping[str, Mapping[str, Any]]
 
 
 class Manifest:
@@ -83,8 +107,17 @@ class Manifest:
         self.path = path
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
         event.listen(self._engine, "connect", _configure)
-        with self._writing():
-            _metadata.create_all(self._engine)
+        with self._writing() as connection:
+            _metadata.create_all(connection)
+            version = connection.scalar(sa.text("PRAGMA user_version"))
+            if version == 0:
+                connection.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
+            elif version != SCHEMA:
+                raise StorageError(
+                    f"the manifest has format {version}, this RAGSaver reads {SCHEMA}",
+                    where=str(path),
+                    remedy="Point `home` (RAGSAVER_HOME) to a new folder and ingest again",
+                )
 
     def documents(self, scope: Scope) -> dict[str, DocumentRecord]:
         """Every document of a scope, by source."""
@@ -93,25 +126,22 @@ class Manifest:
             return {row.source: _record(row) for row in connection.execute(query)}
 
     def record_intents(self, scope: Scope, intents: Sequence[Intent]) -> None:
-        """Write down what is about to happen to some documents."""
+        """Write down what is about to happen to some documents; each has one intent at a time."""
         rows = [
             {
                 "document_id": intent.document_id,
                 "tenant": scope.tenant,
                 "collection": scope.collection,
+                "generation": intent.generation,
                 "listed": list(intent.listed),
                 "deleted": list(intent.deleted),
+                "payloads": dict(intent.payloads),
             }
             for intent in intents
         ]
         if rows:
-            statement = insert(_intents)
-            replace = statement.on_conflict_do_update(
-                index_elements=["document_id"],
-                set_={"listed": statement.excluded.listed, "deleted": statement.excluded.deleted},
-            )
             with self._writing() as connection:
-                connection.execute(replace, rows)
+                connection.execute(sa.insert(_intents), rows)
 
     def commit(self, scope: Scope, records: Sequence[DocumentRecord], gone: Sequence[str] = ()) -> None:
         """Make new versions of documents the true ones, and forget those that are `gone`, in one transaction."""
@@ -122,14 +152,15 @@ class Manifest:
                     "tenant": scope.tenant,
                     "collection": scope.collection,
                     "source": record.source,
-                    "path": record.path,
+                    "location": record.location,
                     "size": record.size,
-                    "mtime_ns": record.mtime_ns,
+                    "version": record.version,
                     "content_hash": record.content_hash,
+                    "metadata_hash": record.metadata_hash,
                     "config": record.config,
                     "generation": record.generation,
                     "ingested_at": record.ingested_at,
-                    "chunks": list(record.chunks),
+                    "chunks": [astuple(prints) for prints in record.chunks],
                 }
                 connection.execute(
                     insert(_documents).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
@@ -145,7 +176,10 @@ class Manifest:
         """Changes that a crash or a stop left half done."""
         query = sa.select(_intents).where(*_in(_intents, scope))
         with self._engine.connect() as connection:
-            return [Intent(row.document_id, tuple(row.listed), tuple(row.deleted)) for row in connection.execute(query)]
+            return [
+                Intent(row.document_id, row.generation, tuple(row.listed), tuple(row.deleted), row.payloads)
+                for row in connection.execute(query)
+            ]
 
     def scopes(self) -> list[Scope]:
         """Every tenant and collection that has documents or unfinished changes."""
@@ -199,5 +233,5 @@ def _record(row: sa.Row[tuple[object, ...]]) -> DocumentRecord:
     fields = row._mapping
     return DocumentRecord(
         **{name: fields[name] for name in DocumentRecord.__dataclass_fields__ if name != "chunks"},
-        chunks=tuple(fields["chunks"]),
+        chunks=tuple(Fingerprints(*prints) for prints in fields["chunks"]),
     )

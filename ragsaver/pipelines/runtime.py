@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
+from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
 from ragsaver.components.resources import Resources, open_resources
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import Scope, VectorIndex
@@ -49,9 +50,15 @@ class Runtime:
         return Manifest(self.settings.home / "manifest.sqlite")
 
     @cached_property
+    def embeddings(self) -> EmbeddingCache:
+        """What was embedded before."""
+        cache = self.settings.embedding_cache
+        return SqliteEmbeddingCache(self.settings.home / "embeddings.sqlite", cache.max_mb * 2**20)
+
+    @cached_property
     def ingestor(self) -> Ingestor:
         """The way in for documents."""
-        return Ingestor(self.settings, self.index, self.encoder, self.manifest)
+        return Ingestor(self.settings, self.index, self.encoder, self.manifest, self.embeddings)
 
     def scope(self, collection: str | None = None, tenant: str | None = None) -> Scope:
         """The tenant and collection that a caller means."""
@@ -67,8 +74,9 @@ class Runtime:
 
     def close(self) -> None:
         """Close what was opened."""
-        if "manifest" in self.__dict__:
-            self.manifest.close()
+        for opened in ("manifest", "embeddings"):
+            if opened in self.__dict__:
+                self.__dict__[opened].close()
         self.resources.close()
 
 

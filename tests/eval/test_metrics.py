@@ -2,6 +2,7 @@
 
 import math
 
+import ir_measures
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,3 +45,16 @@ def test_scores_are_shares_and_the_best_order_is_best(ranking, judged):
     best = sorted(ranking, key=lambda name: -judged.get(name, 0))
     for metric in (ndcg, recall, mrr):
         assert 0 <= metric(ranking, judged, 5) <= metric(best, judged, 5) <= 1 + 1e-12
+
+
+@given(st.permutations(list("abcdefgh")), st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 4), min_size=1))
+def test_scores_are_those_of_trec_eval(ranking, judged):
+    qrels = [ir_measures.Qrel("q", name, grade) for name, grade in judged.items()]
+    run = [ir_measures.ScoredDoc("q", name, -float(rank)) for rank, name in enumerate(ranking)]
+    theirs = ir_measures.calc_aggregate([ir_measures.nDCG @ 5, ir_measures.R @ 5, ir_measures.RR @ 5], qrels, run)
+    ours = {
+        ir_measures.nDCG @ 5: ndcg(ranking, judged, 5),
+        ir_measures.R @ 5: recall(ranking, judged, 5),
+        ir_measures.RR @ 5: mrr(ranking, judged, 5),
+    }
+    assert ours == pytest.approx(theirs)

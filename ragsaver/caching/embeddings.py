@@ -1,0 +1,148 @@
+"""A text that was embedded once is never paid for again: vectors by what was embedded, on disk, bounded.
+
+Vectors are kept in half precision, and whoever embeds rounds to it too (`rounded`), so that a vector is the same
+whether it was computed or remembered. Tenants have partitions of their own unless the operator shares them: a hit
+would tell one tenant what another has ingested.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy import event
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DBAPIError
+
+from ragsaver.errors import StorageError
+
+# SQLite takes 32,766 variables in a statement unless it was built otherwise.
+_VARIABLES = 10_000
+# A use is noted once in so many seconds: the order of eviction does not need it finer.
+_NOTE_USE_S = 3600.0
+_EVICT_TO = 0.9
+
+_metadata = sa.MetaData()
+_vectors = sa.Table(
+    "embeddings",
+    _metadata,
+    sa.Column("partition", sa.String, primary_key=True),
+    sa.Column("hash", sa.LargeBinary(16), primary_key=True),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+    sa.Column("used_at", sa.Float, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+
+class EmbeddingCache(Protocol):
+    """Vectors by fingerprint of what was embedded (model and text, xxh3-128 hex)."""
+
+    def get(self, partition: str, hashes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The vectors that are there, (dim,) float32 each."""
+        ...
+
+    def put(self, partition: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        """Keep vectors."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what holds them."""
+        ...
+
+
+def rounded(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors as the cache keeps them: the nearest half-precision numbers, as float32."""
+    return vectors.astype(np.float16).astype(np.float32)
+
+
+class SqliteEmbeddingCache:
+    """An `EmbeddingCache` in one SQLite file.
+
+    :param max_bytes: ceiling for the file's used pages; the vectors that were used longest ago go first.
+    :raises StorageError: if the file can't be opened or written.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self.path = path
+        self._max_bytes = max_bytes
+        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        event.listen(self._engine, "connect", _configure)
+        with self._writing() as connection:
+            _metadata.create_all(connection)
+
+    def get(self, partition: str, hashes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The vectors that are there; their use is noted."""
+        found: dict[str, NDArray[np.float32]] = {}
+        now = time.time()
+        for some in _parts(hashes):
+            here = (_vectors.c.partition == partition, _vectors.c.hash.in_([bytes.fromhex(one) for one in some]))
+            with self._engine.connect() as connection:
+                rows = connection.execute(sa.select(_vectors.c.hash, _vectors.c.vector).where(*here)).all()
+            found.update((row.hash.hex(), np.frombuffer(row.vector, np.float16).astype(np.float32)) for row in rows)
+            if rows:
+                long_ago = _vectors.c.used_at < now - _NOTE_USE_S
+                with self._writing() as connection:
+                    connection.execute(sa.update(_vectors).where(*here, long_ago).values(used_at=now))
+        return found
+
+    def put(self, partition: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        """Keep vectors, and drop the longest unused ones past the bound."""
+        if not vectors:
+            return
+        now = time.time()
+        rows = [
+            {"partition": partition, "hash": bytes.fromhex(one), "vector": v.astype(np.float16).tobytes(), "used_at": now}
+            for one, v in vectors.items()
+        ]
+        with self._writing() as connection:
+            connection.execute(insert(_vectors).on_conflict_do_nothing(), rows)
+            self._evict(connection)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._engine.dispose()
+
+    def _evict(self, connection: sa.Connection) -> None:
+        used = _used_bytes(connection)
+        if used <= self._max_bytes:
+            return
+        total = connection.scalar(sa.select(sa.func.count()).select_from(_vectors)) or 0
+        surplus = int(total * (1 - _EVICT_TO * self._max_bytes / used)) + 1
+        oldest = sa.select(_vectors.c.used_at).order_by(_vectors.c.used_at).offset(surplus - 1).limit(1)
+        last = connection.scalar(oldest)
+        connection.execute(sa.delete(_vectors).where(_vectors.c.used_at <= last))
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StorageError(
+                f"the embedding cache can't be written: {error.orig}",
+                where=str(self.path),
+                remedy="Free some space or check the folder's rights; the file may also be deleted: it is only a cache",
+            ) from error
+
+
+def _used_bytes(connection: sa.Connection) -> int:
+    pages, free, size = (
+        int(connection.scalar(sa.text(f"PRAGMA {name}")) or 0) for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
+
+
+def _parts(hashes: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(hashes), _VARIABLES):
+        yield hashes[start : start + _VARIABLES]
+
+
+def _configure(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()

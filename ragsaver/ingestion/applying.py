@@ -1,0 +1,167 @@
+"""The index follows the manifest: one batch of changes at a time, and whatever stops it is mended by the next run.
+
+record the intents → embed what the cache lacks, and fill the cache → write the new points, unlisted → commit the
+manifest's rows → rewrite what staying points carry → list the new points and delete the old ones → clear the
+intents. Each step may be done twice. Until the commit the old version of a document is the true one, and its
+points are untouched.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragsaver.caching.embeddings import EmbeddingCache, rounded
+from ragsaver.index.protocol import ChunkPoint, Scope, VectorIndex
+from ragsaver.ingestion.identity import IdentifiedChunk
+from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
+from ragsaver.ingestion.planning import Change, forgetting
+from ragsaver.models.protocol import Encoder
+
+
+class Step(StrEnum):
+    """What has just been done, in this order; a stop may come after any of them."""
+
+    INTENT = "intent"
+    EMBEDDED = "embedded"
+    UPSERTED = "upserted"
+    COMMITTED = "committed"
+    REWRITTEN = "rewritten"
+    SWAPPED = "swapped"
+    CLEARED = "cleared"
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a batch took: texts embedded, texts that the cache had, and their tokens."""
+
+    embedded: int = 0
+    embedded_tokens: int = 0
+    cached: int = 0
+    cached_tokens: int = 0
+
+    def __add__(self, other: "Paid") -> "Paid":
+        return Paid(
+            self.embedded + other.embedded,
+            self.embedded_tokens + other.embedded_tokens,
+            self.cached + other.cached,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+
+class Applier:
+    """Takes changes through the protocol. One at a time: the caller owns the index.
+
+    :param partition: the embedding cache's partition of a tenant.
+    :param fault: called with each step once it is done; tests stop the run there.
+    """
+
+    def __init__(
+        self,
+        index: VectorIndex,
+        encoder: Encoder,
+        manifest: Manifest,
+        cache: EmbeddingCache,
+        *,
+        partition: Callable[[str], str] = lambda tenant: tenant,
+        fault: Callable[[Step], None] = lambda step: None,
+    ) -> None:
+        self._index = index
+        self._encoder = encoder
+        self._manifest = manifest
+        self._cache = cache
+        self._partition = partition
+        self._fault = fault
+
+    def recover(self, scope: Scope) -> None:
+        """Finish what was committed, and undo what was not: its vectors are in the cache."""
+        intents = self._manifest.intents(scope)
+        if not intents:
+            return
+        known = {record.id: record for record in self._manifest.documents(scope).values()}
+        for intent in intents:
+            record = known.get(intent.document_id)
+            if intent.generation == (record.generation if record else 0):
+                self._follow(scope, [intent])
+            else:
+                stay = record.points if record else ()
+                self._index.list_and_delete(scope, [], [one for one in intent.listed if one not in stay])
+            self._manifest.clear_intents([intent.document_id])
+
+    def apply(self, scope: Scope, batch: Sequence[Change]) -> Paid:
+        """Make the new versions the true ones.
+
+        :raises StorageError: if the disk is full; the old versions stay until a later run.
+        """
+        intents = [change.intent() for change in batch]
+        self._manifest.record_intents(scope, intents)
+        self._fault(Step.INTENT)
+        new = [(change, one) for change in batch for one in change.new]
+        vectors, paid = self._embed(scope, [one for _, one in new])
+        self._fault(Step.EMBEDDED)
+        shown = self._encoder.count_tokens([one.chunk.text for _, one in new])
+        self._index.upsert(
+            scope,
+            [
+                ChunkPoint(
+                    one.id,
+                    change.record.id,
+                    vectors[one.prints.embedded],
+                    one.chunk.embed_text,
+                    {**one.payload, "text": one.chunk.text, "chunk_hash": one.prints.embedded, "tokens": tokens},
+                )
+                for (change, one), tokens in zip(new, shown, strict=True)
+            ],
+        )
+        self._fault(Step.UPSERTED)
+        self._manifest.commit(scope, [change.record for change in batch])
+        self._fault(Step.COMMITTED)
+        self._follow(scope, intents)
+        self._manifest.clear_intents([intent.document_id for intent in intents])
+        self._fault(Step.CLEARED)
+        return paid
+
+    def forget(self, scope: Scope, records: Sequence[DocumentRecord]) -> None:
+        """Remove documents and their points."""
+        if not records:
+            return
+        intents = [forgetting(record) for record in records]
+        self._manifest.record_intents(scope, intents)
+        self._fault(Step.INTENT)
+        self._manifest.commit(scope, [], gone=[record.id for record in records])
+        self._fault(Step.COMMITTED)
+        self._follow(scope, intents)
+        self._manifest.clear_intents([intent.document_id for intent in intents])
+        self._fault(Step.CLEARED)
+
+    def _follow(self, scope: Scope, intents: Sequence[Intent]) -> None:
+        """Bring the index to where the manifest is."""
+        for intent in intents:
+            self._index.set_payload(scope, intent.payloads)
+        self._fault(Step.REWRITTEN)
+        listed = [point for intent in intents for point in intent.listed]
+        deleted = [point for intent in intents for point in intent.deleted]
+        self._index.list_and_delete(scope, listed, deleted)
+        self._fault(Step.SWAPPED)
+
+    def _embed(
+        self, scope: Scope, chunks: Sequence[IdentifiedChunk]
+    ) -> tuple[dict[str, NDArray[np.float32]], Paid]:
+        """Vectors by what is embedded: the same text is embedded once, whatever documents it stands in."""
+        texts = {one.prints.embedded: one.chunk.embed_text for one in chunks}
+        partition = self._partition(scope.tenant)
+        vectors = self._cache.get(partition, list(texts))
+        lacking = [name for name in texts if name not in vectors]
+        fresh = rounded(self._encoder.encode([texts[name] for name in lacking]))
+        embedded = dict(zip(lacking, fresh, strict=True))
+        self._cache.put(partition, embedded)
+        counts = dict(zip(texts, self._encoder.count_tokens(list(texts.values())), strict=True))
+        paid = Paid(
+            embedded=len(embedded),
+            embedded_tokens=sum(counts[name] for name in embedded),
+            cached=len(vectors),
+            cached_tokens=sum(counts[name] for name in vectors),
+        )
+        return {**vectors, **embedded}, paid

@@ -1,0 +1,163 @@
+"""Has a document changed? Three gates, each cheaper than what lies behind it: version, content, chunks.
+
+A document whose version (a file's size and time, an object's ETag) is the one in the manifest is not read. One
+whose bytes have the same hash is not parsed. What is left is cut, and only chunks that are new are embedded.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from ragsaver.errors import UnreadableDocument
+from ragsaver.index.protocol import Scope
+from ragsaver.ingestion.identity import content_hash, document_id, metadata_hash
+from ragsaver.ingestion.manifest import DocumentRecord, now
+from ragsaver.ingestion.planning import Change, Reason
+from ragsaver.ingestion.preparing import Prepared, Raw, Recipe
+from ragsaver.ingestion.report import IngestFailure
+from ragsaver.ingestion.sources import SourceItem
+
+
+class Preparing(Protocol):
+    """Where documents are cut: in this process or in guarded ones."""
+
+    def map(self, tasks: Iterable[tuple[str, Raw]]) -> Iterator[tuple[str, Prepared | UnreadableDocument]]:
+        """The results in the order of the tasks; tasks are taken as they are needed."""
+        ...
+
+
+@dataclass(slots=True)
+class Seen:
+    """What came by the gates.
+
+    :ivar touched: documents whose version is another and whose content is not; the manifest wants to know.
+    """
+
+    documents: int = 0
+    unchanged: int = 0
+    unchanged_chunks: int = 0
+    touched: list[DocumentRecord] = field(default_factory=list)
+    errors: list[IngestFailure] = field(default_factory=list)
+
+    def fail(self, source: str, error: UnreadableDocument) -> None:
+        """Note a document that can't be read."""
+        self.errors.append(IngestFailure(source=printable(source), error=str(error)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A document on its way to be cut."""
+
+    record: DocumentRecord
+    old: DocumentRecord | None
+    reason: Reason
+
+
+class Gates:
+    """The way of documents from their source to the change that they make.
+
+    :param known: what the manifest has, by source.
+    :param checksum: read every document, whatever its version says.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        known: Mapping[str, DocumentRecord],
+        recipe: Recipe,
+        preparing: Preparing,
+        *,
+        checksum: bool = False,
+        step: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.seen = Seen()
+        self._scope = scope
+        self._known = known
+        self._recipe = recipe
+        self._preparing = preparing
+        self._checksum = checksum
+        self._step = step
+
+    def changes(self, items: Iterable[SourceItem]) -> Iterator[Change]:
+        """The changes that documents make; those that can't be read are noted, and the rest goes on."""
+        reading: deque[_Read] = deque()
+        for source, result in self._preparing.map(self._tasks(items, reading)):
+            read = reading.popleft()
+            if isinstance(result, UnreadableDocument):
+                self.seen.fail(source, result)
+            else:
+                record = replace(read.record, chunks=tuple(one.prints for one in result.chunks))
+                yield Change(record, result.chunks, read.old, read.reason)
+            self._step()
+
+    def _tasks(self, items: Iterable[SourceItem], reading: deque[_Read]) -> Iterator[tuple[str, Raw]]:
+        for item in items:
+            self.seen.documents += 1
+            try:
+                raw = self._raw(item, reading)
+            except UnreadableDocument as error:
+                self.seen.fail(item.source, error)
+                raw = None
+            if raw is None:
+                self._step()
+            else:
+                yield item.source, raw
+
+    def _raw(self, item: SourceItem, reading: deque[_Read]) -> Raw | None:
+        """The document's bytes; None if nothing changed."""
+        old = self._known.get(item.source)
+        current = old is not None and old.config == self._recipe.config
+        about = metadata_hash(item.metadata)
+        same_place = old is not None and (old.location, old.metadata_hash) == (item.location, about)
+        if old and current and same_place and not self._checksum and item.version and item.version == old.version:
+            return self._unchanged(old)
+        _require_utf8(item.source)
+        data = item.read()
+        digest = content_hash(data)
+        if old and current and (old.content_hash, old.metadata_hash) == (digest, about):
+            if (old.location, old.version) != (item.location, item.version):
+                self.seen.touched.append(
+                    replace(old, location=item.location, version=item.version, size=len(data), ingested_at=now())
+                )
+            return self._unchanged(old)
+        record = DocumentRecord(
+            id=document_id(self._scope, item.source),
+            source=item.source,
+            location=item.location,
+            size=len(data),
+            version=item.version,
+            content_hash=digest,
+            metadata_hash=about,
+            config=self._recipe.config,
+            generation=old.generation + 1 if old else 1,
+            ingested_at=now(),
+            chunks=(),
+        )
+        reading.append(_Read(record, old, _reason(old, self._recipe.config, digest)))
+        return Raw(record.id, item.source, data, item.format, self._recipe, item.metadata)
+
+    def _unchanged(self, old: DocumentRecord) -> None:
+        self.seen.unchanged += 1
+        self.seen.unchanged_chunks += len(old.chunks)
+
+
+def _reason(old: DocumentRecord | None, config: str, digest: str) -> Reason:
+    if old is None:
+        return Reason.NEW
+    if old.content_hash != digest:
+        return Reason.EDITED
+    return Reason.CARRIED if old.config == config else Reason.STALE
+
+
+def _require_utf8(source: str) -> None:
+    try:
+        source.encode()
+    except UnicodeEncodeError:
+        raise UnreadableDocument("its name is not valid UTF-8", where=ascii(source), remedy="Rename it") from None
+
+
+def printable(source: str) -> str:
+    """A source's name that any terminal and JSON takes."""
+    return source.encode(errors="backslashreplace").decode()
+

@@ -1,0 +1,81 @@
+"""What has to change for a document? Decided from what the manifest says and what the document says now."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ragsaver.ingestion.identity import IdentifiedChunk
+from ragsaver.ingestion.manifest import DocumentRecord, Intent
+
+
+class Reason(StrEnum):
+    """Why a document is brought in again."""
+
+    NEW = "new"
+    EDITED = "edited"
+    STALE = "stale by configuration"
+    CARRIED = "metadata changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new version of a document beside its old one.
+
+    :param record: as the manifest will have it.
+    :param chunks: of the new version, in order.
+    :param old: what the manifest has; None for a new document.
+    """
+
+    record: DocumentRecord
+    chunks: Sequence[IdentifiedChunk]
+    old: DocumentRecord | None
+    reason: Reason
+
+    @property
+    def new(self) -> list[IdentifiedChunk]:
+        """Chunks that the old version does not have."""
+        there = set(self.old.points) if self.old else set()
+        return [one for one in self.chunks if one.id not in there]
+
+    @property
+    def moved(self) -> list[IdentifiedChunk]:
+        """Chunks that stay and carry something else, or stand elsewhere."""
+        before = {prints.id: prints for prints in self.old.chunks} if self.old else {}
+        return [one for one in self.chunks if one.id in before and one.prints != before[one.id]]
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Ids of the old version's points that the new one does not have."""
+        stay = {one.id for one in self.chunks}
+        return tuple(point for point in self.old.points if point not in stay) if self.old else ()
+
+    def intent(self) -> Intent:
+        """What is about to happen to the index, as it is written down first."""
+        return Intent(
+            document_id=self.record.id,
+            generation=self.record.generation,
+            listed=tuple(one.id for one in self.new),
+            deleted=self.dropped,
+            payloads={one.id: dict(one.payload) for one in self.moved},
+        )
+
+
+def forgetting(record: DocumentRecord) -> Intent:
+    """The intent to forget a document."""
+    return Intent(document_id=record.id, generation=0, listed=(), deleted=record.points, payloads={})
+
+
+def batches(changes: Iterator[Change | None], chunks: int) -> Iterator[list[Change]]:
+    """Changes together until they bring that many new chunks; None is passed over."""
+    batch: list[Change] = []
+    waiting = 0
+    for change in changes:
+        if change is None:
+            continue
+        batch.append(change)
+        waiting += len(change.new)
+        if waiting >= chunks:
+            yield batch
+            batch, waiting = [], 0
+    if batch:
+        yield batch
