@@ -1,0 +1,83 @@
+"""A real index, manifest and cache in a folder, and an encoder that counts what it is paid for."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from ragsaver.caching.embeddings import SqliteEmbeddingCache
+from ragsaver.index.edge import EdgeIndex
+from ragsaver.index.identity import IndexIdentity
+from ragsaver.index.protocol import Scope
+from ragsaver.ingestion.applying import Step
+from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.verify import verify
+from ragsaver.settings import Settings
+
+SCOPE = Scope("acme", "docs")
+
+
+class CountingEncoder:
+    """Stands in for the costly model: vectors from a digest, and every text that was paid for."""
+
+    name, dim, fingerprint = "counting", 16, "c" * 32
+
+    def __init__(self):
+        self.paid: list[str] = []
+
+    def encode(self, texts, progress=None):
+        self.paid.extend(texts)
+        return self.vectors(texts)
+
+    def vectors(self, texts):
+        rows = [np.frombuffer(hashlib.sha512(text.encode()).digest()[:16], dtype=np.uint8) for text in texts]
+        vectors = np.array(rows, dtype=np.float32).reshape(len(texts), 16) - 127
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) if len(texts) else vectors
+
+    def count_tokens(self, texts):
+        return [len(text.split()) for text in texts]
+
+
+class Stopped(KeyboardInterrupt):
+    """The process ends here."""
+
+
+class Bench:
+    """What an ingestion works with. `folder/docs` holds the documents."""
+
+    def __init__(self, folder: Path, **settings: object):
+        self.folder = folder
+        self.docs = folder / "docs"
+        self.docs.mkdir()
+        self.settings = Settings.model_validate({"home": folder / "home", **settings})
+        (folder / "home").mkdir()
+        self.index = EdgeIndex(folder / "home" / "index", IndexIdentity("counting", "c" * 32, 16, "english", 50.0))
+        self.manifest = Manifest(folder / "home" / "manifest.sqlite")
+        self.cache = SqliteEmbeddingCache(folder / "home" / "embeddings.sqlite", 2**30)
+        self.encoder = CountingEncoder()
+
+    def ingestor(self, stop_after: Step | None = None) -> Ingestor:
+        def fault(step: Step) -> None:
+            if step == stop_after:
+                raise Stopped
+
+        return Ingestor(self.settings, self.index, self.encoder, self.manifest, self.cache, fault)
+
+    def ingest(self, stop_after: Step | None = None, *, scope: Scope = SCOPE, **more):
+        return self.ingestor(stop_after).ingest([self.docs], scope, cwd=self.folder, **more)
+
+    def verify(self):
+        return verify(self.manifest, self.index, self.ingestor(), SCOPE)
+
+    def found(self, words: str) -> set[str]:
+        legs = self.index.search(SCOPE, words, self.encoder.vectors(["x"])[0], 50)
+        return {hit.payload["text"] for hit in legs.lexical}
+
+    def listed(self) -> set[str]:
+        return {point for point, listed in self.index.ids(SCOPE) if listed}
+
+    def close(self) -> None:
+        self.manifest.close()
+        self.cache.close()
+        self.index.close()

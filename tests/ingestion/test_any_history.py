@@ -1,0 +1,98 @@
+"""Whatever happens to a corpus, and wherever runs are stopped: nothing missing, orphaned or paid for twice."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from ragsaver.ingestion.applying import Step
+from ragsaver.ingestion.ingest import Wishes
+from ragsaver.ingestion.preparing import Raw, prepare
+from tests.ingestion.bench import SCOPE, Bench, Stopped
+
+names = st.sampled_from(["a.md", "b.md", "c.md", "sub/d.md"])
+paragraphs = st.integers(0, 9).map(lambda n: f"Paragraph {n} of zebras says " + f"w{n} " * 45)
+texts = st.lists(paragraphs, min_size=1, max_size=4).map(lambda found: "# Title\n\n" + "\n\n".join(found))
+
+
+# Edits follow each other faster than a file's time can tell.
+CHECKSUM = Wishes(checksum=True)
+
+
+class Corpus(RuleBasedStateMachine):
+    """Files are written, deleted and renamed; ingestions run, or are stopped after any step."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.bench = Bench(self.folder, ingestion={"batch_chunks": 2})
+        (self.bench.docs / "always.txt").write_text("This file is always there.")
+
+    @rule(name=names, text=texts)
+    def write(self, name: str, text: str) -> None:
+        file = self.bench.docs / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+
+    @rule(name=names)
+    def delete(self, name: str) -> None:
+        (self.bench.docs / name).unlink(missing_ok=True)
+
+    @rule(name=names, other=names)
+    def rename(self, name: str, other: str) -> None:
+        if (self.bench.docs / name).exists():
+            (self.bench.docs / other).parent.mkdir(exist_ok=True)
+            (self.bench.docs / name).rename(self.bench.docs / other)
+
+    @rule(step=st.sampled_from(Step), prune=st.booleans())
+    def ingest_and_stop(self, step: Step, prune: bool) -> None:
+        try:
+            self.bench.ingest(step, prune=prune, wishes=CHECKSUM)
+        except Stopped:
+            pass
+
+    @rule()
+    def ingest(self) -> None:
+        self.bench.ingest(prune=True, wishes=CHECKSUM)
+        documents = self.bench.manifest.documents(SCOPE)
+        files = {path.relative_to(self.folder).as_posix() for path in self.bench.docs.rglob("*.*")}
+        assert set(documents) == files
+        points = {point for record in documents.values() for point in record.points}
+        assert dict(self.bench.index.ids(SCOPE)) == dict.fromkeys(points, True)
+        assert self.bench.manifest.intents(SCOPE) == []
+        for source, record in documents.items():
+            data = (self.folder / source).read_bytes()
+            again = prepare(Raw(record.id, source, data, None, self.bench.ingestor().recipe)).chunks
+            assert record.points == tuple(one.id for one in again)
+
+    @invariant()
+    def nothing_was_paid_for_twice(self) -> None:
+        if hasattr(self, "bench"):
+            assert len(self.bench.encoder.paid) == len(set(self.bench.encoder.paid))
+
+    @invariant()
+    def every_document_is_found_whole(self) -> None:
+        """All of what the manifest has, unless the swap to it is still to come: then all of what it had before."""
+        if not hasattr(self, "bench"):
+            return
+        listed = self.bench.listed()
+        waiting = {intent.document_id: intent for intent in self.bench.manifest.intents(SCOPE)}
+        for record in self.bench.manifest.documents(SCOPE).values():
+            intent = waiting.get(record.id)
+            if intent is None or intent.generation != record.generation:
+                assert listed.issuperset(record.points)
+            else:
+                before = (set(record.points) - set(intent.listed)) | set(intent.deleted)
+                assert listed.issuperset(record.points) or listed.issuperset(before)
+
+    def teardown(self) -> None:
+        if hasattr(self, "bench"):
+            self.bench.close()
+            shutil.rmtree(self.folder)
+
+
+Corpus.TestCase.settings = settings(max_examples=40, stateful_step_count=12, deadline=None)
+TestAnyHistory = Corpus.TestCase
