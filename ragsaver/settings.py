@@ -58,6 +58,21 @@ class IngestionSettings(_Section):
     batch_chunks: int = Field(default=256, ge=1, le=100_000, description="chunks embedded and committed at a time")
 
 
+class SourcesSettings(_Section):
+    """Where documents may come from, besides files."""
+
+    allow_private_addresses: bool = Field(
+        default=False, description="fetch pages from addresses that are not public too, your intranet's for example"
+    )
+    timeout_s: float = Field(default=30.0, gt=0, le=3600, description="for one page, redirects and body together")
+    sitemap_max_pages: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="of one sitemap; what is beyond is reported, not read"
+    )
+    watch_debounce_ms: int = Field(
+        default=1600, ge=1, le=3_600_000, description="changes within this time are taken together"
+    )
+
+
 class IndexSettings(_Section):
     """The vector and lexical index."""
 
@@ -158,6 +173,7 @@ class Settings(_Section):
     embedding_cache: EmbeddingCacheSettings = EmbeddingCacheSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     ingestion: IngestionSettings = IngestionSettings()
+    sources: SourcesSettings = SourcesSettings()
     index: IndexSettings = IndexSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     context: ContextSettings = ContextSettings()

@@ -1,0 +1,63 @@
+"""Files and folders: the documents that the disk has."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ragsaver.errors import UnreadableDocument, UsageError
+from ragsaver.ingestion.sources.bounded import read_file
+from ragsaver.ingestion.sources.item import SourceItem, unreadable
+from ragsaver.ingestion.sources.rules import Selection
+from ragsaver.ingestion.sources.walk import find_files
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file to ingest; `source` is its name in the manifest and in citations."""
+
+    source: str
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+def list_files(path: Path, *, home: Path, cwd: Path, selection: Selection, max_bytes: int) -> Iterator[SourceItem]:
+    """A file, or the files of a folder in the order of their names.
+
+    :raises UsageError: if an ignore file can't be read, or the folder holds nothing that is taken.
+    """
+    for found in find_files(path, home=home, cwd=cwd, selection=selection):
+        if found.error is not None:
+            error = UnreadableDocument(
+                f"the folder can't be read: {found.error.strerror}", where=found.source, remedy="Check its rights"
+            )
+            yield unreadable(found.source, found.location, error)
+        else:
+            source, location, size, mtime_ns, _ = found
+            read = partial(read_file, location, source, max_bytes)
+            yield SourceItem(source, location, size, f"{size}:{mtime_ns}", None, read)
+
+
+def find_sources(paths: Sequence[Path], home: Path, cwd: Path) -> list[SourceFile]:
+    """The files under the paths, in the order of their names; each file once, without regard to ignore files.
+
+    A folder's hidden files, files of other kinds, and links that lead out of it are passed over. A file that is
+    named itself is always taken, so that what is wrong with it is reported.
+
+    :param home: RAGSaver's own state, never ingested.
+    :param cwd: the caller's working directory: names below it are relative to it.
+    :raises UsageError: if a path is not there, or a folder holds nothing that can be read.
+    """
+    found: dict[str, SourceFile] = {}
+    for path in paths:
+        check_path(cwd / path)
+        for file in find_files(cwd / path, home=home, cwd=cwd, selection=None):
+            found.setdefault(file.location, SourceFile(file.source, Path(file.location), file.size, file.mtime_ns))
+    return sorted(found.values(), key=lambda file: file.source)
+
+
+def check_path(path: Path) -> None:
+    """:raises UsageError: if there is nothing at the path."""
+    if not path.exists():
+        raise UsageError("there is no such file or folder", where=str(path))

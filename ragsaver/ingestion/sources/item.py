@@ -1,0 +1,45 @@
+"""A document before it is read: its name, its place, what tells that it changed, and how to read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ragsaver.errors import UnreadableDocument
+
+
+@dataclass(frozen=True, slots=True)
+class SourceItem:
+    """A document to ingest.
+
+    :ivar source: its name in the manifest and in citations, the same in every run.
+    :ivar location: where it can be read again: an absolute path without links, or a URI. What lies under a folder
+        or a prefix has a location that begins with the root's and a slash.
+    :ivar size: bytes, where the listing told them.
+    :ivar version: differs whenever the content may differ; `""` where nothing is known without reading.
+    :ivar format: `markdown`, `text`, `html` or `pdf` where the place tells it; None leaves it to the name.
+    :ivar read: gives the bytes, never more than the limit; raises UnreadableDocument.
+    """
+
+    source: str
+    location: str | None
+    size: int | None
+    version: str
+    format: str | None
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class PostedDocument:
+    """A document given as text; `format` is `markdown`, `text` or `html`."""
+
+    source: str
+    text: str
+    format: str | None = None
+
+
+def unreadable(source: str, location: str, error: UnreadableDocument) -> SourceItem:
+    """An item that can be listed and not read, so that what is wrong with it is reported and the rest goes on."""
+
+    def read() -> bytes:
+        raise UnreadableDocument(error.problem, where=error.where, remedy=error.remedy)
+
+    return SourceItem(source, location, None, "", None, read)

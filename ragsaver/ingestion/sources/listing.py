@@ -1,0 +1,134 @@
+"""From what a caller names to documents: each kind of place is listed by its own part."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from ragsaver.errors import UnreadableDocument, UsageError
+from ragsaver.ingestion.sources.files import check_path, list_files
+from ragsaver.ingestion.sources.item import SourceItem
+from ragsaver.ingestion.sources.rules import Selection
+from ragsaver.settings import SourcesSettings
+
+if TYPE_CHECKING:
+    from ragsaver.ingestion.sources.pages import Web
+
+URLS, SITEMAP = "urls:", "sitemap:"
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_Root = Callable[[], Iterator[SourceItem]]
+
+
+def list_sources(
+    paths: Sequence[str | Path],
+    *,
+    home: Path,
+    cwd: Path,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    settings: SourcesSettings,
+    max_bytes: int,
+) -> Iterator[SourceItem]:
+    """The documents at the places named, each once, by name within a place; found as they are asked for.
+
+    A place is a file or folder, a URI that fsspec knows, an http or https address, `urls:FILE` or `sitemap:ADDRESS`.
+
+    :param home: RAGSaver's own state, never ingested.
+    :param cwd: the caller's working directory: names below it are relative to it.
+    :param include: patterns as in a `.gitignore`, relative to the place; only what matches is taken. What is named
+        itself is always taken.
+    :param exclude: patterns likewise; what matches is left out.
+    :param max_bytes: of one document.
+    :raises UsageError: at once if a place is not there or a pattern is none; when its turn comes if it is empty.
+    :raises MissingExtra: at once if a protocol needs a package that is not installed.
+    """
+    selection = Selection.of(include, exclude)
+
+    @cache
+    def web() -> "Web":
+        # Imported where used: a folder does not pay for the HTTP client's start.
+        from ragsaver.ingestion.sources.pages import Web
+
+        return Web(settings, max_bytes)
+
+    def folder(path: Path) -> _Root:
+        check_path(path)
+        return partial(list_files, path, home=home, cwd=cwd, selection=selection, max_bytes=max_bytes)
+
+    def root(named: str | Path) -> _Root:
+        if isinstance(named, Path) or os.path.lexists(cwd / named):
+            return folder(cwd / named)
+        if named.startswith(URLS):
+            return _url_list(cwd / named.removeprefix(URLS), web(), selection, max_bytes)
+        if named.startswith(SITEMAP):
+            return _sitemap(named.removeprefix(SITEMAP), web(), selection, settings.sitemap_max_pages, max_bytes)
+        protocol = scheme(named)
+        if protocol in ("http", "https"):
+            return _page(named, web())
+        if protocol in ("file", "local"):
+            return folder(local_path(named))
+        if protocol is not None:
+            return _store(named, selection, max_bytes)
+        return folder(cwd / named)
+
+    return _each_once([root(named) for named in paths])
+
+
+def scheme(named: str) -> str | None:
+    """The protocol of a URI in small letters; None for anything else."""
+    match = _URI.match(named)
+    return match.group(1).lower() if match else None
+
+
+def local_path(uri: str) -> Path:
+    """The path of a `file://` URI."""
+    parts = urlsplit(uri)
+    if parts.netloc not in ("", "localhost"):
+        raise UsageError("is on another machine", where=uri, remedy="A local file is file:///PATH, with three slashes")
+    return Path(url2pathname(parts.path))
+
+
+def _each_once(roots: Sequence[_Root]) -> Iterator[SourceItem]:
+    seen: set[str | None] = set()
+    for root in roots:
+        for item in root():
+            if item.location not in seen:
+                seen.add(item.location)
+                yield item
+
+
+def _page(url: str, web: "Web") -> _Root:
+    _checked(url)
+    return lambda: iter((web.item(url),))
+
+
+def _url_list(file: Path, web: "Web", selection: Selection, max_bytes: int) -> _Root:
+    from ragsaver.ingestion.sources.url_list import addresses_in, pages_of
+
+    return partial(pages_of, web, addresses_in(file, max_bytes), selection)
+
+
+def _sitemap(url: str, web: "Web", selection: Selection, max_pages: int, max_bytes: int) -> _Root:
+    from ragsaver.ingestion.sources.sitemap import list_sitemap
+
+    return partial(list_sitemap, web, _checked(url), selection, max_pages=max_pages, max_bytes=max_bytes)
+
+
+def _checked(url: str) -> str:
+    """An address that the caller wrote: what is wrong with it is the caller's error, not a document's."""
+    from ragsaver.ingestion.sources.pages import address_of
+
+    try:
+        return address_of(url)
+    except UnreadableDocument as error:
+        raise UsageError(error.problem, where=error.where, remedy=error.remedy) from error
+
+
+def _store(uri: str, selection: Selection, max_bytes: int) -> _Root:
+    from ragsaver.ingestion.sources.objects import open_store
+
+    return partial(open_store(uri), selection, max_bytes)

@@ -1,0 +1,123 @@
+"""Documents in object stores and on other file systems: whatever fsspec knows, by its URI."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from ragsaver.errors import MissingExtra, UnreadableDocument, UsageError
+from ragsaver.ingestion.converters import FORMATS, format_of
+from ragsaver.ingestion.sources.bounded import join, pieces
+from ragsaver.ingestion.sources.item import SourceItem, unreadable
+from ragsaver.ingestion.sources.rules import Selection
+
+# What the stores call a value that changes with the content, and a time of the last change.
+_TAGS = ("ETag", "etag", "checksum", "content_hash", "md5Hash", "md5", "sha256", "sha", "crc32c")
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modification_time")
+
+
+def open_store(uri: str) -> Callable[[Selection, int], Iterator[SourceItem]]:
+    """Get ready to list what lies under a URI; nothing is asked of the store yet.
+
+    :returns: lists it, given what is selected and the most bytes of one object.
+    :raises MissingExtra: if the protocol needs a package that is not installed.
+    :raises UsageError: if there is no such protocol, or the URI holds a password.
+    """
+    import fsspec
+
+    protocol, _, rest = uri.partition("://")
+    if "::" in uri:
+        raise UsageError("chained addresses are not followed", where=uri, remedy="Name one place")
+    if "@" in rest.partition("/")[0] and ":" in rest.partition("@")[0]:
+        raise UsageError(
+            "an address with a password would stand in every citation",
+            where=f"{protocol}://{rest.partition('@')[2]}",
+            remedy="Put it where the protocol's package looks for it",
+        )
+    if protocol not in fsspec.available_protocols():
+        raise UsageError(f"`{protocol}://` is no protocol that is known", where=uri)
+    try:
+        store, path = fsspec.core.url_to_fs(uri)
+    except ImportError as error:
+        raise _missing(protocol, uri) from error
+    except Exception as error:
+        # Each package has errors of its own, and no base but this one.
+        raise UsageError(f"can't be opened: {error}", where=uri, remedy=_remedy(protocol)) from error
+    return partial(_list, store, path, uri.rstrip("/"), protocol)
+
+
+def version_of(info: Mapping[str, Any]) -> str:
+    """What a listing says that changes with the content; `""` if it says nothing of the kind."""
+    tag = next((info[key] for key in _TAGS if info.get(key)), None)
+    if tag is not None:
+        return str(tag)
+    time = next((info[key] for key in _TIMES if info.get(key) is not None), None)
+    return "" if time is None else f"{info.get('size')}:{time}"
+
+
+def _list(store: Any, path: str, uri: str, protocol: str, selection: Selection, max_bytes: int) -> Iterator[SourceItem]:
+    try:
+        found: dict[str, dict[str, Any]] = store.find(path, detail=True)
+    except Exception as error:
+        problem = UnreadableDocument(f"can't be listed: {error}", where=uri, remedy=_remedy(protocol))
+        yield unreadable(uri, uri, problem)
+        return
+    taken = dict(_taken(found, path, uri, selection))
+    if not taken:
+        raise UsageError(
+            "there is no document that can be read", where=uri, remedy=f"Kinds that can: {', '.join(sorted(FORMATS))}"
+        )
+    for name in sorted(taken):
+        info = taken[name]
+        size = info.get("size")
+        read = partial(_read, store, str(info["name"]), name, protocol, max_bytes)
+        yield SourceItem(name, name, int(size) if size is not None else None, version_of(info), None, read)
+
+
+def _taken(
+    found: Mapping[str, dict[str, Any]], path: str, uri: str, selection: Selection
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects that are documents, by their URIs. One that is named itself is always taken."""
+    root = path.rstrip("/")
+    for place, info in found.items():
+        if info.get("type") != "file":
+            continue
+        name = place[len(root) :].strip("/")
+        if not name:
+            yield uri, info
+        elif (
+            not any(part.startswith(".") for part in name.split("/"))
+            and format_of(name) is not None
+            and selection.takes_all_the_way(name)
+        ):
+            yield f"{uri}/{name}", info
+
+
+def _read(store: Any, path: str, uri: str, protocol: str, max_bytes: int) -> bytes:
+    try:
+        with store.open(path, "rb") as file:
+            return join(pieces(file), max_bytes, uri)
+    except UnreadableDocument:
+        raise
+    except Exception as error:
+        problem = "is gone" if isinstance(error, FileNotFoundError) else f"can't be read: {error}"
+        raise UnreadableDocument(problem, where=uri, remedy=_remedy(protocol)) from error
+
+
+def _missing(protocol: str, uri: str) -> MissingExtra:
+    from fsspec.registry import known_implementations
+
+    known = known_implementations.get(protocol, {})
+    package = str(known.get("class", "")).partition(".")[0]
+    if package in ("", "fsspec"):
+        return MissingExtra(
+            f"`{protocol}://` needs a package that is not installed", where=uri, remedy=known.get("err")
+        )
+    return MissingExtra(
+        f"`{protocol}://` needs the package {package}, which is not installed",
+        where=uri,
+        remedy=f"pip install {package}",
+    )
+
+
+def _remedy(protocol: str) -> str:
+    return f"Check the address, and the rights that {protocol} gives you"
