@@ -95,7 +95,12 @@ class SqliteEmbeddingCache:
             return
         now = time.time()
         rows = [
-            {"partition": partition, "hash": bytes.fromhex(one), "vector": v.astype(np.float16).tobytes(), "used_at": now}
+            {
+                "partition": partition,
+                "hash": bytes.fromhex(one),
+                "vector": v.astype(np.float16).tobytes(),
+                "used_at": now,
+            }
             for one, v in vectors.items()
         ]
         with self._writing() as connection:

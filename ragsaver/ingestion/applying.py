@@ -146,9 +146,7 @@ class Applier:
         self._index.list_and_delete(scope, listed, deleted)
         self._fault(Step.SWAPPED)
 
-    def _embed(
-        self, scope: Scope, chunks: Sequence[IdentifiedChunk]
-    ) -> tuple[dict[str, NDArray[np.float32]], Paid]:
+    def _embed(self, scope: Scope, chunks: Sequence[IdentifiedChunk]) -> tuple[dict[str, NDArray[np.float32]], Paid]:
         """Vectors by what is embedded: the same text is embedded once, whatever documents it stands in."""
         texts = {one.prints.embedded: one.chunk.embed_text for one in chunks}
         partition = self._partition(scope.tenant)

@@ -111,7 +111,8 @@ class Gates:
         about = metadata_hash(item.metadata)
         same_place = old is not None and (old.location, old.metadata_hash) == (item.location, about)
         if old and current and same_place and not self._checksum and item.version and item.version == old.version:
-            return self._unchanged(old)
+            self._unchanged(old)
+            return None
         _require_utf8(item.source)
         data = item.read()
         digest = content_hash(data)
@@ -120,7 +121,8 @@ class Gates:
                 self.seen.touched.append(
                     replace(old, location=item.location, version=item.version, size=len(data), ingested_at=now())
                 )
-            return self._unchanged(old)
+            self._unchanged(old)
+            return None
         record = DocumentRecord(
             id=document_id(self._scope, item.source),
             source=item.source,
@@ -160,4 +162,3 @@ def _require_utf8(source: str) -> None:
 def printable(source: str) -> str:
     """A source's name that any terminal and JSON takes."""
     return source.encode(errors="backslashreplace").decode()
-

@@ -67,9 +67,7 @@ def metadata_hash(metadata: Mapping[str, Any]) -> str:
     return _digest(metadata)
 
 
-def identify(
-    document: str, chunks: Sequence[Chunk], carried: Carried, model_fingerprint: str
-) -> list[IdentifiedChunk]:
+def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fingerprint: str) -> list[IdentifiedChunk]:
     """Name the chunks of a document: UUIDv5 of the document, what is embedded, and which occurrence it is.
 
     :param document: the document's id.

@@ -103,7 +103,7 @@ class Ingestor:
         prune: bool = False,
         progress: Callable[[Progress], None] | None = None,
         cwd: Path | None = None,
-        wishes: Wishes = Wishes(),  # noqa: B008 (frozen)
+        wishes: Wishes = Wishes(),
     ) -> IngestReport:
         """Ingest files, folders, objects and pages.
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ragsaver.ingestion.report import IngestReport, Progress
 
@@ -36,6 +36,7 @@ class DocumentBody(_Body):
     source: str = Field(min_length=1, max_length=1024)
     text: str
     format: Literal["markdown", "text", "html"] = "markdown"
+    metadata: dict[str, JsonValue] = Field(default_factory=dict, description="carried with its passages, not embedded")
 
 
 class DocumentsBody(_Body):

@@ -1,5 +1,8 @@
+import itertools
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +64,29 @@ def test_unlisted_points_are_not_found_until_they_are_listed(index: EdgeIndex) -
 
     assert {hit.id for hit in index.search(ACME, "zebra", vector(0), 10).lexical} == {new.id}
     assert dict(index.ids(ACME)) == {new.id: True}
+
+
+def test_no_search_sees_two_versions_while_one_takes_the_other_s_place(index: EdgeIndex) -> None:
+    versions = [[point(f"zebra {version} {n}") for n in range(40)] for version in range(12)]
+    listed(index, ACME, *versions[0])
+    done = threading.Event()
+
+    def swap() -> None:
+        for old, new in itertools.pairwise(versions):
+            index.upsert(ACME, new)
+            index.list_and_delete(ACME, [p.id for p in new], [p.id for p in old])
+        done.set()
+
+    seen: list[set[str]] = []
+    with ThreadPoolExecutor(1) as writer:
+        swapping = writer.submit(swap)
+        while not done.is_set() and not swapping.done():
+            hits = index.search(ACME, "zebra", vector(0), 100).lexical
+            seen.append({hit.payload["text"].split()[1] for hit in hits})
+            assert len(hits) == 40
+        swapping.result()
+    assert all(len(versions_seen) == 1 for versions_seen in seen)
+    assert len(set.union(*seen)) > 1
 
 
 def test_a_tenant_never_meets_the_points_of_another(index: EdgeIndex) -> None:

@@ -1,5 +1,6 @@
 """Whatever happens to a corpus, and wherever runs are stopped: nothing missing, orphaned or paid for twice."""
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -49,10 +50,8 @@ class Corpus(RuleBasedStateMachine):
 
     @rule(step=st.sampled_from(Step), prune=st.booleans())
     def ingest_and_stop(self, step: Step, prune: bool) -> None:
-        try:
+        with contextlib.suppress(Stopped):
             self.bench.ingest(step, prune=prune, wishes=CHECKSUM)
-        except Stopped:
-            pass
 
     @rule()
     def ingest(self) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsaver.ingestion.blocks import Block, ParsedDocument
-from ragsaver.ingestion.chunker import CUT_ONE_IN, Chunk, chunk, ends_chunk
+from ragsaver.ingestion.chunker import Chunk, chunk, cuts
 
 words = st.text(alphabet="abcdefg", min_size=1, max_size=6)
 sentences = st.lists(words, min_size=1, max_size=30).map(lambda parts: " ".join(parts) + ".")
@@ -76,26 +76,63 @@ def test_small_sections_of_one_parent_are_joined_under_their_names():
     assert (last.heading, last.text) == ("Guide > One", "First.\n\nTwo\n\nSecond.")
 
 
-def test_an_edit_moves_only_the_cuts_beside_it():
-    texts = [f"Paragraph {n} says " + " ".join(f"w{n}x{i}" for i in range(12)) + "." for n in range(200)]
-    edited = [*texts[:100], "A new paragraph of a few words comes here.", *texts[100:]]
-    before, after = (
-        {one.text for one in cut(ParsedDocument(tuple(Block("paragraph", text) for text in given)))}
-        for given in (texts, edited)
+def paragraphs_of(numbers: list[int]) -> ParsedDocument:
+    """Paragraphs that are always the same for the same numbers."""
+    return ParsedDocument(
+        tuple(
+            Block("paragraph", f"Paragraph {n} says " + " ".join(f"w{n}x{i}" for i in range(n % 60))) for n in numbers
+        )
     )
-    assert len(before) > 40
-    assert len(after - before) <= 5
 
 
-def test_one_block_in_two_may_end_a_chunk():
-    ends = sum(ends_chunk(f"block {n}") for n in range(2000)) / 2000
-    assert abs(ends - 1 / CUT_ONE_IN) < 0.05
+@given(st.lists(st.integers(0, 10_000), min_size=60, max_size=120, unique=True), st.integers(10_001, 20_000))
+def test_a_paragraph_at_the_top_costs_at_most_two_chunks(numbers: list[int], new: int):
+    before = {one.text for one in cut(paragraphs_of(numbers), 40, 300)}
+    after = {one.text for one in cut(paragraphs_of([new, *numbers]), 40, 300)}
+    assert len(after - before) <= 2
 
 
-def test_code_longer_than_a_chunk_stays_whole_and_a_long_table_is_cut_by_rows():
+@given(
+    st.lists(st.integers(0, 10_000), min_size=60, max_size=120, unique=True),
+    st.integers(10_001, 20_000),
+    st.integers(0, 60),
+)
+def test_an_edit_anywhere_moves_only_the_cuts_beside_it(numbers: list[int], new: int, at: int):
+    before = {one.text for one in cut(paragraphs_of(numbers), 40, 300)}
+    for edited in ([*numbers[:at], new, *numbers[at:]], [*numbers[:at], new, *numbers[at + 1 :]]):
+        assert len({one.text for one in cut(paragraphs_of(edited), 40, 300)} - before) <= 3
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 80), st.randoms())
+def test_no_two_cuts_are_nearer_than_the_minimum_and_none_depends_on_what_is_far_away(words, min_words, random):
+    ranks = [random.getrandbits(64) for _ in words]
+    ends = list(itertools.accumulate(words))
+    made = list(cuts(ends, ranks, min_words))
+    places = [ends[n] for n in made]
+    assert all(later - earlier >= min_words for earlier, later in itertools.pairwise(places))
+    # what is put before the document's first words only matters within reach of it
+    shift = 3 * min_words
+    longer = list(cuts([shift, *(end + shift for end in ends)], [0, *ranks], min_words))
+    assert {n - 1 for n in longer if n} >= set(made)
+
+
+def test_code_longer_than_a_chunk_stays_whole():
     code = Block("code", "\n".join(f"line {n}" for n in range(100)))
-    table = Block("table", "\n".join(f"| row {n} | value |" for n in range(40)))
     (only,) = cut(ParsedDocument((code,)))
     assert only.text == code.text
-    rows = list(itertools.chain.from_iterable(one.text.split("\n") for one in cut(ParsedDocument((table,)))))
-    assert rows == table.text.split("\n")
+
+
+def test_a_long_table_is_cut_by_rows_and_every_part_begins_with_its_head():
+    rows = [f"| row {n} | value |" for n in range(60)]
+    head = "| name | value |\n|---|---|"
+    parts = [one.text for one in cut(ParsedDocument((Block("table", "\n".join([head, *rows])),)))]
+    assert len(parts) > 2
+    assert all(part.startswith(head + "\n") for part in parts)
+    assert [line for part in parts for line in part.split("\n")[2:]] == rows
+
+
+def test_a_document_without_a_title_embeds_no_title():
+    (only,) = chunk(
+        ParsedDocument((Block("paragraph", "Only text."),)), None, min_words=40, max_words=300, embed_headings=True
+    )
+    assert only.embed_text == "Only text."

@@ -1,11 +1,13 @@
 """The manifest keeps scopes apart, replaces whole versions, and holds as many documents as there are."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from ragsaver.errors import StorageError
 from ragsaver.index.protocol import Scope
+from ragsaver.ingestion.identity import Fingerprints
 from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
 
 ACME, OTHER = Scope("acme", "docs"), Scope("other", "docs")
@@ -20,9 +22,14 @@ def manifest(tmp_path: Path):
 
 def record(source: str, generation: int = 1, chunks: tuple[str, ...] = ("c1", "c2"), scope: Scope = ACME):
     return DocumentRecord(
-        id=f"{scope.tenant}:{source}", source=source, path=f"/{source}", size=3, mtime_ns=5, content_hash="h",
-        config="c", generation=generation, ingested_at=1.5, chunks=chunks,
+        id=f"{scope.tenant}:{source}", source=source, location=f"/{source}", size=3, version="3:5", content_hash="h",
+        metadata_hash="m", config="c", generation=generation, ingested_at=1.5,
+        chunks=tuple(Fingerprints(chunk, "embedded", "carried", "place") for chunk in chunks),
     )  # fmt: skip
+
+
+def intent(document: str, listed: tuple[str, ...] = (), deleted: tuple[str, ...] = ()) -> Intent:
+    return Intent(document, 1, listed, deleted, {"stays": {"ordinal": 3}})
 
 
 def test_a_new_version_takes_the_place_of_the_old_one(manifest: Manifest):
@@ -35,24 +42,39 @@ def test_a_new_version_takes_the_place_of_the_old_one(manifest: Manifest):
 def test_a_scope_never_sees_another_s_documents_or_intents(manifest: Manifest):
     manifest.commit(ACME, [record("a.md")])
     manifest.commit(OTHER, [record("a.md", scope=OTHER)])
-    manifest.record_intents(OTHER, [Intent("other:a.md", ("n",), ("o",))])
+    manifest.record_intents(OTHER, [intent("other:a.md", ("n",), ("o",))])
     assert [one.id for one in manifest.documents(ACME).values()] == ["acme:a.md"]
     assert (manifest.intents(ACME), len(manifest.intents(OTHER))) == ([], 1)
     assert manifest.scopes() == [ACME, OTHER]
 
 
-def test_the_last_intent_of_a_document_counts_until_it_is_cleared(manifest: Manifest):
-    manifest.record_intents(ACME, [Intent("acme:a.md", ("n1",), ())])
-    manifest.record_intents(ACME, [Intent("acme:a.md", ("n2",), ("o",))])
-    assert manifest.intents(ACME) == [Intent("acme:a.md", ("n2",), ("o",))]
+def test_an_intent_stays_as_it_was_written_until_it_is_cleared(manifest: Manifest):
+    manifest.record_intents(ACME, [intent("acme:a.md", ("n2",), ("o",))])
+    assert manifest.intents(ACME) == [intent("acme:a.md", ("n2",), ("o",))]
     manifest.clear_intents(["acme:a.md"])
     assert manifest.intents(ACME) == []
+
+
+def test_a_document_has_one_intent_at_a_time(manifest: Manifest):
+    manifest.record_intents(ACME, [intent("acme:a.md")])
+    with pytest.raises(StorageError):
+        manifest.record_intents(ACME, [intent("acme:b.md"), intent("acme:a.md")])
+    assert [one.document_id for one in manifest.intents(ACME)] == ["acme:a.md"]
+
+
+def test_a_manifest_of_another_format_is_refused_with_the_remedy(manifest: Manifest, tmp_path: Path):
+    manifest.close()
+    connection = sqlite3.connect(tmp_path / "manifest.sqlite")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StorageError, match="format 99.*new folder"):
+        Manifest(tmp_path / "manifest.sqlite")
 
 
 def test_more_documents_than_a_statement_has_variables_for_go_in_one_step(manifest: Manifest):
     many = [record(f"{n}.md", chunks=()) for n in range(40_000)]
     manifest.commit(ACME, many)
-    manifest.record_intents(ACME, [Intent(one.id, (), ()) for one in many])
+    manifest.record_intents(ACME, [intent(one.id) for one in many])
     ids = [one.id for one in many]
     manifest.commit(ACME, [], gone=ids)
     manifest.clear_intents(ids)

@@ -2,7 +2,7 @@
 
 from ragsaver.ingestion.sources.files import SourceFile, find_sources
 from ragsaver.ingestion.sources.item import PostedDocument, SourceItem
-from ragsaver.ingestion.sources.listing import list_sources
+from ragsaver.ingestion.sources.listing import item_at, list_sources, location_of
 from ragsaver.ingestion.sources.walk import source_name
 from ragsaver.ingestion.sources.watching import watch
 
@@ -11,7 +11,9 @@ __all__ = [
     "SourceFile",
     "SourceItem",
     "find_sources",
+    "item_at",
     "list_sources",
+    "location_of",
     "source_name",
     "watch",
 ]

@@ -1,5 +1,6 @@
 """Files and folders: the documents that the disk has."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,9 @@ from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.ingestion.sources.bounded import read_file
 from ragsaver.ingestion.sources.item import SourceItem, unreadable
 from ragsaver.ingestion.sources.rules import Selection
-from ragsaver.ingestion.sources.walk import find_files
+from ragsaver.ingestion.sources.walk import Found, find_files
+
+_RACY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,15 @@ def list_files(path: Path, *, home: Path, cwd: Path, selection: Selection, max_b
             )
             yield unreadable(found.source, found.location, error)
         else:
-            source, location, size, mtime_ns, _ = found
-            read = partial(read_file, location, source, max_bytes)
-            yield SourceItem(source, location, size, f"{size}:{mtime_ns}", None, read)
+            yield file_item(found, max_bytes)
+
+
+def file_item(found: Found, max_bytes: int) -> SourceItem:
+    """A file as a document. Where it was just written, its time can't tell the next write: it has no version."""
+    source, location, size, mtime_ns, _ = found
+    settled = time.time() - mtime_ns / 1e9 > _RACY_S
+    read = partial(read_file, location, source, max_bytes)
+    return SourceItem(source, location, size, f"{size}:{mtime_ns}" if settled else "", None, read)
 
 
 def find_sources(paths: Sequence[Path], home: Path, cwd: Path) -> list[SourceFile]:

@@ -1,7 +1,8 @@
 """A document before it is read: its name, its place, what tells that it changed, and how to read it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ragsaver.errors import UnreadableDocument
 
@@ -16,6 +17,7 @@ class SourceItem:
     :ivar size: bytes, where the listing told them.
     :ivar version: differs whenever the content may differ; `""` where nothing is known without reading.
     :ivar format: `markdown`, `text`, `html` or `pdf` where the place tells it; None leaves it to the name.
+    :ivar metadata: what its points carry beside the text; never embedded.
     :ivar read: gives the bytes, never more than the limit; raises UnreadableDocument.
     """
 
@@ -25,6 +27,7 @@ class SourceItem:
     version: str
     format: str | None
     read: Callable[[], bytes]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,12 @@ class PostedDocument:
     source: str
     text: str
     format: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def item(self) -> SourceItem:
+        """The document as any other: read by nobody again."""
+        data = self.text.encode()
+        return SourceItem(self.source, None, len(data), "", self.format or "markdown", lambda: data, self.metadata)
 
 
 def unreadable(source: str, location: str, error: UnreadableDocument) -> SourceItem:

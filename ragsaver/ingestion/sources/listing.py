@@ -3,16 +3,18 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ragsaver.errors import UnreadableDocument, UsageError
-from ragsaver.ingestion.sources.files import check_path, list_files
+from ragsaver.errors import RagSaverError, UnreadableDocument, UsageError
+from ragsaver.ingestion.sources.files import check_path, file_item, list_files
 from ragsaver.ingestion.sources.item import SourceItem
 from ragsaver.ingestion.sources.rules import Selection
+from ragsaver.ingestion.sources.walk import find_files
 from ragsaver.settings import SourcesSettings
 
 if TYPE_CHECKING:
@@ -76,6 +78,30 @@ def list_sources(
         return folder(cwd / named)
 
     return _each_once([root(named) for named in paths])
+
+
+def location_of(named: str | Path, cwd: Path) -> str:
+    """Where a place is, as the locations of what lies under it begin: a path without links, or a URI."""
+    if isinstance(named, Path) or os.path.lexists(cwd / named):
+        return os.path.realpath(cwd / named)
+    protocol = scheme(named)
+    if protocol in ("file", "local"):
+        return os.path.realpath(local_path(named))
+    return os.path.realpath(cwd / named) if protocol is None else named.rstrip("/")
+
+
+def item_at(source: str, location: str | None, settings: SourcesSettings, max_bytes: int) -> SourceItem | None:
+    """The document of that name, to be read again where it came from; None if it is not there any more."""
+    if location is None:
+        return None
+    if scheme(location) is None:
+        found = next(find_files(Path(location), home=Path(location), cwd=Path("/"), selection=None))
+        return None if found.error else file_item(found._replace(source=source), max_bytes)
+    try:
+        items = list_sources([location], home=Path("/"), cwd=Path("/"), settings=settings, max_bytes=max_bytes)
+        return replace(next(items), source=source)
+    except (RagSaverError, StopIteration):
+        return None
 
 
 def scheme(named: str) -> str | None:

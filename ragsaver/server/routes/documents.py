@@ -14,6 +14,6 @@ router = APIRouter(prefix="/v1", responses={"default": {"model": Problem}})
 async def documents(body: DocumentsBody, access: Shared) -> IngestReport:
     """Ingest documents given as text; those that fail are in `errors`, the rest are in."""
     runtime = access.runtime
-    posted = [PostedDocument(one.source, one.text, one.format) for one in body.documents]
+    posted = [PostedDocument(one.source, one.text, one.format, one.metadata) for one in body.documents]
     scope = runtime.scope(body.collection)
     return await access.ingest(lambda: runtime.ingestor.ingest_texts(posted, scope, progress=access.go_on))

@@ -1,0 +1,81 @@
+"""Vectors come back as they were kept, within their partition and within the bound."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragsaver.caching import embeddings
+from ragsaver.caching.embeddings import SqliteEmbeddingCache, rounded
+from ragsaver.errors import StorageError
+
+
+def vectors(*numbers: int, dim: int = 384) -> dict[str, np.ndarray]:
+    return {f"{n:032x}": np.random.default_rng(n).normal(size=dim).astype(np.float32) / 20 for n in numbers}
+
+
+@pytest.fixture
+def cache(tmp_path: Path):
+    made = SqliteEmbeddingCache(tmp_path / "embeddings.sqlite", 2**30)
+    yield made
+    made.close()
+
+
+def test_what_was_kept_comes_back_as_whoever_embeds_rounds_it(cache: SqliteEmbeddingCache):
+    kept = vectors(1, 2)
+    cache.put("acme", kept)
+    found = cache.get("acme", [*kept, f"{3:032x}"])
+    assert set(found) == set(kept)
+    for name, vector in found.items():
+        np.testing.assert_array_equal(vector, rounded(kept[name]))
+        assert vector.dtype == np.float32
+        cosine = vector @ kept[name] / np.linalg.norm(vector) / np.linalg.norm(kept[name])
+        assert cosine > 0.99999
+
+
+def test_a_partition_never_sees_another_s_vectors(cache: SqliteEmbeddingCache):
+    kept = vectors(1)
+    cache.put("acme", kept)
+    assert cache.get("rival", list(kept)) == {}
+
+
+def test_it_is_there_after_a_restart(cache: SqliteEmbeddingCache, tmp_path: Path):
+    kept = vectors(1)
+    cache.put("acme", kept)
+    cache.close()
+    again = SqliteEmbeddingCache(tmp_path / "embeddings.sqlite", 2**30)
+    assert set(again.get("acme", list(kept))) == set(kept)
+    again.close()
+
+
+def test_more_than_a_statement_has_variables_for_are_found(cache: SqliteEmbeddingCache):
+    kept = vectors(*range(40_000), dim=1)
+    cache.put("acme", kept)
+    assert len(cache.get("acme", list(kept))) == 40_000
+
+
+def test_what_was_used_longest_ago_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    clock = iter(range(10_000, 10**9, 10_000))
+    monkeypatch.setattr(embeddings.time, "time", lambda: float(next(clock)))
+    bound = 256 * 1024
+    cache = SqliteEmbeddingCache(tmp_path / "embeddings.sqlite", bound)
+    old, used = vectors(1), vectors(2)
+    cache.put("acme", old)
+    cache.put("acme", used)
+    for n in range(100, 1000, 50):
+        cache.put("acme", vectors(*range(n, n + 50)))
+        cache.get("acme", list(used))
+    assert cache.get("acme", list(old)) == {}
+    assert set(cache.get("acme", list(used))) == set(used)
+    assert set(cache.get("acme", list(vectors(999)))) == set(vectors(999))
+    cache.close()
+    assert os.path.getsize(tmp_path / "embeddings.sqlite") < 2 * bound
+
+
+def test_a_file_that_is_no_cache_is_named(tmp_path: Path):
+    file = tmp_path / "embeddings.sqlite"
+    file.write_bytes(b"no database" * 100)
+    with pytest.raises(StorageError, match="embedding cache") as caught:
+        SqliteEmbeddingCache(file, 1)
+    assert str(file) in str(caught.value)
