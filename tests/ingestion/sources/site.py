@@ -19,7 +19,9 @@ class Site:
     agents: set[str] = field(default_factory=set)
     over: threading.Event = field(default_factory=threading.Event)
 
-    def page(self, path: str, body: bytes | str, type_: str | None = "text/html", status: int = 200, **headers: str) -> str:
+    def page(
+        self, path: str, body: bytes | str, type_: str | None = "text/html", status: int = 200, **headers: str
+    ) -> str:
         """Put a page there; returns its address."""
         data = body.encode() if isinstance(body, str) else body
 

@@ -25,7 +25,9 @@ PATTERN = st.builds(
     st.sampled_from(["", "", "/"]),
 )
 FOLDER = st.lists(st.sampled_from(["a", "b", "ab", "x.md"]), max_size=3).map("/".join)
-TREE = st.sets(st.builds(lambda folder, file: f"{folder}/{file}".lstrip("/"), FOLDER, st.sampled_from(FILES)), min_size=1)
+TREE = st.sets(
+    st.builds(lambda folder, file: f"{folder}/{file}".lstrip("/"), FOLDER, st.sampled_from(FILES)), min_size=1
+)
 
 
 def listed(root: Path, *paths: str, include: list[str] | None = None, exclude: list[str] | None = None) -> list[str]:

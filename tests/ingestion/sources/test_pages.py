@@ -199,15 +199,25 @@ def test_a_server_that_never_answers_meets_the_limit_of_time(site: Site):
 def test_one_page_that_fails_stops_no_other(site: Site, tmp_path: Path):
     good = site.page("/good.md", "# Good", "text/markdown")
     closed = "http://127.0.0.1:9/"
-    lines = ["# pages", good, "", f"{site.address}/gone", closed, "no address", "ftp://x/y", good + "#again"]
+    lines = [
+        "# pages",
+        good,
+        "",
+        f"{site.address}/gone",
+        closed,
+        "no address",
+        "ftp://x/y",
+        "http://me:hunter2@x/",
+        good + "#again",
+    ]
     (tmp_path / "list.urls").write_text("\n".join(lines), encoding="utf-8-sig")
     found = {item.source: item for item in items("urls:list.urls", cwd=tmp_path)}
-    assert sorted(found) == list(found)
     assert found[good].read() == b"# Good"
     assert "404" in problem(found[f"{site.address}/gone"])
     assert "can't be fetched" in problem(found[closed])
     assert "address" in problem(found["no address"])
-    assert len(found) == 5
+    assert "password" in problem(found["http://x/"])
+    assert len(found) == 6
 
 
 def test_globs_choose_pages_of_a_list_by_their_paths(site: Site, tmp_path: Path):
