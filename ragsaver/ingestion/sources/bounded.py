@@ -1,5 +1,6 @@
 """How much of a document is read: never more than its limit, whatever its source said or sends."""
 
+import errno
 import os
 import stat
 import zlib
@@ -36,8 +37,9 @@ def read_file(path: str, source: str, max_bytes: int) -> bytes:
                 raise too_large(max_bytes, source)
             return join(pieces(file, status.st_size + 1), max_bytes, source)
     except OSError as error:
+        reason = "it is a link by now" if error.errno == errno.ELOOP else error.strerror
         raise UnreadableDocument(
-            f"can't be read: {error.strerror}", where=source, remedy="Check that it is there, and its rights"
+            f"can't be read: {reason}", where=source, remedy="Check that it is there, and its rights"
         ) from error
 
 

@@ -33,7 +33,7 @@ def list_files(path: Path, *, home: Path, cwd: Path, selection: Selection, max_b
     for found in find_files(path, home=home, cwd=cwd, selection=selection):
         if found.error is not None:
             error = UnreadableDocument(
-                f"the folder can't be read: {found.error.strerror}", where=found.source, remedy="Check its rights"
+                f"can't be looked into: {found.error.strerror}", where=found.source, remedy="Check its rights"
             )
             yield unreadable(found.source, found.location, error)
         else:

@@ -25,16 +25,21 @@ def open_store(uri: str) -> Callable[[Selection, int], Iterator[SourceItem]]:
     import fsspec
 
     protocol, _, rest = uri.partition("://")
-    if "::" in uri:
-        raise UsageError("chained addresses are not followed", where=uri, remedy="Name one place")
     if "@" in rest.partition("/")[0] and ":" in rest.partition("@")[0]:
         raise UsageError(
             "an address with a password would stand in every citation",
             where=f"{protocol}://{rest.partition('@')[2]}",
             remedy="Put it where the protocol's package looks for it",
         )
-    if protocol not in fsspec.available_protocols():
-        raise UsageError(f"`{protocol}://` is no protocol that is known", where=uri)
+    # A link of the chain could be a page, fetched past the check of its address.
+    if "::" in uri:
+        raise UsageError("chained addresses are not followed", where=uri, remedy="Name one place")
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except ValueError as error:
+        raise UsageError(f"`{protocol}://` is no protocol that is known", where=uri) from error
+    except ImportError as error:
+        raise _missing(protocol, uri) from error
     try:
         store, path = fsspec.core.url_to_fs(uri)
     except ImportError as error:

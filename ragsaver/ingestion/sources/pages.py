@@ -68,7 +68,9 @@ class Web:
             url = address_of(url)
             seen = self._look(url)
         except UnreadableDocument as error:
-            return unreadable(url, url, error)
+            # The error's place is the address without a password that was in it.
+            shown = error.where or url
+            return unreadable(shown, shown, error)
         return SourceItem(url, url, None, seen.version, seen.format, partial(self._page, url, seen.format))
 
     def fetch(self, url: str) -> bytes:
