@@ -69,8 +69,8 @@ class TorchEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of everything that shapes a document's vector: files or commit, precision, prefix, cut-off."""
-        source = folder_digest(self._folder) if self._folder else f"{self._name}@{self._commit}"
         dtype = str(next(self._model.parameters()).dtype).removeprefix("torch.")
+        source = folder_digest(self._folder) if self._folder else f"{self._name}@{self._commit}"
         return torch_fingerprint(source, dtype=dtype, max_tokens=self._max_tokens, prefix=self._prefix)
 
     @cached_property
@@ -147,15 +147,19 @@ class TorchEncoder:
 
     @property
     def _commit(self) -> str:
-        config = getattr(getattr(self._model, "transformers_model", None), "config", None)
-        commit = getattr(config, "_commit_hash", None) or self._revision
-        if not commit:
-            raise SettingsError(
-                "has no commit to be told by",
-                where=self._name,
-                remedy=f"Set `embedding.model` to `{self._name}@<commit>`",
-            )
-        return str(commit)
+        """The commit that a branch or tag of the hub stood for at the last loading."""
+        cached = import_module("huggingface_hub").try_to_load_from_cache
+        for name in ("modules.json", "config.json"):
+            file = cached(self._name, name, revision=self._revision or "main")
+            if isinstance(file, str):
+                return Path(file).parent.name
+        if self._revision:
+            return self._revision
+        raise SettingsError(
+            "has no commit to be told by",
+            where=self._name,
+            remedy=f"Set `embedding.model` to `{self._name}@<commit>`",
+        )
 
     @property
     def _model(self) -> Any:
