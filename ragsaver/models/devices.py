@@ -50,16 +50,19 @@ def torch_device(wanted: Wanted, *, built_with_cuda: bool, sees_gpu: bool) -> De
             "or set `embedding.device` to `auto` or `cpu`",
         )
     if wanted == "cuda" and not sees_gpu:
-        raise no_gpu("torch sees no GPU")
+        raise no_gpu("torch sees no GPU", "torch")
     return "cuda" if wanted != "cpu" and sees_gpu else "cpu"
 
 
-def no_gpu(problem: str) -> SettingsError:
-    """CUDA is asked for, the package has it, and no GPU can be used."""
+def no_gpu(problem: str, package: str) -> SettingsError:
+    """CUDA is asked for, the package has it, and no GPU can be used.
+
+    :param package: as pip is asked for it with CUDA's libraries.
+    """
     return SettingsError(
         problem,
         where="embedding.device",
-        remedy="Check that `nvidia-smi` lists a GPU and that its driver and CUDA libraries fit the package, "
+        remedy=f"Check that `nvidia-smi` lists a GPU whose driver is new enough, install `{package}` again, "
         "or set `embedding.device` to `auto` or `cpu`",
     )
 

@@ -48,7 +48,7 @@ class OnnxSession:
         except Exception as error:
             raise SettingsError(f"is no usable ONNX model: {error}", where=str(weights)) from error
         if device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
-            raise no_gpu("onnxruntime can't load its CUDA libraries, or sees no GPU")
+            raise no_gpu("onnxruntime can't load its CUDA libraries, or sees no GPU", "onnxruntime-gpu[cuda,cudnn]")
         output = self._session.get_outputs()[0]
         self._output = str(output.name)
         self._takes_types = any(node.name == "token_type_ids" for node in self._session.get_inputs())

@@ -29,7 +29,7 @@ class TorchEncoder:
     :param max_tokens: tokens of one text, special ones and prefix included; never more than the model's own limit.
     :param prefix: put before each document.
     :param query_prefix: put before each question.
-    :raises SettingsError: if `model` is a path and no folder is there.
+    :raises SettingsError: if `model` is neither.
     """
 
     def __init__(
@@ -45,9 +45,13 @@ class TorchEncoder:
         query_prefix: str = "",
     ) -> None:
         path = Path(model).expanduser()
-        self._folder = path if path.is_dir() else None
-        if not self._folder and (path.is_absolute() or model.startswith((".", "~"))):
-            raise SettingsError("is no folder", where=model, remedy="Set `embedding.model` to a model's folder or name")
+        self._folder = path if model and path.is_dir() else None
+        if not self._folder and (path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1):
+            raise SettingsError(
+                "is neither a folder nor a name on the hub",
+                where=model,
+                remedy="Set `embedding.model` to a model's folder, or to owner/name",
+            )
         self._name, _, self._revision = (path.name, "", "") if self._folder else model.partition("@")
         self._wanted = device
         self._precision = precision

@@ -150,9 +150,10 @@ def test_a_model_that_is_not_there_is_named(tmp_path):
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_path_that_is_no_folder_is_named_at_once(tmp_path):
-    with pytest.raises(SettingsError, match="is no folder"):
-        encoder(tmp_path / "nowhere")
+@pytest.mark.parametrize("model", ["/nowhere", "./owner/name", "a/b/c", "bert", ""])
+def test_what_is_neither_a_folder_nor_a_name_on_the_hub_is_named_at_once(model):
+    with pytest.raises(SettingsError, match="is neither a folder nor a name on the hub"):
+        encoder(model)
 
 
 def test_without_sentence_transformers_the_extra_is_named(monkeypatch):
