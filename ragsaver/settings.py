@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from ragsaver.errors import SettingsError
 
@@ -27,10 +27,41 @@ class _Section(BaseModel):
 class EmbeddingSettings(_Section):
     """Which model makes the vectors, and how it is run."""
 
-    model: str = Field(default="bundled", description="`bundled`, or a folder with model.onnx and tokenizer.json")
+    backend: Literal["onnx", "sentence-transformers"] = Field(
+        default="onnx", description="what runs the model; sentence-transformers needs the extra `train`"
+    )
+    model: str = Field(
+        default="bundled",
+        description="`bundled`; for onnx a folder with model.onnx and tokenizer.json; "
+        "for sentence-transformers a folder, or a name on the hub with `@revision` behind it or not",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="where it runs; `auto` takes CUDA where the back end has it"
+    )
+    precision: Literal["auto", "float32", "float16"] = Field(
+        default="auto",
+        description="of the weights; `auto` takes float16 on CUDA (for onnx, where model_float16.onnx is there), "
+        "else the model as it is",
+    )
+    prefix: str = Field(default="", max_length=4096, description="put before each document, as the model asks for it")
+    query_prefix: str = Field(default="", max_length=4096, description="put before each question")
     threads: int = Field(default=0, ge=0, le=256, description="CPU threads; 0 takes the cores that the process may use")
-    batch_tokens: int = Field(default=2048, ge=64, le=262_144, description="padded tokens in one batch")
-    max_tokens: int = Field(default=256, ge=16, le=8192, description="tokens of one text; the rest is cut")
+    batch_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=262_144,
+        description="padded tokens in one batch, 64 or more; 0 takes 2048 on a CPU and 65536 on CUDA",
+    )
+    max_tokens: int = Field(
+        default=256, ge=16, le=8192, description="tokens of one text, its prefix included; the rest is cut"
+    )
+
+    @field_validator("batch_tokens")
+    @classmethod
+    def _no_tiny_batches(cls, batch_tokens: int) -> int:
+        if 0 < batch_tokens < 64:
+            raise ValueError("must be 0 or at least 64")
+        return batch_tokens
 
 
 class EmbeddingCacheSettings(_Section):

@@ -1,1 +1,1 @@
-"""Model runtimes: ONNX sessions, tokenizers, and the bundled embedding model."""
+"""Model runtimes: onnxruntime and sentence-transformers, tokenizers, and the bundled embedding model."""

@@ -1,6 +1,6 @@
-"""Sentence embeddings by onnxruntime: no torch, length-sorted batches, one session for all threads."""
+"""Sentence embeddings by onnxruntime, on the CPU or on CUDA: no torch, length-sorted batches, one session."""
 
-import os
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -11,30 +11,49 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from ragsaver.errors import MissingExtra, SettingsError
+from ragsaver.errors import RagSaverError, SettingsError
 from ragsaver.models.batching import batches
+from ragsaver.models.devices import WEIGHTS, Device, Precision, Wanted, batch_budget, onnx_devices, onnx_weights
 from ragsaver.models.fingerprint import fingerprint
+from ragsaver.models.onnx_session import OnnxSession, onnxruntime
 
-WEIGHTS = "model.onnx"
 TOKENIZER = "tokenizer.json"
+
+_log = logging.getLogger(__name__)
 
 
 class OnnxEncoder:
     """A transformer in `folder` (`model.onnx`, `tokenizer.json`), mean-pooled and L2-normalised.
 
     The model's inputs are `input_ids`, `attention_mask` and, where it has it, `token_type_ids`: int64,
-    (batch, tokens). Its first output is (batch, tokens, dim) float32.
+    (batch, tokens). Its first output is (batch, tokens, dim), or (batch, dim) if it pools by itself.
 
     Dynamic int8 quantisation scales activations by the whole batch, so the same text's vector moves a little
     with its company in the batch: docs/benchmarks.md says by how much.
 
+    :param device: `auto` takes CUDA where onnxruntime has it and it works.
+    :param precision: `float16` runs `model_float16.onnx`, `auto` does so on CUDA where it is there; else
+        `model.onnx` is run as it is.
     :param threads: CPU threads; 0 takes the cores that this process may use.
-    :param batch_tokens: padded tokens in one batch.
-    :param max_tokens: tokens of one text, special ones included; the rest is cut.
+    :param batch_tokens: padded tokens in one batch; 0 takes what suits the device.
+    :param max_tokens: tokens of one text, special ones and prefix included; the rest is cut.
+    :param prefix: put before each document.
+    :param query_prefix: put before each question.
     :raises SettingsError: if the folder holds no such model.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 0, batch_tokens: int = 2048, max_tokens: int = 256) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: Wanted = "auto",
+        precision: Precision = "auto",
+        threads: int = 0,
+        batch_tokens: int = 0,
+        max_tokens: int = 256,
+        prefix: str = "",
+        query_prefix: str = "",
+    ) -> None:
         for name in (WEIGHTS, TOKENIZER):
             if not (folder / name).is_file():
                 raise SettingsError(
@@ -42,12 +61,17 @@ class OnnxEncoder:
                     where=str(folder),
                     remedy="Set `embedding.model` to `bundled` or to a folder with model.onnx and tokenizer.json",
                 )
+        onnx_weights(folder, precision, "cpu")  # so that a file that is missing is told now
         self.folder = folder
+        self._wanted = device
+        self._precision = precision
         self._threads = threads
         self._batch_tokens = batch_tokens
         self._max_tokens = max_tokens
+        self._prefix = prefix
+        self._query_prefix = query_prefix
         self._opening = threading.Lock()
-        self._opened: Any = None
+        self._opened: OnnxSession | None = None
 
     @property
     def name(self) -> str:
@@ -56,32 +80,43 @@ class OnnxEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of everything that shapes a vector."""
-        return fingerprint(self.folder, max_tokens=self._max_tokens)
+        """Digest of everything that shapes a document's vector; the precision is part of the weights."""
+        on_cpu, on_cuda = (onnx_weights(self.folder, self._precision, device) for device in ("cpu", "cuda"))
+        weights = on_cpu if on_cpu == on_cuda else self._session.weights
+        return fingerprint(weights, self.folder / TOKENIZER, max_tokens=self._max_tokens, prefix=self._prefix)
 
-    @cached_property
+    @property
     def dim(self) -> int:
         """Width of a vector."""
-        return int(self._session.get_outputs()[0].shape[-1])
+        return self._session.dim
 
-    def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+    @property
+    def device(self) -> Device:
+        """Where the model runs."""
+        return self._session.device
+
+    def encode(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None, *, query: bool = False
+    ) -> NDArray[np.float32]:
         """(len(texts), dim) float32, L2-normalised, in the order given; safe from several threads.
 
         :param progress: called with the number of texts finished by each batch.
+        :param query: the texts are questions, not documents.
         """
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         if not texts:
             return vectors
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        prefix = self._query_prefix if query else self._prefix
+        encodings = self._tokenizer.encode_batch_fast([prefix + text for text in texts])
         ids = [encoding.ids for encoding in encodings]
-        for group in batches([len(row) for row in ids], self._batch_tokens):
+        for group in batches([len(row) for row in ids], batch_budget(self._batch_tokens, self.device)):
             vectors[group] = self._embed([ids[position] for position in group])
             if progress:
                 progress(len(group))
         return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, without special tokens and without a cut."""
+        """Tokens of each text, without prefix, special tokens and cut."""
         encodings = self._counter.encode_batch_fast(list(texts), add_special_tokens=False)
         return [len(encoding.ids) for encoding in encodings]
 
@@ -92,11 +127,8 @@ class OnnxEncoder:
         for number, row in enumerate(rows):
             ids[number, : len(row)] = row
             mask[number, : len(row)] = 1
-        feed: dict[str, NDArray[np.int64]] = {"input_ids": ids, "attention_mask": mask}
-        if self._takes_types:
-            feed["token_type_ids"] = np.zeros_like(ids)
-        (hidden,) = self._session.run([self._output], feed)
-        return mean_pool(hidden, mask)
+        found = self._session.run(ids, mask)
+        return normalise(found) if self._session.pools else mean_pool(found, mask)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -113,39 +145,24 @@ class OnnxEncoder:
         return tokenizer
 
     @property
-    def _session(self) -> Any:
+    def _session(self) -> OnnxSession:
         if self._opened is None:
             with self._opening:
                 if self._opened is None:
                     self._opened = self._open()
         return self._opened
 
-    def _open(self) -> Any:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingExtra(
-                "onnxruntime is not installed",
-                remedy='Install it with `pip install "ragsaver[cpu]"`, or `"ragsaver[gpu]"` on a machine with CUDA',
-            ) from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads or _usable_cores()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            return onnxruntime.InferenceSession(
-                str(self.folder / WEIGHTS), options, providers=_providers(onnxruntime.get_available_providers())
-            )
-        except Exception as error:
-            raise SettingsError(f"is no usable ONNX model: {error}", where=str(self.folder / WEIGHTS)) from error
+    def _open(self) -> OnnxSession:
+        *better, last = onnx_devices(self._wanted, onnxruntime().get_available_providers())
+        for device in better:
+            try:
+                return self._open_on(device)
+            except RagSaverError as error:
+                _log.warning("embedding on the %s, since %s can't be used: %s", last, device, error)
+        return self._open_on(last)
 
-    @cached_property
-    def _output(self) -> str:
-        return str(self._session.get_outputs()[0].name)
-
-    @cached_property
-    def _takes_types(self) -> bool:
-        return any(node.name == "token_type_ids" for node in self._session.get_inputs())
+    def _open_on(self, device: Device) -> OnnxSession:
+        return OnnxSession(onnx_weights(self.folder, self._precision, device), device, threads=self._threads)
 
 
 def mean_pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -156,18 +173,10 @@ def mean_pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[n
     :returns: (batch, dim) float32; a row without tokens stays zero.
     """
     weights = mask[:, :, None].astype(np.float32)
-    mean = (hidden * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
-    norm = np.linalg.norm(mean, axis=1, keepdims=True)
-    return np.asarray(mean / np.maximum(norm, 1e-12), dtype=np.float32)
+    return normalise((hidden * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9))
 
 
-def _providers(available: Sequence[str]) -> list[str]:
-    """CUDA where there is one, then the CPU; others would give other vectors or need libraries of their own."""
-    return [provider for provider in ("CUDAExecutionProvider", "CPUExecutionProvider") if provider in available]
-
-
-def _usable_cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(batch, dim) float32, each row of length 1; a row of zeros stays zero."""
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norm, 1e-12), dtype=np.float32)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Encoder(Protocol):
-    """Texts to vectors. The fingerprint changes whenever the vectors would."""
+    """Texts to vectors. The fingerprint changes whenever a document's vector would."""
 
     @property
     def name(self) -> str:
@@ -22,13 +22,16 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of weights, tokenizer, pooling, prefix and cut-off."""
+        """Hex digest of weights, tokenizer, pooling, prefix, cut-off, precision and back end."""
         ...
 
-    def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+    def encode(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None, *, query: bool = False
+    ) -> NDArray[np.float32]:
         """(len(texts), dim) float32, L2-normalised, in the order given.
 
         :param progress: called with the number of texts finished by each batch.
+        :param query: the texts are questions, not documents: models with prefixes tell them apart.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The shipped model: order, norms, cut, threads, and what a missing part is told."""
+"""The shipped model: order, norms, cut, prefixes, threads, devices, and what a missing part is told."""
 
 import shutil
 import sys
@@ -9,6 +9,7 @@ import pytest
 
 from ragsaver.errors import MissingExtra, SettingsError
 from ragsaver.models.onnx_encoder import OnnxEncoder, mean_pool
+from ragsaver.models.onnx_session import OnnxSession
 from ragsaver.models.registry import bundled_folder, load_encoder
 from ragsaver.settings import EmbeddingSettings
 
@@ -100,3 +101,55 @@ def test_without_onnxruntime_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtra, match=r"ragsaver\[cpu\]"):
         OnnxEncoder(bundled_folder()).encode(["text"])
+
+
+def test_documents_and_questions_have_prefixes_of_their_own(encoder):
+    prefixed = OnnxEncoder(bundled_folder(), prefix="passage: ", query_prefix="query: ")
+    np.testing.assert_array_equal(prefixed.encode(["a cat"]), encoder.encode(["passage: a cat"]))
+    np.testing.assert_array_equal(prefixed.encode(["a cat"], query=True), encoder.encode(["query: a cat"]))
+    np.testing.assert_array_equal(encoder.encode(["a cat"], query=True), encoder.encode(["a cat"]))
+    assert prefixed.count_tokens(["a cat"]) == encoder.count_tokens(["a cat"])
+
+
+def test_bound_buffers_give_what_a_plain_run_gives():
+    session = OnnxSession(bundled_folder() / "model.onnx", "cpu", threads=1)
+    ids, mask = np.array([[101, 4937, 102], [101, 102, 0]]), np.array([[1, 1, 1], [1, 1, 0]])
+    bound = session.run_bound({"input_ids": ids, "attention_mask": mask})
+    np.testing.assert_array_equal(bound, session.run(ids, mask))
+
+
+@pytest.fixture
+def cuda_claimed(monkeypatch):
+    """onnxruntime says that it has CUDA, and can't load it, as its GPU build does on a machine without a GPU."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    claimed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: claimed)
+
+
+def test_a_machine_whose_cuda_does_not_work_embeds_on_the_cpu_and_says_so(cuda_claimed, encoder, caplog):
+    automatic = OnnxEncoder(bundled_folder())
+    np.testing.assert_array_equal(automatic.encode(["a cat"]), encoder.encode(["a cat"]))
+    assert automatic.device == "cpu"
+    assert "cuda can't be used" in caplog.text
+
+
+def test_cuda_that_was_asked_for_and_does_not_work_is_an_error(cuda_claimed):
+    with pytest.raises(SettingsError, match="sees no GPU.*nvidia-smi"):
+        OnnxEncoder(bundled_folder(), device="cuda").encode(["a cat"])
+
+
+def test_cuda_asked_of_a_build_without_it_is_an_error(monkeypatch):
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(MissingExtra, match=r"ragsaver\[gpu\]"):
+        load_encoder(EmbeddingSettings(device="cuda")).encode(["a cat"])
+
+
+@pytest.mark.parametrize("setting", [{"backend": "sentence-transformers"}, {"precision": "float16"}], ids=str)
+def test_the_bundled_model_is_run_as_it_is_or_not_at_all(setting):
+    with pytest.raises(SettingsError, match="the bundled model"):
+        load_encoder(EmbeddingSettings(**setting))

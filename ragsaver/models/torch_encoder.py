@@ -1,0 +1,208 @@
+"""Any text model of sentence-transformers as an encoder, from the hub or a folder, on the CPU or on CUDA."""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragsaver.errors import MissingExtra, SettingsError
+from ragsaver.models.batching import batches
+from ragsaver.models.devices import Device, Precision, Wanted, batch_budget, torch_device
+from ragsaver.models.fingerprint import folder_digest, torch_fingerprint
+
+
+class TorchEncoder:
+    """`model` with its own pooling, L2-normalised; it is loaded at the first use.
+
+    Prompts in the model's configuration are not used: `prefix` and `query_prefix` are.
+
+    :param model: a folder, or a name on the hub: `owner/name`, or `owner/name@revision`.
+    :param device: `auto` takes CUDA where torch sees a GPU.
+    :param precision: of the weights; `auto` takes float16 on CUDA, else what the model was saved in.
+    :param threads: CPU threads of torch in this process; 0 leaves them as they are.
+    :param batch_tokens: padded tokens in one batch; 0 takes what suits the device.
+    :param max_tokens: tokens of one text, special ones and prefix included; never more than the model's own limit.
+    :param prefix: put before each document.
+    :param query_prefix: put before each question.
+    :raises SettingsError: if `model` is neither.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: Wanted = "auto",
+        precision: Precision = "auto",
+        threads: int = 0,
+        batch_tokens: int = 0,
+        max_tokens: int = 256,
+        prefix: str = "",
+        query_prefix: str = "",
+    ) -> None:
+        path = Path(model).expanduser()
+        self._folder = path if model and path.is_dir() else None
+        if not self._folder and (path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1):
+            raise SettingsError(
+                "is neither a folder nor a name on the hub",
+                where=model,
+                remedy="Set `embedding.model` to a model's folder, or to owner/name",
+            )
+        self._name, _, self._revision = (path.name, "", "") if self._folder else model.partition("@")
+        self._wanted = device
+        self._precision = precision
+        self._threads = threads
+        self._batch_tokens = batch_tokens
+        self._max_tokens = max_tokens
+        self._prefix = prefix
+        self._query_prefix = query_prefix
+        self._opening = threading.Lock()
+        # a Rust tokenizer keeps its cut-off in itself: two threads must not set it at once
+        self._tokenizing = threading.Lock()
+        self._opened: Any = None
+
+    @property
+    def name(self) -> str:
+        """The folder's name, or the model's on the hub."""
+        return self._name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of everything that shapes a document's vector: files or commit, precision, prefix, cut-off."""
+        dtype = str(next(self._model.parameters()).dtype).removeprefix("torch.")
+        source = folder_digest(self._folder) if self._folder else f"{self._name}@{self._commit}"
+        return torch_fingerprint(source, dtype=dtype, max_tokens=self._max_tokens, prefix=self._prefix)
+
+    @cached_property
+    def dim(self) -> int:
+        """Width of a vector."""
+        return int(self.encode(["width"]).shape[1])
+
+    @property
+    def device(self) -> Device:
+        """Where the model runs."""
+        return "cuda" if self._model.device.type == "cuda" else "cpu"
+
+    def encode(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None, *, query: bool = False
+    ) -> NDArray[np.float32]:
+        """(len(texts), dim) float32, L2-normalised, in the order given; safe from several threads.
+
+        :param progress: called with the number of texts finished by each batch.
+        :param query: the texts are questions, not documents.
+        :raises SettingsError: if a vector isn't finite, because the model needs a wider precision.
+        """
+        if not texts:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        prefix = self._query_prefix if query else self._prefix
+        model = self._model
+        rows = self._tokenize([prefix + text for text in texts], truncation=True, max_length=model.max_seq_length)
+        lengths = [len(ids) for ids in rows["input_ids"]]
+        found: list[tuple[list[int], Any]] = []
+        parts: list[NDArray[np.float32]] = []
+
+        def fetch() -> None:
+            group, vectors = found[len(parts)]
+            parts.append(vectors.cpu().numpy())
+            if progress:
+                progress(len(group))
+
+        for group in batches(lengths, batch_budget(self._batch_tokens, self.device)):
+            # CUDA computes this batch while the one before it is fetched and the next one is padded
+            found.append((group, self._embed({name: [values[n] for n in group] for name, values in rows.items()})))
+            if len(found) > 1:
+                fetch()
+        fetch()
+        vectors = np.empty((len(texts), parts[0].shape[1]), dtype=np.float32)
+        for (group, _), part in zip(found, parts, strict=True):
+            vectors[group] = part
+        if not np.isfinite(vectors).all():
+            raise SettingsError(
+                "gives vectors that are not finite",
+                where=self._name,
+                remedy="Set `embedding.precision` to `float32`: some models overflow in float16",
+            )
+        return vectors
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, without prefix, special tokens and cut."""
+        if not texts:
+            return []
+        rows = self._tokenize(list(texts), add_special_tokens=False, truncation=False)
+        return [len(ids) for ids in rows["input_ids"]]
+
+    def _tokenize(self, texts: list[str], **options: Any) -> dict[str, list[Any]]:
+        tokenizer = self._model.tokenizer
+        with self._tokenizing:
+            return dict(tokenizer(texts, padding=False, verbose=False, **options))
+
+    def _embed(self, rows: dict[str, list[Any]]) -> Any:
+        torch = import_module("torch")
+        model = self._model
+        with torch.inference_mode():
+            padded = model.tokenizer.pad(rows, padding=True, return_tensors="pt")
+            features = {name: values.to(model.device, non_blocking=True) for name, values in padded.items()}
+            vectors = model(features)["sentence_embedding"][:, : model.truncate_dim].float()
+            return torch.nn.functional.normalize(vectors, dim=1)
+
+    @property
+    def _commit(self) -> str:
+        """The commit that a branch or tag of the hub stood for at the last loading."""
+        cached = import_module("huggingface_hub").try_to_load_from_cache
+        for name in ("modules.json", "config.json"):
+            file = cached(self._name, name, revision=self._revision or "main")
+            if isinstance(file, str):
+                return Path(file).parent.name
+        if self._revision:
+            return self._revision
+        raise SettingsError(
+            "has no commit to be told by",
+            where=self._name,
+            remedy=f"Set `embedding.model` to `{self._name}@<commit>`",
+        )
+
+    @property
+    def _model(self) -> Any:
+        if self._opened is None:
+            with self._opening:
+                if self._opened is None:
+                    self._opened = self._open()
+        return self._opened
+
+    def _open(self) -> Any:
+        try:
+            torch, transformers = import_module("torch"), import_module("sentence_transformers")
+        except ImportError:
+            raise MissingExtra(
+                "sentence-transformers is not installed",
+                where="embedding.backend",
+                remedy='Install it with `pip install "ragsaver[train]"`, or set `embedding.backend` to `onnx`',
+            ) from None
+        device = torch_device(
+            self._wanted, built_with_cuda=torch.version.cuda is not None, sees_gpu=torch.cuda.is_available()
+        )
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        source = str(self._folder) if self._folder else self._name
+        try:
+            model = transformers.SentenceTransformer(source, revision=self._revision or None, device="cpu")
+        except Exception as error:
+            raise SettingsError(
+                f"can't be loaded: {error}",
+                where=source,
+                remedy="Check the name of the model, its revision and, for a name on the hub, the network",
+            ) from error
+        if not hasattr(getattr(model[0], "tokenizer", None), "pad"):
+            raise SettingsError(
+                "is no transformer for text", where=source, remedy="Set `embedding.model` to one that reads by tokens"
+            )
+        model.max_seq_length = min(self._max_tokens, model.max_seq_length or self._max_tokens)
+        if self._precision == "float16" or (self._precision == "auto" and device == "cuda"):
+            model.half()
+        elif self._precision == "float32":
+            model.float()
+        return model.to(device).eval()
