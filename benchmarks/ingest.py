@@ -54,23 +54,13 @@ def main() -> None:
 
 def embedded_texts(corpus: Path, runtime) -> list[str]:
     """Exactly the texts that ingesting the corpus embeds."""
-    from ragsaver.ingestion.chunker import chunk
-    from ragsaver.ingestion.converters import convert
-    from ragsaver.ingestion.sources import find_sources
+    from ragsaver.ingestion.preparing import Raw, prepare
 
-    cut = runtime.settings.chunking
-    texts = []
-    for file in find_sources([corpus], runtime.settings.home, Path.cwd()):
-        parsed = convert(file.source, file.path.read_bytes())
-        pieces = chunk(
-            parsed,
-            parsed.title or Path(file.source).stem,
-            min_words=cut.min_words,
-            max_words=cut.max_words,
-            embed_headings=cut.embed_headings,
-        )
-        texts.extend(piece.embed_text for piece in pieces)
-    return texts
+    texts: dict[str, None] = {}
+    for file in sorted(corpus.rglob("*.md*")):
+        prepared = prepare(Raw("any", file.name, file.read_bytes(), None, runtime.ingestor.recipe))
+        texts.update(dict.fromkeys(one.chunk.embed_text for one in prepared.chunks))
+    return list(texts)
 
 
 if __name__ == "__main__":

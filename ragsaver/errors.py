@@ -103,6 +103,13 @@ class MissingExtra(RagSaverError):
     title = "Missing dependency"
 
 
+class TooExpensive(RagSaverError):
+    """The work would cost more than the caller allows; nothing was spent."""
+
+    status = 402
+    title = "Too expensive"
+
+
 class Stopped(RagSaverError):
     """The work was stopped before its end: by Ctrl-C, or with the server that did it."""
 

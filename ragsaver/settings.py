@@ -169,6 +169,9 @@ class SpendSettings(_Section):
     prices: dict[str, PriceSettings] = Field(
         default_factory=dict, description="by model name; they win over the price list"
     )
+    embedding_per_mtok: Decimal = Field(
+        default=Decimal(0), ge=0, description="dollars for embedding a million tokens; 0 on a machine of your own"
+    )
     baseline_model: str | None = Field(
         default=None, description="the model that savings are priced against; default: the largest configured"
     )
@@ -326,7 +329,7 @@ def _override(values: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str,
 
 
 def _parse(text: str) -> Any:
-    if text[:1] in "[{":
+    if text.startswith(("[", "{")):
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError:

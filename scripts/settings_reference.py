@@ -81,7 +81,7 @@ def shown_default(field: FieldInfo) -> str:
     if field.is_required():
         return "(required)"
     value = field.get_default(call_default_factory=True)
-    if value is None or value in ([], {}):
+    if value is None or value in ([], {}, ""):
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

@@ -45,6 +45,10 @@ class EmbeddingCache(Protocol):
         """The vectors that are there, (dim,) float32 each."""
         ...
 
+    def holds(self, partition: str, hashes: Sequence[str]) -> set[str]:
+        """Which of them are there; nothing is noted as used."""
+        ...
+
     def put(self, partition: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         """Keep vectors."""
         ...
@@ -79,7 +83,7 @@ class SqliteEmbeddingCache:
         found: dict[str, NDArray[np.float32]] = {}
         now = time.time()
         for some in _parts(hashes):
-            here = (_vectors.c.partition == partition, _vectors.c.hash.in_([bytes.fromhex(one) for one in some]))
+            here = _here(partition, some)
             with self._engine.connect() as connection:
                 rows = connection.execute(sa.select(_vectors.c.hash, _vectors.c.vector).where(*here)).all()
             found.update((row.hash.hex(), np.frombuffer(row.vector, np.float16).astype(np.float32)) for row in rows)
@@ -87,6 +91,15 @@ class SqliteEmbeddingCache:
                 long_ago = _vectors.c.used_at < now - _NOTE_USE_S
                 with self._writing() as connection:
                     connection.execute(sa.update(_vectors).where(*here, long_ago).values(used_at=now))
+        return found
+
+    def holds(self, partition: str, hashes: Sequence[str]) -> set[str]:
+        """Which of them are there."""
+        found: set[str] = set()
+        with self._engine.connect() as connection:
+            for some in _parts(hashes):
+                rows = connection.execute(sa.select(_vectors.c.hash).where(*_here(partition, some)))
+                found.update(row.hash.hex() for row in rows)
         return found
 
     def put(self, partition: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
@@ -132,6 +145,10 @@ class SqliteEmbeddingCache:
                 where=str(self.path),
                 remedy="Free some space or check the folder's rights; the file may also be deleted: it is only a cache",
             ) from error
+
+
+def _here(partition: str, hashes: Sequence[str]) -> tuple[sa.ColumnElement[bool], ...]:
+    return (_vectors.c.partition == partition, _vectors.c.hash.in_([bytes.fromhex(one) for one in hashes]))
 
 
 def _used_bytes(connection: sa.Connection) -> int:

@@ -52,7 +52,7 @@ class HybridRetriever(Bound):
         scope = request.scope if request else self.resources.default_scope
 
         with stage("embed_query"):
-            vector = self.resources.encoder.encode([query])[0]
+            vector = self.resources.encoder.encode([query], query=True)[0]
         with stage("retrieve"):
             legs = self.resources.index.search(scope, query, vector, candidates)
             dense = {hit.id: hit.score for hit in legs.dense}

@@ -6,6 +6,8 @@ intents. Each step may be done twice. Until the commit the old version of a docu
 points are untouched.
 """
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,10 +37,11 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What a batch took: texts embedded, texts that the cache had, and their tokens."""
+    """What a batch took: texts embedded, in how many seconds, texts that the cache had, and their tokens."""
 
     embedded: int = 0
     embedded_tokens: int = 0
+    embedded_s: float = 0.0
     cached: int = 0
     cached_tokens: int = 0
 
@@ -46,6 +49,7 @@ class Paid:
         return Paid(
             self.embedded + other.embedded,
             self.embedded_tokens + other.embedded_tokens,
+            self.embedded_s + other.embedded_s,
             self.cached + other.cached,
             self.cached_tokens + other.cached_tokens,
         )
@@ -54,7 +58,7 @@ class Paid:
 class Applier:
     """Takes changes through the protocol. One at a time: the caller owns the index.
 
-    :param partition: the embedding cache's partition of a tenant.
+    :param shared_by_tenants: whether tenants share the embedding cache.
     :param fault: called with each step once it is done; tests stop the run there.
     """
 
@@ -65,15 +69,24 @@ class Applier:
         manifest: Manifest,
         cache: EmbeddingCache,
         *,
-        partition: Callable[[str], str] = lambda tenant: tenant,
+        shared_by_tenants: bool = False,
         fault: Callable[[Step], None] = lambda step: None,
     ) -> None:
         self._index = index
         self._encoder = encoder
         self._manifest = manifest
         self._cache = cache
-        self._partition = partition
+        self._shared = shared_by_tenants
         self._fault = fault
+
+    def partition(self, scope: Scope) -> str:
+        """The part of the embedding cache that a scope may use: its tenant's, unless all share one."""
+        return "" if self._shared else scope.tenant
+
+    def measure(self, scope: Scope, chunks: Sequence[IdentifiedChunk]) -> float:
+        """Tokens a second that the model embeds here; the texts are in the cache then."""
+        _, paid = self._embed(scope, chunks)
+        return paid.embedded_tokens / paid.embedded_s if paid.embedded_tokens else math.inf
 
     def recover(self, scope: Scope) -> None:
         """Finish what was committed, and undo what was not: its vectors are in the cache."""
@@ -149,16 +162,19 @@ class Applier:
     def _embed(self, scope: Scope, chunks: Sequence[IdentifiedChunk]) -> tuple[dict[str, NDArray[np.float32]], Paid]:
         """Vectors by what is embedded: the same text is embedded once, whatever documents it stands in."""
         texts = {one.prints.embedded: one.chunk.embed_text for one in chunks}
-        partition = self._partition(scope.tenant)
+        partition = self.partition(scope)
         vectors = self._cache.get(partition, list(texts))
         lacking = [name for name in texts if name not in vectors]
+        started = time.perf_counter()
         fresh = rounded(self._encoder.encode([texts[name] for name in lacking]))
+        took_s = time.perf_counter() - started
         embedded = dict(zip(lacking, fresh, strict=True))
         self._cache.put(partition, embedded)
         counts = dict(zip(texts, self._encoder.count_tokens(list(texts.values())), strict=True))
         paid = Paid(
             embedded=len(embedded),
             embedded_tokens=sum(counts[name] for name in embedded),
+            embedded_s=took_s,
             cached=len(vectors),
             cached_tokens=sum(counts[name] for name in vectors),
         )

@@ -7,20 +7,28 @@ in batches (`applying`). A stop anywhere is mended by the next run.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 from ragsaver.caching.embeddings import EmbeddingCache
-from ragsaver.errors import UnreadableDocument, UsageError
+from ragsaver.errors import TooExpensive, UnreadableDocument, UsageError
 from ragsaver.index.protocol import Scope, VectorIndex
 from ragsaver.ingestion.applying import Applier, Paid, Step
+from ragsaver.ingestion.estimating import MILLION, Estimate
 from ragsaver.ingestion.gates import Gates
+from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.planning import Change, batches
 from ragsaver.ingestion.preparing import Prepared, Raw, Recipe, prepare
-from ragsaver.ingestion.report import ChunkCounts, DocumentCounts, EmbeddingSpend, IngestReport, Progress
+from ragsaver.ingestion.report import ChunkCounts, DocumentCounts, EmbeddingSpend, IngestReport, PlanReport, Progress
 from ragsaver.ingestion.sources import PostedDocument, SourceItem, item_at, list_sources, location_of
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
+from ragsaver.spend.receipt import OpenReceipt, Receipt
+
+# Texts that show how fast this machine embeds, and tokens from which a run says it more reliably.
+_SAMPLE_CHUNKS = 16
+_PACE_TOKENS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +54,6 @@ class _Tally:
     deleted: int = 0
     total: int = 0
     dropped: int = 0
-    moved: int = 0
-    new: int = 0
     paid: Paid = field(default_factory=Paid)
 
 
@@ -81,10 +87,16 @@ class Ingestor:
         self._settings = settings
         self._index = index
         self._manifest = manifest
+        self._encoder = encoder
+        self._cache = cache
         self._preparing = InProcess()
-        shared = settings.embedding_cache.shared_by_tenants
         self._applier = Applier(
-            index, encoder, manifest, cache, partition=lambda tenant: "" if shared else tenant, fault=fault
+            index,
+            encoder,
+            manifest,
+            cache,
+            shared_by_tenants=settings.embedding_cache.shared_by_tenants,
+            fault=fault,
         )
         cut = settings.chunking
         self.recipe = Recipe(
@@ -104,21 +116,56 @@ class Ingestor:
         progress: Callable[[Progress], None] | None = None,
         cwd: Path | None = None,
         wishes: Wishes = Wishes(),
+        max_cost_usd: Decimal | None = None,
     ) -> IngestReport:
         """Ingest files, folders, objects and pages.
 
         :param prune: forget documents whose source under the paths is gone.
         :param progress: called as it goes; what it raises stops the run, and the next one completes it.
         :param cwd: the caller's working directory.
+        :param max_cost_usd: refuse before anything is spent if embedding would cost more.
         :raises UsageError: if a path is not there or holds nothing to read.
+        :raises TooExpensive: if it would cost more than `max_cost_usd`.
         :raises StorageError: if the disk is full; what went in stays.
         """
         started = time.perf_counter()
         cwd = (cwd or Path.cwd()).resolve()
+        if max_cost_usd is not None:
+            _require_affordable(self.plan(paths, scope, cwd=cwd, wishes=wishes), max_cost_usd)
         items = self._items(paths, cwd, wishes)
         known = self._manifest.documents(scope)
         gone = _gone(known, items, [location_of(path, cwd) for path in paths]) if prune else []
         return self._run(items, known, scope, progress, gone=gone, checksum=wishes.checksum, started=started)
+
+    def plan(
+        self,
+        paths: Sequence[Path | str],
+        scope: Scope,
+        *,
+        prune: bool = False,
+        cwd: Path | None = None,
+        wishes: Wishes = Wishes(),
+    ) -> PlanReport:
+        """What `ingest` would do with the same arguments; index and manifest stay as they are.
+
+        Where this machine has not yet shown how fast it embeds, a few of the texts are embedded and kept for later.
+        """
+        cwd = (cwd or Path.cwd()).resolve()
+        items = self._items(paths, cwd, wishes)
+        known = self._manifest.documents(scope)
+        gone = _gone(known, items, [location_of(path, cwd) for path in paths]) if prune else []
+        gates = Gates(scope, known, self.recipe, self._preparing, checksum=wishes.checksum)
+        counted = Estimate(self._cache, self._encoder, self._applier.partition(scope))
+        sample: list[IdentifiedChunk] = []
+        for change in gates.changes(items):
+            counted.add(change)
+            sample.extend(change.new[: _SAMPLE_CHUNKS - len(sample)])
+        return counted.report(
+            gates,
+            gone,
+            tokens_per_s=self._manifest.pace(self.recipe.model) or self._applier.measure(scope, sample),
+            usd_per_mtok=self._settings.spend.embedding_per_mtok,
+        )
 
     def ingest_texts(
         self,
@@ -192,11 +239,14 @@ class Ingestor:
             if progress:
                 progress(Progress(done=done, total=len(items), embedded=tally.paid.embedded))
         self._manifest.commit(scope, gates.seen.touched)
+        if tally.paid.embedded_tokens >= _PACE_TOKENS:
+            self._manifest.note_pace(self.recipe.model, tally.paid.embedded_tokens / tally.paid.embedded_s)
         self._applier.forget(scope, gone)
         tally.deleted = len(gone)
         tally.dropped += sum(len(record.chunks) for record in gone)
         self._index.maintain()
-        return _report(gates, tally, time.perf_counter() - started)
+        price = self._settings.spend.embedding_per_mtok
+        return _report(gates, tally, price, time.perf_counter() - started)
 
     def _apply(self, batch: Sequence[Change], scope: Scope, tally: _Tally) -> None:
         tally.paid += self._applier.apply(scope, batch)
@@ -204,8 +254,6 @@ class Ingestor:
             tally.added += change.old is None
             tally.changed += change.old is not None
             tally.total += len(change.chunks)
-            tally.new += len(change.new)
-            tally.moved += len(change.moved)
             tally.dropped += len(change.dropped)
 
 
@@ -223,8 +271,36 @@ def _gone(
     ]
 
 
-def _report(gates: Gates, tally: _Tally, seconds: float) -> IngestReport:
+def _require_affordable(plan: PlanReport, max_cost_usd: Decimal) -> None:
+    cost = plan.embedding.cost_usd
+    if cost > max_cost_usd:
+        raise TooExpensive(
+            f"embedding {plan.embedding.tokens} tokens would cost ${cost:.4f}, ${max_cost_usd:.4f} are allowed",
+            remedy="Raise --max-cost, or leave documents out: `ragsaver plan` shows what each would take",
+        )
+
+
+def _receipt(paid: Paid, usd_per_mtok: Decimal) -> Receipt:
+    """What embedding cost, and what the cache saved; the baseline embeds every text again."""
+    receipt = OpenReceipt()
+    cost, saved = (tokens * usd_per_mtok / MILLION for tokens in (paid.embedded_tokens, paid.cached_tokens))
+    if paid.embedded:
+        receipt.add("embed", "texts embedded", paid.embedded_tokens, "tokens", cost_usd=cost)
+    if paid.cached:
+        receipt.add(
+            "embed",
+            "embedding cache",
+            paid.cached_tokens,
+            "tokens",
+            saved_usd=saved,
+            reason=f"{paid.cached} texts were embedded before",
+        )
+    return receipt.close()
+
+
+def _report(gates: Gates, tally: _Tally, usd_per_mtok: Decimal, seconds: float) -> IngestReport:
     seen, paid = gates.seen, tally.paid
+    receipt = _receipt(paid, usd_per_mtok)
     total = seen.unchanged_chunks + tally.total
     return IngestReport(
         documents=DocumentCounts(
@@ -238,7 +314,8 @@ def _report(gates: Gates, tally: _Tally, seconds: float) -> IngestReport:
         chunks=ChunkCounts(
             total=total, embedded=paid.embedded, reused=tally.total - paid.embedded, deleted=tally.dropped
         ),
-        embedding=EmbeddingSpend(tokens=paid.embedded_tokens),
+        embedding=EmbeddingSpend(tokens=paid.embedded_tokens, cost_usd=receipt.cost_usd),
         seconds=round(seconds, 3),
         errors=tuple(seen.errors),
+        receipt=receipt,
     )

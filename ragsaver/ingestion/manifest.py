@@ -54,6 +54,13 @@ _intents = sa.Table(
     sa.Column("payloads", sa.JSON, nullable=False),
 )
 
+_paces = sa.Table(
+    "paces",
+    _metadata,
+    sa.Column("model", sa.String, primary_key=True),
+    sa.Column("tokens_per_s", sa.Float, nullable=False),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentRecord:
@@ -180,6 +187,18 @@ class Manifest:
                 Intent(row.document_id, row.generation, tuple(row.listed), tuple(row.deleted), row.payloads)
                 for row in connection.execute(query)
             ]
+
+    def note_pace(self, model: str, tokens_per_s: float) -> None:
+        """Remember how fast a model embedded here, so that a plan can say how long it will take."""
+        values = {"model": model, "tokens_per_s": tokens_per_s}
+        with self._writing() as connection:
+            statement = insert(_paces).values(values)
+            connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=values))
+
+    def pace(self, model: str) -> float | None:
+        """Tokens a second that a model embedded here the last time; None if it never did."""
+        with self._engine.connect() as connection:
+            return connection.scalar(sa.select(_paces.c.tokens_per_s).where(_paces.c.model == model))
 
     def scopes(self) -> list[Scope]:
         """Every tenant and collection that has documents or unfinished changes."""

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from ragsaver.spend.receipt import ZERO, Usd
+from ragsaver.spend.receipt import ZERO, Receipt, Usd
 
 
 class _Frozen(BaseModel):
@@ -52,12 +52,65 @@ class IngestFailure(_Frozen):
 
 
 class IngestReport(_Frozen):
-    """One run of ingestion."""
+    """One run of ingestion. `receipt` says what embedding cost, and what was not paid for again."""
 
     documents: DocumentCounts = DocumentCounts()
     chunks: ChunkCounts = ChunkCounts()
     embedding: EmbeddingSpend = EmbeddingSpend()
     seconds: float = 0.0
+    errors: tuple[IngestFailure, ...] = ()
+    receipt: Receipt = Receipt()
+
+
+class PlannedDocuments(_Frozen):
+    """Documents by what would become of them."""
+
+    seen: int = 0
+    new: int = 0
+    edited: int = 0
+    stale: int = 0
+    carried: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    failed: int = 0
+
+
+class PlannedChunks(_Frozen):
+    """Chunks by what would become of them. `cached` ones are new to their document and have been embedded before."""
+
+    unchanged: int = 0
+    embed: int = 0
+    cached: int = 0
+    move: int = 0
+    delete: int = 0
+
+
+class PlannedEmbedding(_Frozen):
+    """What embedding would take; `seconds` by the speed measured on this machine."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    cost_usd: Usd = ZERO
+
+
+class PlannedChange(_Frozen):
+    """One document that would change, and why."""
+
+    source: str
+    reason: str
+    embed: int = 0
+    cached: int = 0
+    move: int = 0
+    delete: int = 0
+
+
+class PlanReport(_Frozen):
+    """What an ingestion would do, before anything is spent."""
+
+    documents: PlannedDocuments = PlannedDocuments()
+    chunks: PlannedChunks = PlannedChunks()
+    embedding: PlannedEmbedding = PlannedEmbedding()
+    changes: tuple[PlannedChange, ...] = ()
     errors: tuple[IngestFailure, ...] = ()
 
 

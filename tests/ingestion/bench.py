@@ -26,7 +26,7 @@ class CountingEncoder:
     def __init__(self):
         self.paid: list[str] = []
 
-    def encode(self, texts, progress=None):
+    def encode(self, texts, progress=None, *, query=False):
         self.paid.extend(texts)
         return self.vectors(texts)
 

@@ -1,8 +1,7 @@
 """Files and folders: the documents that the disk has."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,16 +12,6 @@ from ragsaver.ingestion.sources.rules import Selection
 from ragsaver.ingestion.sources.walk import Found, find_files
 
 _RACY_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file to ingest; `source` is its name in the manifest and in citations."""
-
-    source: str
-    path: Path
-    size: int
-    mtime_ns: int
 
 
 def list_files(path: Path, *, home: Path, cwd: Path, selection: Selection, max_bytes: int) -> Iterator[SourceItem]:
@@ -46,24 +35,6 @@ def file_item(found: Found, max_bytes: int) -> SourceItem:
     settled = time.time() - mtime_ns / 1e9 > _RACY_S
     read = partial(read_file, location, source, max_bytes)
     return SourceItem(source, location, size, f"{size}:{mtime_ns}" if settled else "", None, read)
-
-
-def find_sources(paths: Sequence[Path], home: Path, cwd: Path) -> list[SourceFile]:
-    """The files under the paths, in the order of their names; each file once, without regard to ignore files.
-
-    A folder's hidden files, files of other kinds, and links that lead out of it are passed over. A file that is
-    named itself is always taken, so that what is wrong with it is reported.
-
-    :param home: RAGSaver's own state, never ingested.
-    :param cwd: the caller's working directory: names below it are relative to it.
-    :raises UsageError: if a path is not there, or a folder holds nothing that can be read.
-    """
-    found: dict[str, SourceFile] = {}
-    for path in paths:
-        check_path(cwd / path)
-        for file in find_files(cwd / path, home=home, cwd=cwd, selection=None):
-            found.setdefault(file.location, SourceFile(file.source, Path(file.location), file.size, file.mtime_ns))
-    return sorted(found.values(), key=lambda file: file.source)
 
 
 def check_path(path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ragsaver.errors import UsageError
-from ragsaver.ingestion.sources import find_sources
+from ragsaver.ingestion.sources import list_sources
+from ragsaver.settings import SourcesSettings
 
 
 @pytest.fixture
@@ -19,7 +20,11 @@ def tree(tmp_path: Path) -> Path:
 
 
 def names(tree: Path, *paths: str, home: str = ".ragsaver") -> list[str]:
-    return [file.source for file in find_sources([Path(path) for path in paths], tree / home, tree)]
+    return [item.source for item in listed([Path(path) for path in paths], tree / home, tree)]
+
+
+def listed(paths: list[Path], home: Path, cwd: Path):
+    return list(list_sources(paths, home=home, cwd=cwd, settings=SourcesSettings(), max_bytes=2**20))
 
 
 def test_readable_files_are_found_in_order_and_hidden_ones_passed_over(tree: Path):
@@ -41,7 +46,7 @@ def test_the_state_is_never_ingested(tree: Path):
 
 
 def test_a_file_outside_of_the_working_directory_has_its_absolute_name(tree: Path):
-    (inside,) = find_sources([tree / "docs" / "b.md"], tree / "home", tree / "docs" / "deep")
+    (inside,) = listed([tree / "docs" / "b.md"], tree / "home", tree / "docs" / "deep")
     assert inside.source == str(tree / "docs" / "b.md")
 
 

@@ -1,0 +1,86 @@
+"""What would an ingestion do, take and cost, and why? Known before anything is spent."""
+
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+
+from ragsaver.caching.embeddings import EmbeddingCache
+from ragsaver.ingestion.gates import Gates, printable
+from ragsaver.ingestion.manifest import DocumentRecord
+from ragsaver.ingestion.planning import Change, Reason
+from ragsaver.ingestion.report import (
+    PlannedChange,
+    PlannedChunks,
+    PlannedDocuments,
+    PlannedEmbedding,
+    PlanReport,
+)
+from ragsaver.models.protocol import Encoder
+
+MILLION = Decimal(1_000_000)
+
+
+class Estimate:
+    """Adds up what changes would take.
+
+    :param partition: the embedding cache's, of the tenant.
+    """
+
+    def __init__(self, cache: EmbeddingCache, encoder: Encoder, partition: str) -> None:
+        self._cache = cache
+        self._encoder = encoder
+        self._partition = partition
+        self._wanted: set[str] = set()
+        self._chunks: Counter[str] = Counter()
+        self._reasons: Counter[Reason] = Counter()
+        self._tokens = 0
+        self._changes: list[PlannedChange] = []
+
+    def add(self, change: Change) -> None:
+        """Count one change; a text that stands in several documents is embedded once."""
+        texts = {one.prints.embedded: one.chunk.embed_text for one in change.new}
+        there = self._cache.holds(self._partition, list(texts)) | (texts.keys() & self._wanted)
+        lacking = texts.keys() - there
+        self._wanted |= lacking
+        self._tokens += sum(self._encoder.count_tokens([texts[name] for name in sorted(lacking)]))
+        planned = PlannedChange(
+            source=printable(change.record.source),
+            reason=change.reason.value,
+            embed=len(lacking),
+            cached=len(change.new) - len(lacking),
+            move=len(change.moved),
+            delete=len(change.dropped),
+        )
+        self._changes.append(planned)
+        self._reasons[change.reason] += 1
+        for key in ("embed", "cached", "move", "delete"):
+            self._chunks[key] += getattr(planned, key)
+        self._chunks["unchanged"] += len(change.chunks) - len(change.new) - len(change.moved)
+
+    def report(
+        self, gates: Gates, gone: Sequence[DocumentRecord], *, tokens_per_s: float, usd_per_mtok: Decimal
+    ) -> PlanReport:
+        """All of it."""
+        seen = gates.seen
+        self._chunks["unchanged"] += seen.unchanged_chunks
+        self._chunks["delete"] += sum(len(record.chunks) for record in gone)
+        return PlanReport(
+            documents=PlannedDocuments(
+                seen=seen.documents,
+                new=self._reasons[Reason.NEW],
+                edited=self._reasons[Reason.EDITED],
+                stale=self._reasons[Reason.STALE],
+                carried=self._reasons[Reason.CARRIED],
+                unchanged=seen.unchanged,
+                deleted=len(gone),
+                failed=len(seen.errors),
+            ),
+            chunks=PlannedChunks(**self._chunks),
+            embedding=PlannedEmbedding(
+                tokens=self._tokens,
+                seconds=round(self._tokens / tokens_per_s, 1) if self._tokens else 0.0,
+                cost_usd=self._tokens * usd_per_mtok / MILLION,
+            ),
+            changes=tuple(self._changes),
+            errors=tuple(seen.errors),
+        )
