@@ -50,7 +50,10 @@ class IngestionSettings(_Section):
         default=200, ge=1, le=100_000, description="that an Office file may unpack to; larger ones are refused"
     )
     max_compression_ratio: int = Field(
-        default=100, ge=2, le=100_000, description="unpacked size over packed size of an Office file; 100 is suspicious"
+        default=100,
+        ge=2,
+        le=100_000,
+        description="unpacked size of an Office file over its size; above it, it is refused",
     )
     convert_timeout_s: float = Field(default=60.0, gt=0, le=86_400, description="after which one file is given up")
     convert_memory_mb: int = Field(

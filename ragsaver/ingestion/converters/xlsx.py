@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, takewhile
 from typing import Any
 
+from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block, ParsedDocument
 from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.converters.package import open_package
@@ -15,6 +16,8 @@ from ragsaver.ingestion.converters.rows import squeeze, table
 
 # So many rows of one cell each are remarks; more are a table of one column.
 _MAX_LONE_ROWS = 2
+# One cell at the far end of each row makes a small file a huge table.
+_MAX_CELLS = 10_000_000
 _IMPORTING = threading.Lock()
 
 
@@ -23,9 +26,21 @@ def from_xlsx(data: bytes, name: str, limits: ConversionLimits) -> ParsedDocumen
     open_package(data, name, limits, "xl/").close()
     workbook = _openpyxl().load_workbook(io.BytesIO(data), read_only=True, data_only=True)
     blocks: list[Block] = []
+    cells = 0
+
+    def counted(rows: Iterable[Sequence[Any]]) -> Iterator[list[str]]:
+        nonlocal cells
+        for row in rows:
+            cells += len(row)
+            if cells > _MAX_CELLS:
+                raise UnreadableDocument(
+                    f"spans more than {_MAX_CELLS:,} cells, used or not", where=name, remedy="Save its sheets as .csv"
+                )
+            yield [_text(value) if value is not None else "" for value in row]
+
     for sheet in workbook.worksheets:
         sheet.reset_dimensions()  # the size that a file states is often wrong
-        if found := list(sheet_blocks(map(_texts, sheet.iter_rows(values_only=True)))):
+        if found := list(sheet_blocks(counted(sheet.iter_rows(values_only=True)))):
             blocks += [Block("heading", sheet.title, level=1), *found]
     title = workbook.properties.title or ""
     return ParsedDocument(tuple(blocks), title.strip() or None)
@@ -45,13 +60,7 @@ def sheet_blocks(rows: Iterable[Sequence[str]]) -> Iterator[Block]:
             yield block
 
 
-def _texts(row: Iterable[Any]) -> list[str]:
-    return [_text(value) for value in row]
-
-
 def _text(value: Any) -> str:
-    if value is None:
-        return ""
     if isinstance(value, datetime.datetime):
         midnight = value.time() == datetime.time()
         return value.date().isoformat() if midnight else value.isoformat(" ", "minutes")
