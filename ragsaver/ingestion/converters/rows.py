@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from ragsaver.ingestion.blocks import Block
 
-_SPACE = re.compile(r"\s+")
-_NUMBER = re.compile(r"[-+$€£]?[\d.,' ]*\d[\d.,' ]*[%$€£]?")
+# Counts as white space, so no squeezed cell holds it.
+_APART = "\x1f"
+_NUMBER = re.compile(r"[-+$€£]?[\d.,' ]+[%$€£]?")
 
 
 def table(rows: Iterable[Sequence[str]], *, header_rows: int | None = None, page: int | None = None) -> Block | None:
@@ -15,18 +16,23 @@ def table(rows: Iterable[Sequence[str]], *, header_rows: int | None = None, page
     :param rows: cells in reading order; rows may differ in length.
     :param header_rows: how many of the first rows name the columns; judged by the first row's cells if None.
     """
-    named = [[squeeze(cell) for cell in row] for row in rows]
-    kept = [number for number, row in enumerate(named) if any(row)]
+    # A row is one string until it is known which columns are used: a list of cells takes several times as much.
+    kept: list[str] = []
+    used: set[int] = set()
+    top = 0
+    for number, row in enumerate(rows):
+        cells = [squeeze(cell) for cell in row]
+        filled = [column for column, cell in enumerate(cells) if cell]
+        if filled:
+            used.update(filled)
+            kept.append(_APART.join(cells[: filled[-1] + 1]))
+            top += header_rows is not None and number < header_rows
     if not kept:
         return None
-    used = {column for number in kept for column, cell in enumerate(named[number]) if cell}
-    # Rows are not filled up to the widest one: one long row would cost as much as all of them so wide.
-    cells = [[cell for column, cell in enumerate(_trimmed(named[number])) if column in used] for number in kept]
+    lines = [" | ".join(_used(row.split(_APART), used)) for row in kept]
     if header_rows is None:
-        top = int(len(cells[0]) == len(used) and names_columns(cells[0]))
-    else:
-        top = sum(number < header_rows for number in kept)
-    lines = [" | ".join(row) for row in cells]
+        first = _used(kept[0].split(_APART), used)
+        top = int(len(first) == len(used) and names_columns(first))
     # A header over no rows is all there is to read.
     header = "\n".join(lines[:top]) if 0 < top < len(lines) else None
     return Block("table", "\n".join(lines), page=page, header=header)
@@ -37,13 +43,10 @@ def names_columns(row: Sequence[str]) -> bool:
     return any(row) and all(row[1:]) and not any(_NUMBER.fullmatch(cell) for cell in row)
 
 
-def _trimmed(row: Sequence[str]) -> Sequence[str]:
-    end = len(row)
-    while end and not row[end - 1]:
-        end -= 1
-    return row[:end]
+def _used(cells: list[str], used: set[int]) -> list[str]:
+    return [cell for column, cell in enumerate(cells) if column in used]
 
 
 def squeeze(text: str) -> str:
     """The text on one line."""
-    return _SPACE.sub(" ", text).strip()
+    return " ".join(text.split())
