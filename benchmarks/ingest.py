@@ -20,18 +20,19 @@ def main() -> None:
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     quiet_haystack()
+    from ragsaver.ingestion.order import IngestOrder
     from ragsaver.pipelines.runtime import open_runtime
 
     whole, alone, again = [], [], []
     chunks = 0
     for _ in range(given.rounds):
         with tempfile.TemporaryDirectory() as home, open_runtime(Settings(home=Path(home)), "benchmark") as runtime:
-            scope = runtime.scope()
+            scope, order = runtime.scope(), IngestOrder(paths=(str(given.corpus),))
             runtime.encoder.encode(["warm"])
-            report = runtime.ingestor.ingest([given.corpus], scope)
+            report = runtime.ingestor.ingest(order, scope)
             whole.append(report.seconds)
             chunks = report.chunks.embedded
-            again.append(runtime.ingestor.ingest([given.corpus], scope).seconds)
+            again.append(runtime.ingestor.ingest(order, scope).seconds)
             texts = embedded_texts(given.corpus, runtime)
             started = time.perf_counter()
             runtime.encoder.encode(texts)

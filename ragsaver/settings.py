@@ -86,6 +86,22 @@ class IngestionSettings(_Section):
 
     max_file_mb: int = Field(default=50, ge=1, le=10_000, description="larger files are reported, not read")
     max_pdf_pages: int = Field(default=2000, ge=1, description="longer ones are reported, not read")
+    max_decompressed_mb: int = Field(
+        default=200, ge=1, le=100_000, description="that an Office file may unpack to; larger ones are refused"
+    )
+    max_compression_ratio: int = Field(
+        default=100,
+        ge=2,
+        le=100_000,
+        description="unpacked size of an Office file over its size; above it, it is refused",
+    )
+    convert_timeout_s: float = Field(default=60.0, gt=0, le=86_400, description="after which one file is given up")
+    convert_memory_mb: int = Field(
+        default=1024, ge=128, le=1_048_576, description="that a process may take to read one file"
+    )
+    convert_workers: int = Field(
+        default=0, ge=0, le=1024, description="processes that read files; 0 takes the cores that the process may use"
+    )
     batch_chunks: int = Field(default=256, ge=1, le=100_000, description="chunks embedded and committed at a time")
 
 
@@ -245,6 +261,14 @@ def load_settings(folder: Path | None = None, env: Mapping[str, str] | None = No
             "pipelines_dir": (folder / settings.pipelines_dir).resolve(),
         }
     )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
 
 
 def environment(name: str) -> str | None:

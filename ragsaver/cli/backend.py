@@ -1,9 +1,8 @@
 """Do the work here, or let the running server do it: whoever owns the index."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ragsaver.errors import RagSaverError, told
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ragsaver.index.ownership import Owner
-    from ragsaver.ingestion.report import IngestReport, Progress, VerifyReport
+    from ragsaver.ingestion.order import IngestOrder
+    from ragsaver.ingestion.report import IngestReport, PlanReport, Progress, VerifyReport
     from ragsaver.pipelines.result import AskResult, SearchResult
     from ragsaver.pipelines.runtime import Runtime
 
@@ -28,14 +28,12 @@ _LONG_S = 24 * 3600.0
 class Backend(Protocol):
     """What the commands ask for."""
 
-    def ingest(
-        self,
-        paths: Sequence[Path],
-        collection: str | None,
-        prune: bool,
-        progress: "Callable[[Progress], None] | None",
-    ) -> "IngestReport":
-        """Ingest files and folders."""
+    def ingest(self, order: "IngestOrder", progress: "Callable[[Progress], None] | None") -> "IngestReport":
+        """Ingest files, folders and addresses."""
+        ...
+
+    def plan(self, order: "IngestOrder") -> "PlanReport":
+        """Say what an ingestion would do."""
         ...
 
     def search(self, question: str, collection: str | None, top_k: int | None) -> "SearchResult":
@@ -75,16 +73,13 @@ class Local:
     def __init__(self, runtime: "Runtime") -> None:
         self._runtime = runtime
 
-    def ingest(
-        self,
-        paths: Sequence[Path],
-        collection: str | None,
-        prune: bool,
-        progress: "Callable[[Progress], None] | None",
-    ) -> "IngestReport":
-        """Ingest files and folders."""
-        scope = self._runtime.scope(collection)
-        return self._runtime.ingestor.ingest(list(paths), scope, prune=prune, progress=progress)
+    def ingest(self, order: "IngestOrder", progress: "Callable[[Progress], None] | None") -> "IngestReport":
+        """Ingest files, folders and addresses."""
+        return self._runtime.ingestor.ingest(order, self._runtime.scope(order.collection), progress=progress)
+
+    def plan(self, order: "IngestOrder") -> "PlanReport":
+        """Say what an ingestion would do."""
+        return self._runtime.ingestor.plan(order, self._runtime.scope(order.collection))
 
     def search(self, question: str, collection: str | None, top_k: int | None) -> "SearchResult":
         """Find passages."""
@@ -112,23 +107,11 @@ class Remote:
     def __init__(self, owner: "Owner") -> None:
         self._owner = owner
 
-    def ingest(
-        self,
-        paths: Sequence[Path],
-        collection: str | None,
-        prune: bool,
-        progress: "Callable[[Progress], None] | None",
-    ) -> "IngestReport":
-        """Ingest files and folders."""
+    def ingest(self, order: "IngestOrder", progress: "Callable[[Progress], None] | None") -> "IngestReport":
+        """Ingest files, folders and addresses."""
         from ragsaver.server.schemas import IngestEvent
 
-        body = {
-            "paths": [str(path) for path in paths],
-            "cwd": str(Path.cwd()),
-            "collection": collection,
-            "prune": prune,
-        }
-        with self._asked("/v1/local/ingest", body) as answer:
+        with self._asked("/v1/local/ingest", order.model_dump(mode="json")) as answer:
             for line in answer.iter_lines():
                 event = IngestEvent.model_validate_json(line)
                 if event.report:
@@ -138,6 +121,12 @@ class Remote:
                 if event.progress and progress:
                     progress(event.progress)
         raise self._silent("it ended before the ingestion did")
+
+    def plan(self, order: "IngestOrder") -> "PlanReport":
+        """Say what an ingestion would do."""
+        from ragsaver.ingestion.report import PlanReport
+
+        return self._post("/v1/local/plan", order.model_dump(mode="json"), PlanReport)
 
     def search(self, question: str, collection: str | None, top_k: int | None) -> "SearchResult":
         """Find passages."""

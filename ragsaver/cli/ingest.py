@@ -1,25 +1,34 @@
 """`ragsaver ingest`: bring documents in."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, Paths, Prune, order
 from ragsaver.cli.output import errors_told, print_json
 from ragsaver.errors import UnreadableDocument
 from ragsaver.settings import load_settings, quiet_haystack
 
 if TYPE_CHECKING:
-    from ragsaver.ingestion.report import Progress
+    from ragsaver.cli.backend import Backend
+    from ragsaver.ingestion.order import IngestOrder
+    from ragsaver.ingestion.report import IngestReport, Progress
+    from ragsaver.settings import Settings
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
-    collection: Annotated[str | None, typer.Option(help="Where they go.")] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Forget documents whose file is gone.")] = False,
+    paths: Paths,
+    collection: Collection = None,
+    prune: Prune = False,
+    include: Include = None,
+    exclude: Exclude = None,
+    checksum: Checksum = False,
+    max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if embedding would cost more.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, and ingest again whenever a file changes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
 ) -> None:
     """Ingest documents. What has not changed costs nothing."""
@@ -28,22 +37,57 @@ def ingest(
 
         quiet_haystack()
         settings = load_settings()
-        with backend(settings, "ragsaver ingest") as work, _bar() as progress:
-            report = work.ingest(paths, collection, prune, progress)
-        for failure in report.errors:
-            typer.echo(f"failed: {failure.error}", err=True)
-        if as_json:
-            print_json(report.model_dump_json())
-        else:
-            documents, chunks = report.documents, report.chunks
-            typer.echo(
-                f"{documents.seen} documents: {documents.added} added, {documents.changed} changed, "
-                f"{documents.unchanged} unchanged, {documents.deleted} deleted, {documents.failed} failed\n"
-                f"{chunks.total} chunks: {chunks.embedded} embedded, {chunks.reused} reused, "
-                f"{chunks.deleted} deleted\n{report.embedding.tokens} tokens embedded in {report.seconds:.1f} s"
-            )
+        wanted = order(
+            paths,
+            collection,
+            prune=prune,
+            include=include,
+            exclude=exclude,
+            checksum=checksum,
+            max_cost_usd=max_cost,
+        )
+        with backend(settings, "ragsaver ingest") as work:
+            if watch:
+                _keep_ingesting(work, wanted, settings, as_json)
+                return
+            with _bar() as progress:
+                report = work.ingest(wanted, progress)
+        _show(report, as_json)
         if report.errors:
             raise typer.Exit(UnreadableDocument.exit_code)
+
+
+def _keep_ingesting(work: "Backend", wanted: "IngestOrder", settings: "Settings", as_json: bool) -> None:
+    """Ingest now and after every change, until Ctrl-C, which is how this ends."""
+    from ragsaver.ingestion.sources import watch
+
+    changes = watch(wanted.paths, home=settings.home, cwd=wanted.cwd, settings=settings.sources, stop=threading.Event())
+    while True:
+        try:
+            next(changes)
+        except KeyboardInterrupt:
+            return
+        report = work.ingest(wanted, None)
+        if report.documents.seen > report.documents.unchanged + report.documents.failed or report.documents.deleted:
+            _show(report, as_json)
+
+
+def _show(report: "IngestReport", as_json: bool) -> None:
+    for failure in report.errors:
+        typer.echo(f"failed: {failure.error}", err=True)
+    if as_json:
+        print_json(report.model_dump_json())
+        return
+    documents, chunks = report.documents, report.chunks
+    typer.echo(
+        f"{documents.seen} documents: {documents.added} added, {documents.changed} changed, "
+        f"{documents.unchanged} unchanged, {documents.deleted} deleted, {documents.failed} failed\n"
+        f"{chunks.total} chunks: {chunks.embedded} embedded, {chunks.reused} reused, "
+        f"{chunks.deleted} deleted\n{report.embedding.tokens} tokens embedded in {report.seconds:.1f} s"
+    )
+    for line in report.receipt.lines:
+        if line.saved_usd or line.item == "embedding cache":
+            typer.echo(f"{line.quantity:g} tokens not embedded again: {line.reason} (saved ${line.saved_usd:.6f})")
 
 
 @contextmanager

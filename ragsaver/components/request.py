@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from ragsaver.index.protocol import Scope
+from ragsaver.index.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)

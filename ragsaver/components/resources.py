@@ -12,7 +12,8 @@ from typing import Protocol, runtime_checkable
 
 from ragsaver.index.opening import open_index
 from ragsaver.index.ownership import Ownership
-from ragsaver.index.protocol import Scope, VectorIndex
+from ragsaver.index.protocol import VectorIndex
+from ragsaver.index.scope import Scope
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.settings import Settings, load_settings

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from ragsaver.errors import IndexLocked, RagSaverError, SettingsError, StorageError, UsageError
 from ragsaver.index.identity import IndexIdentity, claim
-from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, Scope
+from ragsaver.index.protocol import ChunkPoint, Hit, LegHits
+from ragsaver.index.scope import Scope
 
 T = TypeVar("T")
 

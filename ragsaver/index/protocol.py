@@ -7,13 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Whose points a call may see. There is no call without one: a tenant never meets another's points."""
-
-    tenant: str
-    collection: str
+from ragsaver.index.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)

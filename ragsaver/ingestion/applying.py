@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.caching.embeddings import EmbeddingCache, rounded
-from ragsaver.index.protocol import ChunkPoint, Scope, VectorIndex
+from ragsaver.index.protocol import ChunkPoint, VectorIndex
+from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
 from ragsaver.ingestion.planning import Change, forgetting

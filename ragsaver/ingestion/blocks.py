@@ -8,12 +8,21 @@ BlockKind = Literal["heading", "paragraph", "list", "table", "code"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of text. `level` is a heading's depth from 1; `page` counts from 1 where there are pages."""
+    """One block of text.
+
+    `level` is a heading's depth from 1. `page` counts from 1 where there are pages or slides. `header` is the line,
+    or lines, that name a table's columns: `text` begins with them, and a part of a long table is read with them.
+    """
 
     kind: BlockKind
     text: str
     level: int = 0
     page: int | None = None
+    header: str | None = None
+
+    # Workers send blocks by the thousand: this is a third of what pickling slots and fields one by one takes.
+    def __reduce__(self) -> tuple[type["Block"], tuple[object, ...]]:
+        return Block, (self.kind, self.text, self.level, self.page, self.header)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,8 @@ def _pieces(block: Block, min_words: int, max_words: int) -> Iterator[_Piece]:
 def _rows(table: Block) -> Iterator[_Piece]:
     """The rows of a table; each part of it that begins a chunk gets the table's head again."""
     lines = [line for line in table.text.split("\n") if line.strip()]
-    head = 2 if len(lines) > 2 and _RULE.match(lines[1]) else 0
+    named = table.header.count("\n") + 1 if table.header else 0
+    head = named or (2 if len(lines) > 2 and _RULE.match(lines[1]) else 0)
     header = "\n".join(lines[:head])
     first = "\n".join(lines[: head + 1])
     yield _Piece(first, len(first.split()), table.page)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ragsaver.errors import UnreadableDocument
-from ragsaver.index.protocol import Scope
+from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import content_hash, document_id, metadata_hash
 from ragsaver.ingestion.manifest import DocumentRecord, now
 from ragsaver.ingestion.planning import Change, Reason

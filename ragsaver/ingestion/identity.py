@@ -13,7 +13,7 @@ from typing import Any
 
 import xxhash
 
-from ragsaver.index.protocol import Scope
+from ragsaver.index.scope import Scope
 from ragsaver.ingestion.chunker import Chunk
 
 _NAMESPACE = uuid.UUID("6f2f5b0e-4a39-5b43-9d5e-0d9a5c1f7a11")

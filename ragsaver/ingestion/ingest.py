@@ -4,20 +4,23 @@ Each document passes the gates (`gates`), what is left of it becomes a change (`
 in batches (`applying`). A stop anywhere is mended by the next run.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.errors import TooExpensive, UnreadableDocument, UsageError
-from ragsaver.index.protocol import Scope, VectorIndex
+from ragsaver.index.protocol import VectorIndex
+from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier, Paid, Step
+from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.estimating import MILLION, Estimate
-from ragsaver.ingestion.gates import Gates
+from ragsaver.ingestion.gates import Gates, Preparing
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
+from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.planning import Change, batches
 from ragsaver.ingestion.preparing import Prepared, Raw, Recipe, prepare
 from ragsaver.ingestion.report import ChunkCounts, DocumentCounts, EmbeddingSpend, IngestReport, PlanReport, Progress
@@ -29,20 +32,6 @@ from ragsaver.spend.receipt import OpenReceipt, Receipt
 # Texts that show how fast this machine embeds, and tokens from which a run says it more reliably.
 _SAMPLE_CHUNKS = 16
 _PACE_TOKENS = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """How sources are looked for.
-
-    :param include: patterns of which a file must match one; any file if empty.
-    :param exclude: patterns of which a file must match none.
-    :param checksum: read every document, whatever its size and time say.
-    """
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    checksum: bool = False
 
 
 @dataclass(slots=True)
@@ -72,6 +61,7 @@ class InProcess:
 class Ingestor:
     """The way in for documents. One run at a time: the caller owns the index.
 
+    :param preparing: where documents are cut; in this process if None.
     :param fault: called with each step of the protocol once it is done; tests stop the run there.
     """
 
@@ -82,6 +72,7 @@ class Ingestor:
         encoder: Encoder,
         manifest: Manifest,
         cache: EmbeddingCache,
+        preparing: Preparing | None = None,
         fault: Callable[[Step], None] = lambda step: None,
     ) -> None:
         self._settings = settings
@@ -89,7 +80,8 @@ class Ingestor:
         self._manifest = manifest
         self._encoder = encoder
         self._cache = cache
-        self._preparing = InProcess()
+        self._preparing = preparing or InProcess()
+        self._one_at_a_time = threading.RLock()
         self._applier = Applier(
             index,
             encoder,
@@ -104,65 +96,48 @@ class Ingestor:
             min_words=cut.min_words,
             max_words=cut.max_words,
             embed_headings=cut.embed_headings,
-            max_pdf_pages=settings.ingestion.max_pdf_pages,
+            limits=ConversionLimits(
+                max_pdf_pages=settings.ingestion.max_pdf_pages,
+                max_decompressed_mb=settings.ingestion.max_decompressed_mb,
+                max_compression_ratio=settings.ingestion.max_compression_ratio,
+            ),
         )
 
     def ingest(
-        self,
-        paths: Sequence[Path | str],
-        scope: Scope,
-        *,
-        prune: bool = False,
-        progress: Callable[[Progress], None] | None = None,
-        cwd: Path | None = None,
-        wishes: Wishes = Wishes(),
-        max_cost_usd: Decimal | None = None,
+        self, order: IngestOrder, scope: Scope, *, progress: Callable[[Progress], None] | None = None
     ) -> IngestReport:
         """Ingest files, folders, objects and pages.
 
-        :param prune: forget documents whose source under the paths is gone.
         :param progress: called as it goes; what it raises stops the run, and the next one completes it.
-        :param cwd: the caller's working directory.
-        :param max_cost_usd: refuse before anything is spent if embedding would cost more.
         :raises UsageError: if a path is not there or holds nothing to read.
-        :raises TooExpensive: if it would cost more than `max_cost_usd`.
+        :raises TooExpensive: if it would cost more than `order.max_cost_usd`; nothing is spent then.
         :raises StorageError: if the disk is full; what went in stays.
         """
         started = time.perf_counter()
-        cwd = (cwd or Path.cwd()).resolve()
-        if max_cost_usd is not None:
-            _require_affordable(self.plan(paths, scope, cwd=cwd, wishes=wishes), max_cost_usd)
-        items = self._items(paths, cwd, wishes)
+        if order.max_cost_usd is not None:
+            _require_affordable(self.plan(order, scope), order.max_cost_usd)
+        items = self._items(order)
         known = self._manifest.documents(scope)
-        gone = _gone(known, items, [location_of(path, cwd) for path in paths]) if prune else []
-        return self._run(items, known, scope, progress, gone=gone, checksum=wishes.checksum, started=started)
+        gone = _gone(known, items, order) if order.prune else []
+        return self._run(items, known, scope, progress, gone=gone, checksum=order.checksum, started=started)
 
-    def plan(
-        self,
-        paths: Sequence[Path | str],
-        scope: Scope,
-        *,
-        prune: bool = False,
-        cwd: Path | None = None,
-        wishes: Wishes = Wishes(),
-    ) -> PlanReport:
-        """What `ingest` would do with the same arguments; index and manifest stay as they are.
+    def plan(self, order: IngestOrder, scope: Scope) -> PlanReport:
+        """What `ingest` would do with the same order; index and manifest stay as they are.
 
         Where this machine has not yet shown how fast it embeds, a few of the texts are embedded and kept for later.
         """
-        cwd = (cwd or Path.cwd()).resolve()
-        items = self._items(paths, cwd, wishes)
+        items = self._items(order)
         known = self._manifest.documents(scope)
-        gone = _gone(known, items, [location_of(path, cwd) for path in paths]) if prune else []
-        gates = Gates(scope, known, self.recipe, self._preparing, checksum=wishes.checksum)
+        gates = Gates(scope, known, self.recipe, self._preparing, checksum=order.checksum)
         counted = Estimate(self._cache, self._encoder, self._applier.partition(scope))
         sample: list[IdentifiedChunk] = []
-        for change in gates.changes(items):
-            counted.add(change)
-            sample.extend(change.new[: _SAMPLE_CHUNKS - len(sample)])
+        with self._one_at_a_time:
+            for change in gates.changes(items):
+                counted.add(change)
+                sample.extend(change.new[: _SAMPLE_CHUNKS - len(sample)])
         return counted.report(
             gates,
-            gone,
+            _gone(known, items, order) if order.prune else [],
             tokens_per_s=self._manifest.pace(self.recipe.model) or self._applier.measure(scope, sample),
             usd_per_mtok=self._settings.spend.embedding_per_mtok,
         )
@@ -198,17 +173,16 @@ class Ingestor:
         """Finish, or undo, what a stop left half done."""
         self._applier.recover(scope)
 
-    def _items(self, paths: Sequence[Path | str], cwd: Path, wishes: Wishes) -> list[SourceItem]:
-        limits = self._settings.ingestion
+    def _items(self, order: IngestOrder) -> list[SourceItem]:
         return list(
             list_sources(
-                paths,
+                order.paths,
                 home=self._settings.home,
-                cwd=cwd,
-                include=wishes.include,
-                exclude=wishes.exclude,
+                cwd=order.cwd.resolve(),
+                include=order.include,
+                exclude=order.exclude,
                 settings=self._settings.sources,
-                max_bytes=limits.max_file_mb * 2**20,
+                max_bytes=self._settings.ingestion.max_file_mb * 2**20,
             )
         )
 
@@ -223,6 +197,20 @@ class Ingestor:
         gone: Sequence[DocumentRecord] = (),
         checksum: bool = False,
     ) -> IngestReport:
+        with self._one_at_a_time:
+            gates, tally = self._bring_in(items, known, scope, progress, gone, checksum)
+        price = self._settings.spend.embedding_per_mtok
+        return _report(gates, tally, price, time.perf_counter() - started)
+
+    def _bring_in(
+        self,
+        items: Sequence[SourceItem],
+        known: Mapping[str, DocumentRecord],
+        scope: Scope,
+        progress: Callable[[Progress], None] | None,
+        gone: Sequence[DocumentRecord],
+        checksum: bool,
+    ) -> tuple[Gates, _Tally]:
         self._applier.recover(scope)
         tally = _Tally()
         done = 0
@@ -245,8 +233,7 @@ class Ingestor:
         tally.deleted = len(gone)
         tally.dropped += sum(len(record.chunks) for record in gone)
         self._index.maintain()
-        price = self._settings.spend.embedding_per_mtok
-        return _report(gates, tally, price, time.perf_counter() - started)
+        return gates, tally
 
     def _apply(self, batch: Sequence[Change], scope: Scope, tally: _Tally) -> None:
         tally.paid += self._applier.apply(scope, batch)
@@ -257,11 +244,10 @@ class Ingestor:
             tally.dropped += len(change.dropped)
 
 
-def _gone(
-    known: Mapping[str, DocumentRecord], items: Sequence[SourceItem], roots: Sequence[str]
-) -> list[DocumentRecord]:
-    """Documents under the roots that were not found there any more."""
+def _gone(known: Mapping[str, DocumentRecord], items: Sequence[SourceItem], order: IngestOrder) -> list[DocumentRecord]:
+    """Documents that were under the paths and are not found there any more."""
     present = {item.source for item in items}
+    roots = [location_of(path, order.cwd.resolve()) for path in order.paths]
     return [
         record
         for record in known.values()

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 
 from ragsaver.errors import StorageError
-from ragsaver.index.protocol import Scope
+from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import Fingerprints
 
 # SQLite takes 32,766 variables in a statement unless it was built otherwise.

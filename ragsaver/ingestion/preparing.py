@@ -10,6 +10,7 @@ from typing import Any
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.chunker import chunk
 from ragsaver.ingestion.converters import convert
+from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.identity import Carried, IdentifiedChunk, identify
 
 # Raise it when the converters or the chunker cut differently: documents are then cut again.
@@ -27,7 +28,7 @@ class Recipe:
     min_words: int
     max_words: int
     embed_headings: bool
-    max_pdf_pages: int
+    limits: ConversionLimits
 
     @property
     def config(self) -> str:
@@ -65,7 +66,7 @@ def prepare(raw: Raw) -> Prepared:
     :raises UnreadableDocument: if it can't be read or holds no text.
     """
     recipe = raw.recipe
-    parsed = convert(raw.source, raw.data, raw.format, max_pdf_pages=recipe.max_pdf_pages)
+    parsed = convert(raw.source, raw.data, raw.format, limits=recipe.limits)
     chunks = chunk(
         parsed,
         parsed.title,

@@ -3,7 +3,8 @@
 from collections.abc import Container
 from dataclasses import replace
 
-from ragsaver.index.protocol import Scope, VectorIndex
+from ragsaver.index.protocol import VectorIndex
+from ragsaver.index.scope import Scope
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.report import VerifyReport

@@ -1,6 +1,5 @@
 """One ONNX model opened on one device; on CUDA only its first output comes back to the host."""
 
-import os
 import sys
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from ragsaver.errors import MissingExtra, SettingsError
 from ragsaver.models.devices import Device, no_gpu
+from ragsaver.settings import usable_cores
 
 # Without TF32, float32 on CUDA gives the vectors that it gives on a CPU, so both may share an index.
 _PROVIDERS: dict[Device, list[Any]] = {
@@ -33,7 +33,7 @@ class OnnxSession:
         self.device = device
         self._runtime = onnxruntime()
         options = self._runtime.SessionOptions()
-        options.intra_op_num_threads = threads or _usable_cores()
+        options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         if device == "cuda" and hasattr(self._runtime, "preload_dlls"):
@@ -92,10 +92,3 @@ def onnxruntime() -> Any:
             "onnxruntime is not installed",
             remedy='Install it with `pip install "ragsaver[cpu]"`, or `"ragsaver[gpu]"` on a machine with CUDA',
         ) from None
-
-
-def _usable_cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1

@@ -8,12 +8,15 @@ from functools import cached_property
 from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
 from ragsaver.components.resources import Resources, open_resources
 from ragsaver.index.ownership import Ownership
-from ragsaver.index.protocol import Scope, VectorIndex
+from ragsaver.index.protocol import VectorIndex
+from ragsaver.index.scope import Scope
+from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.preparing import Prepared, Raw, prepare
 from ragsaver.models.protocol import Encoder
 from ragsaver.pipelines.engine import QueryEngine
-from ragsaver.settings import Settings
+from ragsaver.settings import Settings, usable_cores
 
 
 class Runtime:
@@ -56,9 +59,20 @@ class Runtime:
         return SqliteEmbeddingCache(self.settings.home / "embeddings.sqlite", cache.max_mb * 2**20)
 
     @cached_property
+    def preparing(self) -> GuardedPool[Raw, Prepared]:
+        """Guarded processes that cut documents; they start with the first one."""
+        limits = self.settings.ingestion
+        return GuardedPool(
+            prepare,
+            workers=limits.convert_workers or usable_cores(),
+            timeout_s=limits.convert_timeout_s,
+            memory_mb=limits.convert_memory_mb,
+        )
+
+    @cached_property
     def ingestor(self) -> Ingestor:
         """The way in for documents."""
-        return Ingestor(self.settings, self.index, self.encoder, self.manifest, self.embeddings)
+        return Ingestor(self.settings, self.index, self.encoder, self.manifest, self.embeddings, self.preparing)
 
     def scope(self, collection: str | None = None, tenant: str | None = None) -> Scope:
         """The tenant and collection that a caller means."""
@@ -74,7 +88,7 @@ class Runtime:
 
     def close(self) -> None:
         """Close what was opened."""
-        for opened in ("manifest", "embeddings"):
+        for opened in ("preparing", "manifest", "embeddings"):
             if opened in self.__dict__:
                 self.__dict__[opened].close()
         self.resources.close()

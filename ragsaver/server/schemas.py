@@ -1,12 +1,11 @@
 """What clients send. Unknown fields are refused, so that a typo is not silently ignored."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from ragsaver.ingestion.order import Name
 from ragsaver.ingestion.report import IngestReport, Progress
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
 class _Body(BaseModel):
@@ -44,15 +43,6 @@ class DocumentsBody(_Body):
 
     documents: list[DocumentBody] = Field(min_length=1, max_length=1000)
     collection: Name | None = None
-
-
-class LocalIngestBody(_Body):
-    """Paths on the server's machine, from its own user."""
-
-    paths: list[str] = Field(min_length=1)
-    cwd: str
-    collection: Name | None = None
-    prune: bool = False
 
 
 class LocalVerifyBody(_Body):

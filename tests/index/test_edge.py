@@ -12,7 +12,8 @@ from ragsaver.errors import IndexLocked, ModelMismatch, SettingsError, StorageEr
 from ragsaver.index import edge
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
-from ragsaver.index.protocol import ChunkPoint, Scope
+from ragsaver.index.protocol import ChunkPoint
+from ragsaver.index.scope import Scope
 
 DIM = 8
 IDENTITY = IndexIdentity("tiny", "f" * 32, DIM, "english", 50.0)

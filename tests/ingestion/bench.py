@@ -8,10 +8,11 @@ import numpy as np
 from ragsaver.caching.embeddings import SqliteEmbeddingCache
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
-from ragsaver.index.protocol import Scope
+from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.verify import verify
 from ragsaver.settings import Settings
 
@@ -62,10 +63,16 @@ class Bench:
             if step == stop_after:
                 raise Stopped
 
-        return Ingestor(self.settings, self.index, self.encoder, self.manifest, self.cache, fault)
+        return Ingestor(self.settings, self.index, self.encoder, self.manifest, self.cache, fault=fault)
+
+    def order(self, **more) -> IngestOrder:
+        return IngestOrder(paths=(str(self.docs),), cwd=self.folder, **more)
 
     def ingest(self, stop_after: Step | None = None, *, scope: Scope = SCOPE, **more):
-        return self.ingestor(stop_after).ingest([self.docs], scope, cwd=self.folder, **more)
+        return self.ingestor(stop_after).ingest(self.order(**more), scope)
+
+    def plan(self, **more):
+        return self.ingestor().plan(self.order(**more), SCOPE)
 
     def verify(self):
         return verify(self.manifest, self.index, self.ingestor(), SCOPE)

@@ -10,17 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ragsaver.ingestion.applying import Step
-from ragsaver.ingestion.ingest import Wishes
 from ragsaver.ingestion.preparing import Raw, prepare
 from tests.ingestion.bench import SCOPE, Bench, Stopped
 
 names = st.sampled_from(["a.md", "sub/b.md"])
 paragraphs = st.integers(0, 9).map(lambda n: f"Paragraph {n} of zebras says " + f"w{n} " * 45)
 texts = st.lists(paragraphs, min_size=1, max_size=4).map(lambda found: "# Title\n\n" + "\n\n".join(found))
-
-
-# Edits follow each other faster than a file's time can tell.
-CHECKSUM = Wishes(checksum=True)
 
 
 class Corpus(RuleBasedStateMachine):
@@ -51,11 +46,11 @@ class Corpus(RuleBasedStateMachine):
     @rule(step=st.sampled_from(Step), prune=st.booleans())
     def ingest_and_stop(self, step: Step, prune: bool) -> None:
         with contextlib.suppress(Stopped):
-            self.bench.ingest(step, prune=prune, wishes=CHECKSUM)
+            self.bench.ingest(step, prune=prune, checksum=True)
 
     @rule()
     def ingest(self) -> None:
-        self.bench.ingest(prune=True, wishes=CHECKSUM)
+        self.bench.ingest(prune=True, checksum=True)
         documents = self.bench.manifest.documents(SCOPE)
         files = {path.relative_to(self.folder).as_posix() for path in self.bench.docs.rglob("*.*")}
         assert set(documents) == files

@@ -47,6 +47,14 @@ class TestMarkdown:
             ("paragraph", "In `<code>` a tag is text."),
         ]
 
+    def test_mdx_exports_and_imports_may_span_lines_until_an_empty_one(self):
+        text = (
+            "import {\n  Tabs,\n  Tab,\n} from '@theme/Tabs'\n\nexport const meta = {\n  a: 1,\n}\n\n"
+            "Exports are goods.\nimport the data\n\nexport everything\n"
+        )
+        assert [text for _, text in blocks("a.mdx", text)] == ["Exports are goods.\nimport the data"]
+        assert "a: 1," in str(blocks("a.md", text))
+
     def test_links_keep_their_words(self):
         assert blocks("a.md", "See [the guide](guide.md) and ![a picture](p.png).") == [
             ("paragraph", "See the guide and a picture.")
@@ -147,6 +155,16 @@ class TestPdf:
         ("a.pdf", b"<html></html>", "is something else, not a PDF"),
         ("a.html", b"%PDF-1.4", "is a PDF, not text"),
         ("a.docm", b"text", "this kind of file can't be read"),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1", "is an old Office document. Save it as .docx"),
+        ("a.xls", b"<table>", "this kind of file can't be read. Save it as .xlsx"),
+        ("a.pptx", b"\xd0\xcf\x11\xe0\xa1\xb1", "not a presentation as its name says. Save it as .pptx"),
+        ("a.docx", b"\xd0\xcf\x11\xe0" + "EncryptedPackage".encode("utf-16-le"), "is encrypted"),
+        ("a.docx", b"text", "is something else, not a Word document"),
+        ("a.msg", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "makes no sense"),
+        ("a.rtf", b"text", "is no RTF"),
+        ("a.json", b'{"a": ', "no readable JSON"),
+        ("a.json", b"[" * 100_000, "nested too deeply"),
+        ("a.csv", b"\n\n", "holds no text"),
         ("a.md", b" \n\n", "holds no text"),
         ("a.html", b"<html><body><script>x</script></body></html>", "holds no text"),
     ],
@@ -157,7 +175,10 @@ def test_what_is_not_what_its_name_says_is_refused_by_name(name: str, data: byte
     assert caught.value.where == name and caught.value.remedy
 
 
-@given(st.sampled_from(["a.md", "a.mdx", "a.txt", "a.html"]), st.one_of(st.binary(max_size=400), st.text(max_size=400)))
+@given(
+    st.sampled_from(["a.md", "a.mdx", "a.txt", "a.html", "a.csv", "a.tsv", "a.json", "a.jsonl", "a.rtf"]),
+    st.one_of(st.binary(max_size=400), st.text(max_size=400)),
+)
 def test_any_bytes_give_blocks_or_a_clear_error(name: str, data: bytes | str):
     try:
         parsed = convert(name, data if isinstance(data, bytes) else data.encode(errors="replace"))

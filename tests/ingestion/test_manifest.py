@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ragsaver.errors import StorageError
-from ragsaver.index.protocol import Scope
+from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import Fingerprints
 from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
 

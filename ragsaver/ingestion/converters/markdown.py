@@ -1,6 +1,7 @@
 """Markdown and MDX: headings, paragraphs, lists, tables and code, each as it stands in the source."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -11,6 +12,11 @@ from ragsaver.ingestion.converters.plain_text import decode
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
 _IMPORT_EXPORT = re.compile(r"^(?:import\s.+?(?:from\s+)?[\"'].+[\"'];?|export\s.+)\s*$")
+# An MDX file's imports and exports, told from sentences that begin with these words.
+_ESM = re.compile(
+    r"(?:import\s*[{*\"']|import\s+(?:type\s+)?[\w$]+\s*(?:,|from\b)|import\s+type\s*\{"
+    r"|export\s*[{*]|export\s+(?:default|const|let|var|function|async|class|type|interface|enum)\b)"
+)
 _TAG = re.compile(r"</?[A-Za-z][\w.-]*(?:\s[^<>]*)?/?>|<!--.*?-->|\{/\*.*?\*/\}", re.DOTALL)
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)")
@@ -34,7 +40,7 @@ _KINDS: dict[str, BlockKind] = {
 def from_markdown(data: bytes, name: str) -> ParsedDocument:
     """Blocks of a Markdown or MDX document; imports, tags and comments are dropped, what they wrap stays."""
     text, front = _split_front_matter(decode(data, name))
-    lines = _without_mdx(text).split("\n")
+    lines = _without_mdx(text, mdx=name.lower().endswith(".mdx")).split("\n")
     blocks: list[Block] = []
     title = front.get("title")
     tokens = _PARSER.parse("\n".join(lines))
@@ -67,15 +73,18 @@ def _split_front_matter(text: str) -> tuple[str, dict[str, Any]]:
     return text[found.end() :], front if isinstance(front, dict) else {}
 
 
-def _without_mdx(text: str) -> str:
-    """Drop imports, exports, tags and comments outside of code; lines keep their order."""
+def _without_mdx(text: str, *, mdx: bool) -> str:
+    """Drop imports, exports, tags and comments outside of code; lines keep their order.
+
+    :param mdx: an import or export may span lines; it ends at an empty one.
+    """
     kept: list[str] = []
     prose: list[str] = []
     fence: str | None = None
     for line in text.split("\n"):
         mark = _FENCE.match(line)
         if fence is None and mark:
-            kept.extend(_clean(prose))
+            kept.extend(_clean(prose, mdx=mdx))
             prose = []
             fence = mark.group(1)
             kept.append(line)
@@ -85,13 +94,23 @@ def _without_mdx(text: str) -> str:
                 fence = None
         else:
             prose.append(line)
-    return "\n".join([*kept, *_clean(prose)])
+    return "\n".join([*kept, *_clean(prose, mdx=mdx)])
 
 
-def _clean(lines: list[str]) -> list[str]:
+def _clean(lines: list[str], *, mdx: bool) -> list[str]:
+    if mdx:
+        lines = list(_without_esm(lines))
     text = "\n".join(line for line in lines if not _IMPORT_EXPORT.match(line))
     parts = re.split(r"(`[^`\n]*`)", text)  # a tag in inline code is text
     return "".join(part if n % 2 else _TAG.sub("", part) for n, part in enumerate(parts)).split("\n")
+
+
+def _without_esm(lines: list[str]) -> Iterator[str]:
+    within = False
+    for line in lines:
+        within = bool(line.strip()) and (within or _ESM.match(line) is not None)
+        if not within:
+            yield line
 
 
 def _plain(text: str) -> str:

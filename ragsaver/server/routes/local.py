@@ -3,27 +3,27 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from ragsaver.ingestion.report import Progress, VerifyReport
+from ragsaver.ingestion.order import IngestOrder
+from ragsaver.ingestion.report import PlanReport, Progress, VerifyReport
 from ragsaver.ingestion.verify import verify
 from ragsaver.server.access import Access, Local
 from ragsaver.server.problems import problem_of
-from ragsaver.server.schemas import IngestEvent, LocalIngestBody, LocalVerifyBody
+from ragsaver.server.schemas import IngestEvent, LocalVerifyBody
 
 router = APIRouter(prefix="/v1/local", include_in_schema=False)
 
 
 @router.post("/ingest")
-async def ingest(body: LocalIngestBody, access: Local, request: Request) -> StreamingResponse:
+async def ingest(body: IngestOrder, access: Local, request: Request) -> StreamingResponse:
     """Ingest paths of this machine; lines of JSON tell how far it is. It stops if the caller leaves."""
     return StreamingResponse(_events(body, access, request.state.request_id), media_type="application/x-ndjson")
 
 
-async def _events(body: LocalIngestBody, access: Access, request_id: str) -> AsyncIterator[str]:
+async def _events(body: IngestOrder, access: Access, request_id: str) -> AsyncIterator[str]:
     runtime = access.runtime
     loop = asyncio.get_running_loop()
     told: asyncio.Queue[IngestEvent] = asyncio.Queue()
@@ -41,7 +41,7 @@ async def _events(body: LocalIngestBody, access: Access, request_id: str) -> Asy
     def work() -> None:
         try:
             scope = runtime.scope(body.collection)
-            report = runtime.ingestor.ingest(body.paths, scope, prune=body.prune, progress=step, cwd=Path(body.cwd))
+            report = runtime.ingestor.ingest(body, scope, progress=step)
             tell(IngestEvent(report=report))
         except CallerLeft:
             pass
@@ -57,6 +57,14 @@ async def _events(body: LocalIngestBody, access: Access, request_id: str) -> Asy
         await ingestion
     finally:
         left.set()
+
+
+@router.post("/plan")
+async def plan(body: IngestOrder, access: Local) -> PlanReport:
+    """What an ingestion would do."""
+    runtime = access.runtime
+    scope = runtime.scope(body.collection)
+    return await access.ingest(lambda: runtime.ingestor.plan(body, scope))
 
 
 class CallerLeft(Exception):

@@ -31,11 +31,18 @@ def test_names_come_in_order_across_folders_and_home_and_hidden_files_never(tmp_
 
 def test_an_item_tells_all_that_is_needed_without_reading(tmp_path: Path):
     write(tmp_path, "docs/a.md")
+    os.utime(tmp_path / "docs" / "a.md", (1_000_000, 1_000_000))
     (item,) = items(tmp_path, "docs")
     status = (tmp_path / "docs" / "a.md").stat()
     assert (item.source, item.location, item.size) == ("docs/a.md", str(tmp_path / "docs" / "a.md"), status.st_size)
     assert item.version == f"{status.st_size}:{status.st_mtime_ns}"
     assert item.read() == b"text of docs/a.md"
+
+
+def test_a_file_that_was_just_written_has_no_version_because_the_next_write_may_not_show(tmp_path: Path):
+    write(tmp_path, "docs/a.md")
+    (item,) = items(tmp_path, "docs")
+    assert item.version == ""
 
 
 def test_each_file_comes_once_by_its_first_name(tmp_path: Path):

@@ -1,0 +1,58 @@
+"""`ragsaver plan`: what would an ingestion do, take and cost?"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, Paths, Prune, order
+from ragsaver.cli.output import errors_told, print_json
+from ragsaver.settings import load_settings, quiet_haystack
+
+if TYPE_CHECKING:
+    from ragsaver.ingestion.report import PlanReport
+
+_SHOWN = 20
+
+
+def plan(
+    paths: Paths,
+    collection: Collection = None,
+    prune: Prune = False,
+    include: Include = None,
+    exclude: Exclude = None,
+    checksum: Checksum = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
+) -> None:
+    """Say what `ingest` would do with the same arguments, and why; nothing is spent."""
+    with errors_told(as_json):
+        from ragsaver.cli.backend import backend
+
+        quiet_haystack()
+        wanted = order(paths, collection, prune=prune, include=include, exclude=exclude, checksum=checksum)
+        with backend(load_settings(), "ragsaver plan") as work:
+            report = work.plan(wanted)
+        if as_json:
+            print_json(report.model_dump_json())
+        else:
+            _show(report)
+
+
+def _show(report: "PlanReport") -> None:
+    for change in report.changes[:_SHOWN]:
+        typer.echo(
+            f"{change.reason:<22} {change.source}: {change.embed} to embed, {change.cached} embedded before, "
+            f"{change.move} to move, {change.delete} to delete"
+        )
+    if len(report.changes) > _SHOWN:
+        typer.echo(f"... and {len(report.changes) - _SHOWN} documents more (--json has them all)")
+    for failure in report.errors:
+        typer.echo(f"can't be read: {failure.error}", err=True)
+    documents, chunks, embedding = report.documents, report.chunks, report.embedding
+    typer.echo(
+        f"{documents.seen} documents: {documents.new} new, {documents.edited} edited, {documents.stale} stale by "
+        f"configuration, {documents.carried} with other metadata, {documents.unchanged} unchanged, "
+        f"{documents.deleted} to delete, {documents.failed} unreadable\n"
+        f"{chunks.embed} chunks to embed, {chunks.cached} embedded before, {chunks.unchanged} unchanged, "
+        f"{chunks.move} to move, {chunks.delete} to delete\n"
+        f"{embedding.tokens} tokens, about {embedding.seconds:.0f} s, ${embedding.cost_usd:.4f}"
+    )
