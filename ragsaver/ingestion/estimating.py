@@ -58,7 +58,7 @@ class Estimate:
         self._chunks["unchanged"] += len(change.chunks) - len(change.new) - len(change.moved)
 
     def report(
-        self, gates: Gates, gone: Sequence[DocumentRecord], *, tokens_per_s: float, usd_per_mtok: Decimal
+        self, gates: Gates, gone: Sequence[DocumentRecord], *, tokens_per_s: float | None, usd_per_mtok: Decimal
     ) -> PlanReport:
         """All of it."""
         seen = gates.seen
@@ -78,7 +78,7 @@ class Estimate:
             chunks=PlannedChunks(**self._chunks),
             embedding=PlannedEmbedding(
                 tokens=self._tokens,
-                seconds=round(self._tokens / tokens_per_s, 1) if self._tokens else 0.0,
+                seconds=round(self._tokens / tokens_per_s, 1) if tokens_per_s else None,
                 cost_usd=self._tokens * usd_per_mtok / MILLION,
             ),
             changes=tuple(self._changes),

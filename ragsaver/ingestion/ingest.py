@@ -124,7 +124,8 @@ class Ingestor:
     def plan(self, order: IngestOrder, scope: Scope) -> PlanReport:
         """What `ingest` would do with the same order; index and manifest stay as they are.
 
-        Where this machine has not yet shown how fast it embeds, a few of the texts are embedded and kept for later.
+        Where this machine has not yet shown how fast it embeds, and embedding costs nothing, a few of the texts are
+        embedded and kept for later.
         """
         items = self._items(order)
         known = self._manifest.documents(scope)
@@ -138,9 +139,14 @@ class Ingestor:
         return counted.report(
             gates,
             _gone(known, items, order) if order.prune else [],
-            tokens_per_s=self._manifest.pace(self.recipe.model) or self._applier.measure(scope, sample),
+            tokens_per_s=self._pace(scope, sample),
             usd_per_mtok=self._settings.spend.embedding_per_mtok,
         )
+
+    def _pace(self, scope: Scope, sample: Sequence[IdentifiedChunk]) -> float | None:
+        known = self._manifest.pace(self.recipe.model)
+        free = self._settings.spend.embedding_per_mtok == 0
+        return self._applier.measure(scope, sample) if known is None and free else known
 
     def ingest_texts(
         self,

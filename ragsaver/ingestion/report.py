@@ -86,10 +86,10 @@ class PlannedChunks(_Frozen):
 
 
 class PlannedEmbedding(_Frozen):
-    """What embedding would take; `seconds` by the speed measured on this machine."""
+    """What embedding would take; `seconds` by the speed measured on this machine, None where that is not known."""
 
     tokens: int = 0
-    seconds: float = 0.0
+    seconds: float | None = None
     cost_usd: Usd = ZERO
 
 

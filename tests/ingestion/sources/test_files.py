@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,16 +142,26 @@ def test_a_folder_that_vanishes_while_the_listing_goes_on_is_passed_over(tmp_pat
     assert [item.source for item in listing] == ["docs/d.md"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_is_not_ours_to_read_is_an_item_that_says_so(tmp_path: Path):
-    write(tmp_path, "docs/a.md", "docs/b/c.md")
-    (tmp_path / "docs" / "b").chmod(0)
-    try:
-        _, closed = items(tmp_path, "docs")
-        with pytest.raises(UnreadableDocument, match="can't be looked into"):
-            closed.read()
-    finally:
-        (tmp_path / "docs" / "b").chmod(stat.S_IRWXU)
+@pytest.fixture
+def not_root() -> Iterator[Path]:
+    """A folder of somebody whom rights bind, even where the tests are run by root."""
+    me, nobody = os.geteuid(), 65_534
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        os.seteuid(nobody if me == 0 else me)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(me)
+
+
+def test_a_folder_that_is_not_ours_to_read_is_an_item_that_says_so(not_root: Path):
+    write(not_root, "docs/a.md", "docs/b/c.md")
+    (not_root / "docs" / "b").chmod(0)
+    _, closed = items(not_root, "docs")
+    with pytest.raises(UnreadableDocument, match="can't be looked into"):
+        closed.read()
+    (not_root / "docs" / "b").chmod(stat.S_IRWXU)
 
 
 def test_a_folder_that_turns_into_something_else_is_an_item_that_says_so(tmp_path: Path):

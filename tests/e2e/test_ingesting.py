@@ -1,0 +1,80 @@
+"""What the options of `ingest` and `plan` do, as a user runs them."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands import as_json, environment, run, serving
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("guide.md", "notes.txt", "drafts/idea.md"):
+        file = tmp_path / "docs" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"The file {name} speaks of zebras.")
+    return tmp_path
+
+
+@pytest.mark.parametrize("through_a_server", [False, True])
+def test_plan_and_ingest_take_the_same_options(project: Path, through_a_server: bool):
+    def check() -> None:
+        patterns = ("--exclude", "drafts/", "--include", "*.md")
+        planned = as_json(project, "plan", "docs", *patterns)
+        assert [change["source"] for change in planned["changes"]] == ["docs/guide.md"]
+        assert planned["changes"][0]["reason"] == "new"
+        assert as_json(project, "ingest", "docs", *patterns)["documents"]["added"] == 1
+        assert as_json(project, "plan", "docs", *patterns)["changes"] == []
+        shown = run(project, "plan", "docs").stdout
+        assert "docs/notes.txt: 1 to embed" in shown and "2 new" in shown
+        assert as_json(project, "ingest", "docs", "--checksum")["documents"]["unchanged"] == 1
+
+    if through_a_server:
+        with serving(project):
+            check()
+    else:
+        check()
+
+
+def test_an_ingestion_that_is_too_dear_is_refused_before_anything_is_spent(project: Path):
+    dear = {"RAGSAVER_SPEND__EMBEDDING_PER_MTOK": "1000000"}
+    error = as_json(project, "ingest", "docs", "--max-cost", "0.01", code=2, **dear)["error"]
+    assert error["type"] == "urn:ragsaver:problem:too-expensive"
+    assert as_json(project, "verify")["documents"] == 0
+    assert as_json(project, "ingest", "docs", "--max-cost", "100", **dear)["embedding"]["cost_usd"] > 0
+    for wrong in ("much", "-1"):
+        assert "--help" in run(project, "ingest", "docs", "--max-cost", wrong, code=2).stderr
+
+
+def test_an_ignore_file_keeps_documents_out(project: Path):
+    (project / "docs" / ".ragsaverignore").write_text("drafts/\n")
+    assert as_json(project, "ingest", "docs")["documents"]["added"] == 2
+
+
+def test_watching_ingests_what_changes_until_it_is_stopped(project: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ragsaver", "ingest", "docs", "--watch", "--json"],
+        cwd=project,
+        env=environment(project),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert json.loads(process.stdout.readline())["documents"]["added"] == 3
+    (project / "docs" / "guide.md").write_text("The guide speaks of horses now.")
+    assert json.loads(process.stdout.readline())["documents"]["changed"] == 1
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert as_json(project, "verify")["documents"] == 3
+
+
+def test_a_document_that_kills_its_reader_fails_alone(project: Path):
+    deep = "[" * 200_000
+    (project / "docs" / "deep.json").write_text(deep)
+    report = as_json(project, "ingest", "docs", code=3, RAGSAVER_INGESTION__CONVERT_TIMEOUT_S="20")
+    assert (report["documents"]["added"], report["documents"]["failed"]) == (3, 1)
+    assert "deep.json" in report["errors"][0]["error"]
