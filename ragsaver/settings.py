@@ -67,7 +67,12 @@ class EmbeddingSettings(_Section):
 class EmbeddingCacheSettings(_Section):
     """What was embedded once is not paid for again."""
 
-    max_mb: int = Field(default=1024, ge=1, le=1_000_000, description="what was used longest ago goes first")
+    backend: Literal["sqlite", "redis"] = Field(default="sqlite", description="a file under `home`, or a fleet's Redis")
+    max_mb: int = Field(
+        default=1024, ge=1, le=1_000_000, description="of the file; what was used longest ago goes first"
+    )
+    redis_url: SecretStr | None = Field(default=None, description="default: the variable REDIS_URL")
+    ttl_days: int = Field(default=90, ge=1, le=3650, description="in Redis a vector that was not used so long goes")
     shared_by_tenants: bool = Field(
         default=False, description="saves more, and lets a tenant learn that another has the same text"
     )

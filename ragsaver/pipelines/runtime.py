@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
-from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
+from ragsaver.caching.embeddings import EmbeddingCache
+from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.components.resources import Resources, open_resources
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
@@ -55,8 +56,7 @@ class Runtime:
     @cached_property
     def embeddings(self) -> EmbeddingCache:
         """What was embedded before."""
-        cache = self.settings.embedding_cache
-        return SqliteEmbeddingCache(self.settings.home / "embeddings.sqlite", cache.max_mb * 2**20)
+        return open_embedding_cache(self.settings.home, self.settings.embedding_cache)
 
     @cached_property
     def preparing(self) -> GuardedPool[Raw, Prepared]:

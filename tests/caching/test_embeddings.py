@@ -1,28 +1,39 @@
 """Vectors come back as they were kept, within their partition and within the bound."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
+import redis
 
 from ragsaver.caching import embeddings
-from ragsaver.caching.embeddings import SqliteEmbeddingCache, rounded
+from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache, rounded
+from ragsaver.caching.opening import open_embedding_cache
+from ragsaver.caching.redis_embeddings import RedisEmbeddingCache
 from ragsaver.errors import StorageError
+from ragsaver.settings import EmbeddingCacheSettings
+from tests.redis_server import redis_server
 
 
 def vectors(*numbers: int, dim: int = 384) -> dict[str, np.ndarray]:
     return {f"{n:032x}": np.random.default_rng(n).normal(size=dim).astype(np.float32) / 20 for n in numbers}
 
 
-@pytest.fixture
-def cache(tmp_path: Path):
-    made = SqliteEmbeddingCache(tmp_path / "embeddings.sqlite", 2**30)
-    yield made
-    made.close()
+@pytest.fixture(params=["sqlite", "redis"])
+def cache(request: pytest.FixtureRequest, tmp_path: Path):
+    with ExitStack() as running:
+        if request.param == "redis":
+            wanted = {"backend": "redis", "redis_url": running.enter_context(redis_server(tmp_path))}
+        else:
+            wanted = {"max_mb": 1024}
+        made = open_embedding_cache(tmp_path, EmbeddingCacheSettings.model_validate(wanted))
+        yield made
+        made.close()
 
 
-def test_what_was_kept_comes_back_as_whoever_embeds_rounds_it(cache: SqliteEmbeddingCache):
+def test_what_was_kept_comes_back_as_whoever_embeds_rounds_it(cache: EmbeddingCache):
     kept = vectors(1, 2)
     cache.put("acme", kept)
     found = cache.get("acme", [*kept, f"{3:032x}"])
@@ -34,13 +45,43 @@ def test_what_was_kept_comes_back_as_whoever_embeds_rounds_it(cache: SqliteEmbed
         assert cosine > 0.99999
 
 
-def test_a_partition_never_sees_another_s_vectors(cache: SqliteEmbeddingCache):
+def test_a_partition_never_sees_another_s_vectors(cache: EmbeddingCache):
     kept = vectors(1)
     cache.put("acme", kept)
     assert cache.get("rival", list(kept)) == {}
 
 
-def test_it_is_there_after_a_restart(cache: SqliteEmbeddingCache, tmp_path: Path):
+def test_it_says_what_it_holds(cache: EmbeddingCache):
+    kept = vectors(1, 2)
+    cache.put("acme", kept)
+    assert cache.holds("acme", [*kept, f"{3:032x}"]) == set(kept)
+    assert cache.holds("rival", list(kept)) == set()
+
+
+def test_a_redis_that_is_not_there_is_named_without_its_password(tmp_path: Path):
+    cache = RedisEmbeddingCache("redis://:hunter2@127.0.0.1:1/0", ttl_days=1)
+    with pytest.raises(StorageError, match=r"can't be reached.*embedding_cache\.backend") as caught:
+        cache.get("acme", ["0" * 32])
+    assert "127.0.0.1:1" in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+def test_in_redis_a_use_begins_the_time_anew(tmp_path: Path):
+    with redis_server(tmp_path) as url:
+        cache = RedisEmbeddingCache(url, ttl_days=1)
+        kept = vectors(1)
+        cache.put("acme", kept)
+        client = redis.Redis.from_url(url)
+        (key,) = client.keys()
+        client.expire(key, 10)
+        cache.holds("acme", list(kept))
+        assert client.ttl(key) <= 10
+        cache.get("acme", list(kept))
+        assert client.ttl(key) > 80_000
+        cache.close()
+
+
+def test_it_is_there_after_a_restart(tmp_path: Path):
+    cache = SqliteEmbeddingCache(tmp_path / "embeddings.sqlite", 2**30)
     kept = vectors(1)
     cache.put("acme", kept)
     cache.close()
@@ -49,7 +90,7 @@ def test_it_is_there_after_a_restart(cache: SqliteEmbeddingCache, tmp_path: Path
     again.close()
 
 
-def test_more_than_a_statement_has_variables_for_are_found(cache: SqliteEmbeddingCache):
+def test_more_than_a_statement_has_variables_for_are_found(cache: EmbeddingCache):
     kept = vectors(*range(40_000), dim=1)
     cache.put("acme", kept)
     assert len(cache.get("acme", list(kept))) == 40_000

@@ -1,0 +1,90 @@
+"""The embedding cache of a fleet: one Redis that all workers share.
+
+A vector that nobody used for `ttl_days` goes by itself; what more is to go when the memory is full is Redis' own
+`maxmemory` with the policy `allkeys-lru`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragsaver.errors import MissingExtra, StorageError
+
+# Keys of one round trip.
+_KEYS = 1000
+_DAY_S = 86_400
+
+
+class RedisEmbeddingCache:
+    """An `EmbeddingCache` in Redis.
+
+    :param url: `redis://HOST:PORT/DB`, or `rediss://` for TLS.
+    :param ttl_days: after so many days without use a vector goes.
+    :raises MissingExtra: if the redis package is not installed.
+    """
+
+    def __init__(self, url: str, *, ttl_days: int) -> None:
+        try:
+            import redis
+        except ImportError:
+            raise MissingExtra(
+                "the redis package is not installed", remedy='Install it with `pip install "ragsaver[workers]"`'
+            ) from None
+        self._failed = redis.RedisError
+        self._redis: Any = redis.Redis.from_url(url)
+        self._place = _without_password(url)
+        self._ttl_s = ttl_days * _DAY_S
+
+    def get(self, partition: str, hashes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The vectors that are there; their time begins anew."""
+
+        def ask(pipe: Any, key: str) -> None:
+            pipe.getex(key, ex=self._ttl_s)
+
+        answers = self._ask(ask, partition, hashes)
+        return {
+            one: np.frombuffer(answer, np.float16).astype(np.float32)
+            for one, answer in zip(hashes, answers, strict=True)
+            if answer is not None
+        }
+
+    def holds(self, partition: str, hashes: Sequence[str]) -> set[str]:
+        """Which of them are there."""
+        answers = self._ask(lambda pipe, key: pipe.exists(key), partition, hashes)
+        return {one for one, there in zip(hashes, answers, strict=True) if there}
+
+    def put(self, partition: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        """Keep vectors."""
+        packed = {_key(partition, one): vector.astype(np.float16).tobytes() for one, vector in vectors.items()}
+        self._ask(lambda pipe, key: pipe.set(key, packed[key], ex=self._ttl_s), partition, list(vectors))
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._redis.close()
+
+    def _ask(self, command: Any, partition: str, hashes: Sequence[str]) -> list[Any]:
+        answers: list[Any] = []
+        try:
+            for start in range(0, len(hashes), _KEYS):
+                pipe = self._redis.pipeline(transaction=False)
+                for one in hashes[start : start + _KEYS]:
+                    command(pipe, _key(partition, one))
+                answers += pipe.execute()
+        except self._failed as error:
+            raise StorageError(
+                f"the embedding cache can't be reached: {error}",
+                where=self._place,
+                remedy="Start it, or set `embedding_cache.backend: sqlite`",
+            ) from error
+        return answers
+
+
+def _key(partition: str, one: str) -> str:
+    return f"ragsaver:embedding:{partition}:{one}"
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
