@@ -7,9 +7,9 @@ change of the first costs an embedding; a change of the others rewrites what the
 import json
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import xxhash
 
@@ -27,6 +27,48 @@ class Fingerprints:
     embedded: str
     carried: str
     place: str
+
+
+class StoredFingerprints(Sequence[Fingerprints]):
+    """A document's chunks as text, read when more than their number is wanted: most documents did not change."""
+
+    __slots__ = ("_read", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._read: tuple[Fingerprints, ...] | None = None
+
+    @classmethod
+    def of(cls, prints: Iterable[Fingerprints]) -> "StoredFingerprints":
+        """The same, if they are stored ones already."""
+        return prints if isinstance(prints, cls) else cls(json.dumps([(one.id, one.embedded, one.carried, one.place) for one in prints]))
+
+    def read(self) -> tuple[Fingerprints, ...]:
+        """All of them."""
+        if self._read is None:
+            self._read = tuple(Fingerprints(*one) for one in json.loads(self.text))
+        return self._read
+
+    def __len__(self) -> int:
+        return self.text.count("[") - 1  # ids and fingerprints hold no bracket
+
+    def __iter__(self) -> Iterator[Fingerprints]:
+        return iter(self.read())
+
+    @overload
+    def __getitem__(self, at: int) -> Fingerprints: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Fingerprints, ...]: ...
+
+    def __getitem__(self, at: int | slice) -> Fingerprints | tuple[Fingerprints, ...]:
+        return self.read()[at]
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(other) == self.read() if isinstance(other, (StoredFingerprints, tuple)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.read())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +106,7 @@ def content_hash(data: bytes) -> str:
 
 def metadata_hash(metadata: Mapping[str, Any]) -> str:
     """xxh3-128 of metadata; the order of its keys does not count."""
-    return _digest(metadata)
+    return _digest(metadata) if metadata else _NO_METADATA
 
 
 def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fingerprint: str) -> list[IdentifiedChunk]:
@@ -91,3 +133,6 @@ def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fin
 
 def _digest(values: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True, default=str).encode())
+
+
+_NO_METADATA = _digest({})

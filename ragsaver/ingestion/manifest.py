@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ragsaver.errors import StorageError
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion.identity import Fingerprints
+from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
 
 # SQLite takes 32,766 variables in a statement unless it was built otherwise.
 _VARIABLES = 10_000
@@ -38,7 +38,7 @@ _documents = sa.Table(
     sa.Column("config", sa.String, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("ingested_at", sa.Float, nullable=False),
-    sa.Column("chunks", sa.JSON, nullable=False),
+    sa.Column("chunks", sa.Text, nullable=False),  # JSON
     sa.UniqueConstraint("tenant", "collection", "source"),
 )
 
@@ -79,7 +79,7 @@ class DocumentRecord:
     config: str
     generation: int
     ingested_at: float
-    chunks: tuple[Fingerprints, ...]
+    chunks: Sequence[Fingerprints]
 
     @property
     def points(self) -> tuple[str, ...]:
@@ -128,9 +128,12 @@ class Manifest:
 
     def documents(self, scope: Scope) -> dict[str, DocumentRecord]:
         """Every document of a scope, by source."""
-        query = sa.select(_documents).where(*_in(_documents, scope))
+        fields = [_documents.c[name] for name in DocumentRecord.__dataclass_fields__]
+        query = sa.select(*fields).where(*_in(_documents, scope))
         with self._engine.connect() as connection:
-            return {row.source: _record(row) for row in connection.execute(query)}
+            rows = connection.execute(query).all()
+        records = (DocumentRecord(*told, StoredFingerprints(chunks)) for *told, chunks in rows)
+        return {record.source: record for record in records}
 
     def record_intents(self, scope: Scope, intents: Sequence[Intent]) -> None:
         """Write down what is about to happen to some documents; each has one intent at a time."""
@@ -167,7 +170,7 @@ class Manifest:
                     "config": record.config,
                     "generation": record.generation,
                     "ingested_at": record.ingested_at,
-                    "chunks": [astuple(prints) for prints in record.chunks],
+                    "chunks": StoredFingerprints.of(record.chunks).text,
                 }
                 connection.execute(
                     insert(_documents).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
@@ -246,11 +249,3 @@ def _delete(connection: sa.Connection, key: sa.Column[str], values: Sequence[str
 
 def _in(table: sa.Table, scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:
     return (table.c.tenant == scope.tenant, table.c.collection == scope.collection)
-
-
-def _record(row: sa.Row[tuple[object, ...]]) -> DocumentRecord:
-    fields = row._mapping
-    return DocumentRecord(
-        **{name: fields[name] for name in DocumentRecord.__dataclass_fields__ if name != "chunks"},
-        chunks=tuple(Fingerprints(*prints) for prints in fields["chunks"]),
-    )
