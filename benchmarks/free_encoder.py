@@ -27,5 +27,5 @@ class FreeEncoder:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def count_tokens(self, texts: Iterable[str]) -> list[int]:
-        """Words, for want of a tokenizer."""
-        return [len(text.split()) for text in texts]
+        """Words, for want of a tokenizer, as good as spaces tell: counting should be free too."""
+        return [text.count(" ") + 1 for text in texts]

@@ -4,6 +4,7 @@ A chunk has three fingerprints (xxh3-128): what is embedded, what is only carrie
 change of the first costs an embedding; a change of the others rewrites what the point carries.
 """
 
+import hashlib
 import json
 import uuid
 from collections import Counter
@@ -27,6 +28,10 @@ class Fingerprints:
     embedded: str
     carried: str
     place: str
+
+    # Workers send chunks by the thousand: this is a third of what pickling slots and fields one by one takes.
+    def __reduce__(self) -> tuple[type["Fingerprints"], tuple[str, ...]]:
+        return Fingerprints, (self.id, self.embedded, self.carried, self.place)
 
 
 class StoredFingerprints(Sequence[Fingerprints]):
@@ -84,6 +89,9 @@ class IdentifiedChunk:
         """The id of its point."""
         return self.prints.id
 
+    def __reduce__(self) -> tuple[type["IdentifiedChunk"], tuple[object, ...]]:
+        return IdentifiedChunk, (self.prints, self.chunk, self.payload)
+
 
 @dataclass(frozen=True, slots=True)
 class Carried:
@@ -96,7 +104,7 @@ class Carried:
 
 def document_id(scope: Scope, source: str) -> str:
     """UUIDv5 of tenant, collection and source."""
-    return str(uuid.uuid5(_NAMESPACE, "\0".join((scope.tenant, scope.collection, source))))
+    return _uuid5("\0".join((scope.tenant, scope.collection, source)))
 
 
 def content_hash(data: bytes) -> str:
@@ -115,24 +123,34 @@ def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fin
     :param document: the document's id.
     """
     seen: Counter[str] = Counter()
+    carried_digests: dict[str, str] = {}
     named: list[IdentifiedChunk] = []
     for chunk in chunks:
         embedded = xxhash.xxh3_128_hexdigest(f"{model_fingerprint}\0{chunk.embed_text}".encode())
         name = f"{document}\0{embedded}\0{seen[embedded]}"
         seen[embedded] += 1
-        shown = {
-            "title": carried.title,
-            "heading": chunk.heading or carried.title,
-            "metadata": dict(carried.metadata),
-        }
+        heading = chunk.heading or carried.title
+        shown = {"title": carried.title, "heading": heading, "metadata": dict(carried.metadata)}
+        if heading not in carried_digests:
+            carried_digests[heading] = _digest(shown)
         place = {"source": carried.source, "ordinal": chunk.ordinal, "page": chunk.page}
-        prints = Fingerprints(str(uuid.uuid5(_NAMESPACE, name)), embedded, _digest(shown), _digest(place))
+        prints = Fingerprints(_uuid5(name), embedded, carried_digests[heading], _digest(place))
         named.append(IdentifiedChunk(prints, chunk, {**shown, **place}))
     return named
 
 
+def _uuid5(name: str) -> str:
+    """As `uuid.uuid5` has it, without an object for each: there are as many as chunks."""
+    digest = bytearray(hashlib.sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def _digest(values: Mapping[str, Any]) -> str:
-    return xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True, default=str).encode())
+    return xxhash.xxh3_128_hexdigest(_SORTED.encode(values).encode())
 
 
+_SORTED = json.JSONEncoder(sort_keys=True, default=str)
 _NO_METADATA = _digest({})

@@ -156,25 +156,8 @@ class Manifest:
     def commit(self, scope: Scope, records: Sequence[DocumentRecord], gone: Sequence[str] = ()) -> None:
         """Make new versions of documents the true ones, and forget those that are `gone`, in one transaction."""
         with self._writing() as connection:
-            for record in records:
-                values = {
-                    "id": record.id,
-                    "tenant": scope.tenant,
-                    "collection": scope.collection,
-                    "source": record.source,
-                    "location": record.location,
-                    "size": record.size,
-                    "version": record.version,
-                    "content_hash": record.content_hash,
-                    "metadata_hash": record.metadata_hash,
-                    "config": record.config,
-                    "generation": record.generation,
-                    "ingested_at": record.ingested_at,
-                    "chunks": StoredFingerprints.of(record.chunks).text,
-                }
-                connection.execute(
-                    insert(_documents).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
-                )
+            if records:
+                connection.execute(_REPLACE, [_row(record, scope) for record in records])
             _delete(connection, _documents.c.id, gone)
 
     def clear_intents(self, document_ids: Sequence[str]) -> None:
@@ -249,3 +232,16 @@ def _delete(connection: sa.Connection, key: sa.Column[str], values: Sequence[str
 
 def _in(table: sa.Table, scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:
     return (table.c.tenant == scope.tenant, table.c.collection == scope.collection)
+
+
+def _row(record: DocumentRecord, scope: Scope) -> dict[str, Any]:
+    fields = {name: getattr(record, name) for name in DocumentRecord.__dataclass_fields__}
+    chunks = StoredFingerprints.of(record.chunks).text
+    return {**fields, "chunks": chunks, "tenant": scope.tenant, "collection": scope.collection}
+
+
+_INSERT = insert(_documents)
+# Built once, for many rows at a time: it takes longer to put a statement together than to run it.
+_REPLACE = _INSERT.on_conflict_do_update(
+    index_elements=["id"], set_={column.name: _INSERT.excluded[column.name] for column in _documents.c}
+)
