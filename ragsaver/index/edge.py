@@ -61,6 +61,7 @@ class EdgeIndex:
         self._tenant_idf = tenant_idf
         self._optimize_after = optimize_after_points
         self._writes = 0
+        self._unflushed = True  # what was there when it was opened may be in the log only
         self._swaps = 0  # odd while one is under way (a sequence lock: one writer, readers try again)
         self._maintenance = threading.Lock()
         self._bm25 = _bm25(identity)
@@ -158,7 +159,9 @@ class EdgeIndex:
     def maintain(self, *, force: bool = False) -> bool:
         """Flush, and optimise if enough was written since the last time; one at a time."""
         with self._maintenance:
-            self._ask(self._shard.flush)
+            if self._unflushed:
+                self._unflushed = False
+                self._ask(self._shard.flush)
             if not force and self._writes < self._optimize_after:
                 return False
             self._require_space()
@@ -194,6 +197,7 @@ class EdgeIndex:
         if not frees:
             self._require_space()
         self._ask(lambda: self._shard.update(operation))
+        self._unflushed = True
         self._writes += points
 
     def _undisturbed(self, call: Callable[[], T]) -> T:

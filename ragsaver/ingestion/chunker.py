@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import xxhash
 
@@ -28,6 +29,17 @@ class Chunk:
     ordinal: int
     page: int | None
     embed_text: str
+
+    # See `Fingerprints`. The text goes through the pipe once.
+    def __reduce__(self) -> tuple[Any, tuple[object, ...]]:
+        if not self.embed_text.endswith(self.text):
+            return Chunk, (self.text, self.heading, self.ordinal, self.page, self.embed_text)
+        prefix = self.embed_text[: len(self.embed_text) - len(self.text)]
+        return _prefixed, (prefix, self.text, self.heading, self.ordinal, self.page)
+
+
+def _prefixed(prefix: str, text: str, heading: str, ordinal: int, page: int | None) -> Chunk:
+    return Chunk(text, heading, ordinal, page, prefix + text)
 
 
 @dataclass(frozen=True, slots=True)

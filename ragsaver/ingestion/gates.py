@@ -75,6 +75,7 @@ class Gates:
         self._scope = scope
         self._known = known
         self._recipe = recipe
+        self._config = recipe.config
         self._preparing = preparing
         self._checksum = checksum
         self._step = step
@@ -107,7 +108,7 @@ class Gates:
     def _raw(self, item: SourceItem, reading: deque[_Read]) -> Raw | None:
         """The document's bytes; None if nothing changed."""
         old = self._known.get(item.source)
-        current = old is not None and old.config == self._recipe.config
+        current = old is not None and old.config == self._config
         about = metadata_hash(item.metadata)
         same_place = old is not None and (old.location, old.metadata_hash) == (item.location, about)
         if old and current and same_place and not self._checksum and item.version and item.version == old.version:
@@ -131,12 +132,12 @@ class Gates:
             version=item.version,
             content_hash=digest,
             metadata_hash=about,
-            config=self._recipe.config,
+            config=self._config,
             generation=old.generation + 1 if old else 1,
             ingested_at=now(),
             chunks=(),
         )
-        reading.append(_Read(record, old, _reason(old, self._recipe.config, digest)))
+        reading.append(_Read(record, old, _reason(old, self._config, digest)))
         return Raw(record.id, item.source, data, item.format, self._recipe, item.metadata)
 
     def _unchanged(self, old: DocumentRecord) -> None:

@@ -23,8 +23,8 @@ from ragsaver.errors import UnreadableDocument
 # A worker that does not answer by then does not start at all.
 START_S = 60.0
 # Small tasks wait in the pipe of a quick worker, so that it need not wait for the pool; a pipe holds more than this.
-_QUEUED = 4
-_QUEUED_BYTES = 16_384
+_QUEUED_BYTES = 65_536
+_QUEUED = 8
 _QUICK_S = 0.05
 # The worker's own clock runs behind the pool's: it is there for when nobody looks at the other one.
 _GRACE_S = 1.0
@@ -95,7 +95,8 @@ class WorkerProcess:
 
     def may_queue(self, job: Job) -> bool:
         """Whether a job may wait here behind others."""
-        return self._quick and len(self.jobs) < _QUEUED and len(job.payload) <= _QUEUED_BYTES
+        waiting = sum(len(one.payload) for one in self.jobs)
+        return self._quick and len(self.jobs) < _QUEUED and waiting + len(job.payload) <= _QUEUED_BYTES
 
     def give(self, job: Job) -> None:
         """Send a job; a worker that is gone shows when it is heard."""

@@ -4,12 +4,13 @@ A chunk has three fingerprints (xxh3-128): what is embedded, what is only carrie
 change of the first costs an embedding; a change of the others rewrites what the point carries.
 """
 
+import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import xxhash
 
@@ -28,6 +29,52 @@ class Fingerprints:
     carried: str
     place: str
 
+    # Workers send chunks by the thousand: this is a third of what pickling slots and fields one by one takes.
+    def __reduce__(self) -> tuple[type["Fingerprints"], tuple[str, ...]]:
+        return Fingerprints, (self.id, self.embedded, self.carried, self.place)
+
+
+class StoredFingerprints(Sequence[Fingerprints]):
+    """A document's chunks as text, read when more than their number is wanted: most documents did not change."""
+
+    __slots__ = ("_read", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._read: tuple[Fingerprints, ...] | None = None
+
+    @classmethod
+    def of(cls, prints: Iterable[Fingerprints]) -> "StoredFingerprints":
+        """The same, if they are stored ones already."""
+        return prints if isinstance(prints, cls) else cls(json.dumps([(one.id, one.embedded, one.carried, one.place) for one in prints]))
+
+    def read(self) -> tuple[Fingerprints, ...]:
+        """All of them."""
+        if self._read is None:
+            self._read = tuple(Fingerprints(*one) for one in json.loads(self.text))
+        return self._read
+
+    def __len__(self) -> int:
+        return self.text.count("[") - 1  # ids and fingerprints hold no bracket
+
+    def __iter__(self) -> Iterator[Fingerprints]:
+        return iter(self.read())
+
+    @overload
+    def __getitem__(self, at: int) -> Fingerprints: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Fingerprints, ...]: ...
+
+    def __getitem__(self, at: int | slice) -> Fingerprints | tuple[Fingerprints, ...]:
+        return self.read()[at]
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(other) == self.read() if isinstance(other, (StoredFingerprints, tuple)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.read())
+
 
 @dataclass(frozen=True, slots=True)
 class IdentifiedChunk:
@@ -42,6 +89,9 @@ class IdentifiedChunk:
         """The id of its point."""
         return self.prints.id
 
+    def __reduce__(self) -> tuple[type["IdentifiedChunk"], tuple[object, ...]]:
+        return IdentifiedChunk, (self.prints, self.chunk, self.payload)
+
 
 @dataclass(frozen=True, slots=True)
 class Carried:
@@ -54,7 +104,7 @@ class Carried:
 
 def document_id(scope: Scope, source: str) -> str:
     """UUIDv5 of tenant, collection and source."""
-    return str(uuid.uuid5(_NAMESPACE, "\0".join((scope.tenant, scope.collection, source))))
+    return _uuid5("\0".join((scope.tenant, scope.collection, source)))
 
 
 def content_hash(data: bytes) -> str:
@@ -64,7 +114,7 @@ def content_hash(data: bytes) -> str:
 
 def metadata_hash(metadata: Mapping[str, Any]) -> str:
     """xxh3-128 of metadata; the order of its keys does not count."""
-    return _digest(metadata)
+    return _digest(metadata) if metadata else _NO_METADATA
 
 
 def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fingerprint: str) -> list[IdentifiedChunk]:
@@ -73,21 +123,34 @@ def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fin
     :param document: the document's id.
     """
     seen: Counter[str] = Counter()
+    carried_digests: dict[str, str] = {}
     named: list[IdentifiedChunk] = []
     for chunk in chunks:
         embedded = xxhash.xxh3_128_hexdigest(f"{model_fingerprint}\0{chunk.embed_text}".encode())
         name = f"{document}\0{embedded}\0{seen[embedded]}"
         seen[embedded] += 1
-        shown = {
-            "title": carried.title,
-            "heading": chunk.heading or carried.title,
-            "metadata": dict(carried.metadata),
-        }
+        heading = chunk.heading or carried.title
+        shown = {"title": carried.title, "heading": heading, "metadata": dict(carried.metadata)}
+        if heading not in carried_digests:
+            carried_digests[heading] = _digest(shown)
         place = {"source": carried.source, "ordinal": chunk.ordinal, "page": chunk.page}
-        prints = Fingerprints(str(uuid.uuid5(_NAMESPACE, name)), embedded, _digest(shown), _digest(place))
+        prints = Fingerprints(_uuid5(name), embedded, carried_digests[heading], _digest(place))
         named.append(IdentifiedChunk(prints, chunk, {**shown, **place}))
     return named
 
 
+def _uuid5(name: str) -> str:
+    """As `uuid.uuid5` has it, without an object for each: there are as many as chunks."""
+    digest = bytearray(hashlib.sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def _digest(values: Mapping[str, Any]) -> str:
-    return xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True, default=str).encode())
+    return xxhash.xxh3_128_hexdigest(_SORTED.encode(values).encode())
+
+
+_SORTED = json.JSONEncoder(sort_keys=True, default=str)
+_NO_METADATA = _digest({})

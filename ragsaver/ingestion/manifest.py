@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ragsaver.errors import StorageError
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion.identity import Fingerprints
+from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
 
 # SQLite takes 32,766 variables in a statement unless it was built otherwise.
 _VARIABLES = 10_000
@@ -38,7 +38,7 @@ _documents = sa.Table(
     sa.Column("config", sa.String, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("ingested_at", sa.Float, nullable=False),
-    sa.Column("chunks", sa.JSON, nullable=False),
+    sa.Column("chunks", sa.Text, nullable=False),  # JSON
     sa.UniqueConstraint("tenant", "collection", "source"),
 )
 
@@ -79,7 +79,7 @@ class DocumentRecord:
     config: str
     generation: int
     ingested_at: float
-    chunks: tuple[Fingerprints, ...]
+    chunks: Sequence[Fingerprints]
 
     @property
     def points(self) -> tuple[str, ...]:
@@ -128,9 +128,12 @@ class Manifest:
 
     def documents(self, scope: Scope) -> dict[str, DocumentRecord]:
         """Every document of a scope, by source."""
-        query = sa.select(_documents).where(*_in(_documents, scope))
+        fields = [_documents.c[name] for name in DocumentRecord.__dataclass_fields__]
+        query = sa.select(*fields).where(*_in(_documents, scope))
         with self._engine.connect() as connection:
-            return {row.source: _record(row) for row in connection.execute(query)}
+            rows = connection.execute(query).all()
+        records = (DocumentRecord(*told, StoredFingerprints(chunks)) for *told, chunks in rows)
+        return {record.source: record for record in records}
 
     def record_intents(self, scope: Scope, intents: Sequence[Intent]) -> None:
         """Write down what is about to happen to some documents; each has one intent at a time."""
@@ -153,25 +156,8 @@ class Manifest:
     def commit(self, scope: Scope, records: Sequence[DocumentRecord], gone: Sequence[str] = ()) -> None:
         """Make new versions of documents the true ones, and forget those that are `gone`, in one transaction."""
         with self._writing() as connection:
-            for record in records:
-                values = {
-                    "id": record.id,
-                    "tenant": scope.tenant,
-                    "collection": scope.collection,
-                    "source": record.source,
-                    "location": record.location,
-                    "size": record.size,
-                    "version": record.version,
-                    "content_hash": record.content_hash,
-                    "metadata_hash": record.metadata_hash,
-                    "config": record.config,
-                    "generation": record.generation,
-                    "ingested_at": record.ingested_at,
-                    "chunks": [astuple(prints) for prints in record.chunks],
-                }
-                connection.execute(
-                    insert(_documents).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
-                )
+            if records:
+                connection.execute(_REPLACE, [_row(record, scope) for record in records])
             _delete(connection, _documents.c.id, gone)
 
     def clear_intents(self, document_ids: Sequence[str]) -> None:
@@ -248,9 +234,14 @@ def _in(table: sa.Table, scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:
     return (table.c.tenant == scope.tenant, table.c.collection == scope.collection)
 
 
-def _record(row: sa.Row[tuple[object, ...]]) -> DocumentRecord:
-    fields = row._mapping
-    return DocumentRecord(
-        **{name: fields[name] for name in DocumentRecord.__dataclass_fields__ if name != "chunks"},
-        chunks=tuple(Fingerprints(*prints) for prints in fields["chunks"]),
-    )
+def _row(record: DocumentRecord, scope: Scope) -> dict[str, Any]:
+    fields = {name: getattr(record, name) for name in DocumentRecord.__dataclass_fields__}
+    chunks = StoredFingerprints.of(record.chunks).text
+    return {**fields, "chunks": chunks, "tenant": scope.tenant, "collection": scope.collection}
+
+
+_INSERT = insert(_documents)
+# Built once, for many rows at a time: it takes longer to put a statement together than to run it.
+_REPLACE = _INSERT.on_conflict_do_update(
+    index_elements=["id"], set_={column.name: _INSERT.excluded[column.name] for column in _documents.c}
+)

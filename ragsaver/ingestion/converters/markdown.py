@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
 
 from ragsaver.ingestion.blocks import Block, BlockKind, ParsedDocument
 from ragsaver.ingestion.converters.plain_text import decode
@@ -21,8 +24,34 @@ _TAG = re.compile(r"</?[A-Za-z][\w.-]*(?:\s[^<>]*)?/?>|<!--.*?-->|\{/\*.*?\*/\}"
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)")
 
-# Only blocks are wanted: inline text is kept as it stands, so its rules need not run.
-_PARSER = MarkdownIt("commonmark").enable("table").disable("inline")
+
+class _Outline(StateBlock):
+    """Keeps no tokens of what stands within a list, table or quote: only where these begin and end is wanted.
+
+    Most of the parser's time went into them. A heading's text is one level below it.
+    """
+
+    def push(self, ttype: str, tag: str, nesting: Literal[-1, 0, 1]) -> Token:
+        if self.level < 2 or (self.level == 2 and nesting < 0):
+            return super().push(ttype, tag, nesting)
+        self.level += nesting
+        return _UNWANTED
+
+
+def _outline(state: StateCore) -> None:
+    blocks = _Outline(state.src, state.md, state.env, state.tokens)
+    state.md.block.tokenize(blocks, blocks.line, blocks.lineMax)
+
+
+def _parser() -> MarkdownIt:
+    # Inline text is kept as it stands, so its rules need not run.
+    parser = MarkdownIt("commonmark").enable("table").disable(["inline", "text_join"])
+    parser.core.ruler.at("block", _outline)
+    return parser
+
+
+_UNWANTED = Token("", "", 0)
+_PARSER = _parser()
 _FRONT_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _KINDS: dict[str, BlockKind] = {

@@ -1,0 +1,261 @@
+"""Does ingestion keep its pace and its memory as the corpus grows? JSON on the last line.
+
+Generated Markdown in files of about 20 KB goes through the guarded processes, with an encoder that is free: into an
+index that keeps nothing, and into the embedded engine. Each run is a process of its own.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from free_encoder import FreeEncoder
+from numpy.typing import NDArray
+
+from ragsaver.caching.embeddings import SqliteEmbeddingCache
+from ragsaver.index.edge import EdgeIndex
+from ragsaver.index.identity import IndexIdentity
+from ragsaver.index.protocol import ChunkPoint, LegHits, VectorIndex
+from ragsaver.index.scope import Scope
+from ragsaver.ingestion.guard import GuardedPool
+from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.order import IngestOrder
+from ragsaver.ingestion.preparing import Prepared, Raw, prepare
+from ragsaver.settings import Settings
+
+MIB = 2**20
+SIZES_MB = (10, 50, 200)
+MB_PER_S_LIMITS = {"null": 5.0, "edge": 3.0}
+# The largest run may be so much slower by the megabyte, and with the null index take so much more memory, than the
+# smallest one.
+SLOWER_LIMIT, MEMORY_LIMIT = 1.3, 1.3
+FILE_BYTES, FILES_A_FOLDER = 20_000, 250
+SEED = 20
+
+
+class NullIndex:
+    """A `VectorIndex` that keeps nothing: what is left is the time of everything else."""
+
+    def search(self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int) -> LegHits:
+        return LegHits((), ())
+
+    def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None: ...
+
+    def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None: ...
+
+    def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None: ...
+
+    def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        return {}
+
+    def ids(self, scope: Scope) -> Iterator[tuple[str, bool]]:
+        return iter(())
+
+    def scopes(self) -> list[Scope]:
+        return []
+
+    def count(self, scope: Scope) -> int:
+        return 0
+
+    def maintain(self, *, force: bool = False) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+
+def main() -> None:
+    """Generate each size once, and ingest it into both."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--sizes-mb", type=int, nargs="+", default=SIZES_MB)
+    arguments.add_argument("--index", choices=["null", "edge"], nargs="+", default=["null", "edge"])
+    arguments.add_argument("--out", type=Path)
+    arguments.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    arguments.add_argument("--profile", type=Path, help="with --measure: where the profile goes")
+    given = arguments.parse_args()
+    if given.measure:
+        print(json.dumps(measure(given.measure, given.index[0], given.profile)))
+        return
+    runs: list[dict[str, Any]] = []
+    for size_mb in given.sizes_mb:
+        with tempfile.TemporaryDirectory() as folder:
+            generate(Path(folder) / "docs", size_mb * MIB)
+            for name in given.index:
+                said = subprocess.run(
+                    [sys.executable, __file__, "--measure", folder, "--index", name],
+                    check=True, stdout=subprocess.PIPE, text=True,
+                ).stdout  # fmt: skip
+                runs.append({"index": name, "size_mb": size_mb, **json.loads(said)})
+                print(runs[-1], file=sys.stderr)
+    result = {"cores": len(os.sched_getaffinity(0)), "runs": runs, **judged(runs)}
+    if given.out:
+        given.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result))
+
+
+def judged(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The slowest pace, and how time and memory of the largest run compare with those of the smallest."""
+    verdict: dict[str, Any] = {"ok": True}
+    for name, least in MB_PER_S_LIMITS.items():
+        mine = [run for run in runs if run["index"] == name]
+        if not mine:
+            continue
+        smallest, largest = mine[0], mine[-1]
+        pace = min(run["mb_per_s"] for run in mine)
+        slower = smallest["mb_per_s"] / largest["mb_per_s"]
+        more_memory = largest["parent_peak_mb"] / smallest["parent_peak_mb"]
+        verdict[name] = {
+            "mb_per_s_least": pace,
+            "mb_per_s_limit": least,
+            "slower_by_the_mb": round(slower, 2),
+            "slower_limit": SLOWER_LIMIT,
+            "memory_grows": round(more_memory, 2),
+            **({"memory_limit": MEMORY_LIMIT} if name == "null" else {}),
+        }
+        flat = name != "null" or more_memory <= MEMORY_LIMIT
+        verdict["ok"] = verdict["ok"] and pace >= least and slower <= SLOWER_LIMIT and flat
+    return verdict
+
+
+def measure(folder: Path, name: str, profile: Path | None) -> dict[str, Any]:
+    """Ingest `folder/docs` in this process and its workers."""
+    folder = folder.resolve()
+    with tempfile.TemporaryDirectory(dir=folder) as home:
+        settings = Settings.model_validate({"home": home})
+        limits, encoder = settings.ingestion, FreeEncoder()
+        identity = IndexIdentity("free", encoder.fingerprint, encoder.dim, "english", 50.0)
+        index: VectorIndex = NullIndex() if name == "null" else EdgeIndex(settings.home / "index", identity)
+        manifest = Manifest(settings.home / "manifest.sqlite")
+        cache = SqliteEmbeddingCache(settings.home / "embeddings.sqlite", settings.embedding_cache.max_mb * MIB)
+        pool: GuardedPool[Raw, Prepared] = GuardedPool(
+            prepare, workers=2, timeout_s=limits.convert_timeout_s, memory_mb=limits.convert_memory_mb
+        )
+        order = IngestOrder(paths=(str(folder / "docs"),), cwd=folder)
+        ingestor = Ingestor(settings, index, encoder, manifest, cache, pool)
+        optimise_s = timed_maintenance(index)
+        started, cpu_started = time.perf_counter(), time.process_time()
+        report = profiled(profile, lambda: ingestor.ingest(order, Scope("benchmark", "docs")))
+        seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
+        workers = [(peak_mb(pid), cpu_seconds(pid)) for pid in children()]
+        pool.close()
+        index.close()
+        manifest.close()
+        cache.close()
+    size_mb = sum(file.stat().st_size for file in (folder / "docs").rglob("*.md")) / MIB
+    return {
+        "documents": report.documents.added,
+        "chunks": report.chunks.total,
+        "seconds": round(seconds, 2),
+        "mb_per_s": round(size_mb / seconds, 2),
+        "optimise_s": round(sum(optimise_s), 2),
+        "mb_per_s_before_optimising": round(size_mb / (seconds - sum(optimise_s)), 2),
+        "parent_cpu_s": round(cpu_s, 2),
+        "workers_cpu_s": round(sum(cpu for _, cpu in workers), 2),
+        "parent_peak_mb": round(peak_mb(os.getpid())),
+        "worker_peak_mb": round(max(peak for peak, _ in workers)),
+    }
+
+
+def timed_maintenance(index: VectorIndex) -> list[float]:
+    """Seconds that the index's maintenance at the end of an ingestion will have taken."""
+    seconds: list[float] = []
+    maintain = index.maintain
+
+    def timed(*, force: bool = False) -> bool:
+        started = time.perf_counter()
+        done = maintain(force=force)
+        seconds.append(time.perf_counter() - started)
+        return done
+
+    index.maintain = timed  # type: ignore[method-assign]
+    return seconds
+
+
+def profiled(to: Path | None, run: Any) -> Any:
+    """What a call gives; its profile is written where it is wanted."""
+    if to is None:
+        return run()
+    import cProfile
+
+    profile = cProfile.Profile()
+    try:
+        return profile.runcall(run)
+    finally:
+        profile.dump_stats(to)
+
+
+def peak_mb(pid: int) -> float:
+    """Peak resident memory of a process (Linux), in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def children() -> list[int]:
+    """Processes that this one has started."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return [int(pid) for file in lists for pid in file.read_text().split()]
+
+
+def generate(folder: Path, size_bytes: int) -> None:
+    """Write documents of about 20 KB, the same ones every time."""
+    dice = random.Random(SEED)
+    words = ["".join(dice.choices("etaoinshrdlucmfwypvbgk", k=dice.randint(2, 11))) for _ in range(6000)]
+    frequencies = [1 / (rank + 5) for rank in range(len(words))]  # as Zipf has it
+    number = 0
+    while size_bytes > 0:
+        text = document(dice, words, frequencies, number)
+        file = folder / f"{number // FILES_A_FOLDER:03}" / f"{number:05}.md"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        os.utime(file, (1_600_000_000, 1_600_000_000))
+        size_bytes -= len(text)
+        number += 1
+
+
+def document(dice: random.Random, words: Sequence[str], frequencies: Sequence[float], number: int) -> str:
+    """Sections of paragraphs, lists, tables and code."""
+    some = iter(dice.choices(words, frequencies, k=8000))
+
+    def say(least: int, most: int) -> str:
+        return " ".join(next(some, "end") for _ in range(dice.randint(least, most)))
+
+    def sentences(most: int) -> str:
+        return " ".join(f"{say(6, 22).capitalize()}." for _ in range(dice.randint(1, most)))
+
+    parts = [f"# {say(2, 5).title()} {number}"]
+    size = 0
+    while size < FILE_BYTES:
+        kind = dice.random()
+        if kind < 0.15:
+            part = f"{'#' * dice.randint(2, 3)} {say(1, 6).capitalize()}"
+        elif kind < 0.7:
+            part = sentences(5)
+        elif kind < 0.82:
+            part = "\n".join(f"- {say(3, 18)}" for _ in range(dice.randint(3, 8)))
+        elif kind < 0.9:
+            rows = [f"| {say(1, 2)} | {say(1, 3)} | {say(2, 6)} |" for _ in range(dice.randint(4, 12))]
+            part = "\n".join([rows[0], "| --- | --- | --- |", *rows[1:]])
+        else:
+            lines = "\n".join(f"    {say(1, 1)} = {say(1, 1)}({say(1, 3)})" for _ in range(dice.randint(3, 14)))
+            part = f"```python\ndef {say(1, 1)}():\n{lines}\n```"
+        parts.append(part)
+        size += len(part) + 2
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    main()
