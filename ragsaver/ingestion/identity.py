@@ -46,7 +46,11 @@ class StoredFingerprints(Sequence[Fingerprints]):
     @classmethod
     def of(cls, prints: Iterable[Fingerprints]) -> "StoredFingerprints":
         """The same, if they are stored ones already."""
-        return prints if isinstance(prints, cls) else cls(json.dumps([(one.id, one.embedded, one.carried, one.place) for one in prints]))
+        return (
+            prints
+            if isinstance(prints, cls)
+            else cls(json.dumps([(one.id, one.embedded, one.carried, one.place) for one in prints]))
+        )
 
     def read(self) -> tuple[Fingerprints, ...]:
         """All of them."""

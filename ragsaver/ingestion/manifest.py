@@ -23,6 +23,20 @@ SCHEMA = 1
 
 _metadata = sa.MetaData()
 
+
+class _Chunks(sa.types.TypeDecorator[Sequence[Fingerprints]]):
+    """A document's chunks as JSON, read once somebody wants them."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[Fingerprints] | None, dialect: sa.Dialect) -> str | None:
+        return value if value is None else StoredFingerprints.of(value).text
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> StoredFingerprints | None:
+        return value if value is None else StoredFingerprints(value)
+
+
 _documents = sa.Table(
     "documents",
     _metadata,
@@ -38,7 +52,7 @@ _documents = sa.Table(
     sa.Column("config", sa.String, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("ingested_at", sa.Float, nullable=False),
-    sa.Column("chunks", sa.Text, nullable=False),  # JSON
+    sa.Column("chunks", _Chunks, nullable=False),
     sa.UniqueConstraint("tenant", "collection", "source"),
 )
 
@@ -131,9 +145,7 @@ class Manifest:
         fields = [_documents.c[name] for name in DocumentRecord.__dataclass_fields__]
         query = sa.select(*fields).where(*_in(_documents, scope))
         with self._engine.connect() as connection:
-            rows = connection.execute(query).all()
-        records = (DocumentRecord(*told, StoredFingerprints(chunks)) for *told, chunks in rows)
-        return {record.source: record for record in records}
+            return {row.source: DocumentRecord(*row) for row in connection.execute(query).all()}
 
     def record_intents(self, scope: Scope, intents: Sequence[Intent]) -> None:
         """Write down what is about to happen to some documents; each has one intent at a time."""
@@ -236,8 +248,7 @@ def _in(table: sa.Table, scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:
 
 def _row(record: DocumentRecord, scope: Scope) -> dict[str, Any]:
     fields = {name: getattr(record, name) for name in DocumentRecord.__dataclass_fields__}
-    chunks = StoredFingerprints.of(record.chunks).text
-    return {**fields, "chunks": chunks, "tenant": scope.tenant, "collection": scope.collection}
+    return {**fields, "tenant": scope.tenant, "collection": scope.collection}
 
 
 _INSERT = insert(_documents)

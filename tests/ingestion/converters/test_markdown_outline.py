@@ -14,7 +14,9 @@ openings = st.sampled_from(
      "- # ", "```", "  ```", "~~~", "> ```", "| ", "- | ", "|-", "--- | ---", "===", "---", "***", "<div>", "</div>",
      "<!-- ", "[a]: "]
 )  # fmt: skip
-rests = st.sampled_from(["", "a", "a b", "a | b", "--- | ---", "c |", "`|`", "x\\|y", "/url 'title'", "-->", "- d", "1. e"])
+rests = st.sampled_from(
+    ["", "a", "a b", "a | b", "--- | ---", "c |", "`|`", "x\\|y", "/url 'title'", "-->", "- d", "1. e"]
+)
 texts = st.lists(st.tuples(openings, rests).map("".join), max_size=25).map("\n".join)
 
 
