@@ -160,7 +160,7 @@ def ours(startup_s: float, least: int) -> Sizer:
     return size
 
 
-def by_cpu() -> Sizer:
+def by_cpu(target: float, window_s: float = HPA_STABILISATION_S) -> Sizer:
     """The HPA's rule on the CPU of the workers that are ready, with its window before it scales down; at least one."""
     recommended: deque[tuple[float, int]] = deque()
     seen = [0.0, 0.0]
@@ -170,7 +170,7 @@ def by_cpu() -> Sizer:
         span_s, seen[1] = fleet.now_s - seen[1], fleet.now_s
         ready = fleet.idle + fleet.busy
         used = min(busy_s / (span_s * ready), 1.0) if ready and span_s else 0.0
-        ratio = used / TARGET_UTILISATION
+        ratio = used / target
         now = fleet.size
         wanted = now if abs(ratio - 1) <= HPA_TOLERANCE else math.ceil(ready * ratio)
         if ratio > 1:
@@ -179,7 +179,7 @@ def by_cpu() -> Sizer:
         # its default policy: at most twice as many, or four more, in 15 s
         wanted = min(max(wanted, 1), MAX_WORKERS, max(2 * now, now + 4))
         recommended.append((fleet.now_s, wanted))
-        while recommended[0][0] < fleet.now_s - HPA_STABILISATION_S:
+        while recommended[0][0] < fleet.now_s - window_s:
             recommended.popleft()
         return wanted if wanted > now else min(now, max(count for _, count in recommended))
 
@@ -244,7 +244,10 @@ def compare(seeds: int, startup_s: float) -> dict[str, dict[str, float]]:
             "ragsaver, at least one": (ours(startup_s, 1), 1),
             "fixed for the mean": (fixed(mean), mean),
             "fixed for the peak": (fixed(peak), peak),
-            "by CPU (HPA)": (by_cpu(), 1),
+            "by CPU (HPA), target 0.8": (by_cpu(TARGET_UTILISATION), 1),
+            "by CPU (HPA), target 0.5": (by_cpu(0.5), 1),
+            # as short as the controller's cool-down, so that the window alone does not decide
+            "by CPU (HPA), target 0.8, window 120 s": (by_cpu(TARGET_UTILISATION, 120.0), 1),
         }
         for name, (sizer, first) in strategies.items():
             fleet = simulate(arrivals, sizer, startup_s, first)

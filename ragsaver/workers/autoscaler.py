@@ -46,6 +46,7 @@ class QueueWatch(Protocol):
 class RedisWatch:
     """A Celery queue on Redis without priorities: a list, and two keys that whoever sends and does the work keeps.
 
+    :param redis: with short timeouts and no retries, since Celery's event loop waits for its answer.
     :param oldest_key: Unix time, in seconds, at which the oldest waiting document was queued; absent if none waits.
     :param done_key: tokens done since ever, counted up by the workers.
     :param clock: Unix time in seconds.

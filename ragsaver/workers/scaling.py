@@ -121,5 +121,5 @@ def _why_more(observed: Observed, policy: Policy, needed: int) -> str:
     waits = f"{observed.backlog_tokens:.0f} tokens wait, the oldest for {observed.oldest_age_s:.0f} s"
     goal = f"within {policy.target_age_s:.0f} s at {policy.target_utilisation:.0%} utilisation"
     if needed == policy.max_workers:
-        return f"{waits}: {_workers(needed)}, all that are allowed, for {goal}"
-    return f"{waits}: {_workers(needed)} for {goal}"
+        return f"{waits}: {_workers(needed)}, all that are allowed, where more would drain that {goal}"
+    return f"{waits}: {_workers(needed)} drain that {goal}"
