@@ -110,6 +110,17 @@ class IngestionSettings(_Section):
     batch_chunks: int = Field(default=256, ge=1, le=100_000, description="chunks embedded and committed at a time")
 
 
+class OutlineSettings(_Section):
+    """Each document's headings, with the sentence that stands for each section."""
+
+    budget_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="of an outline that is shown as text; the deepest lines are left out first; 0 shows all of it",
+    )
+
+
 class SourcesSettings(_Section):
     """Where documents may come from, besides files."""
 
@@ -228,6 +239,7 @@ class Settings(_Section):
     embedding_cache: EmbeddingCacheSettings = EmbeddingCacheSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     ingestion: IngestionSettings = IngestionSettings()
+    outline: OutlineSettings = OutlineSettings()
     sources: SourcesSettings = SourcesSettings()
     index: IndexSettings = IndexSettings()
     retrieval: RetrievalSettings = RetrievalSettings()

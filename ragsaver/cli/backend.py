@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ragsaver.index.ownership import Owner
     from ragsaver.ingestion.order import IngestOrder
-    from ragsaver.ingestion.report import IngestReport, PlanReport, Progress, VerifyReport
+    from ragsaver.ingestion.report import IngestReport, OutlineReport, PlanReport, Progress, VerifyReport
     from ragsaver.pipelines.result import AskResult, SearchResult
     from ragsaver.pipelines.runtime import Runtime
 
@@ -46,6 +46,10 @@ class Backend(Protocol):
 
     def verify(self, collection: str | None) -> "VerifyReport":
         """Check and repair."""
+        ...
+
+    def outline(self, source: str, collection: str | None, budget_tokens: int | None) -> "OutlineReport":
+        """A document's headings and what each section says."""
         ...
 
 
@@ -100,6 +104,10 @@ class Local:
         runtime = self._runtime
         return verify(runtime.manifest, runtime.index, runtime.ingestor, runtime.scope(collection))
 
+    def outline(self, source: str, collection: str | None, budget_tokens: int | None) -> "OutlineReport":
+        """A document's headings and what each section says."""
+        return self._runtime.outline(source, collection, budget_tokens)
+
 
 class Remote:
     """The work done by the server that owns the index, over HTTP on this machine."""
@@ -147,6 +155,13 @@ class Remote:
         from ragsaver.ingestion.report import VerifyReport
 
         return self._post("/v1/local/verify", {"collection": collection}, VerifyReport)
+
+    def outline(self, source: str, collection: str | None, budget_tokens: int | None) -> "OutlineReport":
+        """A document's headings and what each section says."""
+        from ragsaver.ingestion.report import OutlineReport
+
+        body = {"source": source, "collection": collection, "budget_tokens": budget_tokens}
+        return self._post("/v1/local/outline", body, OutlineReport)
 
     def _post(self, path: str, body: dict[str, Any], model: "type[Model]") -> "Model":
         with self._asked(path, body) as answer:

@@ -5,7 +5,7 @@ import signal
 import typer
 
 from ragsaver import __version__
-from ragsaver.cli import ask, doctor, evaluate, ingest, init, plan, search, serve, verify
+from ragsaver.cli import ask, doctor, evaluate, ingest, init, outline, plan, search, serve, verify
 
 app = typer.Typer(
     name="ragsaver",
@@ -32,6 +32,7 @@ def _options(
 app.command("init")(init.init)
 app.command("ingest")(ingest.ingest)
 app.command("plan")(plan.plan)
+app.command("outline")(outline.outline)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("serve")(serve.serve)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from haystack import Document
 
-from ragsaver.components.sentences import content_stems
+from ragsaver.sentences import content_stems
 
 # Logistic regression over `Signals` for the bundled model; benchmarks/extractive.py fits and checks it.
 INTERCEPT, COSINE, COVERAGE, SENTENCE_COVERAGE = -6.0, 5.4, 2.9, 3.6

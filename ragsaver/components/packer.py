@@ -18,7 +18,7 @@ from haystack import Document, component
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
-from ragsaver.components.sentences import Sentence, content_stems, sentences
+from ragsaver.sentences import Sentence, content_stems, sentences
 from ragsaver.spend.receipt import current_receipt
 
 GAP = " … "

@@ -1,9 +1,9 @@
 """The index follows the manifest: one batch of changes at a time, and whatever stops it is mended by the next run.
 
 record the intents → embed what the cache lacks, and fill the cache → write the new points, unlisted → commit the
-manifest's rows → rewrite what staying points carry → list the new points and delete the old ones → clear the
-intents. Each step may be done twice. Until the commit the old version of a document is the true one, and its
-points are untouched.
+manifest's rows and outlines → rewrite what staying points carry → list the new points and delete the old ones →
+clear the intents. Each step may be done twice. Until the commit the old version of a document is the true one, and
+its points are untouched.
 """
 
 import math
@@ -20,6 +20,7 @@ from ragsaver.index.protocol import ChunkPoint, VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
+from ragsaver.ingestion.outlining import Outliner
 from ragsaver.ingestion.planning import Change, forgetting
 from ragsaver.models.protocol import Encoder
 
@@ -79,6 +80,7 @@ class Applier:
         self._cache = cache
         self._shared = shared_by_tenants
         self._fault = fault
+        self.outliner = Outliner(index, manifest)
 
     def partition(self, scope: Scope) -> str:
         """The part of the embedding cache that a scope may use: its tenant's, unless all share one."""
@@ -130,7 +132,8 @@ class Applier:
             ],
         )
         self._fault(Step.UPSERTED)
-        self._manifest.commit(scope, [change.record for change in batch])
+        outlines = self.outliner.outlines(scope, batch, vectors)
+        self._manifest.commit(scope, [change.record for change in batch], outlines=outlines)
         self._fault(Step.COMMITTED)
         self._follow(scope, intents)
         self._manifest.clear_intents([intent.document_id for intent in intents])

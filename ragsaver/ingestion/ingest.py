@@ -128,7 +128,7 @@ class Ingestor:
         embedded and kept for later.
         """
         items = self._items(order)
-        known = self._manifest.documents(scope)
+        known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
         gates = Gates(scope, known, self.recipe, self._preparing, checksum=order.checksum)
         counted = Estimate(self._cache, self._encoder, self._applier.partition(scope))
         sample: list[IdentifiedChunk] = []
@@ -227,6 +227,7 @@ class Ingestor:
             if progress:
                 progress(Progress(done=done, total=len(items), embedded=tally.paid.embedded))
 
+        known = self._applier.outliner.to_do(scope, known)
         gates = Gates(scope, known, self.recipe, self._preparing, checksum=checksum, step=step)
         for batch in batches(gates.changes(items), self._settings.ingestion.batch_chunks):
             self._apply(batch, scope, tally)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from ragsaver.errors import StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
+from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
 # SQLite takes 32,766 variables in a statement unless it was built otherwise.
 _VARIABLES = 10_000
@@ -66,6 +68,14 @@ _intents = sa.Table(
     sa.Column("listed", sa.JSON, nullable=False),
     sa.Column("deleted", sa.JSON, nullable=False),
     sa.Column("payloads", sa.JSON, nullable=False),
+)
+
+_outlines = sa.Table(
+    "outlines",
+    _metadata,
+    sa.Column("document_id", sa.String, primary_key=True),
+    sa.Column("outliner", sa.String, nullable=False),
+    sa.Column("outline", sa.JSON, nullable=False),
 )
 
 _paces = sa.Table(
@@ -165,12 +175,50 @@ class Manifest:
             with self._writing() as connection:
                 connection.execute(sa.insert(_intents), rows)
 
-    def commit(self, scope: Scope, records: Sequence[DocumentRecord], gone: Sequence[str] = ()) -> None:
-        """Make new versions of documents the true ones, and forget those that are `gone`, in one transaction."""
+    def commit(
+        self,
+        scope: Scope,
+        records: Sequence[DocumentRecord],
+        gone: Sequence[str] = (),
+        outlines: Mapping[str, Outline] = MappingProxyType({}),
+    ) -> None:
+        """Make new versions of documents the true ones, and forget those that are `gone`, in one transaction.
+
+        :param outlines: of documents whose outline is another, by id.
+        """
         with self._writing() as connection:
             if records:
                 connection.execute(_REPLACE, [_row(record, scope) for record in records])
+            if outlines:
+                rows = [
+                    {"document_id": one, "outliner": OUTLINER, "outline": to_json(made)}
+                    for one, made in outlines.items()
+                ]
+                connection.execute(sa.insert(_outlines).prefix_with("OR REPLACE"), rows)
             _delete(connection, _documents.c.id, gone)
+            _delete(connection, _outlines.c.document_id, gone)
+
+    def outline(self, scope: Scope, source: str) -> Outline | None:
+        """The outline of a document; None if there is no such document, or it has none yet."""
+        query = _outlined(scope, _outlines.c.outline).where(_documents.c.source == source)
+        with self._engine.connect() as connection:
+            kept = connection.scalar(query)
+        return from_json(kept) if kept else None
+
+    def outlines(self, document_ids: Sequence[str]) -> dict[str, Outline]:
+        """The outlines that documents have, by id."""
+        found: dict[str, Outline] = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(document_ids), _VARIABLES):
+                some = _outlines.c.document_id.in_(document_ids[start : start + _VARIABLES])
+                query = sa.select(_outlines).where(some, _outlines.c.outliner == OUTLINER)
+                found.update((row.document_id, from_json(row.outline)) for row in connection.execute(query))
+        return found
+
+    def outlined(self, scope: Scope) -> set[str]:
+        """Ids of the documents that have an outline."""
+        with self._engine.connect() as connection:
+            return set(connection.scalars(_outlined(scope, _documents.c.id)))
 
     def clear_intents(self, document_ids: Sequence[str]) -> None:
         """The index has followed: forget the intents."""
@@ -240,6 +288,12 @@ def _delete(connection: sa.Connection, key: sa.Column[str], values: Sequence[str
     """Delete rows by key, as many in a statement as SQLite takes variables."""
     for start in range(0, len(values), _VARIABLES):
         connection.execute(sa.delete(key.table).where(key.in_(values[start : start + _VARIABLES])))
+
+
+def _outlined(scope: Scope, column: sa.Column[Any]) -> sa.Select[tuple[Any]]:
+    joined = _documents.join(_outlines, _documents.c.id == _outlines.c.document_id)
+    query = sa.select(column).select_from(joined)
+    return query.where(*_in(_documents, scope), _outlines.c.outliner == OUTLINER)
 
 
 def _in(table: sa.Table, scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:

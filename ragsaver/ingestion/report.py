@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from ragsaver.ingestion.outlines import OutlineLine
 from ragsaver.spend.receipt import ZERO, Receipt, Usd
 
 
@@ -112,6 +113,15 @@ class PlanReport(_Frozen):
     embedding: PlannedEmbedding = PlannedEmbedding()
     changes: tuple[PlannedChange, ...] = ()
     errors: tuple[IngestFailure, ...] = ()
+
+
+class OutlineReport(_Frozen):
+    """A document's outline; `text` shows it within its budget of tokens, `lines` are all there are."""
+
+    source: str
+    title: str
+    text: str
+    lines: tuple[OutlineLine, ...]
 
 
 class VerifyReport(_Frozen):

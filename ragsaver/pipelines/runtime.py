@@ -14,7 +14,9 @@ from ragsaver.index.scope import Scope
 from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
+from ragsaver.ingestion.report import OutlineReport
 from ragsaver.models.protocol import Encoder
 from ragsaver.pipelines.engine import QueryEngine
 from ragsaver.settings import Settings, usable_cores
@@ -85,6 +87,15 @@ class Runtime:
             if name not in self._engines:
                 self._engines[name] = QueryEngine(self.resources, name)
             return self._engines[name]
+
+    def outline(self, source: str, collection: str | None, budget_tokens: int | None) -> OutlineReport:
+        """A document's outline.
+
+        :param budget_tokens: of it as text; `outline.budget_tokens` if None.
+        :raises UsageError: if there is none.
+        """
+        budget = self.settings.outline.budget_tokens if budget_tokens is None else budget_tokens
+        return outline_report(self.manifest, self.scope(collection), source, budget, self.encoder.count_tokens)
 
     def close(self) -> None:
         """Close what was opened."""

@@ -51,6 +51,14 @@ class LocalVerifyBody(_Body):
     collection: Name | None = None
 
 
+class LocalOutlineBody(_Body):
+    """A document to outline; `budget_tokens` is `outline.budget_tokens` if None."""
+
+    source: str
+    collection: Name | None = None
+    budget_tokens: int | None = Field(default=None, ge=0, le=1_000_000)
+
+
 class Health(BaseModel):
     """The answer of the probes."""
 

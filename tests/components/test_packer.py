@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsaver.components.packer import Candidate, choose, score_sentences
-from ragsaver.components.sentences import content_stems, sentences
+from ragsaver.sentences import content_stems, sentences
 
 words = st.lists(st.sampled_from("zebra horse road rain tax law".split()), min_size=1, max_size=8)
 texts = st.lists(words.map(lambda w: " ".join(w).capitalize() + "."), min_size=1, max_size=5).map(" ".join)

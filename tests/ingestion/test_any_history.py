@@ -61,6 +61,9 @@ class Corpus(RuleBasedStateMachine):
             data = (self.folder / source).read_bytes()
             again = prepare(Raw(record.id, source, data, None, self.bench.ingestor().recipe)).chunks
             assert record.points == tuple(one.id for one in again)
+            outline = self.bench.manifest.outline(SCOPE, source)
+            assert outline is not None
+            assert record.points == tuple(point for line in outline.lines for point in line.chunk_ids)
 
     @invariant()
     def nothing_was_paid_for_twice(self) -> None:

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from ragsaver.ingestion.order import IngestOrder
-from ragsaver.ingestion.report import PlanReport, Progress, VerifyReport
+from ragsaver.ingestion.report import OutlineReport, PlanReport, Progress, VerifyReport
 from ragsaver.ingestion.verify import verify
 from ragsaver.server.access import Access, Local
 from ragsaver.server.problems import problem_of
-from ragsaver.server.schemas import IngestEvent, LocalVerifyBody
+from ragsaver.server.schemas import IngestEvent, LocalOutlineBody, LocalVerifyBody
 
 router = APIRouter(prefix="/v1/local", include_in_schema=False)
 
@@ -77,3 +77,9 @@ async def check(body: LocalVerifyBody, access: Local) -> VerifyReport:
     runtime = access.runtime
     scope = runtime.scope(body.collection)
     return await access.ingest(lambda: verify(runtime.manifest, runtime.index, runtime.ingestor, scope))
+
+
+@router.post("/outline")
+async def outline(body: LocalOutlineBody, access: Local) -> OutlineReport:
+    """A document's outline."""
+    return await access.query(lambda: access.runtime.outline(body.source, body.collection, body.budget_tokens))

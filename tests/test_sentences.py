@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.components.sentences import MAX_CHARS, content_stems, sentences, split
+from ragsaver.sentences import MAX_CHARS, content_stems, sentences, split
 
 
 def test_sentences_end_where_a_reader_ends_them():

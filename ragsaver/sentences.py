@@ -1,13 +1,14 @@
-"""Sentences as they stand, and the words in them: what packing and quoting work on.
+"""Sentences as they stand, and the words in them: what packing, quoting and outlining work on.
 
 Analysis is remembered by text, because the same chunks come again and again.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import snowballstemmer
 
@@ -15,12 +16,15 @@ import snowballstemmer
 MAX_CHARS = 600
 
 # A sentence ends at . ! or ? (with a closing quote or bracket) before a space and something that can begin one.
-_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9])|(?<=[。！？])|\n{2,}")
+# One set of characters stands in front, so that a search can skip to the next of them.
+_END = re.compile(r"[.!?。！？\n](?:(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9])|(?<=[。！？])|(?<=\n)\n+)")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|e\.g|i\.e|cf|Fig|Vol|Inc|Ltd|Co|approx|ca|al)|\b[A-Z])\.$"
 )
-_FENCE = re.compile(r"^(```|~~~)")
-_LISTED = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+|^\s*\|")
+_LOOK_BACK = 16  # characters, more than any abbreviation has
+_FENCES = ("```", "~~~")
+_LISTED = re.compile(r"[^\S\n]*(?:(?:[-*+]|\d+[.)])\s|\|)")
+_Kind = Literal["prose", "listed", "code"]
 _WORD = re.compile(r"[^\W_]+")
 
 STOP_WORDS = frozenset(
@@ -47,22 +51,53 @@ def split(text: str) -> list[str]:
 
     Code blocks, table rows and list items are kept whole, up to `MAX_CHARS`: then they end at a line's or word's end.
     """
-    pieces: list[str] = []
-    for block, is_code in _blocks(text):
-        if is_code or _LISTED.match(block):
-            pieces.append(block)
-            continue
-        start = 0
-        for end in _END.finditer(block):
-            if _ABBREVIATION.search(block[start : end.start()].rstrip()):
-                continue
-            pieces.append(block[start : end.end()])
+    found: list[str] = []
+    for block, kind in _blocks(text):
+        if kind == "prose":
+            found += _prose(block)
+        else:
+            found.append(block)
+    return _bounded(found)
+
+
+def prose(text: str) -> list[str]:
+    """The sentences of running text only: without code blocks, list items and table rows."""
+    found: list[str] = []
+    for block, kind in _blocks(text):
+        if kind == "prose":
+            found += _prose(block)
+    return _bounded(found)
+
+
+def listed(text: str) -> list[str]:
+    """The list items and table rows."""
+    return _bounded(block for block, kind in _blocks(text) if kind == "listed")
+
+
+def _prose(block: str) -> list[str]:
+    found: list[str] = []
+    start = 0
+    for end in _END.finditer(block):
+        before = end.start() + 1
+        if not _ABBREVIATION.search(block[max(start, before - _LOOK_BACK) : before].rstrip()):
+            found.append(block[start : end.end()])
             start = end.end()
-        pieces.append(block[start:])
-    return [part.strip() for piece in pieces for part in _bounded(piece) if part.strip()]
+    found.append(block[start:])
+    return found
 
 
-def _bounded(piece: str) -> Iterator[str]:
+def _bounded(pieces: Iterable[str]) -> list[str]:
+    """The pieces without the white space around them, the long ones cut."""
+    found: list[str] = []
+    for piece in pieces:
+        if len(piece) > MAX_CHARS:
+            found += [part.strip() for part in _cut(piece)]
+        else:
+            found.append(piece.strip())
+    return [piece for piece in found if piece]
+
+
+def _cut(piece: str) -> Iterator[str]:
     while len(piece) > MAX_CHARS:
         head = piece[:MAX_CHARS]
         # a line's end if one is in the second half, else a word's, else the middle of a word
@@ -73,24 +108,28 @@ def _bounded(piece: str) -> Iterator[str]:
     yield piece
 
 
-def _blocks(text: str) -> list[tuple[str, bool]]:
+def _blocks(text: str) -> Iterator[tuple[str, _Kind]]:
     """Runs of lines that are cut alike: a fenced block, a list item or table row, or running text."""
-    blocks: list[tuple[list[str], bool]] = []
-    in_code = after_gap = False
-    for line in text.splitlines(keepends=True):
-        fence = bool(_FENCE.match(line))
-        if fence and not in_code:
-            in_code = True
-            blocks.append(([line], True))
-        elif in_code:
-            blocks[-1][0].append(line)
-            in_code = not fence
-        elif _LISTED.match(line) or after_gap or not blocks or blocks[-1][1]:
-            blocks.append(([line], False))
+    begun: tuple[int, _Kind] | None = None
+    kind: _Kind
+    at, alone = 0, True
+    while at < len(text):
+        end = text.find("\n", at) + 1 or len(text)
+        if text.startswith(_FENCES, at):
+            kind = "code"
+            closing = [found for fence in _FENCES if (found := text.find(f"\n{fence}", end - 1)) >= 0]
+            end = (text.find("\n", min(closing) + 1) + 1 if closing else 0) or len(text)
         else:
-            blocks[-1][0].append(line)
-        after_gap = not line.strip()
-    return [("".join(lines), is_code) for lines, is_code in blocks]
+            # the first test spares most lines the second
+            kind = "listed" if not text[at].isalpha() and _LISTED.match(text, at) else "prose"
+        if alone or kind != "prose":
+            if begun:
+                yield text[begun[0] : at], begun[1]
+            begun = (at, kind)
+        alone = kind == "code" or text[at:end].isspace()
+        at = end
+    if begun:
+        yield text[begun[0] :], begun[1]
 
 
 @lru_cache(maxsize=65_536)

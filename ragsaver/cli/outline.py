@@ -1,0 +1,29 @@
+"""`ragsaver outline`: what is a document about, heading by heading?"""
+
+from typing import Annotated
+
+import typer
+
+from ragsaver.cli.output import errors_told, print_json
+from ragsaver.settings import load_settings, quiet_haystack
+
+
+def outline(
+    source: Annotated[str, typer.Argument(help="The document, named as search results name it.")],
+    budget_tokens: Annotated[
+        int | None, typer.Option(min=0, max=1_000_000, help="Of the text; the deepest lines are left out first.")
+    ] = None,
+    collection: Annotated[str | None, typer.Option(help="Where it is.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
+) -> None:
+    """Show a document's headings, with the most central sentence of each section."""
+    with errors_told(as_json):
+        from ragsaver.cli.backend import backend
+
+        quiet_haystack()
+        with backend(load_settings(), "ragsaver outline") as work:
+            report = work.outline(source, collection, budget_tokens)
+        if as_json:
+            print_json(report.model_dump_json())
+        else:
+            typer.echo(report.text, nl=False)
