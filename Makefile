@@ -10,7 +10,7 @@ demo: $(VENV)/.run
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-train: $(VENV)/.train
 	$(BIN)/python -m pytest -m train
@@ -27,6 +27,9 @@ bench: $(VENV)/.train
 	$(BIN)/python benchmarks/query_latency.py
 	$(BIN)/python benchmarks/engine_overhead.py
 	$(BIN)/python benchmarks/extractive.py
+	$(BIN)/python benchmarks/reingest.py
+	$(BIN)/python benchmarks/ingest_scale.py
+	$(BIN)/python benchmarks/autoscale.py
 
 python-there:
 	@test -n "$(PYTHON)" || { echo "RAGSaver needs Python 3.11 or newer and found none. Install one, or name it: make demo PYTHON=/path/to/python3" >&2; exit 1; }
