@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ragsaver.errors import StorageError
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion import originals, uses
 from ragsaver.ingestion.identity import Fingerprints
 
 # SQLite takes 32,766 variables in a statement unless it was built otherwise.
@@ -104,6 +105,15 @@ class Intent:
     payloads: Mapping[str, Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Documents, their chunks, and the bytes that their points carry beside the vectors."""
+
+    documents: int = 0
+    chunks: int = 0
+    payload_bytes: int = 0
+
+
 class Manifest:
     """The manifest in one SQLite file.
 
@@ -114,8 +124,11 @@ class Manifest:
         self.path = path
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
         event.listen(self._engine, "connect", _configure)
+        self.originals = originals.Originals(self._engine, self._writing)
+        self.uses = uses.Uses(self._engine, self._writing)
         with self._writing() as connection:
-            _metadata.create_all(connection)
+            for tables in (_metadata, originals.metadata, uses.metadata):
+                tables.create_all(connection)
             version = connection.scalar(sa.text("PRAGMA user_version"))
             if version == 0:
                 connection.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
@@ -131,6 +144,15 @@ class Manifest:
         query = sa.select(_documents).where(*_in(_documents, scope))
         with self._engine.connect() as connection:
             return {row.source: _record(row) for row in connection.execute(query)}
+
+    def usage(self, tenant: str) -> "Usage":
+        """What a tenant has in all its collections."""
+        counted = sa.select(
+            sa.func.count(), sa.func.coalesce(sa.func.sum(sa.func.json_array_length(_documents.c.chunks)), 0)
+        ).where(_documents.c.tenant == tenant)
+        with self._engine.connect() as connection:
+            documents, chunks = connection.execute(counted).one()
+        return Usage(documents, chunks, self.originals.payload_bytes(tenant))
 
     def record_intents(self, scope: Scope, intents: Sequence[Intent]) -> None:
         """Write down what is about to happen to some documents; each has one intent at a time."""
@@ -172,7 +194,9 @@ class Manifest:
                 connection.execute(
                     insert(_documents).values(values).on_conflict_do_update(index_elements=["id"], set_=values)
                 )
-            _delete(connection, _documents.c.id, gone)
+                originals.drop_older(connection, record.id, record.generation)
+            for column in (_documents.c.id, originals.DOCUMENT_ID, uses.DOCUMENT_ID):
+                _delete(connection, column, gone)
 
     def clear_intents(self, document_ids: Sequence[str]) -> None:
         """The index has followed: forget the intents."""
