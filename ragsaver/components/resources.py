@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from ragsaver.components.uses import UseLog
 from ragsaver.index.opening import open_index
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
@@ -29,13 +30,14 @@ class Resources:
     encoder: Encoder
     prices: PriceBook
     ownership: Ownership
+    uses: UseLog = field(default_factory=UseLog)
     default_scope: Scope = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "default_scope", Scope(self.settings.tenant, self.settings.collection))
 
     def close(self) -> None:
-        """Flush and close the index, then let go of it."""
+        """Flush and close the index, then let go of it; `uses` is closed by whoever gave it its place to write."""
         self.index.close()
         self.ownership.release()
 

@@ -209,7 +209,7 @@ class Ingestor:
             return []
         with self._one_at_a_time:
             going = expiries(standings(self._manifest, scope, self._encoder.dim), rule, now())
-            if going and not dry_run:
+            if not dry_run:
                 self.forget(scope, lambda _: [expiry.document.record for expiry in going])
         return going
 

@@ -12,6 +12,7 @@ from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.lifecycle import Lifecycle
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
 from ragsaver.models.protocol import Encoder
@@ -26,6 +27,9 @@ class Runtime:
         self.resources = resources
         self._engines: dict[str, QueryEngine] = {}
         self._loading = threading.Lock()
+        resources.uses.write_to(
+            lambda used_at: self.manifest.uses.note(used_at), resources.settings.lifecycle.note_uses_every_s
+        )
 
     @property
     def settings(self) -> Settings:
@@ -74,6 +78,17 @@ class Runtime:
         """The way in for documents."""
         return Ingestor(self.settings, self.index, self.encoder, self.manifest, self.embeddings, self.preparing)
 
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        """What is done with documents that are in."""
+        return Lifecycle(self.settings, self.manifest, self.ingestor, self.encoder.dim)
+
+    def prepare(self) -> None:
+        """Open what is opened at its first use, before several threads may be the first."""
+        self.engine().pipeline.warm_up()
+        self.encoder.encode(["warm"])
+        _ = self.lifecycle
+
     def scope(self, collection: str | None = None, tenant: str | None = None) -> Scope:
         """The tenant and collection that a caller means."""
         return Scope(tenant or self.settings.tenant, collection or self.settings.collection)
@@ -88,6 +103,7 @@ class Runtime:
 
     def close(self) -> None:
         """Close what was opened."""
+        self.resources.uses.close()
         for opened in ("preparing", "manifest", "embeddings"):
             if opened in self.__dict__:
                 self.__dict__[opened].close()
