@@ -15,14 +15,13 @@ from ragsaver.errors import TooExpensive, UnreadableDocument, UsageError
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier, Paid, Step
-from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.estimating import MILLION, Estimate
 from ragsaver.ingestion.gates import Gates, Preparing, printable
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.planning import Change, batches, original_of
-from ragsaver.ingestion.preparing import Prepared, Raw, Recipe, prepare
+from ragsaver.ingestion.preparing import Prepared, Raw, prepare, recipe_of
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import (
     ChunkCounts,
@@ -33,8 +32,9 @@ from ragsaver.ingestion.report import (
     PlanReport,
     Progress,
 )
+from ragsaver.ingestion.rereading import item_again
 from ragsaver.ingestion.retention import Expiry, expiries
-from ragsaver.ingestion.sources import PostedDocument, SourceItem, item_at, list_sources, location_of
+from ragsaver.ingestion.sources import PostedDocument, SourceItem, list_sources, location_of
 from ragsaver.ingestion.standing import standings, vector_bytes
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
@@ -102,18 +102,7 @@ class Ingestor:
             shared_by_tenants=settings.embedding_cache.shared_by_tenants,
             fault=fault,
         )
-        cut = settings.chunking
-        self.recipe = Recipe(
-            model=encoder.fingerprint,
-            min_words=cut.min_words,
-            max_words=cut.max_words,
-            embed_headings=cut.embed_headings,
-            limits=ConversionLimits(
-                max_pdf_pages=settings.ingestion.max_pdf_pages,
-                max_decompressed_mb=settings.ingestion.max_decompressed_mb,
-                max_compression_ratio=settings.ingestion.max_compression_ratio,
-            ),
-        )
+        self.recipe = recipe_of(settings, encoder.fingerprint)
 
     def ingest(
         self, order: IngestOrder, scope: Scope, *, progress: Callable[[Progress], None] | None = None
@@ -139,9 +128,20 @@ class Ingestor:
         Where this machine has not yet shown how fast it embeds, a few of the texts are embedded and kept for later.
         """
         items = self._items(order)
+        gone = _gone(self._manifest.documents(scope), items, order) if order.prune else []
+        return self.plan_items(items, scope, gone=gone, checksum=order.checksum)
+
+    def plan_items(
+        self,
+        items: Sequence[SourceItem],
+        scope: Scope,
+        *,
+        gone: Sequence[DocumentRecord] = (),
+        checksum: bool = False,
+    ) -> PlanReport:
+        """What `ingest_items` would do."""
         known = self._manifest.documents(scope)
-        gone = _gone(known, items, order) if order.prune else []
-        gates = Gates(scope, known, self.recipe, self._preparing, checksum=order.checksum)
+        gates = Gates(scope, known, self.recipe, self._preparing, checksum=checksum)
         counted = Estimate(self._cache, self._encoder, self._applier.partition(scope))
         sample: list[IdentifiedChunk] = []
         with self._one_at_a_time:
@@ -178,18 +178,24 @@ class Ingestor:
         """Ingest documents from where they came from, or from the text that was posted; those that are nowhere any
         more stay as they are.
         """
-        started = time.perf_counter()
-        items = [item for item in (self.again(record, self._manifest) for record in records) if item]
-        return self._run(items, self._manifest.documents(scope), scope, None, started=started)
+        items = [item for record in records if (item := item_again(record, self._manifest, self._settings))]
+        return self.ingest_items(items, scope)
 
-    def again(self, record: DocumentRecord, manifest: Manifest) -> SourceItem | None:
-        """A document to be read again, where it came from or as it was posted; None if it is nowhere any more."""
-        limit = self._settings.ingestion.max_file_mb * 2**20
-        item = item_at(record.source, record.location, self._settings.sources, limit)
-        if item is None:
-            original = manifest.originals.get(record.id, record.generation)
-            item = original.posted(record.source) if original else None
-        return item
+    def ingest_items(
+        self,
+        items: Sequence[SourceItem],
+        scope: Scope,
+        *,
+        gone: Sequence[DocumentRecord] = (),
+        progress: Callable[[Progress], None] | None = None,
+    ) -> IngestReport:
+        """Ingest documents that were listed already.
+
+        :param gone: documents that go.
+        :param progress: as for `ingest`.
+        """
+        started = time.perf_counter()
+        return self._run(items, self._manifest.documents(scope), scope, progress, gone=gone, started=started)
 
     def forget(
         self, scope: Scope, choose: Callable[[Mapping[str, DocumentRecord]], Sequence[DocumentRecord]]

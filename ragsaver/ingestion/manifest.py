@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import xxhash
 from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
@@ -144,6 +145,18 @@ class Manifest:
         query = sa.select(_documents).where(*_in(_documents, scope))
         with self._engine.connect() as connection:
             return {row.source: _record(row) for row in connection.execute(query)}
+
+    def state(self) -> str:
+        """A digest of which documents are there, in which version and from where; differs whenever these do."""
+        table = _documents.c
+        query = sa.select(
+            table.id, table.generation, table.content_hash, table.metadata_hash, table.location, table.config
+        ).order_by(table.id)
+        digest = xxhash.xxh3_128()
+        with self._engine.connect() as connection:
+            for row in connection.execute(query):
+                digest.update(repr(tuple(row)).encode())
+        return digest.hexdigest()
 
     def usage(self, tenant: str) -> "Usage":
         """What a tenant has in all its collections."""

@@ -11,6 +11,7 @@ from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.guard import GuardedPool
+from ragsaver.ingestion.half import take_ready
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.lifecycle import Lifecycle
 from ragsaver.ingestion.manifest import Manifest
@@ -54,7 +55,7 @@ class Runtime:
     @cached_property
     def manifest(self) -> Manifest:
         """What was ingested."""
-        return Manifest(self.settings.home / "manifest.sqlite")
+        return Manifest(self.resources.store / "manifest.sqlite")
 
     @cached_property
     def embeddings(self) -> EmbeddingCache:
@@ -118,7 +119,7 @@ def open_runtime(settings: Settings, role: str) -> Iterator[Runtime]:
     :raises IndexLocked: if another process owns it.
     :raises ModelMismatch: if another model built it.
     """
-    runtime = Runtime(open_resources(settings, role))
+    runtime = Runtime(open_resources(settings, role, take_ready))
     try:
         yield runtime
     finally:

@@ -16,6 +16,7 @@ from ragsaver.ingestion.holdings import report_holdings
 from ragsaver.ingestion.identity import Fingerprints
 from ragsaver.ingestion.lifecycle import Lifecycle
 from ragsaver.ingestion.manifest import DocumentRecord
+from ragsaver.ingestion.rereading import item_again
 from ragsaver.ingestion.retention import DAY_S, expiries
 from ragsaver.ingestion.selection import DocumentSelection, pairs_of, seconds_of
 from ragsaver.ingestion.sources import PostedDocument
@@ -334,7 +335,7 @@ def test_the_text_of_a_version_that_was_never_committed_is_not_taken_for_the_tru
     with pytest.raises(Stopped):
         plain.ingestor(Step.UPSERTED).ingest_texts([PostedDocument("note", "the second zebra")], SCOPE)
     record = plain.manifest.documents(SCOPE)["note"]
-    assert plain.ingestor().again(record, plain.manifest).read() == b"the first zebra"
+    assert item_again(record, plain.manifest, plain.settings).read() == b"the first zebra"
 
 
 def test_a_file_that_is_posted_unchanged_is_kept_as_text(plain: Bench):
@@ -345,7 +346,7 @@ def test_a_file_that_is_posted_unchanged_is_kept_as_text(plain: Bench):
     report = plain.ingestor().ingest_texts([PostedDocument("docs/a.md", text)], SCOPE)
     assert report.documents.unchanged == 1
     record = plain.manifest.documents(SCOPE)["docs/a.md"]
-    assert plain.ingestor().again(record, plain.manifest).read().decode() == text
+    assert item_again(record, plain.manifest, plain.settings).read().decode() == text
 
 
 def test_verify_mends_a_posted_document_from_its_text(plain: Bench):
