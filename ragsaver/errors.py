@@ -63,6 +63,19 @@ class UnreadableDocument(RagSaverError):
     title = "Unreadable document"
 
 
+class QuotaExceeded(UnreadableDocument):
+    """A document would bring its tenant beyond `lifecycle.quota`; it stays out whole, the rest goes in."""
+
+    title = "Quota exceeded"
+
+
+class DocumentNotFound(UsageError):
+    """There is no document of that id in the collection."""
+
+    status = 404
+    title = "No such document"
+
+
 class IndexLocked(RagSaverError):
     """Another process owns the index."""
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -121,6 +121,42 @@ class OutlineSettings(_Section):
     )
 
 
+class RetentionSettings(_Section):
+    """What of a collection stays; what is not set is no reason to go. The longest unused documents go first."""
+
+    max_age_days: float | None = Field(
+        default=None, gt=0, description="since a document was brought in or changed; older ones go"
+    )
+    max_unused_days: float | None = Field(
+        default=None, gt=0, description="since a document was last found by a question, or brought in"
+    )
+    max_documents: int | None = Field(default=None, ge=1, description="that stay")
+    max_mb: float | None = Field(default=None, gt=0, description="that vectors and payload of what stays take")
+
+
+class QuotaSettings(_Section):
+    """How much a tenant may have in all its collections; documents beyond it are refused by name, the rest goes in."""
+
+    max_documents: int | None = Field(default=None, ge=0, description="of a tenant")
+    max_chunks: int | None = Field(default=None, ge=0, description="of a tenant's documents")
+    max_mb: float | None = Field(default=None, ge=0, description="that vectors and payload of a tenant take")
+
+
+class LifecycleSettings(_Section):
+    """How a corpus is kept small. Retention is applied after each ingestion and by `ragsaver documents expire`."""
+
+    retention: dict[Annotated[str, Field(pattern=_NAME)], RetentionSettings] = Field(
+        default_factory=dict, description="by collection"
+    )
+    quota: QuotaSettings = QuotaSettings()
+    cold_after_days: float = Field(
+        default=30.0, gt=0, description="a document that no question found for so long is reported as cold"
+    )
+    note_uses_every_s: float = Field(
+        default=5.0, gt=0, le=3600, description="what questions found is written down together, no more often than this"
+    )
+
+
 class SourcesSettings(_Section):
     """Where documents may come from, besides files."""
 
@@ -204,6 +240,9 @@ class SpendSettings(_Section):
     embedding_per_mtok: Decimal = Field(
         default=Decimal(0), ge=0, description="dollars for embedding a million tokens; 0 on a machine of your own"
     )
+    storage_per_gb_month: Decimal = Field(
+        default=Decimal(0), ge=0, description="dollars for keeping a GB of vectors and payload for a month"
+    )
     baseline_model: str | None = Field(
         default=None, description="the model that savings are priced against; default: the largest configured"
     )
@@ -240,6 +279,7 @@ class Settings(_Section):
     chunking: ChunkingSettings = ChunkingSettings()
     ingestion: IngestionSettings = IngestionSettings()
     outline: OutlineSettings = OutlineSettings()
+    lifecycle: LifecycleSettings = LifecycleSettings()
     sources: SourcesSettings = SourcesSettings()
     index: IndexSettings = IndexSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
@@ -405,7 +445,7 @@ def _explain(
 def _keys_at(path: tuple[str, ...]) -> list[str]:
     section: type[BaseModel] = Settings
     for part in path:
-        if part.isdigit():
+        if part not in section.model_fields:  # a place in a list, or a name that the operator chose
             continue
         annotation = section.model_fields[part].annotation
         inner = [a for a in (annotation, *getattr(annotation, "__args__", ())) if _is_model(a)]

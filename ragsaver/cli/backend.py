@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ragsaver.index.ownership import Owner
+    from ragsaver.ingestion.holdings import HoldingsReport
+    from ragsaver.ingestion.lifecycle import DocumentList, RemovalReport
     from ragsaver.ingestion.order import IngestOrder
     from ragsaver.ingestion.report import IngestReport, OutlineReport, PlanReport, Progress, VerifyReport
+    from ragsaver.ingestion.selection import DocumentSelection
     from ragsaver.pipelines.result import AskResult, SearchResult
     from ragsaver.pipelines.runtime import Runtime
 
@@ -50,6 +53,22 @@ class Backend(Protocol):
 
     def outline(self, source: str, collection: str | None, budget_tokens: int | None) -> "OutlineReport":
         """A document's headings and what each section says."""
+        ...
+
+    def list_documents(self, selection: "DocumentSelection") -> "DocumentList":
+        """The documents that are in."""
+        ...
+
+    def delete_documents(self, selection: "DocumentSelection", dry_run: bool) -> "RemovalReport":
+        """Remove documents."""
+        ...
+
+    def expire_documents(self, collection: str | None, dry_run: bool) -> "RemovalReport":
+        """Apply the collection's retention."""
+        ...
+
+    def report_documents(self, collection: str | None, cold_after_s: float | None) -> "HoldingsReport":
+        """What the collection holds."""
         ...
 
 
@@ -108,6 +127,23 @@ class Local:
         """A document's headings and what each section says."""
         return self._runtime.outline(source, collection, budget_tokens)
 
+    def list_documents(self, selection: "DocumentSelection") -> "DocumentList":
+        """The documents that are in."""
+        return self._runtime.lifecycle.list(selection, self._runtime.scope(selection.collection))
+
+    def delete_documents(self, selection: "DocumentSelection", dry_run: bool) -> "RemovalReport":
+        """Remove documents."""
+        scope = self._runtime.scope(selection.collection)
+        return self._runtime.lifecycle.delete(selection, scope, dry_run=dry_run)
+
+    def expire_documents(self, collection: str | None, dry_run: bool) -> "RemovalReport":
+        """Apply the collection's retention."""
+        return self._runtime.lifecycle.expire(self._runtime.scope(collection), dry_run=dry_run)
+
+    def report_documents(self, collection: str | None, cold_after_s: float | None) -> "HoldingsReport":
+        """What the collection holds."""
+        return self._runtime.lifecycle.report(self._runtime.scope(collection), cold_after_s)
+
 
 class Remote:
     """The work done by the server that owns the index, over HTTP on this machine."""
@@ -162,6 +198,33 @@ class Remote:
 
         body = {"source": source, "collection": collection, "budget_tokens": budget_tokens}
         return self._post("/v1/local/outline", body, OutlineReport)
+
+    def list_documents(self, selection: "DocumentSelection") -> "DocumentList":
+        """The documents that are in."""
+        from ragsaver.ingestion.lifecycle import DocumentList
+
+        return self._post("/v1/local/documents/list", selection.model_dump(mode="json"), DocumentList)
+
+    def delete_documents(self, selection: "DocumentSelection", dry_run: bool) -> "RemovalReport":
+        """Remove documents."""
+        from ragsaver.ingestion.lifecycle import RemovalReport
+
+        body = {"selection": selection.model_dump(mode="json"), "dry_run": dry_run}
+        return self._post("/v1/local/documents/delete", body, RemovalReport)
+
+    def expire_documents(self, collection: str | None, dry_run: bool) -> "RemovalReport":
+        """Apply the collection's retention."""
+        from ragsaver.ingestion.lifecycle import RemovalReport
+
+        body = {"collection": collection, "dry_run": dry_run}
+        return self._post("/v1/local/documents/expire", body, RemovalReport)
+
+    def report_documents(self, collection: str | None, cold_after_s: float | None) -> "HoldingsReport":
+        """What the collection holds."""
+        from ragsaver.ingestion.holdings import HoldingsReport
+
+        body = {"collection": collection, "cold_after_s": cold_after_s}
+        return self._post("/v1/local/documents/report", body, HoldingsReport)
 
     def _post(self, path: str, body: dict[str, Any], model: "type[Model]") -> "Model":
         with self._asked(path, body) as answer:

@@ -50,7 +50,7 @@ def ingest(
             if watch:
                 _keep_ingesting(work, wanted, settings, as_json)
                 return
-            with _bar() as progress:
+            with progress_bar() as progress:
                 report = work.ingest(wanted, progress)
         _show(report, as_json)
         if report.errors:
@@ -91,7 +91,8 @@ def _show(report: "IngestReport", as_json: bool) -> None:
 
 
 @contextmanager
-def _bar() -> "Iterator[Callable[[Progress], None] | None]":
+def progress_bar() -> "Iterator[Callable[[Progress], None] | None]":
+    """A bar on a terminal; None where nobody looks."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -5,7 +5,20 @@ import signal
 import typer
 
 from ragsaver import __version__
-from ragsaver.cli import ask, doctor, evaluate, ingest, init, outline, plan, search, serve, verify
+from ragsaver.cli import (
+    ask,
+    doctor,
+    documents,
+    evaluate,
+    ingest,
+    init,
+    migrate,
+    outline,
+    plan,
+    search,
+    serve,
+    verify,
+)
 
 app = typer.Typer(
     name="ragsaver",
@@ -37,7 +50,9 @@ app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("serve")(serve.serve)
 app.command("verify")(verify.verify)
+app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
+app.add_typer(documents.app, name="documents", help="List, delete, expire and report documents.")
 app.add_typer(evaluate.app, name="eval", help="Measure retrieval and context on a dataset.")
 
 

@@ -54,9 +54,10 @@ def _show(report: "PlanReport") -> None:
         f"{documents.deleted} to delete, {documents.failed} unreadable\n"
         f"{chunks.embed} chunks to embed, {chunks.cached} embedded before, {chunks.unchanged} unchanged, "
         f"{chunks.move} to move, {chunks.delete} to delete\n"
-        f"{embedding.tokens} tokens, {_took(embedding.seconds)}, ${embedding.cost_usd:.4f}"
+        f"{embedding.tokens} tokens, {took(embedding.seconds)}, ${embedding.cost_usd:.4f}"
     )
 
 
-def _took(seconds: float | None) -> str:
+def took(seconds: float | None) -> str:
+    """How long it will take, for a person."""
     return "time not known yet" if seconds is None else f"about {seconds:.0f} s"

@@ -151,6 +151,7 @@ class ContextPacker(Bound):
             worth = score_sentences(content_stems(query), candidates, self.prior_weight)
             chosen = choose(worth, candidates, budget, self.complete_from)
             packed = Passages(self._pieces(documents, candidates, chosen, worth))
+        self.resources.uses.note(str(document.meta.get("document_id", "")) for document in packed)
         receipt = current_receipt()
         receipt.packed_tokens = sum(int(document.meta["tokens"]) for document in packed)
         receipt.add(

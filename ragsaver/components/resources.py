@@ -6,14 +6,17 @@ directory names.
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from ragsaver.components.uses import UseLog
 from ragsaver.index.opening import open_index
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
+from ragsaver.index.store import current_store
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.settings import Settings, load_settings
@@ -22,20 +25,25 @@ from ragsaver.spend.prices import PriceBook
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Shared by every component of a process."""
+    """Shared by every component of a process.
+
+    :ivar store: the folder that holds the index and the manifest.
+    """
 
     settings: Settings
     index: VectorIndex
     encoder: Encoder
     prices: PriceBook
     ownership: Ownership
+    store: Path
+    uses: UseLog = field(default_factory=UseLog)
     default_scope: Scope = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "default_scope", Scope(self.settings.tenant, self.settings.collection))
 
     def close(self) -> None:
-        """Flush and close the index, then let go of it."""
+        """Flush and close the index, then let go of it; `uses` is closed by whoever gave it its place to write."""
         self.index.close()
         self.ownership.release()
 
@@ -66,18 +74,24 @@ class Bound:
         return self._bound
 
 
-def open_resources(settings: Settings, role: str) -> Resources:
+def open_resources(
+    settings: Settings,
+    role: str,
+    find_store: Callable[[Settings, Encoder], Path] = lambda settings, _: current_store(settings.home),
+) -> Resources:
     """Become the owner of the index under `settings.home` and open all that questions and documents need.
 
     :param role: what this process does, for the errors of others.
+    :param find_store: says where index and manifest are; called by the owner.
     :raises IndexLocked: if another process owns the index.
     :raises ModelMismatch: if another model built it.
     """
     encoder = load_encoder(settings.embedding)
     ownership = Ownership.acquire(settings.home, role)
     try:
+        store = find_store(settings, encoder)
         index = open_index(
-            settings.home,
+            store,
             settings.index,
             dim=encoder.dim,
             fingerprint=encoder.fingerprint,
@@ -86,7 +100,7 @@ def open_resources(settings: Settings, role: str) -> Resources:
     except BaseException:
         ownership.release()
         raise
-    return Resources(settings, index, encoder, PriceBook(settings.spend.prices), ownership)
+    return Resources(settings, index, encoder, PriceBook(settings.spend.prices), ownership, store)
 
 
 _projects: dict[Path, Resources] = {}

@@ -35,14 +35,7 @@ def claim(folder: Path, wanted: IndexIdentity) -> None:
         except OSError as error:
             raise StorageError(f"can't be written: {error.strerror}", where=str(folder)) from error
         return
-    try:
-        found = IndexIdentity(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise StorageError(
-            f"its identity can't be read: {error}",
-            where=str(file),
-            remedy=f"Delete {folder.parent} and ingest again",
-        ) from error
+    found = _read(file)
     if found == wanted:
         return
     if (found.fingerprint, found.dim) != (wanted.fingerprint, wanted.dim):
@@ -56,5 +49,25 @@ def claim(folder: Path, wanted: IndexIdentity) -> None:
         problem,
         where=str(folder),
         remedy="Set `embedding` and `index` back to what built it, "
-        "or point `home` (RAGSAVER_HOME) to a new folder and ingest again",
+        "or run `ragsaver migrate` to build a new index from the documents and put it in this one's place",
     )
+
+
+def read_identity(folder: Path) -> IndexIdentity | None:
+    """What an index was built with; None if there is no index.
+
+    :raises StorageError: if it can't be read.
+    """
+    file = folder / "identity.json"
+    return _read(file) if file.exists() else None
+
+
+def _read(file: Path) -> IndexIdentity:
+    try:
+        return IndexIdentity(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(
+            f"its identity can't be read: {error}",
+            where=str(file),
+            remedy=f"Delete {file.parent.parent} and ingest again",
+        ) from error

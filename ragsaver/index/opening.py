@@ -8,17 +8,22 @@ from ragsaver.index.protocol import VectorIndex
 from ragsaver.settings import IndexSettings
 
 
-def open_index(home: Path, settings: IndexSettings, *, dim: int, fingerprint: str, model_name: str) -> VectorIndex:
-    """Open or create the index under `home`. The caller owns it (see `ownership`).
+def open_index(store: Path, settings: IndexSettings, *, dim: int, fingerprint: str, model_name: str) -> VectorIndex:
+    """Open or create the index in a store's folder (see `store`). The caller owns it (see `ownership`).
 
     :raises ModelMismatch: if another model built it.
     :raises IndexLocked: if another process has it open.
     :raises StorageError: if the disk refuses.
     """
-    identity = IndexIdentity(model_name, fingerprint, dim, settings.language, settings.bm25_avg_words)
+    identity = wanted_identity(settings, dim=dim, fingerprint=fingerprint, model_name=model_name)
     return EdgeIndex(
-        home / "index",
+        store / "index",
         identity,
         tenant_idf=settings.tenant_idf,
         optimize_after_points=settings.optimize_after_points,
     )
+
+
+def wanted_identity(settings: IndexSettings, *, dim: int, fingerprint: str, model_name: str) -> IndexIdentity:
+    """What an index by these settings and this model is built with."""
+    return IndexIdentity(model_name, fingerprint, dim, settings.language, settings.bm25_avg_words)

@@ -15,16 +15,27 @@ from ragsaver.errors import TooExpensive, UnreadableDocument, UsageError
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier, Paid, Step
-from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.estimating import MILLION, Estimate
-from ragsaver.ingestion.gates import Gates, Preparing
+from ragsaver.ingestion.gates import Gates, Preparing, printable
 from ragsaver.ingestion.identity import IdentifiedChunk
-from ragsaver.ingestion.manifest import DocumentRecord, Manifest
+from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
-from ragsaver.ingestion.planning import Change, batches
-from ragsaver.ingestion.preparing import Prepared, Raw, Recipe, prepare
-from ragsaver.ingestion.report import ChunkCounts, DocumentCounts, EmbeddingSpend, IngestReport, PlanReport, Progress
-from ragsaver.ingestion.sources import PostedDocument, SourceItem, item_at, list_sources, location_of
+from ragsaver.ingestion.planning import Change, batches, original_of
+from ragsaver.ingestion.preparing import Prepared, Raw, prepare, recipe_of
+from ragsaver.ingestion.quota import admitted
+from ragsaver.ingestion.report import (
+    ChunkCounts,
+    DocumentCounts,
+    EmbeddingSpend,
+    ExpiredDocument,
+    IngestReport,
+    PlanReport,
+    Progress,
+)
+from ragsaver.ingestion.rereading import item_again
+from ragsaver.ingestion.retention import Expiry, expiries
+from ragsaver.ingestion.sources import PostedDocument, SourceItem, list_sources, location_of
+from ragsaver.ingestion.standing import standings, vector_bytes
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
 from ragsaver.spend.receipt import OpenReceipt, Receipt
@@ -43,6 +54,7 @@ class _Tally:
     deleted: int = 0
     total: int = 0
     dropped: int = 0
+    expired: list[Expiry] = field(default_factory=list)
     paid: Paid = field(default_factory=Paid)
 
 
@@ -90,18 +102,7 @@ class Ingestor:
             shared_by_tenants=settings.embedding_cache.shared_by_tenants,
             fault=fault,
         )
-        cut = settings.chunking
-        self.recipe = Recipe(
-            model=encoder.fingerprint,
-            min_words=cut.min_words,
-            max_words=cut.max_words,
-            embed_headings=cut.embed_headings,
-            limits=ConversionLimits(
-                max_pdf_pages=settings.ingestion.max_pdf_pages,
-                max_decompressed_mb=settings.ingestion.max_decompressed_mb,
-                max_compression_ratio=settings.ingestion.max_compression_ratio,
-            ),
-        )
+        self.recipe = recipe_of(settings, encoder.fingerprint)
 
     def ingest(
         self, order: IngestOrder, scope: Scope, *, progress: Callable[[Progress], None] | None = None
@@ -128,17 +129,29 @@ class Ingestor:
         embedded and kept for later.
         """
         items = self._items(order)
+        gone = _gone(self._manifest.documents(scope), items, order) if order.prune else []
+        return self.plan_items(items, scope, gone=gone, checksum=order.checksum)
+
+    def plan_items(
+        self,
+        items: Sequence[SourceItem],
+        scope: Scope,
+        *,
+        gone: Sequence[DocumentRecord] = (),
+        checksum: bool = False,
+    ) -> PlanReport:
+        """What `ingest_items` would do."""
         known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
-        gates = Gates(scope, known, self.recipe, self._preparing, checksum=order.checksum)
+        gates = Gates(scope, known, self.recipe, self._preparing, checksum=checksum)
         counted = Estimate(self._cache, self._encoder, self._applier.partition(scope))
         sample: list[IdentifiedChunk] = []
         with self._one_at_a_time:
-            for change in gates.changes(items):
+            for change in self._admitted(gates, items, scope, gone):
                 counted.add(change)
                 sample.extend(change.new[: _SAMPLE_CHUNKS - len(sample)])
         return counted.report(
             gates,
-            _gone(known, items, order) if order.prune else [],
+            gone,
             tokens_per_s=self._pace(scope, sample),
             usd_per_mtok=self._settings.spend.embedding_per_mtok,
         )
@@ -168,12 +181,49 @@ class Ingestor:
         return self._run(items, self._manifest.documents(scope), scope, progress, started=started)
 
     def ingest_again(self, records: Sequence[DocumentRecord], scope: Scope) -> IngestReport:
-        """Ingest documents from where they came from; those that are not there any more stay as they are."""
+        """Ingest documents from where they came from, or from the text that was posted; those that are nowhere any
+        more stay as they are.
+        """
+        items = [item for record in records if (item := item_again(record, self._manifest, self._settings))]
+        return self.ingest_items(items, scope)
+
+    def ingest_items(
+        self,
+        items: Sequence[SourceItem],
+        scope: Scope,
+        *,
+        gone: Sequence[DocumentRecord] = (),
+        progress: Callable[[Progress], None] | None = None,
+    ) -> IngestReport:
+        """Ingest documents that were listed already.
+
+        :param gone: documents that go.
+        :param progress: as for `ingest`.
+        """
         started = time.perf_counter()
-        limit = self._settings.ingestion.max_file_mb * 2**20
-        found = (item_at(record.source, record.location, self._settings.sources, limit) for record in records)
-        items = [item for item in found if item]
-        return self._run(items, self._manifest.documents(scope), scope, None, started=started)
+        return self._run(items, self._manifest.documents(scope), scope, progress, gone=gone, started=started)
+
+    def forget(
+        self, scope: Scope, choose: Callable[[Mapping[str, DocumentRecord]], Sequence[DocumentRecord]]
+    ) -> list[DocumentRecord]:
+        """Remove the documents that `choose` takes of those that are there, by source; no run comes in between."""
+        with self._one_at_a_time:
+            self._applier.recover(scope)
+            gone = list(choose(self._manifest.documents(scope)))
+            self._applier.forget(scope, gone)
+            self._index.maintain()
+        return gone
+
+    def expire(self, scope: Scope, *, dry_run: bool = False) -> list[Expiry]:
+        """Remove what the collection's retention does not keep; with `dry_run` only say what that is."""
+        rule = self._settings.lifecycle.retention.get(scope.collection)
+        if rule is None:
+            return []
+        with self._one_at_a_time:
+            going = expiries(standings(self._manifest, scope, self._encoder.dim), rule, now())
+            if not dry_run:
+                self.forget(scope, lambda _: [expiry.document.record for expiry in going])
+        return going
 
     def recover(self, scope: Scope) -> None:
         """Finish, or undo, what a stop left half done."""
@@ -229,18 +279,34 @@ class Ingestor:
 
         known = self._applier.outliner.to_do(scope, known)
         gates = Gates(scope, known, self.recipe, self._preparing, checksum=checksum, step=step)
-        for batch in batches(gates.changes(items), self._settings.ingestion.batch_chunks):
+        posted = {item.source: item for item in items if item.location is None}
+        changes = self._admitted(gates, items, scope, gone)
+        for batch in batches(changes, self._settings.ingestion.batch_chunks):
+            self._manifest.originals.keep(
+                scope, [original_of(change, posted.get(change.record.source)) for change in batch]
+            )
             self._apply(batch, scope, tally)
             if progress:
                 progress(Progress(done=done, total=len(items), embedded=tally.paid.embedded))
         self._manifest.commit(scope, gates.seen.touched)
+        for record in gates.seen.touched:
+            if record.source in posted:
+                self._manifest.originals.add_text(record.id, record.generation, posted[record.source])
         if tally.paid.embedded_tokens >= _PACE_TOKENS:
             self._manifest.note_pace(self.recipe.model, tally.paid.embedded_tokens / tally.paid.embedded_s)
         self._applier.forget(scope, gone)
         tally.deleted = len(gone)
         tally.dropped += sum(len(record.chunks) for record in gone)
+        tally.expired = self.expire(scope)
         self._index.maintain()
         return gates, tally
+
+    def _admitted(
+        self, gates: Gates, items: Sequence[SourceItem], scope: Scope, gone: Sequence[DocumentRecord]
+    ) -> Iterator[Change]:
+        """The changes that the tenant's quota allows; the others are noted as failed, and nothing of them goes in."""
+        limits, dim = self._settings.lifecycle.quota, self._encoder.dim
+        return admitted(gates.changes(items), gates.seen, limits, self._manifest, scope, gone, vector_bytes(1, dim))
 
     def _apply(self, batch: Sequence[Change], scope: Scope, tally: _Tally) -> None:
         tally.paid += self._applier.apply(scope, batch)
@@ -301,14 +367,21 @@ def _report(gates: Gates, tally: _Tally, usd_per_mtok: Decimal, seconds: float) 
             added=tally.added,
             changed=tally.changed,
             unchanged=seen.unchanged,
-            deleted=tally.deleted,
+            deleted=tally.deleted + len(tally.expired),
             failed=len(seen.errors),
         ),
         chunks=ChunkCounts(
-            total=total, embedded=paid.embedded, reused=tally.total - paid.embedded, deleted=tally.dropped
+            total=total,
+            embedded=paid.embedded,
+            reused=tally.total - paid.embedded,
+            deleted=tally.dropped + sum(len(expiry.document.record.chunks) for expiry in tally.expired),
         ),
         embedding=EmbeddingSpend(tokens=paid.embedded_tokens, cost_usd=receipt.cost_usd),
         seconds=round(seconds, 3),
         errors=tuple(seen.errors),
+        expired=tuple(
+            ExpiredDocument(source=printable(expiry.document.record.source), reason=expiry.reason)
+            for expiry in tally.expired
+        ),
         receipt=receipt,
     )

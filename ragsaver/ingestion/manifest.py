@@ -9,12 +9,14 @@ from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
+import xxhash
 from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 
 from ragsaver.errors import StorageError
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion import originals, uses
 from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
 from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
@@ -128,6 +130,15 @@ class Intent:
     payloads: Mapping[str, Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Documents, their chunks, and the bytes that their points carry beside the vectors."""
+
+    documents: int = 0
+    chunks: int = 0
+    payload_bytes: int = 0
+
+
 class Manifest:
     """The manifest in one SQLite file.
 
@@ -138,8 +149,11 @@ class Manifest:
         self.path = path
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
         event.listen(self._engine, "connect", _configure)
+        self.originals = originals.Originals(self._engine, self._writing)
+        self.uses = uses.Uses(self._engine, self._writing)
         with self._writing() as connection:
-            _metadata.create_all(connection)
+            for tables in (_metadata, originals.metadata, uses.metadata):
+                tables.create_all(connection)
             version = connection.scalar(sa.text("PRAGMA user_version"))
             if version == 0:
                 connection.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
@@ -156,6 +170,27 @@ class Manifest:
         query = sa.select(*fields).where(*_in(_documents, scope))
         with self._engine.connect() as connection:
             return {row.source: DocumentRecord(*row) for row in connection.execute(query).all()}
+
+    def state(self) -> str:
+        """A digest of which documents are there, in which version and from where; differs whenever these do."""
+        table = _documents.c
+        query = sa.select(
+            table.id, table.generation, table.content_hash, table.metadata_hash, table.location, table.config
+        ).order_by(table.id)
+        digest = xxhash.xxh3_128()
+        with self._engine.connect() as connection:
+            for row in connection.execute(query):
+                digest.update(repr(tuple(row)).encode())
+        return digest.hexdigest()
+
+    def usage(self, tenant: str) -> "Usage":
+        """What a tenant has in all its collections."""
+        counted = sa.select(
+            sa.func.count(), sa.func.coalesce(sa.func.sum(sa.func.json_array_length(_documents.c.chunks)), 0)
+        ).where(_documents.c.tenant == tenant)
+        with self._engine.connect() as connection:
+            documents, chunks = connection.execute(counted).one()
+        return Usage(documents, chunks, self.originals.payload_bytes(tenant))
 
     def record_intents(self, scope: Scope, intents: Sequence[Intent]) -> None:
         """Write down what is about to happen to some documents; each has one intent at a time."""
@@ -189,14 +224,16 @@ class Manifest:
         with self._writing() as connection:
             if records:
                 connection.execute(_REPLACE, [_row(record, scope) for record in records])
+                for record in records:
+                    originals.drop_older(connection, record.id, record.generation)
             if outlines:
                 rows = [
                     {"document_id": one, "outliner": OUTLINER, "outline": to_json(made)}
                     for one, made in outlines.items()
                 ]
                 connection.execute(sa.insert(_outlines).prefix_with("OR REPLACE"), rows)
-            _delete(connection, _documents.c.id, gone)
-            _delete(connection, _outlines.c.document_id, gone)
+            for column in (_documents.c.id, _outlines.c.document_id, originals.DOCUMENT_ID, uses.DOCUMENT_ID):
+                _delete(connection, column, gone)
 
     def outline(self, scope: Scope, source: str) -> Outline | None:
         """The outline of a document; None if there is no such document, or it has none yet."""

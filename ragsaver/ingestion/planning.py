@@ -1,11 +1,14 @@
 """What has to change for a document? Decided from what the manifest says and what the document says now."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Intent
+from ragsaver.ingestion.originals import Original, compressed
+from ragsaver.ingestion.sources import SourceItem
 
 
 class Reason(StrEnum):
@@ -49,6 +52,14 @@ class Change:
         stay = {one.id for one in self.chunks}
         return tuple(point for point in self.old.points if point not in stay) if self.old else ()
 
+    @property
+    def payload_bytes(self) -> int:
+        """What the new version's points carry beside the vectors: their texts, and the rest as JSON."""
+        return sum(
+            len(one.chunk.text.encode()) + len(json.dumps(dict(one.payload), default=str).encode())
+            for one in self.chunks
+        )
+
     def intent(self) -> Intent:
         """What is about to happen to the index, as it is written down first."""
         return Intent(
@@ -58,6 +69,21 @@ class Change:
             deleted=self.dropped,
             payloads={one.id: dict(one.payload) for one in self.moved},
         )
+
+
+def original_of(change: Change, posted: SourceItem | None) -> Original:
+    """What has to outlive the ingestion of a new version.
+
+    :param posted: the document, if it was given as text.
+    """
+    return Original(
+        change.record.id,
+        change.record.generation,
+        change.payload_bytes,
+        change.chunks[0].payload.get("metadata", {}),
+        posted.format if posted else None,
+        compressed(posted) if posted else None,
+    )
 
 
 def forgetting(record: DocumentRecord) -> Intent:

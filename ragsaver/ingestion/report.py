@@ -52,14 +52,25 @@ class IngestFailure(_Frozen):
     error: str
 
 
+class ExpiredDocument(_Frozen):
+    """A document that retention took out, and why."""
+
+    source: str
+    reason: str
+
+
 class IngestReport(_Frozen):
-    """One run of ingestion. `receipt` says what embedding cost, and what was not paid for again."""
+    """One run of ingestion. `receipt` says what embedding cost, and what was not paid for again.
+
+    `expired` documents are counted as deleted.
+    """
 
     documents: DocumentCounts = DocumentCounts()
     chunks: ChunkCounts = ChunkCounts()
     embedding: EmbeddingSpend = EmbeddingSpend()
     seconds: float = 0.0
     errors: tuple[IngestFailure, ...] = ()
+    expired: tuple[ExpiredDocument, ...] = ()
     receipt: Receipt = Receipt()
 
 

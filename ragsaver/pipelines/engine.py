@@ -92,9 +92,9 @@ class QueryEngine:
                     inputs.setdefault(name, {})["top_k"] = min(2 * limit, 1000)  # some are copies
             outputs = pipeline.run(inputs)
             documents: list[Document] = outputs[_output_of(pipeline, "documents", "search")]["documents"]
-            return SearchResult(
-                passages=tuple(_found(document) for document in documents[:limit]), receipt=receipt.close()
-            )
+            found = documents[:limit]
+            self.resources.uses.note(str(document.meta.get("document_id", "")) for document in found)
+            return SearchResult(passages=tuple(_found(document) for document in found), receipt=receipt.close())
 
     def _load(self, name: str) -> Pipeline:
         settings = self.resources.settings

@@ -12,7 +12,9 @@ from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.guard import GuardedPool
+from ragsaver.ingestion.half import take_ready
 from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.lifecycle import Lifecycle
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
@@ -29,6 +31,9 @@ class Runtime:
         self.resources = resources
         self._engines: dict[str, QueryEngine] = {}
         self._loading = threading.Lock()
+        resources.uses.write_to(
+            lambda used_at: self.manifest.uses.note(used_at), resources.settings.lifecycle.note_uses_every_s
+        )
 
     @property
     def settings(self) -> Settings:
@@ -53,7 +58,7 @@ class Runtime:
     @cached_property
     def manifest(self) -> Manifest:
         """What was ingested."""
-        return Manifest(self.settings.home / "manifest.sqlite")
+        return Manifest(self.resources.store / "manifest.sqlite")
 
     @cached_property
     def embeddings(self) -> EmbeddingCache:
@@ -75,6 +80,17 @@ class Runtime:
     def ingestor(self) -> Ingestor:
         """The way in for documents."""
         return Ingestor(self.settings, self.index, self.encoder, self.manifest, self.embeddings, self.preparing)
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        """What is done with documents that are in."""
+        return Lifecycle(self.settings, self.manifest, self.ingestor, self.encoder.dim)
+
+    def prepare(self) -> None:
+        """Open what is opened at its first use, before several threads may be the first."""
+        self.engine().pipeline.warm_up()
+        self.encoder.encode(["warm"])
+        _ = self.lifecycle
 
     def scope(self, collection: str | None = None, tenant: str | None = None) -> Scope:
         """The tenant and collection that a caller means."""
@@ -99,6 +115,7 @@ class Runtime:
 
     def close(self) -> None:
         """Close what was opened."""
+        self.resources.uses.close()
         for opened in ("preparing", "manifest", "embeddings"):
             if opened in self.__dict__:
                 self.__dict__[opened].close()
@@ -113,7 +130,7 @@ def open_runtime(settings: Settings, role: str) -> Iterator[Runtime]:
     :raises IndexLocked: if another process owns it.
     :raises ModelMismatch: if another model built it.
     """
-    runtime = Runtime(open_resources(settings, role))
+    runtime = Runtime(open_resources(settings, role, take_ready))
     try:
         yield runtime
     finally:

@@ -6,7 +6,7 @@ from ragsaver import __version__
 from ragsaver.server import problems
 from ragsaver.server.access import Access
 from ragsaver.server.request_id import RequestId
-from ragsaver.server.routes import documents, health, local, query
+from ragsaver.server.routes import documents, health, local, local_documents, query
 
 
 def create_app(access: Access) -> FastAPI:
@@ -16,7 +16,7 @@ def create_app(access: Access) -> FastAPI:
     """
     app = FastAPI(title="RAGSaver", version=__version__)
     app.state.access = access
-    for routes in (query, documents, local, health):
+    for routes in (query, documents, local, local_documents, health):
         app.include_router(routes.router)
     problems.register(app)
     app.add_middleware(RequestId, max_body_bytes=access.runtime.settings.server.max_body_mb * 2**20)

@@ -41,8 +41,7 @@ def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None]
         url = f"http://{shown}:{bound}"
         access = Access(runtime, secrets.token_urlsafe(32))
         app = create_app(access)
-        runtime.engine().pipeline.warm_up()
-        runtime.encoder.encode(["warm"])
+        runtime.prepare()
         config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=_GRACE_S)
         runtime.ownership.publish(url, access.token)
         listening(url)

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ragsaver.ingestion.order import Name
 from ragsaver.ingestion.report import IngestReport, Progress
+from ragsaver.ingestion.selection import DocumentSelection
 
 
 class _Body(BaseModel):
@@ -57,6 +58,27 @@ class LocalOutlineBody(_Body):
     source: str
     collection: Name | None = None
     budget_tokens: int | None = Field(default=None, ge=0, le=1_000_000)
+
+
+class LocalDeleteBody(_Body):
+    """Documents to remove."""
+
+    selection: DocumentSelection
+    dry_run: bool = False
+
+
+class LocalExpireBody(_Body):
+    """A collection whose retention is applied."""
+
+    collection: Name | None = None
+    dry_run: bool = False
+
+
+class LocalHoldingsBody(_Body):
+    """A collection to report on."""
+
+    collection: Name | None = None
+    cold_after_s: float | None = Field(default=None, ge=0)
 
 
 class Health(BaseModel):

@@ -61,6 +61,23 @@ def test_documents_that_make_no_sense_are_refused_with_a_problem(client: TestCli
     assert problem["request_id"] == answer.headers["x-request-id"]
 
 
+def test_one_document_is_deleted_by_its_id_and_no_other(client: TestClient, runtime: Runtime):
+    post(client, {"source": "a.md", "text": "Owls hunt voles."}, {"source": "b.md", "text": "Owls hunt mice."})
+    client.post("/v1/documents", json={"documents": [{"source": "a.md", "text": "Owls."}], "collection": "other"})
+    (listed,) = client.get("/v1/documents", params={"source": "a.md"}).json()["documents"]
+
+    elsewhere = client.delete(f"/v1/documents/{listed['id']}", params={"collection": "other"})
+    assert (elsewhere.status_code, elsewhere.json()["type"]) == (404, "urn:ragsaver:problem:document-not-found")
+    gone = client.delete(f"/v1/documents/{listed['id']}").json()
+    assert ([one["source"] for one in gone["documents"]], gone["chunks"]) == (["a.md"], 1)
+    assert client.delete(f"/v1/documents/{listed['id']}").status_code == 404
+
+    assert [one["source"] for one in client.get("/v1/documents").json()["documents"]] == ["b.md"]
+    assert len(client.get("/v1/documents", params={"collection": "other"}).json()["documents"]) == 1
+    found = client.post("/v1/search", json={"query": "owls"}).json()["passages"]
+    assert [passage["source"] for passage in found] == ["b.md"]
+
+
 def test_a_sane_request_id_is_kept_and_another_replaced(client: TestClient):
     assert client.get("/healthz", headers={"x-request-id": "mine-12345"}).headers["x-request-id"] == "mine-12345"
     assert client.get("/healthz", headers={"x-request-id": "a b\t<c>"}).headers["x-request-id"].startswith("req_")
@@ -88,7 +105,8 @@ def test_the_server_s_insides_stay_inside(client: TestClient, runtime: Runtime, 
 
 def test_the_schema_names_every_public_route_and_hides_the_owner_s(client: TestClient):
     schema = client.get("/openapi.json").json()
-    assert {"/v1/query", "/v1/search", "/v1/documents", "/healthz", "/readyz"} == set(schema["paths"])
+    documents = {"/v1/documents", "/v1/documents/{document_id}"}
+    assert {"/v1/query", "/v1/search", *documents, "/healthz", "/readyz"} == set(schema["paths"])
     assert "AskResult" in schema["components"]["schemas"]
     assert "Problem" in schema["components"]["schemas"]
 

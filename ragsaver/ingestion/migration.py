@@ -1,0 +1,239 @@
+"""Another model or chunker: build a new index and manifest beside the old ones, then put them in their place.
+
+The old ones serve until the switch. A half that was left is completed by the next run with the same settings, and
+removed where the settings have changed again. The embedding cache is shared, so that no text is paid for twice.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
+from ragsaver.errors import IndexLocked, TooExpensive, UsageError
+from ragsaver.index.identity import read_identity
+from ragsaver.index.opening import open_index
+from ragsaver.index.ownership import Ownership
+from ragsaver.index.store import current_store
+from ragsaver.ingestion.applying import Step
+from ragsaver.ingestion.gates import Preparing
+from ragsaver.ingestion.half import Building, Half, carry_over, holding, manifest_in_use
+from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.manifest import DocumentRecord, Manifest
+from ragsaver.ingestion.migration_report import MigrationPlan, MigrationReport, PlanTally, RunTally
+from ragsaver.ingestion.report import Progress
+from ragsaver.ingestion.rereading import item_again
+from ragsaver.ingestion.sources import SourceItem
+from ragsaver.ingestion.verify import STALE
+from ragsaver.models.protocol import Encoder
+from ragsaver.settings import LifecycleSettings, Settings
+
+ROLE = "ragsaver migrate"
+
+# Passes over the documents until none came in meanwhile; the last one is made while nobody else owns the index.
+_PASSES = 3
+
+_NOTHING = "the index is as the settings say: there is nothing to do"
+
+Tell = Callable[[Progress], None]
+
+
+class Migration:
+    """One migration under way. Made by `open_migration`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        encoder: Encoder,
+        cache: EmbeddingCache,
+        preparing: Preparing | None,
+        fault: Callable[[Step], None],
+    ) -> None:
+        # What is in comes over: it is no growth, and nothing of it has just come in.
+        self._settings = settings.model_copy(update={"lifecycle": LifecycleSettings()})
+        self._home = settings.home
+        self._encoder = encoder
+        self._cache = cache
+        self._preparing = preparing
+        self._fault = fault
+        self._building = Building.of(settings, encoder)
+        self._half = Half(settings.home, self._building)
+
+    def reason(self) -> str | None:
+        """Why a new index is needed; None if it is not.
+
+        :raises UsageError: if there is no index yet.
+        """
+        found, wanted = read_identity(current_store(self._home) / "index"), self._building.identity
+        if found is None:
+            raise UsageError(
+                "there is no index yet",
+                where=str(self._home),
+                remedy="`ragsaver ingest` builds one as the settings say",
+            )
+        if (found.fingerprint, found.dim) != (wanted.fingerprint, wanted.dim):
+            old, new = (f"`{one.model_name}` ({one.fingerprint[:12]})" for one in (found, wanted))
+            return f"from model {old} to {new}"
+        if found != wanted:
+            return "`index.language`, `index.bm25_avg_words` or the index's format is another"
+        with manifest_in_use(self._home) as old_manifest:
+            configs = [one.config for scope in old_manifest.scopes() for one in old_manifest.documents(scope).values()]
+        otherwise = sum(config not in (self._building.config, STALE) for config in configs)
+        return f"{otherwise} of {len(configs)} documents are cut by other settings" if otherwise else None
+
+    def plan(self) -> MigrationPlan:
+        """What it would take; nothing is left behind but a few texts in the embedding cache."""
+        reason = self.reason()
+        if reason is None:
+            return MigrationPlan()
+        tally = PlanTally()
+        with manifest_in_use(self._home) as old, self._for_planning() as (new, ingestor):
+            for scope in old.scopes():
+                records, known = old.documents(scope), new.documents(scope)
+                items = self._items(records, old)
+                lost = records.keys() - {item.source for item in items} - known.keys()
+                tally.add(len(records), ingestor.plan_items(items, scope), sorted(lost))
+        return tally.plan(reason)
+
+    def run(
+        self, *, max_cost_usd: Decimal | None = None, drop_missing: bool = False, progress: Tell | None = None
+    ) -> MigrationReport:
+        """Build, or complete, the new half, and switch to it.
+
+        :param drop_missing: switch although some documents can't be read any more.
+        :param progress: called as it goes; what it raises stops the run, and the next one completes it.
+        :raises TooExpensive: before anything is spent.
+        """
+        started = time.perf_counter()
+        reason = self.reason()
+        if reason is None:
+            self._half.remove()
+            return MigrationReport(waiting=_NOTHING)
+        if max_cost_usd is not None:
+            _require_affordable(self.plan(), max_cost_usd)
+        tally = RunTally()
+        with manifest_in_use(self._home) as old:
+            state = self._follow(old, tally, progress)
+        waiting = _too_many_missing(tally, drop_missing)
+        if waiting is None:
+            self._half.mark_ready(state)
+            waiting = self._switch(state, tally, drop_missing, progress)
+        return tally.report(reason, waiting, time.perf_counter() - started)
+
+    def abort(self) -> bool:
+        """Remove the new half; true if there was one."""
+        return self._half.remove()
+
+    @contextmanager
+    def _for_planning(self) -> Iterator[tuple[Manifest, Ingestor]]:
+        """The half as far as it is built; an empty one of no duration where none of this kind is there."""
+        begun = self._half.begun()
+        with (
+            TemporaryDirectory(dir=self._home, prefix="plan-") as empty,
+            self._opened(self._half.folder if begun else Path(empty)) as opened,
+        ):
+            yield opened
+
+    @contextmanager
+    def _opened(self, folder: Path) -> Iterator[tuple[Manifest, Ingestor]]:
+        encoder = self._encoder
+        index = open_index(
+            folder,
+            self._settings.index,
+            dim=encoder.dim,
+            fingerprint=encoder.fingerprint,
+            model_name=encoder.name,
+        )
+        try:
+            new = Manifest(folder / "manifest.sqlite")
+            try:
+                yield new, Ingestor(self._settings, index, encoder, new, self._cache, self._preparing, self._fault)
+            finally:
+                new.close()
+        finally:
+            index.close()
+
+    def _follow(self, old: Manifest, tally: RunTally, progress: Tell | None) -> str:
+        """Bring the half to where the old manifest is; gives the state of that one that it has reached."""
+        self._half.begin()
+        with self._opened(self._half.folder) as (new, ingestor):
+            for _ in range(_PASSES):
+                state = old.state()
+                self._pass(old, new, ingestor, tally, progress)
+                if old.state() == state:
+                    break
+        return state
+
+    def _pass(self, old: Manifest, new: Manifest, ingestor: Ingestor, tally: RunTally, progress: Tell | None) -> None:
+        tally.begin_pass()
+        for scope in dict.fromkeys((*old.scopes(), *new.scopes())):
+            records = old.documents(scope)
+            gone = [record for source, record in new.documents(scope).items() if source not in records]
+            report = ingestor.ingest_items(self._items(records, old), scope, gone=gone, progress=progress)
+            carry_over(old, new, scope)
+            tally.add(len(records), report, sorted(records.keys() - new.documents(scope).keys()))
+
+    def _items(self, records: Mapping[str, DocumentRecord], old: Manifest) -> list[SourceItem]:
+        return [item for record in records.values() if (item := item_again(record, old, self._settings))]
+
+    def _switch(self, state: str, tally: RunTally, drop_missing: bool, progress: Tell | None) -> str | None:
+        """Put the half in the old one's place. Where that can't be yet, says why and what to do."""
+        try:
+            ownership = Ownership.acquire(self._home, ROLE)
+        except IndexLocked as error:
+            return (
+                f"the new index is ready, but {error.problem}, which goes on with the old one. Stop it, and start it "
+                "again with the new settings: it takes the new index as it starts. If documents came in meanwhile, it "
+                "says so and does not start: then run `ragsaver migrate` once more"
+            )
+        try:
+            with manifest_in_use(self._home) as old:
+                if old.state() != state:  # nobody else writes now: this pass is the last one
+                    self._follow(old, tally, progress)
+            waiting = _too_many_missing(tally, drop_missing)
+            if waiting is None:
+                self._half.take_over()
+            return waiting
+        finally:
+            ownership.release()
+
+
+@contextmanager
+def open_migration(
+    settings: Settings,
+    encoder: Encoder,
+    preparing: Preparing | None = None,
+    fault: Callable[[Step], None] = lambda step: None,
+) -> Iterator[Migration]:
+    """Hold the lock of the new half for the code inside; the old one may be owned by another process.
+
+    :param preparing: where documents are cut; in this process if None.
+    :param fault: called with each step of the ingestion; tests stop the run there.
+    :raises IndexLocked: if another migration is under way.
+    """
+    with holding(settings.home):
+        cache = SqliteEmbeddingCache(settings.home / "embeddings.sqlite", settings.embedding_cache.max_mb * 2**20)
+        try:
+            yield Migration(settings, encoder, cache, preparing, fault)
+        finally:
+            cache.close()
+
+
+def _require_affordable(plan: MigrationPlan, max_cost_usd: Decimal) -> None:
+    if plan.embedding.cost_usd > max_cost_usd:
+        raise TooExpensive(
+            f"embedding {plan.embedding.tokens} tokens would cost ${plan.embedding.cost_usd:.4f}, "
+            f"${max_cost_usd:.4f} are allowed",
+            remedy="Raise --max-cost: `ragsaver migrate --plan` shows what it takes",
+        )
+
+
+def _too_many_missing(tally: RunTally, drop_missing: bool) -> str | None:
+    if not tally.missing or drop_missing:
+        return None
+    return (
+        f"{len(tally.missing)} documents can't be read any more, so the old index stays in use. Bring them back or "
+        "delete them (`ragsaver documents delete`), and run it again; --drop-missing switches without them"
+    )

@@ -1,0 +1,143 @@
+"""What of a document must outlive its ingestion: its metadata, what its points carry, and a posted text itself.
+
+A file can be read again where it lies; a posted text is nowhere else. So it is kept, compressed, for the day when
+another model or chunker needs it. Rows belong to one version (generation) of a document and go with it.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from ragsaver.index.scope import Scope
+from ragsaver.ingestion.sources import PostedDocument, SourceItem
+
+metadata = sa.MetaData()
+
+_originals = sa.Table(
+    "originals",
+    metadata,
+    sa.Column("document_id", sa.String, primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("collection", sa.String, nullable=False),
+    sa.Column("payload_bytes", sa.Integer, nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("format", sa.String),
+    sa.Column("text", sa.LargeBinary),
+    sa.Index("originals_of_a_scope", "tenant", "collection"),
+)
+
+# Rows go with their documents.
+DOCUMENT_ID = _originals.c.document_id
+
+# The manifest's own table, as far as this one needs it.
+_documents = sa.table("documents", sa.column("id"), sa.column("tenant"), sa.column("generation"))
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What is kept of one version of a document.
+
+    :ivar payload_bytes: of all its points: their texts and what else they carry.
+    :ivar text: zlib-compressed UTF-8; None where the document can be read again at its location.
+    """
+
+    document_id: str
+    generation: int
+    payload_bytes: int
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    format: str | None = None
+    text: bytes | None = None
+
+    def posted(self, source: str) -> SourceItem | None:
+        """The posted document, as it came in; None if it was not posted."""
+        if self.text is None:
+            return None
+        return PostedDocument(source, zlib.decompress(self.text).decode(), self.format, self.metadata).item()
+
+
+class Originals:
+    """The table of originals in the manifest's database. Made by the manifest."""
+
+    def __init__(self, engine: sa.Engine, writing: Callable[[], AbstractContextManager[sa.Connection]]) -> None:
+        self._engine = engine
+        self._writing = writing
+
+    def keep(self, scope: Scope, originals: Sequence[Original]) -> None:
+        """Keep what belongs to versions that are about to be committed.
+
+        :raises StorageError: if the disk refuses.
+        """
+        if not originals:
+            return
+        with self._writing() as connection:
+            for one in originals:
+                values = {
+                    "document_id": one.document_id,
+                    "generation": one.generation,
+                    "tenant": scope.tenant,
+                    "collection": scope.collection,
+                    "payload_bytes": one.payload_bytes,
+                    "metadata": dict(one.metadata),
+                    "format": one.format,
+                    "text": one.text,
+                }
+                statement = insert(_originals).values(values)
+                connection.execute(
+                    statement.on_conflict_do_update(index_elements=["document_id", "generation"], set_=values)
+                )
+
+    def add_text(self, document_id: str, generation: int, posted: SourceItem) -> None:
+        """Keep the text of a version that was a file's before and is posted now.
+
+        :raises StorageError: if the disk refuses.
+        """
+        this = (_originals.c.document_id == document_id, _originals.c.generation == generation)
+        with self._writing() as connection:
+            connection.execute(sa.update(_originals).where(*this).values(format=posted.format, text=compressed(posted)))
+
+    def of(self, scope: Scope) -> dict[tuple[str, int], Original]:
+        """What is kept of a scope's documents, by id and generation, without the texts."""
+        table = _originals.c
+        query = sa.select(table.document_id, table.generation, table.payload_bytes, table.metadata, table.format)
+        query = query.where(table.tenant == scope.tenant, table.collection == scope.collection)
+        with self._engine.connect() as connection:
+            return {(row.document_id, row.generation): Original(*row) for row in connection.execute(query)}
+
+    def payload_bytes(self, tenant: str) -> int:
+        """What the points of all of a tenant's documents carry."""
+        current = sa.and_(
+            _documents.c.id == _originals.c.document_id, _documents.c.generation == _originals.c.generation
+        )
+        query = sa.select(sa.func.coalesce(sa.func.sum(_originals.c.payload_bytes), 0))
+        with self._engine.connect() as connection:
+            found = connection.scalar(
+                query.join_from(_originals, _documents, current).where(_documents.c.tenant == tenant)
+            )
+        return int(found or 0)
+
+    def get(self, document_id: str, generation: int) -> Original | None:
+        """What is kept of one version, its text too."""
+        table = _originals.c
+        query = sa.select(
+            table.document_id, table.generation, table.payload_bytes, table.metadata, table.format, table.text
+        ).where(table.document_id == document_id, table.generation == generation)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        return Original(*row) if row else None
+
+
+def compressed(posted: SourceItem) -> bytes:
+    """A posted text as it is kept."""
+    return zlib.compress(posted.read())
+
+
+def drop_older(connection: sa.Connection, document_id: str, generation: int) -> None:
+    """Forget what belongs to versions before this one; within the transaction that commits it."""
+    older = (_originals.c.document_id == document_id, _originals.c.generation < generation)
+    connection.execute(sa.delete(_originals).where(*older))

@@ -1,0 +1,391 @@
+"""Another model or chunker takes the old one's place at once, pays for nothing twice, and loses no document."""
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from ragsaver.errors import IndexLocked, ModelMismatch, TooExpensive, UsageError
+from ragsaver.index.edge import EdgeIndex
+from ragsaver.index.identity import read_identity
+from ragsaver.index.ownership import Ownership
+from ragsaver.index.scope import Scope
+from ragsaver.index.store import current_store
+from ragsaver.ingestion.applying import Step
+from ragsaver.ingestion.half import Building, take_ready
+from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.lifecycle import Lifecycle
+from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.migration import open_migration
+from ragsaver.ingestion.sources import PostedDocument
+from ragsaver.models.registry import bundled_folder
+from ragsaver.settings import Settings
+from tests.commands import as_json, environment, run, serving
+from tests.ingestion.bench import SCOPE, Bench, CountingEncoder, Stopped
+
+OTHER_SCOPE = Scope("other", "notes")
+
+
+class NewEncoder(CountingEncoder):
+    """The model that is migrated to."""
+
+    name, dim, fingerprint = "new", 16, "d" * 32
+
+
+@pytest.fixture
+def old(tmp_path: Path):
+    """An index of the old model, with five files, a posted text, and a document of another tenant; still open."""
+    bench = Bench(tmp_path, ingestion={"batch_chunks": 1}, index={"bm25_avg_words": 50.0})
+    for n in range(5):
+        (bench.docs / f"{n}.md").write_text(f"# Title {n}\n\nzebra number {n}")
+    bench.ingest()
+    bench.ingestor().ingest_texts([PostedDocument("note", "zebra posted", "text", {"by": "me"})], SCOPE)
+    bench.ingestor().ingest_texts([PostedDocument("theirs", "zebra of another")], OTHER_SCOPE)
+    yield bench
+    if (bench.folder / "home" / "index").exists():
+        bench.close()
+    else:  # a real owner would have let go before the switch
+        bench.manifest.close()
+        bench.cache.close()
+
+
+def open_store(store: Path, settings: Settings, encoder: CountingEncoder) -> EdgeIndex:
+    return EdgeIndex(store / "index", Building.of(settings, encoder).identity)
+
+
+@contextmanager
+def migration(bench: Bench, encoder: CountingEncoder, stop_after: Step | None = None, times: int = 1, **settings):
+    """A migration that ends when that step was done so many times."""
+    left = times
+
+    def fault(step: Step) -> None:
+        nonlocal left
+        left -= step == stop_after
+        if left == 0:
+            raise Stopped
+
+    changed = bench.settings.model_copy(update=settings)
+    with open_migration(changed, encoder, fault=fault) as opened:
+        yield opened
+
+
+def found_in_use(bench: Bench, encoder: CountingEncoder, scope: Scope = SCOPE) -> set[str]:
+    """What a search for `zebra` shows in the store in use."""
+    index = open_store(current_store(bench.settings.home), bench.settings, encoder)
+    try:
+        legs = index.search(scope, "zebra", encoder.vectors(["x"])[0], 50)
+        return {hit.payload["text"] for hit in legs.lexical}
+    finally:
+        index.close()
+
+
+ALL = {*(f"zebra number {n}" for n in range(5)), "zebra posted"}
+
+
+def test_all_tenants_files_and_posted_texts_come_over_and_the_old_half_goes(old: Bench):
+    encoder = NewEncoder()
+    uses = {old.manifest.documents(SCOPE)["note"].id: 5.0}
+    old.manifest.uses.note(uses)
+    before = {source: record.ingested_at for source, record in old.manifest.documents(SCOPE).items()}
+    with migration(old, encoder) as under_way:
+        report = under_way.run()
+    assert report.switched and report.reason.startswith("from model `counting`")
+    assert (report.documents.total, report.documents.brought, report.documents.missing) == (7, 7, 0)
+    assert (report.chunks.embedded, len(encoder.paid)) == (7, 7)
+    assert found_in_use(old, encoder) == ALL
+    assert found_in_use(old, encoder, OTHER_SCOPE) == {"zebra of another"}
+    home = old.settings.home
+    assert not (home / "index").exists() and not (home / "manifest.sqlite").exists() and not (home / "next").exists()
+    new = Manifest(current_store(home) / "manifest.sqlite")
+    assert {source: record.ingested_at for source, record in new.documents(SCOPE).items()} == before
+    assert new.uses.of(SCOPE) == uses
+    note = new.documents(SCOPE)["note"]
+    assert new.originals.get(note.id, note.generation).metadata == {"by": "me"}
+    new.close()
+    with migration(old, encoder) as under_way:
+        assert under_way.run().waiting.endswith("nothing to do")
+
+
+@pytest.mark.parametrize("step", Step)
+def test_a_half_that_was_stopped_is_completed_and_nothing_is_embedded_twice(old: Bench, step: Step):
+    encoder = NewEncoder()
+    with migration(old, encoder, step, times=3) as under_way, pytest.raises(Stopped):
+        under_way.run()
+    assert 0 < len(encoder.paid) < 7 or step == Step.INTENT
+    assert old.found("zebra") == ALL  # the old one serves
+    with migration(old, encoder) as under_way:
+        assert under_way.run().switched
+    assert sorted(encoder.paid) == sorted(set(encoder.paid)) and len(encoder.paid) == 7
+    assert found_in_use(old, encoder) == ALL
+
+
+def test_a_half_by_other_settings_is_removed(old: Bench):
+    first, second = NewEncoder(), NewEncoder()
+    second.fingerprint = "e" * 32
+    with migration(old, first, Step.CLEARED, times=3) as under_way, pytest.raises(Stopped):
+        under_way.run()
+    with migration(old, second) as under_way:
+        assert under_way.plan().documents == 7
+        assert (old.settings.home / "next").exists()  # a plan leaves another half as it is
+        assert under_way.run().switched
+    assert len(second.paid) == 7
+    assert read_identity(current_store(old.settings.home) / "index").fingerprint == second.fingerprint
+
+
+def test_going_back_to_the_old_settings_removes_the_half(old: Bench):
+    with migration(old, NewEncoder(), Step.CLEARED) as under_way, pytest.raises(Stopped):
+        under_way.run()
+    with migration(old, old.encoder) as under_way:
+        assert not under_way.run().switched
+    assert not (old.settings.home / "next").exists()
+    assert old.found("zebra") == ALL
+
+
+def test_abort_removes_the_half_and_only_that(old: Bench):
+    with migration(old, NewEncoder(), Step.CLEARED) as under_way, pytest.raises(Stopped):
+        under_way.run()
+    with migration(old, NewEncoder()) as under_way:
+        assert (under_way.abort(), under_way.abort()) == (True, False)
+    assert old.found("zebra") == ALL
+
+
+def test_another_chunker_is_a_reason_too(old: Bench):
+    chunking = old.settings.chunking.model_copy(update={"embed_headings": False})
+    with migration(old, old.encoder, chunking=chunking) as under_way:
+        assert under_way.reason() == "7 of 7 documents are cut by other settings"
+        assert under_way.run().switched
+    assert found_in_use(old, old.encoder) == ALL
+
+
+def test_a_plan_says_what_it_takes_and_leaves_no_half(old: Bench):
+    encoder = NewEncoder()
+    with migration(old, encoder) as under_way:
+        plan = under_way.plan()
+        assert (plan.documents, plan.chunks, plan.missing) == (7, 7, ())
+        assert plan.embedding.tokens > 0 and plan.reason
+        assert {entry.name for entry in old.settings.home.iterdir()}.isdisjoint({"next", "current"})
+        assert under_way.run().switched
+    assert len(encoder.paid) == 7  # what the plan measured with was kept
+
+
+def test_too_dear_a_migration_is_refused_before_anything_is_built(old: Bench):
+    spend = old.settings.spend.model_copy(update={"embedding_per_mtok": Decimal(1000)})
+    with migration(old, NewEncoder(), spend=spend) as under_way:
+        with pytest.raises(TooExpensive, match="--plan"):
+            under_way.run(max_cost_usd=Decimal("0.001"))
+        assert not (old.settings.home / "next").exists()
+        assert under_way.run(max_cost_usd=Decimal(1)).switched
+
+
+def test_a_document_that_can_t_be_read_any_more_stops_the_switch_until_somebody_decides(old: Bench):
+    (old.docs / "3.md").unlink()
+    (old.docs / "4.md").write_bytes(b"\xff\xfe\x00")
+    encoder = NewEncoder()
+    with migration(old, encoder) as under_way:
+        assert [one.source for one in under_way.plan().missing] == ["docs/3.md", "docs/4.md"]
+        report = under_way.run()
+    assert (report.switched, report.documents.missing) == (False, 2)
+    assert [one.source for one in report.errors] == ["docs/3.md", "docs/4.md"]
+    assert "--drop-missing" in report.waiting
+    assert take_ready(old.settings, encoder) == old.settings.home
+    with migration(old, encoder) as under_way:
+        report = under_way.run(drop_missing=True)
+    assert report.switched and report.documents.brought == 5
+    assert found_in_use(old, encoder) == ALL - {"zebra number 3", "zebra number 4"}
+
+
+def test_an_index_that_is_held_is_switched_when_its_next_owner_starts(old: Bench):
+    encoder = NewEncoder()
+    held = Ownership.acquire(old.settings.home, "ragsaver serve")
+    with migration(old, encoder) as under_way:
+        report = under_way.run()
+    assert not report.switched and "ragsaver serve" in report.waiting
+    old.manifest.uses.note({old.manifest.documents(SCOPE)["note"].id: 7.0})
+    assert current_store(old.settings.home) == old.settings.home
+    assert take_ready(old.settings, old.encoder) == old.settings.home  # it is not for these settings
+    store = take_ready(old.settings, encoder)
+    held.release()
+    assert store == current_store(old.settings.home) != old.settings.home
+    assert found_in_use(old, encoder) == ALL
+    new = Manifest(store / "manifest.sqlite")
+    assert list(new.uses.of(SCOPE).values()) == [7.0]
+    new.close()
+
+
+def test_documents_that_came_in_meanwhile_keep_the_half_waiting_and_the_next_run_brings_them(old: Bench):
+    encoder = NewEncoder()
+    held = Ownership.acquire(old.settings.home, "ragsaver serve")
+    with migration(old, encoder) as under_way:
+        under_way.run()
+    note = old.manifest.documents(SCOPE)["note"]
+    Lifecycle(old.settings, old.manifest, old.ingestor(), 16).delete_one(note.id, SCOPE)
+    old.ingestor().ingest_texts([PostedDocument("late", "zebra that came late")], SCOPE)
+    assert take_ready(old.settings, encoder) == old.settings.home
+    held.release()
+    with migration(old, encoder) as under_way:
+        report = under_way.run()
+    assert report.switched and report.chunks.embedded == 1
+    assert found_in_use(old, encoder) == (ALL | {"zebra that came late"}) - {"zebra posted"}
+
+
+def test_documents_that_come_in_while_it_builds_are_brought_too(old: Bench):
+    encoder = NewEncoder()
+    late = iter([PostedDocument("late", "zebra that came late")])
+
+    def meanwhile(_: object) -> None:
+        for document in late:
+            old.ingestor().ingest_texts([document], SCOPE)
+
+    with migration(old, encoder) as under_way:
+        assert under_way.run(progress=meanwhile).switched
+    assert found_in_use(old, encoder) == ALL | {"zebra that came late"}
+
+
+def test_a_switch_that_was_cut_short_is_completed_by_whoever_looks_next(old: Bench, monkeypatch: pytest.MonkeyPatch):
+    encoder = NewEncoder()
+
+    def dies(self: Path, target: Path) -> None:
+        raise Stopped
+
+    with migration(old, encoder) as under_way:
+        monkeypatch.setattr(Path, "rename", dies)
+        with pytest.raises(Stopped):
+            under_way.run()
+        monkeypatch.undo()
+    with migration(old, encoder) as under_way:
+        assert under_way.abort() is False  # it is in use, no half any more
+    assert take_ready(old.settings, encoder) == current_store(old.settings.home) != old.settings.home
+    assert found_in_use(old, encoder) == ALL
+    assert not (old.settings.home / "manifest.sqlite").exists()
+
+
+def test_one_migration_at_a_time(old: Bench):
+    with (
+        migration(old, NewEncoder()),
+        pytest.raises(IndexLocked, match="ragsaver migrate"),
+        migration(old, NewEncoder()),
+    ):
+        pass
+
+
+def test_where_nothing_is_in_there_is_nothing_to_migrate(tmp_path: Path):
+    with (
+        open_migration(Settings(home=tmp_path / "home"), NewEncoder()) as under_way,
+        pytest.raises(UsageError, match="ragsaver ingest"),
+    ):
+        under_way.run()
+
+
+def test_retention_and_quotas_are_no_matter_of_a_migration(old: Bench):
+    limited = Settings.model_validate(
+        {
+            **old.settings.model_dump(),
+            "lifecycle": {"retention": {"docs": {"max_documents": 1}}, "quota": {"max_documents": 1}},
+        }
+    )
+    encoder = NewEncoder()
+    with open_migration(limited, encoder) as under_way:
+        assert under_way.run().documents.brought == 7
+
+
+def test_what_comes_in_after_the_switch_goes_into_the_new_half(old: Bench):
+    encoder = NewEncoder()
+    with migration(old, encoder) as under_way:
+        under_way.run()
+    store = current_store(old.settings.home)
+    index, manifest = open_store(store, old.settings, encoder), Manifest(store / "manifest.sqlite")
+    (old.docs / "9.md").write_text("# New\n\na new zebra")
+    report = Ingestor(old.settings, index, encoder, manifest, old.cache).ingest(old.order(), SCOPE)
+    index.close()
+    manifest.close()
+    assert (report.documents.added, report.documents.unchanged, report.chunks.embedded) == (1, 5, 1)
+    with pytest.raises(ModelMismatch, match="ragsaver migrate"):
+        open_store(store, old.settings, old.encoder)
+
+
+# The command, with two real models
+
+DOCUMENTS = 60
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "docs").mkdir()
+    for n in range(DOCUMENTS):
+        words = " ".join(f"word{n}x{i}" for i in range(120))
+        (tmp_path / "docs" / f"{n:02}.md").write_text(f"# Zebra {n}\n\nZebra number {n} lives here. {words}\n")
+    shutil.copytree(bundled_folder(), tmp_path / "other-model")
+    tokenizer = tmp_path / "other-model" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + "\n")
+    return tmp_path
+
+
+def committed(folder: Path) -> int:
+    if not (folder / "manifest.sqlite").exists():
+        return 0
+    connection = sqlite3.connect(f"file:{folder / 'manifest.sqlite'}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("select count(*) from documents").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        connection.close()
+
+
+def kill_in_the_middle(project: Path, new_model: dict[str, str]) -> int:
+    """Kill a migration once it has committed something; how many documents that was."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ragsaver", "migrate", "--json"],
+        cwd=project,
+        env=environment(project, RAGSAVER_INGESTION__BATCH_CHUNKS="2", **new_model),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        while not committed(project / ".ragsaver" / "next"):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
+                raise AssertionError(process.communicate())
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    return committed(project / ".ragsaver" / "next")
+
+
+def test_a_killed_migration_is_completed_while_the_server_answers_and_switched_at_its_restart(project: Path):
+    new_model = {"RAGSAVER_EMBEDDING__MODEL": str(project / "other-model")}
+    run(project, "ingest", "docs")
+    refused = as_json(project, "ask", "Where does zebra number 2 live?", code=2, **new_model)["error"]
+    assert "ragsaver migrate" in refused["remedy"]
+    plan = as_json(project, "migrate", "--plan", **new_model)
+    assert (plan["documents"], plan["missing"]) == (DOCUMENTS, [])
+    assert plan["embedding"]["tokens"] > 0 and plan["embedding"]["seconds"] > 0
+
+    with serving(project):
+        before = kill_in_the_middle(project, new_model)
+        assert 0 < before < DOCUMENTS
+        assert "lives here" in as_json(project, "ask", "Where does zebra number 2 live?")["answer"]
+        report = as_json(project, "migrate", **new_model)
+        assert (report["switched"], report["documents"]["brought"]) == (False, DOCUMENTS)
+        assert "ragsaver serve" in report["waiting"]
+        assert report["chunks"]["embedded"] <= DOCUMENTS - before
+        assert "lives here" in as_json(project, "ask", "Where does zebra number 2 live?")["answer"]
+
+    with serving(project, **new_model):
+        assert "lives here" in as_json(project, "ask", "Where does zebra number 2 live?")["answer"]
+        assert as_json(project, "ingest", "docs")["documents"]["unchanged"] == DOCUMENTS
+    checked = as_json(project, "verify", **new_model)
+    assert (checked["documents"], checked["missing"], checked["orphaned"]) == (DOCUMENTS, 0, 0)
+    assert "ragsaver migrate" in as_json(project, "search", "zebra", code=2)["error"]["remedy"]
+
+    back = as_json(project, "migrate")  # nobody owns the index: it is switched at once, and the vectors are still there
+    assert (back["switched"], back["chunks"]["embedded"]) == (True, 0)
+    assert "lives here" in as_json(project, "ask", "Where does zebra number 2 live?")["answer"]
+    assert as_json(project, "migrate", "--abort") == {"removed": False}
