@@ -5,7 +5,7 @@ import signal
 import typer
 
 from ragsaver import __version__
-from ragsaver.cli import ask, doctor, evaluate, ingest, init, plan, search, serve, verify
+from ragsaver.cli import ask, doctor, evaluate, ingest, init, jobs, plan, search, serve, verify, worker
 
 app = typer.Typer(
     name="ragsaver",
@@ -35,8 +35,10 @@ app.command("plan")(plan.plan)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)
+app.add_typer(jobs.app, name="jobs", help="What is queued, what became of it, and what to do about it.")
 app.add_typer(evaluate.app, name="eval", help="Measure retrieval and context on a dataset.")
 
 

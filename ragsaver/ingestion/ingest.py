@@ -15,14 +15,13 @@ from ragsaver.errors import TooExpensive, UnreadableDocument, UsageError
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier, Paid, Step
-from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.estimating import MILLION, Estimate
 from ragsaver.ingestion.gates import Gates, Preparing
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.planning import Change, batches
-from ragsaver.ingestion.preparing import Prepared, Raw, Recipe, prepare
+from ragsaver.ingestion.preparing import Prepared, Raw, prepare, recipe_of
 from ragsaver.ingestion.report import ChunkCounts, DocumentCounts, EmbeddingSpend, IngestReport, PlanReport, Progress
 from ragsaver.ingestion.sources import PostedDocument, SourceItem, item_at, list_sources, location_of
 from ragsaver.models.protocol import Encoder
@@ -90,18 +89,7 @@ class Ingestor:
             shared_by_tenants=settings.embedding_cache.shared_by_tenants,
             fault=fault,
         )
-        cut = settings.chunking
-        self.recipe = Recipe(
-            model=encoder.fingerprint,
-            min_words=cut.min_words,
-            max_words=cut.max_words,
-            embed_headings=cut.embed_headings,
-            limits=ConversionLimits(
-                max_pdf_pages=settings.ingestion.max_pdf_pages,
-                max_decompressed_mb=settings.ingestion.max_decompressed_mb,
-                max_compression_ratio=settings.ingestion.max_compression_ratio,
-            ),
-        )
+        self.recipe = recipe_of(settings, encoder.fingerprint)
 
     def ingest(
         self, order: IngestOrder, scope: Scope, *, progress: Callable[[Progress], None] | None = None
@@ -118,7 +106,7 @@ class Ingestor:
             _require_affordable(self.plan(order, scope), order.max_cost_usd)
         items = self._items(order)
         known = self._manifest.documents(scope)
-        gone = _gone(known, items, order) if order.prune else []
+        gone = gone_from(known, items, order) if order.prune else []
         return self._run(items, known, scope, progress, gone=gone, checksum=order.checksum, started=started)
 
     def plan(self, order: IngestOrder, scope: Scope) -> PlanReport:
@@ -137,7 +125,7 @@ class Ingestor:
                 sample.extend(change.new[: _SAMPLE_CHUNKS - len(sample)])
         return counted.report(
             gates,
-            _gone(known, items, order) if order.prune else [],
+            gone_from(known, items, order) if order.prune else [],
             tokens_per_s=self._manifest.pace(self.recipe.model) or self._applier.measure(scope, sample),
             usd_per_mtok=self._settings.spend.embedding_per_mtok,
         )
@@ -244,7 +232,9 @@ class Ingestor:
             tally.dropped += len(change.dropped)
 
 
-def _gone(known: Mapping[str, DocumentRecord], items: Sequence[SourceItem], order: IngestOrder) -> list[DocumentRecord]:
+def gone_from(
+    known: Mapping[str, DocumentRecord], items: Sequence[SourceItem], order: IngestOrder
+) -> list[DocumentRecord]:
     """Documents that were under the paths and are not found there any more."""
     present = {item.source for item in items}
     roots = [location_of(path, order.cwd.resolve()) for path in order.paths]

@@ -132,6 +132,13 @@ class Manifest:
         with self._engine.connect() as connection:
             return {row.source: _record(row) for row in connection.execute(query)}
 
+    def document(self, scope: Scope, source: str) -> DocumentRecord | None:
+        """One document; None if it is not in."""
+        query = sa.select(_documents).where(*_in(_documents, scope), _documents.c.source == source)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return _record(row) if row else None
+
     def record_intents(self, scope: Scope, intents: Sequence[Intent]) -> None:
         """Write down what is about to happen to some documents; each has one intent at a time."""
         rows = [

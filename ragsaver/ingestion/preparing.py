@@ -12,6 +12,7 @@ from ragsaver.ingestion.chunker import chunk
 from ragsaver.ingestion.converters import convert
 from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.identity import Carried, IdentifiedChunk, identify
+from ragsaver.settings import Settings
 
 # Raise it when the converters or the chunker cut differently: documents are then cut again.
 CHUNKER = "2"
@@ -34,6 +35,25 @@ class Recipe:
     def config(self) -> str:
         """A name for it; documents that were cut by another one are stale."""
         return f"{self.model}:{CHUNKER}:{self.min_words}:{self.max_words}:{int(self.embed_headings)}"
+
+
+def recipe_of(settings: Settings, model: str) -> Recipe:
+    """How documents are cut by these settings.
+
+    :param model: fingerprint of the embedding model.
+    """
+    cut, limits = settings.chunking, settings.ingestion
+    return Recipe(
+        model=model,
+        min_words=cut.min_words,
+        max_words=cut.max_words,
+        embed_headings=cut.embed_headings,
+        limits=ConversionLimits(
+            max_pdf_pages=limits.max_pdf_pages,
+            max_decompressed_mb=limits.max_decompressed_mb,
+            max_compression_ratio=limits.max_compression_ratio,
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
