@@ -65,6 +65,7 @@ def _conf(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
         "task_routes": {task_name(queue): {"queue": queue} for queue in QUEUES},
+        "task_default_queue": CONVERT,
         "task_create_missing_queues": False,
         "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0.2},
         "broker_connection_retry_on_startup": True,
