@@ -93,6 +93,16 @@ class IngestQueue:
         """A job; None if the tenant has none of that name."""
         return self.jobs.report(job_id, tenant, usd_per_tok(self._settings), limit=limit, offset=offset)
 
+    def known(self, job_id: str, tenant: str) -> JobReport:
+        """A job without its documents' progress.
+
+        :raises UsageError: if the tenant has none of that name.
+        """
+        report = self.report(job_id, tenant, limit=0)
+        if report is None:
+            raise UsageError("there is no such job", where=job_id, remedy="`ragsaver jobs list` shows those there are")
+        return report
+
     def close(self) -> None:
         """Let go of broker and store."""
         self.broker.close()
@@ -116,9 +126,7 @@ class IngestQueue:
                 raise
             some = list(islice(coming, _AT_A_TIME))
         self.jobs.listed(job_id)
-        report = self.report(job_id, scope.tenant, limit=0)
-        assert report is not None
-        return report
+        return self.known(job_id, scope.tenant)
 
     def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[NewDocument]:
         manifest = Manifest(self._settings.home / "manifest.sqlite")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ragsaver.errors import IndexLocked
 from ragsaver.index.ownership import current_owner
-from ragsaver.ingestion.job_report import JobReport
+from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.pipelines.runtime import open_runtime
 from ragsaver.settings import Settings
 from ragsaver.workers.draining import Drainer
@@ -21,34 +21,23 @@ def wait_for(
     """The job when nothing of it waits any more.
 
     :param step: called now and then with how far it is.
+    :raises UsageError: if the job is dropped meanwhile.
     :raises BrokerUnavailable: if the broker is gone; the job goes on once it is back.
     """
-    report = _report(queue, job_id, tenant)
-    while not report.finished:
-        if current_owner(settings.home) is None:
-            try:
-                with open_runtime(settings, "ragsaver ingest --queue --wait") as runtime:
-                    drainer = Drainer(runtime, queue.jobs)
-                    while not report.finished:
-                        drainer.drain()
-                        requeue(queue.jobs, queue.broker, settings.queue.visibility_timeout_s)
-                        report = _waited(queue, job_id, tenant, step)
-            except IndexLocked:  # somebody else was quicker, and brings it in
-                continue
-        else:
-            report = _waited(queue, job_id, tenant, step)
+    while not (report := queue.known(job_id, tenant)).finished:
+        step(report)
+        requeue(queue.jobs, queue.broker, settings.queue.visibility_timeout_s)
+        if not _brought_in(queue, settings):
+            time.sleep(_LOOK_S)
     return report
 
 
-def _waited(queue: IngestQueue, job_id: str, tenant: str, step: Callable[[JobReport], None]) -> JobReport:
-    report = _report(queue, job_id, tenant)
-    step(report)
-    if not report.finished:
-        time.sleep(_LOOK_S)
-    return report
-
-
-def _report(queue: IngestQueue, job_id: str, tenant: str) -> JobReport:
-    report = queue.report(job_id, tenant, limit=0)
-    assert report is not None
-    return report
+def _brought_in(queue: IngestQueue, settings: Settings) -> bool:
+    """Whether something was. The index is held no longer than that takes: a server or worker may want it."""
+    if not queue.jobs.waiting(State.EMBEDDED) or current_owner(settings.home) is not None:
+        return False
+    try:
+        with open_runtime(settings, "ragsaver ingest --queue --wait") as runtime:
+            return Drainer(runtime, queue.jobs).drain() > 0
+    except IndexLocked:  # somebody was quicker, and brings it in
+        return False

@@ -7,13 +7,15 @@ no process for each thread either: parsers run in guarded processes already.
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ragsaver.errors import SettingsError
-from ragsaver.pipelines.runtime import open_runtime
+from ragsaver.index.ownership import SERVES, current_owner
+from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import Settings
 from ragsaver.workers.app import CONVERT, EMBED, known_queues, make_app, task_name
 from ragsaver.workers.broker import Broker
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 ROLE = "ragsaver worker --apply"
 _FORKS = "prefork"
+_OTHERS_END_S = 60.0
+_LOOK_AGAIN_S = 0.1
 
 
 class Hands:
@@ -117,7 +121,7 @@ def run_worker(
     broker.check()
     with ExitStack() as opened:
         if apply:
-            runtime = opened.enter_context(open_runtime(settings, ROLE))
+            runtime = opened.enter_context(_owning(settings))
             worker = Worker.of_runtime(runtime, broker, stopping)
             drainer = Drainer(runtime, worker.jobs)
             drain = lambda: drainer.drain(stopping.is_set)  # noqa: E731
@@ -135,6 +139,16 @@ def run_worker(
         opened.callback(tender.join)
         opened.callback(stopping.set)
         return _run(app, settings, wanted, concurrency, stopping, ready)
+
+
+def _owning(settings: Settings) -> AbstractContextManager[Runtime]:
+    """Own the index; where a command has it, wait for its end for a while."""
+    deadline = time.monotonic() + _OTHERS_END_S
+    while True:
+        owner = current_owner(settings.home)
+        if owner is None or owner.role == SERVES or time.monotonic() > deadline:
+            return open_runtime(settings, ROLE)
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _run(

