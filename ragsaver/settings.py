@@ -117,7 +117,7 @@ class QueueSettings(_Section):
         default=600.0,
         gt=0,
         le=86_400,
-        description="after which work of a worker that died is given to another; longer than one document may take",
+        description="after which the work of a worker that died is given to another",
     )
     max_attempts: int = Field(default=5, ge=1, le=100, description="after which a document is dead until it is retried")
     backoff_s: float = Field(default=2.0, gt=0, le=3600, description="before the second attempt; it doubles each time")

@@ -341,12 +341,12 @@ class JobStore:
         with self._writing() as connection:
             connection.execute(sa.update(_documents).where(*free).values(sent=False, due_at=now()))
 
-    def hold_on(self, document_ids: Sequence[str], holder: str, lease_s: float) -> None:
-        """Hold documents, and the texts of this holder, for longer."""
+    def hold_on(self, holders: Sequence[str], lease_s: float) -> None:
+        """These hold what they hold for longer."""
+        until = now() + lease_s
         with self._writing() as connection:
-            held = (_documents.c.id.in_(document_ids), _documents.c.holder == holder)
-            connection.execute(sa.update(_documents).where(*held).values(due_at=now() + lease_s))
-            connection.execute(sa.update(_texts).where(_texts.c.holder == holder).values(until=now() + lease_s))
+            connection.execute(sa.update(_documents).where(_documents.c.holder.in_(holders)).values(due_at=until))
+            connection.execute(sa.update(_texts).where(_texts.c.holder.in_(holders)).values(until=until))
 
     def tried(self, document_ids: Sequence[str]) -> set[str]:
         """Those of the documents that somebody tried before, without an end."""

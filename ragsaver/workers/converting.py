@@ -35,11 +35,12 @@ class Converting:
         if claimed is None:
             return
         document, holder = claimed
-        worker.fault(Step.CONVERTING, document.source)
-        try:
-            self._convert(document)
-        except Exception as error:
-            worker.again(document, holder, State.QUEUED, error)
+        with worker.holding([holder]):
+            worker.fault(Step.CONVERTING, document.source)
+            try:
+                self._convert(document)
+            except Exception as error:
+                worker.again(document, holder, State.QUEUED, error)
 
     def close(self) -> None:
         """End the guarded processes."""

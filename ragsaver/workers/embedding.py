@@ -53,8 +53,9 @@ class Embedding:
         by_partition: dict[str, list[_Held]] = {}
         for one in held:
             by_partition.setdefault(self._worker.partition(one.document.scope), []).append(one)
-        for partition, some in by_partition.items():
-            self._try(partition, some)
+        with self._worker.holding([one.holder for one in held]):
+            for partition, some in by_partition.items():
+                self._try(partition, some)
 
     def _hold(self, document_id: str) -> _Held | None:
         worker = self._worker
@@ -93,26 +94,23 @@ class Embedding:
         """Embed what the cache lacks and nobody else is embedding; tokens of each text that was."""
         worker = self._worker
         texts = {name: text for one in held for name, text in one.texts.items()}
-        ids = [one.document.id for one in held]
         counts: dict[str, int] = {}
         holder = uuid.uuid4().hex
         mine = worker.jobs.claim_texts(partition, list(texts), holder, worker.lease_s)
         try:
-            # Asked after the claim: who held a text before us has put it there.
-            there = worker.cache.holds(partition, list(mine))
-            names = [name for name in texts if name in mine and name not in there]
-            tokens = worker.encoder.count_tokens([texts[name] for name in names])
-            for group in batches(tokens, worker.settings.queue.embed_batch_tokens):
-                if worker.stopping.is_set():
-                    break
-                self._fault(Step.EMBEDDING, held)
-                fresh = rounded(worker.encoder.encode([texts[names[n]] for n in group]))
-                worker.cache.put(partition, dict(zip((names[n] for n in group), fresh, strict=True)))
-                self._fault(Step.CACHED, held)
-                counts.update((names[n], tokens[n]) for n in group)
-                for one in held:
-                    worker.jobs.hold_on([one.document.id], one.holder, worker.lease_s)
-                worker.jobs.hold_on(ids, holder, worker.lease_s)
+            with worker.holding([holder]):
+                # Asked after the claim: who held a text before us has put it there.
+                there = worker.cache.holds(partition, list(mine))
+                names = [name for name in texts if name in mine and name not in there]
+                tokens = worker.encoder.count_tokens([texts[name] for name in names])
+                for group in batches(tokens, worker.settings.queue.embed_batch_tokens):
+                    if worker.stopping.is_set():
+                        break
+                    self._fault(Step.EMBEDDING, held)
+                    fresh = rounded(worker.encoder.encode([texts[names[n]] for n in group]))
+                    worker.cache.put(partition, dict(zip((names[n] for n in group), fresh, strict=True)))
+                    self._fault(Step.CACHED, held)
+                    counts.update((names[n], tokens[n]) for n in group)
         finally:
             worker.jobs.release_texts(holder)
         return counts

@@ -18,6 +18,7 @@ from ragsaver.pipelines.runtime import Runtime
 from ragsaver.settings import Settings
 from ragsaver.workers.backoff import backoff_s, told
 from ragsaver.workers.broker import Broker
+from ragsaver.workers.holding import Holding
 from ragsaver.workers.queueing import open_jobs
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Worker:
         self.stopping = stopping
         self.fault = fault or _go_on
         self.lease_s = settings.queue.visibility_timeout_s
+        self.holding = Holding(jobs, self.lease_s)
 
     @classmethod
     def of_its_own(cls, settings: Settings, broker: Broker, stopping: threading.Event) -> "Worker":

@@ -94,6 +94,7 @@ class Running:
             if self.process.wait() != -signal.SIGKILL or not self._reborn:
                 self._ready.set()
                 return
+            self._ready.clear()
             self.process = self._start()
 
     def ready(self) -> "Running":
@@ -159,6 +160,7 @@ class Project:
         process = Running(self, list(command), reborn=reborn, **more)
         try:
             yield process if reborn else process.ready()
+            process.ready()
         finally:
             code = process.stop()
         assert code == 0, process.said

@@ -75,13 +75,17 @@ def test_a_fleet_brings_in_what_one_process_does(project: Project):
 
 def test_a_worker_may_be_killed_in_every_stage(project: Project):
     deaths = ["converting:docs/0.md", "cached:docs/1.md", "committed:"]
+    die = {"RAGSAVER_TEST_DIE": ",".join(deaths)}
     for n in range(4):
         project.write(f"{n}.md", f"animal{n}")
     with project.queue() as queue:
         job = queue.put(project.order(), SCOPE)
-    with project.running("worker", "--apply", reborn=True, RAGSAVER_TEST_DIE=",".join(deaths)) as worker:
+    # The embedder has a process of its own: one that dies while it embeds has paid for what nobody has.
+    with (
+        project.running("worker", "--queues", "embed", "--concurrency", "1", reborn=True, **die),
+        project.running("worker", "--queues", "convert", "--apply", reborn=True, **die),
+    ):
         report = project.finished(job.job_id)
-        worker.ready()
     assert (report.state, report.documents.applied) == ("done", 4)
     assert {mark.name for mark in (project.folder / ".marks").iterdir()} == {one.replace("/", "_") for one in deaths}
     assert set(project.paid().values()) == {1}
@@ -102,7 +106,7 @@ def test_a_document_that_never_goes_in_is_dead_and_keeps_none_of_the_others_out(
     }
     with (
         serving_site() as site,
-        project.running("worker", "--apply", "--concurrency", "1", reborn=True, **poison) as worker,
+        project.running("worker", "--apply", "--concurrency", "1", reborn=True, **poison),
     ):
         url = site.page("/page", "<p>gone for a while", status=503)
         job = project.run("ingest", "docs", url, "--queue", "--wait", code=3, **poison)
@@ -117,7 +121,6 @@ def test_a_document_that_never_goes_in_is_dead_and_keeps_none_of_the_others_out(
         (project.folder / ".marks" / "healed").touch()
         assert project.run("jobs", "retry", job["job_id"])["retried"] == 3
         again = project.finished(job["job_id"])
-        worker.ready()
     assert (again.documents.applied, again.documents.failed, again.documents.dead) == (4, 1, 0)
 
 

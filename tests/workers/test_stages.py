@@ -5,6 +5,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ class Line:
 
     def worker(self, fault: Callable[[Step, str], None] | None = None) -> Worker:
         bench, cache = self.bench, SqliteEmbeddingCache(self.bench.cache.path, 2**30)
-        return Worker(
+        made = Worker(
             self.settings,
             self.queue.broker,
             self.queue.jobs,
@@ -54,6 +55,9 @@ class Line:
             threading.Event(),
             fault,
         )
+        if self.settings.queue.visibility_timeout_s < 1e-3:
+            made.holding = lambda holders: nullcontext()  # its process is gone: nobody renews what it held
+        return made
 
     def put(self, *texts: str) -> list[str]:
         """A job of texts; the ids of its documents."""
@@ -167,6 +171,26 @@ def test_a_text_that_another_worker_is_embedding_is_not_paid_for_again(line: Lin
     assert line.states(ids) == [State.EMBEDDED, State.EMBEDDED]
     assert line.drain() == 2
     assert set(line.paid().values()) == {1}
+
+
+def test_who_works_longer_than_a_hold_lasts_keeps_it(tmp_path: Path, redis: RedisServer):
+    line = Line(tmp_path, redis, visibility_timeout_s=0.4)
+    try:
+        ids = line.put(TEXT)
+        gate = Gate(Step.CONVERTING)
+        first = threading.Thread(target=line.convert, args=(ids, line.worker(gate)))
+        first.start()
+        assert gate.reached.wait(60)
+        renewed = threading.Event()
+        hold_on = line.queue.jobs.hold_on
+        line.queue.jobs.hold_on = lambda *of: (hold_on(*of), renewed.set())
+        assert renewed.wait(60)
+        assert line.queue.jobs.late(State.QUEUED) == 0
+        gate.go_on.set()
+        first.join()
+        assert line.states(ids) == [State.CONVERTED]
+    finally:
+        line.close()
 
 
 @pytest.mark.parametrize("step", [*Step, *ApplyStep])

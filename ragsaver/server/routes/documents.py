@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
 from ragsaver.errors import QueueFull
 from ragsaver.ingestion.job_report import JobReport
@@ -29,7 +30,7 @@ async def documents(body: DocumentsBody, access: Shared, queue: Queued, request:
     if queue is None:
         return await access.ingest(lambda: runtime.ingestor.ingest_texts(posted, scope, progress=access.go_on))
     try:
-        report = await access.query(lambda: queue.put_texts(posted, scope))
+        report = await run_in_threadpool(queue.put_texts, posted, scope)
     except QueueFull as error:
         refused = problem_response(problem_of(error, request.url.path, request.state.request_id))
         refused.headers["retry-after"] = str(_TRY_AGAIN_S)

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from ragsaver.ingestion.job_report import JobReport
@@ -33,7 +34,7 @@ async def job(
     tenant = access.runtime.scope().tenant
     report = None
     if queue is not None:
-        report = await access.query(lambda: queue.report(job_id, tenant, limit=limit, offset=offset))
+        report = await run_in_threadpool(queue.report, job_id, tenant, limit=limit, offset=offset)
     if report is None:
         raise HTTPException(404, "there is no such job")
     return report
