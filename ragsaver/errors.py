@@ -123,6 +123,20 @@ class TooExpensive(RagSaverError):
     title = "Too expensive"
 
 
+class QueueFull(RagSaverError):
+    """Too many documents wait to go in; nothing was taken."""
+
+    status = 429
+    title = "Queue full"
+
+
+class BrokerUnavailable(RagSaverError):
+    """The broker of the queue does not answer."""
+
+    status = 503
+    title = "Broker unavailable"
+
+
 class Stopped(RagSaverError):
     """The work was stopped before its end: by Ctrl-C, or with the server that did it."""
 

@@ -157,6 +157,48 @@ class LifecycleSettings(_Section):
     )
 
 
+class QueueSettings(_Section):
+    """Ingestion by workers. Without a broker documents go in where they are given."""
+
+    broker_url: SecretStr | None = Field(
+        default=None,
+        description="a Redis: redis://HOST:PORT/DB, rediss:// for TLS; default: the variable CELERY_BROKER_URL or "
+        "REDIS_URL if it names one",
+    )
+    visibility_timeout_s: float = Field(
+        default=600.0,
+        gt=0,
+        le=86_400,
+        description="after which the work of a worker that died is given to another",
+    )
+    max_attempts: int = Field(default=5, ge=1, le=100, description="after which a document is dead until it is retried")
+    backoff_s: float = Field(default=2.0, gt=0, le=3600, description="before the second attempt; it doubles each time")
+    max_backoff_s: float = Field(default=300.0, gt=0, le=86_400, description="that a backoff never exceeds")
+    embed_batch_tokens: int = Field(
+        default=16_384, ge=64, le=4_194_304, description="of texts, across documents, that are embedded at a time"
+    )
+    embed_batch_documents: int = Field(default=32, ge=1, le=10_000, description="that one batch takes its texts from")
+    embed_wait_ms: int = Field(
+        default=200, ge=1, le=60_000, description="that a document waits for others in its batch"
+    )
+    max_waiting_documents: int = Field(
+        default=100_000, ge=1, le=100_000_000, description="from which on new jobs are refused"
+    )
+    look_every_s: float = Field(
+        default=1.0,
+        gt=0,
+        le=3600,
+        description="how often the owner looks for embedded documents, and all for lost work",
+    )
+
+    @field_validator("broker_url")
+    @classmethod
+    def _only_redis(cls, broker_url: SecretStr | None) -> SecretStr | None:
+        if broker_url is not None and not _is_redis(broker_url.get_secret_value()):
+            raise ValueError("must begin with redis:// or rediss://")
+        return broker_url
+
+
 class SourcesSettings(_Section):
     """Where documents may come from, besides files."""
 
@@ -280,6 +322,7 @@ class Settings(_Section):
     ingestion: IngestionSettings = IngestionSettings()
     outline: OutlineSettings = OutlineSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
+    queue: QueueSettings = QueueSettings()
     sources: SourcesSettings = SourcesSettings()
     index: IndexSettings = IndexSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
@@ -307,6 +350,7 @@ def load_settings(folder: Path | None = None, env: Mapping[str, str] | None = No
     if file.exists():
         values, lines = _read(file, env)
     origin = _override(values, env)
+    _take_broker(values, env)
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -409,6 +453,18 @@ def _override(values: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str,
     return origin
 
 
+def _take_broker(values: dict[str, Any], env: Mapping[str, str]) -> None:
+    """The variables that other tools name a broker with, unless ours or the file name one."""
+    section = values.setdefault("queue", {})
+    if isinstance(section, dict) and "broker_url" not in section:
+        named = (env.get(name, "") for name in ("CELERY_BROKER_URL", "REDIS_URL"))
+        section["broker_url"] = next((url for url in named if _is_redis(url)), None)
+
+
+def _is_redis(url: str) -> bool:
+    return url.startswith(("redis://", "rediss://"))
+
+
 def _parse(text: str) -> Any:
     if text.startswith(("[", "{")):
         try:
@@ -438,7 +494,7 @@ def _explain(
             f"unknown key `{key}`", where=where, remedy=f"Allowed here: {', '.join(_keys_at(path[:-1]))}"
         )
     given = first.get("input")
-    shown = "" if isinstance(given, dict | list) or "api_key" in key else f" (given: {given!r})"
+    shown = "" if isinstance(given, dict | list) or "api_key" in key or "broker_url" in key else f" (given: {given!r})"
     return SettingsError(f"`{key}` has a value that is not allowed{shown}", where=where, remedy=first["msg"])
 
 

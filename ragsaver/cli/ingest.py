@@ -3,18 +3,19 @@
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, Paths, Prune, order
 from ragsaver.cli.output import errors_told, print_json
-from ragsaver.errors import UnreadableDocument
+from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.settings import load_settings, quiet_haystack
 
 if TYPE_CHECKING:
     from ragsaver.cli.backend import Backend
+    from ragsaver.ingestion.job_report import JobReport
     from ragsaver.ingestion.order import IngestOrder
     from ragsaver.ingestion.report import IngestReport, Progress
     from ragsaver.settings import Settings
@@ -29,6 +30,8 @@ def ingest(
     checksum: Checksum = False,
     max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if embedding would cost more.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on, and ingest again whenever a file changes.")] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Let workers do it; needs a broker.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="With --queue: until it is done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
 ) -> None:
     """Ingest documents. What has not changed costs nothing."""
@@ -46,6 +49,13 @@ def ingest(
             checksum=checksum,
             max_cost_usd=max_cost,
         )
+        if wait and not queue:
+            raise UsageError("goes with --queue only", where="--wait")
+        if watch and queue:
+            raise UsageError("does not go with --queue", where="--watch")
+        if queue:
+            _queue(wanted, settings, wait, as_json)
+            return
         with backend(settings, "ragsaver ingest") as work:
             if watch:
                 _keep_ingesting(work, wanted, settings, as_json)
@@ -70,6 +80,42 @@ def _keep_ingesting(work: "Backend", wanted: "IngestOrder", settings: "Settings"
         report = work.ingest(wanted, None)
         if report.documents.seen > report.documents.unchanged + report.documents.failed or report.documents.deleted:
             _show(report, as_json)
+
+
+def _queue(wanted: "IngestOrder", settings: "Settings", wait: bool, as_json: bool) -> None:
+    """Hand the documents to workers, and wait for them if that is wanted."""
+    from ragsaver.cli.jobs import line_of
+    from ragsaver.index.scope import Scope
+    from ragsaver.workers.queueing import IngestQueue
+    from ragsaver.workers.waiting import wait_for
+
+    scope = Scope(settings.tenant, wanted.collection or settings.collection)
+    with closing(IngestQueue(settings)) as jobs:
+        report = jobs.put(wanted, scope)
+        if wait:
+            with progress_bar() as progress:
+                report = wait_for(jobs, settings, report.job_id, scope.tenant, _shown_by(progress))
+            report = jobs.report(report.job_id, scope.tenant) or report
+    for failure in report.errors:
+        typer.echo(f"failed: {failure.error}", err=True)
+    if as_json:
+        print_json(report.model_dump_json())
+    else:
+        typer.echo(line_of(report))
+    if report.errors:
+        raise typer.Exit(UnreadableDocument.exit_code)
+
+
+def _shown_by(progress: "Callable[[Progress], None] | None") -> "Callable[[JobReport], None]":
+    from ragsaver.ingestion.report import Progress
+
+    def step(report: "JobReport") -> None:
+        if progress:
+            there = report.documents
+            waiting = there.queued + there.converted + there.embedded
+            progress(Progress(done=there.seen - waiting, total=there.seen, embedded=there.embedded))
+
+    return step
 
 
 def _show(report: "IngestReport", as_json: bool) -> None:

@@ -12,12 +12,14 @@ from ragsaver.cli import (
     evaluate,
     ingest,
     init,
+    jobs,
     migrate,
     outline,
     plan,
     search,
     serve,
     verify,
+    worker,
 )
 
 app = typer.Typer(
@@ -49,10 +51,12 @@ app.command("outline")(outline.outline)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
 app.command("verify")(verify.verify)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(documents.app, name="documents", help="List, delete, expire and report documents.")
+app.add_typer(jobs.app, name="jobs", help="What is queued, what became of it, and what to do about it.")
 app.add_typer(evaluate.app, name="eval", help="Measure retrieval and context on a dataset.")
 
 

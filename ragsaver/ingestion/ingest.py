@@ -119,7 +119,7 @@ class Ingestor:
             _require_affordable(self.plan(order, scope), order.max_cost_usd)
         items = self._items(order)
         known = self._manifest.documents(scope)
-        gone = _gone(known, items, order) if order.prune else []
+        gone = gone_from(known, items, order) if order.prune else []
         return self._run(items, known, scope, progress, gone=gone, checksum=order.checksum, started=started)
 
     def plan(self, order: IngestOrder, scope: Scope) -> PlanReport:
@@ -129,7 +129,7 @@ class Ingestor:
         embedded and kept for later.
         """
         items = self._items(order)
-        gone = _gone(self._manifest.documents(scope), items, order) if order.prune else []
+        gone = gone_from(self._manifest.documents(scope), items, order) if order.prune else []
         return self.plan_items(items, scope, gone=gone, checksum=order.checksum)
 
     def plan_items(
@@ -317,7 +317,9 @@ class Ingestor:
             tally.dropped += len(change.dropped)
 
 
-def _gone(known: Mapping[str, DocumentRecord], items: Sequence[SourceItem], order: IngestOrder) -> list[DocumentRecord]:
+def gone_from(
+    known: Mapping[str, DocumentRecord], items: Sequence[SourceItem], order: IngestOrder
+) -> list[DocumentRecord]:
     """Documents that were under the paths and are not found there any more."""
     present = {item.source for item in items}
     roots = [location_of(path, order.cwd.resolve()) for path in order.paths]

@@ -113,6 +113,9 @@ class DocumentRecord:
         return tuple(prints.id for prints in self.chunks)
 
 
+_FIELDS = [_documents.c[name] for name in DocumentRecord.__dataclass_fields__]
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """A change of one document under way.
@@ -166,8 +169,7 @@ class Manifest:
 
     def documents(self, scope: Scope) -> dict[str, DocumentRecord]:
         """Every document of a scope, by source."""
-        fields = [_documents.c[name] for name in DocumentRecord.__dataclass_fields__]
-        query = sa.select(*fields).where(*_in(_documents, scope))
+        query = sa.select(*_FIELDS).where(*_in(_documents, scope))
         with self._engine.connect() as connection:
             return {row.source: DocumentRecord(*row) for row in connection.execute(query).all()}
 
@@ -191,6 +193,13 @@ class Manifest:
         with self._engine.connect() as connection:
             documents, chunks = connection.execute(counted).one()
         return Usage(documents, chunks, self.originals.payload_bytes(tenant))
+
+    def document(self, scope: Scope, source: str) -> DocumentRecord | None:
+        """One document; None if it is not in."""
+        query = sa.select(*_FIELDS).where(*_in(_documents, scope), _documents.c.source == source)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return DocumentRecord(*row) if row else None
 
     def record_intents(self, scope: Scope, intents: Sequence[Intent]) -> None:
         """Write down what is about to happen to some documents; each has one intent at a time."""

@@ -13,6 +13,9 @@ from ragsaver.errors import UsageError
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
+from ragsaver.workers.draining import Drainer
+from ragsaver.workers.queueing import IngestQueue
+from ragsaver.workers.tending import Tender
 
 _GRACE_S = 20  # for answers under way when the server is told to stop
 
@@ -40,16 +43,19 @@ def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None]
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         url = f"http://{shown}:{bound}"
         access = Access(runtime, secrets.token_urlsafe(32))
-        app = create_app(access)
+        queue = IngestQueue(runtime.settings) if runtime.settings.queue.broker_url else None
+        app = create_app(access, queue)
         runtime.prepare()
         config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=_GRACE_S)
         runtime.ownership.publish(url, access.token)
         listening(url)
         try:
-            with _told_to_stop():
+            with _told_to_stop(), _bringing_in(access, queue):
                 _Server(config, access).run([listener])
         finally:
             access.close()
+            if queue:
+                queue.close()
 
 
 class _Server(uvicorn.Server):
@@ -63,6 +69,30 @@ class _Server(uvicorn.Server):
         """The signal that ends the server."""
         self._access.stopping.set()
         super().handle_exit(sig, frame)
+
+
+@contextmanager
+def _bringing_in(access: Access, queue: IngestQueue | None) -> Iterator[None]:
+    """What workers have embedded is brought in meanwhile, on the thread that every ingestion has."""
+    if queue is None:
+        yield
+        return
+    limits = access.runtime.settings.queue
+    drainer = Drainer(access.runtime, queue.jobs)
+    tender = Tender(
+        queue.jobs,
+        queue.broker,
+        access.stopping,
+        lease_s=limits.visibility_timeout_s,
+        every_s=limits.look_every_s,
+        drain=lambda: access.ingestion.submit(drainer.drain, access.stopping.is_set).result(),
+    )
+    tender.start()
+    try:
+        yield
+    finally:
+        access.stopping.set()
+        tender.join()
 
 
 @contextmanager

@@ -2,26 +2,47 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
+from ragsaver.errors import QueueFull
+from ragsaver.ingestion.job_report import JobReport
 from ragsaver.ingestion.lifecycle import DocumentList, RemovalReport
 from ragsaver.ingestion.order import Name
 from ragsaver.ingestion.report import IngestReport
 from ragsaver.ingestion.selection import DocumentSelection
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.server.access import Shared
+from ragsaver.server.problems import problem_of, problem_response
+from ragsaver.server.routes.jobs import Queued
 from ragsaver.server.schemas import DocumentsBody, Problem
 
 router = APIRouter(prefix="/v1", responses={"default": {"model": Problem}})
 
+_TRY_AGAIN_S = 30
 
-@router.post("/documents")
-async def documents(body: DocumentsBody, access: Shared) -> IngestReport:
-    """Ingest documents given as text; those that fail are in `errors`, the rest are in."""
+
+@router.post("/documents", response_model=IngestReport, responses={202: {"model": JobReport}})
+async def documents(body: DocumentsBody, access: Shared, queue: Queued, request: Request) -> Response | IngestReport:
+    """Ingest documents given as text; those that fail are in `errors`, the rest are in.
+
+    Where workers do it, the answer is 202 with a job.
+    """
     runtime = access.runtime
     posted = [PostedDocument(one.source, one.text, one.format, one.metadata) for one in body.documents]
     scope = runtime.scope(body.collection)
-    return await access.ingest(lambda: runtime.ingestor.ingest_texts(posted, scope, progress=access.go_on))
+    if queue is None:
+        return await access.ingest(lambda: runtime.ingestor.ingest_texts(posted, scope, progress=access.go_on))
+    try:
+        report = await run_in_threadpool(queue.put_texts, posted, scope)
+    except QueueFull as error:
+        refused = problem_response(problem_of(error, request.url.path, request.state.request_id))
+        refused.headers["retry-after"] = str(_TRY_AGAIN_S)
+        return refused
+    return JSONResponse(
+        report.model_dump(mode="json"), status_code=202, headers={"location": f"/v1/jobs/{report.job_id}"}
+    )
 
 
 @router.get("/documents")

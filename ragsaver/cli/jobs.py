@@ -1,0 +1,95 @@
+"""`ragsaver jobs`: what is queued, what became of it, and what to do about it."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragsaver.cli.output import errors_told, print_json
+from ragsaver.errors import UsageError
+from ragsaver.settings import load_settings, quiet_haystack
+
+if TYPE_CHECKING:
+    from ragsaver.ingestion.job_report import JobReport
+
+app = typer.Typer(no_args_is_help=True)
+
+_Job = Annotated[str, typer.Argument(metavar="JOB", help="As `ragsaver jobs list` shows it.")]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
+
+
+@app.command("list")
+def list_jobs(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 20, as_json: _Json = False
+) -> None:
+    """The jobs, newest first."""
+    with errors_told(as_json):
+        quiet_haystack()
+        from ragsaver.workers.queueing import open_jobs, usd_per_tok
+
+        settings = load_settings()
+        reports = open_jobs(settings).reports(settings.tenant, usd_per_tok(settings), limit=limit)
+        if as_json:
+            shown = [json.loads(report.model_dump_json(exclude={"progress", "errors"})) for report in reports]
+            print_json(json.dumps({"jobs": shown}))
+        for report in [] if as_json else reports:
+            typer.echo(line_of(report))
+
+
+@app.command("show")
+def show(job: _Job, as_json: _Json = False) -> None:
+    """One job with its documents."""
+    with errors_told(as_json):
+        quiet_haystack()
+        from ragsaver.workers.queueing import open_jobs, usd_per_tok
+
+        settings = load_settings()
+        report = open_jobs(settings).report(job, settings.tenant, usd_per_tok(settings))
+        if report is None:
+            raise _unknown(job)
+        if as_json:
+            print_json(report.model_dump_json())
+            return
+        typer.echo(line_of(report))
+        for one in report.progress:
+            tried = f" (attempt {one.attempts})" if one.attempts else ""
+            typer.echo(f"  {one.state:<10} {one.source}{tried}{f': {one.error}' if one.error else ''}")
+
+
+@app.command("retry")
+def retry(job: _Job, as_json: _Json = False) -> None:
+    """Begin again with the documents of a job that failed or are dead."""
+    with errors_told(as_json):
+        quiet_haystack()
+        from ragsaver.workers.queueing import open_jobs
+
+        settings = load_settings()
+        again = open_jobs(settings).retry(job, settings.tenant)
+        if as_json:
+            print_json(json.dumps({"retried": again}))
+        else:
+            typer.echo(f"{again} documents are queued again; the next worker that looks sends them")
+
+
+@app.command("drop")
+def drop(job: _Job, as_json: _Json = False) -> None:
+    """Forget a job and what of it still waits; what went in stays in."""
+    with errors_told(as_json):
+        quiet_haystack()
+        from ragsaver.workers.queueing import open_jobs
+
+        settings = load_settings()
+        if not open_jobs(settings).drop(job, settings.tenant):
+            raise _unknown(job)
+        if as_json:
+            print_json(json.dumps({"dropped": job}))
+
+
+def line_of(report: "JobReport") -> str:
+    """A job on one line."""
+    counts = ", ".join(f"{count} {name}" for name, count in report.documents.model_dump().items() if count)
+    return f"{report.job_id}  {report.state:<10} {report.collection}: {counts or 'no documents'}"
+
+
+def _unknown(job: str) -> UsageError:
+    return UsageError("there is no such job", where=job, remedy="`ragsaver jobs list` shows those there are")

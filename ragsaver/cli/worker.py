@@ -1,0 +1,33 @@
+"""`ragsaver worker`: take part in the ingestion that others queue."""
+
+import signal
+from typing import Annotated
+
+import typer
+
+from ragsaver.cli.output import errors_told
+from ragsaver.settings import load_settings, quiet_haystack
+
+
+def worker(
+    queues: Annotated[str, typer.Option(help="What to do: convert, embed, or both with a comma.")] = "convert,embed",
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Documents at a time.")] = 2,
+    apply: Annotated[bool, typer.Option("--apply", help="Own the index too, and bring in what is embedded.")] = False,
+) -> None:
+    """Convert and embed queued documents, until SIGTERM."""
+    with errors_told(as_json=False):
+        quiet_haystack()
+        settings = load_settings()
+        from ragsaver.workers.worker import run_worker
+
+        # Celery stops at the first signal when its work is done; until it listens, a signal ends the start.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        code = run_worker(
+            settings,
+            [name.strip() for name in queues.split(",") if name.strip()],
+            concurrency,
+            apply=apply,
+            ready=lambda: typer.echo("RAGSaver worker is ready", err=True),
+        )
+    if code:
+        raise typer.Exit(code)

@@ -1,0 +1,122 @@
+"""What one process found out about a document, so that another can bring it in: plain JSON, packed.
+
+Between the two the manifest may have moved on, so what was found is settled against what is in by then.
+"""
+
+import json
+import zlib
+from collections.abc import Container
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from ragsaver.ingestion.chunker import Chunk
+from ragsaver.ingestion.identity import Fingerprints, IdentifiedChunk
+from ragsaver.ingestion.manifest import DocumentRecord
+from ragsaver.ingestion.planning import Change, Reason
+
+
+class Action(StrEnum):
+    """What is to be done: bring a version in, note another place or version of the same content, or forget it."""
+
+    APPLY = "apply"
+    TOUCH = "touch"
+    FORGET = "forget"
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A document that waits for the index's owner.
+
+    :param record: as the manifest would have it; its chunks are those of `chunks`.
+    :param base: generation that the manifest had when this was found out; 0 if the document was not in.
+    """
+
+    action: Action
+    record: DocumentRecord
+    chunks: tuple[IdentifiedChunk, ...]
+    reason: Reason
+    base: int
+
+    @classmethod
+    def of(cls, change: Change) -> "Staged":
+        """A change, as `Gates` found it."""
+        base = change.old.generation if change.old else 0
+        return cls(Action.APPLY, change.record, tuple(change.chunks), change.reason, base)
+
+    @classmethod
+    def touching(cls, record: DocumentRecord) -> "Staged":
+        """The same content under another version, or at another place."""
+        return cls(Action.TOUCH, record, (), Reason.CARRIED, record.generation)
+
+    @classmethod
+    def forgetting(cls, record: DocumentRecord) -> "Staged":
+        """A document whose source is gone."""
+        return cls(Action.FORGET, record, (), Reason.CARRIED, record.generation)
+
+    def texts(self, current: DocumentRecord | None) -> dict[str, str]:
+        """What is embedded of the chunks that are not in yet, by fingerprint."""
+        there: Container[str] = set(current.points) if current else ()
+        return {one.prints.embedded: one.chunk.embed_text for one in self.chunks if one.id not in there}
+
+
+class Settled(StrEnum):
+    """Why nothing has to be done any more."""
+
+    IS_IN = "is in"
+    SUPERSEDED = "superseded by a version that was read later"
+
+
+def settle(staged: Staged, current: DocumentRecord | None) -> Change | DocumentRecord | Settled:
+    """What there is to do, now that the manifest has `current`: a change, a record to note or to forget, or nothing."""
+    found = staged.record
+    if staged.action is not Action.APPLY:
+        if current is None or current.generation != staged.base:
+            return Settled.SUPERSEDED
+        if staged.action is Action.FORGET:
+            return current
+        return replace(
+            current, location=found.location, version=found.version, size=found.size, ingested_at=found.ingested_at
+        )
+    if current is not None:
+        if _content(current) == _content(found):
+            return Settled.IS_IN
+        if current.ingested_at > found.ingested_at:
+            return Settled.SUPERSEDED
+    generation = current.generation + 1 if current else 1
+    record = replace(found, generation=generation, chunks=tuple(one.prints for one in staged.chunks))
+    return Change(record, staged.chunks, current, staged.reason)
+
+
+def pack(staged: Staged) -> bytes:
+    """To bytes."""
+    values = {
+        "action": staged.action,
+        "record": {**asdict(staged.record), "chunks": []},
+        "chunks": [
+            {"prints": asdict(one.prints), "chunk": asdict(one.chunk), "payload": dict(one.payload)}
+            for one in staged.chunks
+        ],
+        "reason": staged.reason,
+        "base": staged.base,
+    }
+    return zlib.compress(json.dumps(values, ensure_ascii=False).encode(), level=1)
+
+
+def unpack(data: bytes) -> Staged:
+    """From what `pack` made."""
+    values: dict[str, Any] = json.loads(zlib.decompress(data))
+    return Staged(
+        Action(values["action"]),
+        DocumentRecord(**{**values["record"], "chunks": ()}),
+        tuple(
+            IdentifiedChunk(Fingerprints(**one["prints"]), Chunk(**one["chunk"]), one["payload"])
+            for one in values["chunks"]
+        ),
+        Reason(values["reason"]),
+        values["base"],
+    )
+
+
+def _content(record: DocumentRecord) -> tuple[str, str, str]:
+    return record.content_hash, record.metadata_hash, record.config

@@ -1,0 +1,13 @@
+"""For Celery's own command line: `celery -A ragsaver.workers inspect ping`, `... worker --pool threads -Q convert`."""
+
+import threading
+
+from ragsaver.settings import load_settings
+from ragsaver.workers.app import make_app
+from ragsaver.workers.broker import Broker
+from ragsaver.workers.stages import Worker
+from ragsaver.workers.worker import Hands, add_tasks
+
+_settings = load_settings()
+app = make_app(_settings)
+add_tasks(app, _settings, Hands(lambda: Worker.of_its_own(_settings, Broker(_settings, app), threading.Event())))

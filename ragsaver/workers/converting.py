@@ -1,0 +1,137 @@
+"""The first stage: a document is read, passes the gates, is cut, and waits for its vectors."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from ragsaver.errors import UnreadableDocument
+from ragsaver.ingestion.gates import Gates
+from ragsaver.ingestion.guard import GuardedPool
+from ragsaver.ingestion.job_report import State
+from ragsaver.ingestion.jobs import QueuedDocument
+from ragsaver.ingestion.preparing import Prepared, Raw, prepare
+from ragsaver.ingestion.sources import SourceItem, item_at
+from ragsaver.ingestion.sources.listing import scheme
+from ragsaver.ingestion.staging import Staged, pack
+from ragsaver.workers.app import EMBED
+from ragsaver.workers.stages import Step, Worker
+
+
+class Converting:
+    """Converts documents, from any number of threads; each has a guarded process of its own."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._here = threading.local()
+        self._pools: list[GuardedPool[Raw, Prepared]] = []
+
+    def convert(self, document_id: str) -> None:
+        """Take a document from `queued` on. Where somebody else does or did, nothing happens."""
+        worker = self._worker
+        if worker.stopping.is_set():
+            worker.jobs.unsend([document_id])
+            return
+        claimed = worker.claim(document_id, State.QUEUED)
+        if claimed is None:
+            return
+        document, holder = claimed
+        with worker.holding([holder]):
+            worker.fault(Step.CONVERTING, document.source)
+            try:
+                self._convert(document)
+            except Exception as error:
+                worker.again(document, holder, State.QUEUED, error)
+
+    def close(self) -> None:
+        """End the guarded processes."""
+        for pool in self._pools:
+            pool.close()
+
+    def _convert(self, document: QueuedDocument) -> None:
+        worker = self._worker
+        item, refused = _remembering(self._item(document))
+        record = worker.manifest.document(document.scope, document.source)
+        known = {document.source: record} if record else {}
+        gates = Gates(document.scope, known, worker.recipe, self._pool(), checksum=document.checksum)
+        changes = list(gates.changes([item]))
+        if gates.seen.errors:
+            if refused and _may_pass(document.location):
+                raise refused[0]
+            self._end(document, State.FAILED, gates.seen.errors[0].error)
+        elif changes:
+            self._stage(document, Staged.of(changes[0]))
+        elif gates.seen.touched:
+            self._stage(document, Staged.touching(gates.seen.touched[0]))
+        else:
+            self._end(document, State.UNCHANGED)
+
+    def _stage(self, document: QueuedDocument, staged: Staged) -> None:
+        """Keep what was found; where every text was embedded before, there is no second stage."""
+        worker = self._worker
+        if document.text is not None:
+            # A text is as old as its job: of two, the one that was posted last wins, whichever is cut first.
+            staged = replace(staged, record=replace(staged.record, ingested_at=document.created_at))
+        texts = staged.texts(worker.manifest.document(document.scope, document.source))
+        there = worker.cache.holds(worker.partition(document.scope), list(texts))
+        after = State.EMBEDDED if texts.keys() <= there else State.CONVERTED
+        lease_s = worker.lease_s if after is State.CONVERTED else 0.0
+        moved = worker.jobs.forward(document.id, State.QUEUED, after, staged=pack(staged), lease_s=lease_s)
+        worker.fault(Step.CONVERTED, document.source)
+        if moved and after is State.CONVERTED:
+            worker.broker.send(EMBED, [document.id])
+
+    def _end(self, document: QueuedDocument, state: State, error: str | None = None) -> None:
+        self._worker.jobs.forward(document.id, State.QUEUED, state, error=error)
+
+    def _item(self, document: QueuedDocument) -> SourceItem:
+        settings = self._worker.settings
+        if (posted := document.item()) is not None:
+            return posted
+        limit = settings.ingestion.max_file_mb * 2**20
+        item = item_at(document.source, document.location, settings.sources, limit)
+        if item is None:
+            gone = UnreadableDocument("is not there any more", where=document.source, remedy="Ingest its folder again")
+            return SourceItem(document.source, document.location, None, "", None, _raising(gone))
+        # What a listing told of a page, its own headers may not say.
+        return replace(
+            item,
+            version=item.version or (document.version if scheme(document.location or "") else ""),
+            metadata=item.metadata or document.metadata,
+        )
+
+    def _pool(self) -> GuardedPool[Raw, Prepared]:
+        pool: GuardedPool[Raw, Prepared] | None = getattr(self._here, "pool", None)
+        if pool is None:
+            limits = self._worker.settings.ingestion
+            pool = GuardedPool(
+                prepare, workers=1, timeout_s=limits.convert_timeout_s, memory_mb=limits.convert_memory_mb
+            )
+            self._here.pool = pool
+            self._pools.append(pool)
+        return pool
+
+
+def _may_pass(location: str | None) -> bool:
+    """Whether a document that can't be fetched now may be fetched later: what is on the disk may not."""
+    return location is not None and scheme(location) is not None
+
+
+def _remembering(item: SourceItem) -> tuple[SourceItem, list[UnreadableDocument]]:
+    """The item, and a place where it keeps why it could not be read."""
+    refused: list[UnreadableDocument] = []
+
+    def read() -> bytes:
+        try:
+            return item.read()
+        except UnreadableDocument as error:
+            refused.append(error)
+            raise
+
+    return replace(item, read=read), refused
+
+
+def _raising(error: UnreadableDocument) -> Callable[[], bytes]:
+    def read() -> bytes:
+        raise error
+
+    return read

@@ -1,0 +1,147 @@
+"""The last stage: the index's owner brings in what others have converted and embedded.
+
+Vectors come from the cache. What stopped it is mended as any ingestion is: the manifest says what is in.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ragsaver.errors import StorageError
+from ragsaver.index.scope import Scope
+from ragsaver.ingestion.applying import Applier
+from ragsaver.ingestion.applying import Step as ApplyStep
+from ragsaver.ingestion.gates import Seen
+from ragsaver.ingestion.job_report import State
+from ragsaver.ingestion.jobs import JobStore, QueuedDocument
+from ragsaver.ingestion.manifest import DocumentRecord
+from ragsaver.ingestion.planning import Change, batches, original_of
+from ragsaver.ingestion.preparing import recipe_of
+from ragsaver.ingestion.quota import admitted
+from ragsaver.ingestion.staging import Action, Settled, Staged, settle, unpack
+from ragsaver.ingestion.standing import vector_bytes
+from ragsaver.pipelines.runtime import Runtime
+from ragsaver.workers.backoff import backoff_s, told
+
+_AT_A_TIME = 200
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A document to bring in, and what that takes."""
+
+    document: QueuedDocument
+    staged: Staged
+    todo: Change | DocumentRecord
+
+
+class Drainer:
+    """Brings embedded documents in. One at a time: the caller owns the index.
+
+    :param fault: called with each step of the protocol once it is done; tests stop it there.
+    """
+
+    def __init__(
+        self, runtime: Runtime, jobs: JobStore, fault: Callable[[ApplyStep], None] = lambda step: None
+    ) -> None:
+        self._runtime = runtime
+        self._settings = runtime.settings
+        self._jobs = jobs
+        self._applier = Applier(
+            runtime.index,
+            runtime.encoder,
+            runtime.manifest,
+            runtime.embeddings,
+            shared_by_tenants=runtime.settings.embedding_cache.shared_by_tenants,
+            fault=fault,
+        )
+
+    def drain(self, stopping: Callable[[], bool] = lambda: False) -> int:
+        """Bring in what is ready; how many documents were moved on.
+
+        :param stopping: asked between batches.
+        :raises StorageError: if the disk is full; the documents wait.
+        """
+        moved = 0
+        while not stopping() and (ready := self._jobs.ready(_AT_A_TIME)):
+            for scope, some in _batches(ready):
+                if stopping():
+                    break
+                moved += self._bring_in(scope, some)
+        if moved:
+            self._runtime.index.maintain()
+        return moved
+
+    def _bring_in(self, scope: Scope, documents: Sequence[QueuedDocument]) -> int:
+        """A batch; one by one if that fails, so that a document that can't go in keeps none of the others out."""
+        try:
+            self._applier.recover(scope)
+            self._apply(scope, [one for document in documents if (one := self._settled(document))])
+        except StorageError:
+            raise
+        except Exception as error:
+            if len(documents) > 1:
+                return sum(self._bring_in(scope, [document]) for document in documents)
+            self._not_applied(documents[0], error)
+        return len(documents)
+
+    def _settled(self, document: QueuedDocument) -> _Ready | None:
+        """What it takes by now; None if nothing, or if it has to be cut again."""
+        staged = unpack(document.staged or b"")
+        runtime = self._runtime
+        recipe = recipe_of(runtime.settings, runtime.encoder.fingerprint)
+        if staged.action is Action.APPLY and staged.record.config != recipe.config:
+            self._jobs.restart(document.id)
+            return None
+        todo = settle(staged, runtime.manifest.document(document.scope, document.source))
+        if isinstance(todo, Settled):
+            done = State.APPLIED if todo is Settled.IS_IN else State.UNCHANGED
+            self._jobs.forward(document.id, State.EMBEDDED, done, error=None if done is State.APPLIED else todo.value)
+            return None
+        return _Ready(document, staged, todo)
+
+    def _apply(self, scope: Scope, ready: Sequence[_Ready]) -> None:
+        changes = [one.todo for one in ready if isinstance(one.todo, Change)]
+        others = [(one.staged.action, one.todo) for one in ready if isinstance(one.todo, DocumentRecord)]
+        gone = [record for action, record in others if action is Action.FORGET]
+        posted = {one.document.source: item for one in ready if (item := one.document.item())}
+        seen = Seen()
+        for batch in batches(self._admitted(changes, seen, scope, gone), self._settings.ingestion.batch_chunks):
+            originals = [original_of(change, posted.get(change.record.source)) for change in batch]
+            self._runtime.manifest.originals.keep(scope, originals)
+            self._applier.apply(scope, batch)
+        self._applier.forget(scope, gone)
+        self._runtime.manifest.commit(scope, [record for action, record in others if action is Action.TOUCH])
+        refused = {failure.source: failure.error for failure in seen.errors}
+        for one in ready:
+            done = State.UNCHANGED if one.staged.action is Action.TOUCH else State.APPLIED
+            error = refused.get(one.document.source)
+            self._jobs.forward(one.document.id, State.EMBEDDED, State.FAILED if error else done, error=error)
+
+    def _admitted(
+        self, changes: Sequence[Change], seen: Seen, scope: Scope, gone: Sequence[DocumentRecord]
+    ) -> Iterator[Change]:
+        quota, width = self._settings.lifecycle.quota, vector_bytes(1, self._runtime.encoder.dim)
+        return admitted(changes, seen, quota, self._runtime.manifest, scope, gone, width)
+
+    def _not_applied(self, document: QueuedDocument, error: Exception) -> None:
+        _log.warning("%s can't be brought in: %s", document.source, told(error))
+        limits = self._runtime.settings.queue
+        wait_s = backoff_s(document.attempts + 1, limits)
+        self._jobs.not_applied(document.id, told(error), wait_s=wait_s, max_attempts=limits.max_attempts)
+
+
+def _batches(ready: Sequence[QueuedDocument]) -> Iterator[tuple[Scope, list[QueuedDocument]]]:
+    """Documents of one scope together, and never two versions of one document: the second sees the first one in."""
+    batch: list[QueuedDocument] = []
+    sources: set[str] = set()
+    for document in ready:
+        if batch and (batch[0].scope != document.scope or document.source in sources):
+            yield batch[0].scope, batch
+            batch, sources = [], set()
+        batch.append(document)
+        sources.add(document.source)
+    if batch:
+        yield batch[0].scope, batch

@@ -1,0 +1,133 @@
+"""The second stage: texts of many documents are embedded together, each once, and the cache hands them over.
+
+Vectors never travel through the broker. A text is held while it is embedded, so that two workers whose documents
+share it do not both pay for it.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ragsaver.caching.embeddings import rounded
+from ragsaver.errors import RagSaverError
+from ragsaver.ingestion.job_report import State
+from ragsaver.ingestion.jobs import QueuedDocument
+from ragsaver.ingestion.staging import unpack
+from ragsaver.models.batching import batches
+from ragsaver.workers.stages import Step, Worker
+
+# Until a document is looked at again whose texts another worker is embedding.
+_OTHERS_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A document with the texts that it needs, by fingerprint, and who holds it."""
+
+    document: QueuedDocument
+    holder: str
+    texts: dict[str, str]
+
+
+class Embedding:
+    """Embeds what converted documents need."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def embed(self, document_ids: Sequence[str]) -> None:
+        """Take documents from `converted` on. Where somebody else does or did, nothing happens to them.
+
+        Documents that were tried before go alone: one of them may be what ended the worker that tried them.
+        """
+        alone = self._worker.jobs.tried(document_ids)
+        self._together([one for one in document_ids if one not in alone])
+        for one in sorted(alone):
+            self._together([one])
+
+    def _together(self, document_ids: Sequence[str]) -> None:
+        if self._worker.stopping.is_set():
+            self._worker.jobs.unsend(document_ids)
+            return
+        held = [one for document_id in document_ids if (one := self._hold(document_id))]
+        by_partition: dict[str, list[_Held]] = {}
+        for one in held:
+            by_partition.setdefault(self._worker.partition(one.document.scope), []).append(one)
+        with self._worker.holding([one.holder for one in held]):
+            for partition, some in by_partition.items():
+                self._try(partition, some)
+
+    def _hold(self, document_id: str) -> _Held | None:
+        worker = self._worker
+        claimed = worker.claim(document_id, State.CONVERTED)
+        if claimed is None:
+            return None
+        document, holder = claimed
+        try:
+            staged = unpack(document.staged or b"")
+            if staged.record.config != worker.recipe.config:
+                raise RagSaverError(
+                    "was cut by other settings or for another model than this worker has",
+                    where=document.source,
+                    remedy="Give all workers the same settings, then `ragsaver jobs retry`",
+                )
+            texts = staged.texts(worker.manifest.document(document.scope, document.source))
+        except Exception as error:
+            worker.again(document, holder, State.CONVERTED, error)
+            return None
+        return _Held(document, holder, texts)
+
+    def _try(self, partition: str, held: Sequence[_Held]) -> None:
+        """Together, and one by one if that fails: one document must not take the others with it."""
+        try:
+            tokens = self._fill(partition, held)
+        except Exception as error:
+            if len(held) == 1:
+                self._worker.again(held[0].document, held[0].holder, State.CONVERTED, error)
+            else:
+                for one in held:
+                    self._try(partition, [one])
+            return
+        self._move_on(partition, held, tokens)
+
+    def _fill(self, partition: str, held: Sequence[_Held]) -> dict[str, int]:
+        """Embed what the cache lacks and nobody else is embedding; tokens of each text that was."""
+        worker = self._worker
+        texts = {name: text for one in held for name, text in one.texts.items()}
+        counts: dict[str, int] = {}
+        holder = uuid.uuid4().hex
+        mine = worker.jobs.claim_texts(partition, list(texts), holder, worker.lease_s)
+        try:
+            with worker.holding([holder]):
+                # Asked after the claim: who held a text before us has put it there.
+                there = worker.cache.holds(partition, list(mine))
+                names = [name for name in texts if name in mine and name not in there]
+                tokens = worker.encoder.count_tokens([texts[name] for name in names])
+                for group in batches(tokens, worker.settings.queue.embed_batch_tokens):
+                    if worker.stopping.is_set():
+                        break
+                    self._fault(Step.EMBEDDING, held)
+                    fresh = rounded(worker.encoder.encode([texts[names[n]] for n in group]))
+                    worker.cache.put(partition, dict(zip((names[n] for n in group), fresh, strict=True)))
+                    self._fault(Step.CACHED, held)
+                    counts.update((names[n], tokens[n]) for n in group)
+        finally:
+            worker.jobs.release_texts(holder)
+        return counts
+
+    def _move_on(self, partition: str, held: Sequence[_Held], tokens: dict[str, int]) -> None:
+        worker = self._worker
+        there = worker.cache.holds(partition, list({name for one in held for name in one.texts}))
+        for one in held:
+            if one.texts.keys() <= there:
+                spent = sum(tokens.pop(name, 0) for name in one.texts)
+                worker.jobs.forward(one.document.id, State.CONVERTED, State.EMBEDDED, tokens=spent)
+            elif worker.stopping.is_set():
+                worker.hand_back(one.document, one.holder)
+            else:
+                worker.jobs.put_back(one.document.id, one.holder, wait_s=_OTHERS_S, error=None, tried=False)
+        self._fault(Step.EMBEDDED, held)
+
+    def _fault(self, step: Step, held: Sequence[_Held]) -> None:
+        for one in held:
+            self._worker.fault(step, one.document.source)

@@ -1,0 +1,153 @@
+"""From what somebody wants ingested to a job with its documents and their messages."""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from itertools import chain, islice
+from pathlib import Path
+
+from ragsaver.errors import BrokerUnavailable, UnreadableDocument, UsageError
+from ragsaver.index.scope import Scope
+from ragsaver.ingestion.estimating import MILLION
+from ragsaver.ingestion.gates import printable
+from ragsaver.ingestion.ingest import gone_from
+from ragsaver.ingestion.job_report import JobReport, State
+from ragsaver.ingestion.jobs import JobStore, NewDocument
+from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.order import IngestOrder
+from ragsaver.ingestion.sources import PostedDocument, SourceItem, list_sources
+from ragsaver.ingestion.sources.listing import scheme
+from ragsaver.ingestion.staging import Staged, pack
+from ragsaver.settings import Settings
+from ragsaver.workers.app import CONVERT
+from ragsaver.workers.broker import Broker
+
+JOBS_FILE = "jobs.sqlite"
+_AT_A_TIME = 500
+
+
+def open_jobs(settings: Settings) -> JobStore:
+    """The job store of a project."""
+    return JobStore(settings.home / JOBS_FILE)
+
+
+def usd_per_tok(settings: Settings) -> Decimal:
+    """What embedding a token costs."""
+    return settings.spend.embedding_per_mtok / MILLION
+
+
+class IngestQueue:
+    """The way in for documents that workers read.
+
+    :raises SettingsError: if no broker is named.
+    :raises MissingExtra: if Celery is not installed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.broker = Broker(settings)
+        self.jobs = open_jobs(settings)
+
+    def put(self, order: IngestOrder, scope: Scope) -> JobReport:
+        """Queue files, folders, objects and pages.
+
+        :raises UsageError: if a path is not there, or the order has a limit on its cost.
+        :raises QueueFull, BrokerUnavailable: nothing was taken then.
+        """
+        if order.max_cost_usd is not None:
+            raise UsageError(
+                "a job has no limit on its cost",
+                where="--max-cost",
+                remedy="`ragsaver plan` says what it would cost; leave --max-cost or --queue out",
+            )
+        items = list_sources(
+            order.paths,
+            home=self._settings.home,
+            cwd=order.cwd.resolve(),
+            include=order.include,
+            exclude=order.exclude,
+            settings=self._settings.sources,
+            max_bytes=self._settings.ingestion.max_file_mb * 2**20,
+        )
+        gone: list[NewDocument] = []
+        if order.prune:
+            items = iter(listed := list(items))
+            gone = self._gone(listed, order, scope)
+        return self._put(order, scope, chain((_new(item, order.checksum) for item in items), gone))
+
+    def put_texts(self, documents: Sequence[PostedDocument], scope: Scope) -> JobReport:
+        """Queue documents given as text.
+
+        :raises UsageError: if a source is empty or named twice.
+        :raises QueueFull, BrokerUnavailable: nothing was taken then.
+        """
+        sources = [document.source for document in documents]
+        if not all(source.strip() for source in sources) or len(set(sources)) < len(sources):
+            raise UsageError("each document needs a source of its own", where="documents")
+        return self._put(
+            None,
+            scope,
+            (NewDocument(one.source, format=one.format, metadata=one.metadata, text=one.text) for one in documents),
+        )
+
+    def report(self, job_id: str, tenant: str, *, limit: int = 1000, offset: int = 0) -> JobReport | None:
+        """A job; None if the tenant has none of that name."""
+        return self.jobs.report(job_id, tenant, usd_per_tok(self._settings), limit=limit, offset=offset)
+
+    def known(self, job_id: str, tenant: str) -> JobReport:
+        """A job without its documents' progress.
+
+        :raises UsageError: if the tenant has none of that name.
+        """
+        report = self.report(job_id, tenant, limit=0)
+        if report is None:
+            raise UsageError("there is no such job", where=job_id, remedy="`ragsaver jobs list` shows those there are")
+        return report
+
+    def close(self) -> None:
+        """Let go of broker and store."""
+        self.broker.close()
+        self.jobs.close()
+
+    def _put(self, order: IngestOrder | None, scope: Scope, documents: Iterable[NewDocument]) -> JobReport:
+        self.broker.check()
+        coming = iter(documents)
+        some = list(islice(coming, _AT_A_TIME))  # an empty folder is an error before there is a job
+        job_id = self.jobs.create(scope, order, self._settings.queue.max_waiting_documents)
+        lease_s = self._settings.queue.visibility_timeout_s
+        number = 0
+        while some:
+            ids = self.jobs.add(job_id, some, first=number, lease_s=lease_s)
+            number += len(some)
+            try:
+                self.broker.send(CONVERT, ids)
+            except BrokerUnavailable:
+                if number == len(some):
+                    self.jobs.drop(job_id, scope.tenant)
+                raise
+            some = list(islice(coming, _AT_A_TIME))
+        self.jobs.listed(job_id)
+        return self.known(job_id, scope.tenant)
+
+    def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[NewDocument]:
+        manifest = Manifest(self._settings.home / "manifest.sqlite")
+        try:
+            known = manifest.documents(scope)
+        finally:
+            manifest.close()
+        return [
+            NewDocument(one.source, one.location, state=State.EMBEDDED, staged=pack(Staged.forgetting(one)))
+            for one in gone_from(known, items, order)
+        ]
+
+
+def _new(item: SourceItem, checksum: bool) -> NewDocument:
+    """A document to read; what can't be read by anybody is told at once."""
+    name = printable(item.source)
+    try:
+        if name != item.source:
+            raise UnreadableDocument("its name is not valid UTF-8", where=name, remedy="Rename it")
+        if item.location and scheme(item.location) is None and not Path(item.location).is_file():
+            item.read()
+    except UnreadableDocument as error:
+        return NewDocument(name, state=State.FAILED, error=str(error))
+    return NewDocument(item.source, item.location, item.version, item.format, item.metadata, checksum=checksum)

@@ -1,0 +1,117 @@
+"""What a worker works with, and what it does with a document whichever its stage is: hold it, or let go of it."""
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from enum import StrEnum
+
+from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
+from ragsaver.index.scope import Scope
+from ragsaver.ingestion.job_report import State
+from ragsaver.ingestion.jobs import JobStore, QueuedDocument
+from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.preparing import Recipe, recipe_of
+from ragsaver.models.protocol import Encoder
+from ragsaver.models.registry import load_encoder
+from ragsaver.pipelines.runtime import Runtime
+from ragsaver.settings import Settings
+from ragsaver.workers.backoff import backoff_s, told
+from ragsaver.workers.broker import Broker
+from ragsaver.workers.holding import Holding
+from ragsaver.workers.queueing import open_jobs
+
+_log = logging.getLogger(__name__)
+
+
+class Step(StrEnum):
+    """What has just been done with a document; a worker may die after any of them."""
+
+    CONVERTING = "converting"
+    CONVERTED = "converted"
+    EMBEDDING = "embedding"
+    CACHED = "cached"
+    EMBEDDED = "embedded"
+
+
+class Worker:
+    """A process that takes documents on, without the index.
+
+    :param stopping: set once the process is told to stop: what has not begun is handed back.
+    :param fault: called with each step once it is done, and the source; tests end the process there.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        jobs: JobStore,
+        encoder: Encoder,
+        manifest: Manifest,
+        cache: EmbeddingCache,
+        stopping: threading.Event,
+        fault: Callable[[Step, str], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.broker = broker
+        self.jobs = jobs
+        self.encoder = encoder
+        self.manifest = manifest
+        self.cache = cache
+        self.stopping = stopping
+        self.fault = fault or _go_on
+        self.lease_s = settings.queue.visibility_timeout_s
+        self.holding = Holding(jobs, self.lease_s)
+
+    @classmethod
+    def of_its_own(cls, settings: Settings, broker: Broker, stopping: threading.Event) -> "Worker":
+        """One that opens what it works with."""
+        return cls(
+            settings,
+            broker,
+            open_jobs(settings),
+            load_encoder(settings.embedding),
+            Manifest(settings.home / "manifest.sqlite"),
+            SqliteEmbeddingCache(settings.home / "embeddings.sqlite", settings.embedding_cache.max_mb * 2**20),
+            stopping,
+        )
+
+    @classmethod
+    def of_runtime(cls, runtime: Runtime, broker: Broker, stopping: threading.Event) -> "Worker":
+        """One in the process that owns the index."""
+        jobs = open_jobs(runtime.settings)
+        return cls(runtime.settings, broker, jobs, runtime.encoder, runtime.manifest, runtime.embeddings, stopping)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How documents are cut."""
+        return recipe_of(self.settings, self.encoder.fingerprint)
+
+    def partition(self, scope: Scope) -> str:
+        """The part of the embedding cache that a scope may use, as `Applier.partition` has it."""
+        return "" if self.settings.embedding_cache.shared_by_tenants else scope.tenant
+
+    def claim(self, document_id: str, state: State) -> tuple[QueuedDocument, str] | None:
+        """Hold a document, under a name of our own; None if that is not to be had."""
+        holder = uuid.uuid4().hex
+        attempts = self.settings.queue.max_attempts
+        held = self.jobs.claim(document_id, state, holder, lease_s=self.lease_s, max_attempts=attempts)
+        return None if held is None else (held, holder)
+
+    def again(self, document: QueuedDocument, holder: str, state: State, error: Exception) -> None:
+        """An attempt failed: later again, or never."""
+        limits = self.settings.queue
+        _log.warning("%s (attempt %d of %d): %s", document.source, document.attempts, limits.max_attempts, told(error))
+        if document.attempts >= limits.max_attempts:
+            self.jobs.forward(document.id, state, State.DEAD, error=told(error))
+        else:
+            wait_s = backoff_s(document.attempts, limits)
+            self.jobs.put_back(document.id, holder, wait_s=wait_s, error=told(error), tried=True)
+
+    def hand_back(self, document: QueuedDocument, holder: str) -> None:
+        """Somebody else may go on at once; this was no attempt."""
+        self.jobs.put_back(document.id, holder, wait_s=0.0, error=None, tried=False)
+
+
+def _go_on(step: Step, source: str) -> None:
+    """Nothing happens between two steps."""

@@ -1,0 +1,316 @@
+"""The stages in one process, stopped wherever they can be: a real store, broker, index and cache; a model that counts."""
+
+import base64
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from ragsaver.caching.embeddings import SqliteEmbeddingCache
+from ragsaver.components.resources import Resources
+from ragsaver.index.ownership import Ownership
+from ragsaver.ingestion.applying import Step as ApplyStep
+from ragsaver.ingestion.job_report import JobReport, State
+from ragsaver.ingestion.sources import PostedDocument
+from ragsaver.pipelines.runtime import Runtime
+from ragsaver.spend.prices import PriceBook
+from ragsaver.workers.app import CONVERT, EMBED
+from ragsaver.workers.converting import Converting
+from ragsaver.workers.draining import Drainer
+from ragsaver.workers.embedding import Embedding
+from ragsaver.workers.queueing import IngestQueue
+from ragsaver.workers.stages import Step, Worker
+from ragsaver.workers.tending import requeue
+from tests.ingestion.bench import SCOPE, Bench, Stopped
+from tests.workers.fleet import RedisServer
+
+TEXT = "Owls hunt voles at night, and the voles know it."
+
+
+class Line:
+    """A queue and what works on it, one stage at a time."""
+
+    def __init__(self, folder: Path, redis: RedisServer, **queue: object) -> None:
+        self.bench = Bench(folder, queue={"broker_url": redis.url, "backoff_s": 0.001, **queue})
+        self.settings = self.bench.settings
+        self.queue = IngestQueue(self.settings)
+        ownership = Ownership.acquire(self.settings.home, "a test")
+        resources = Resources(self.settings, self.bench.index, self.bench.encoder, PriceBook({}), ownership)
+        self.runtime = Runtime(resources)
+        self._converting: list[Converting] = []
+
+    def worker(self, fault: Callable[[Step, str], None] | None = None) -> Worker:
+        bench, cache = self.bench, SqliteEmbeddingCache(self.bench.cache.path, 2**30)
+        made = Worker(
+            self.settings,
+            self.queue.broker,
+            self.queue.jobs,
+            bench.encoder,
+            bench.manifest,
+            cache,
+            threading.Event(),
+            fault,
+        )
+        if self.settings.queue.visibility_timeout_s < 1e-3:
+            made.holding = lambda holders: nullcontext()  # its process is gone: nobody renews what it held
+        return made
+
+    def put(self, *texts: str) -> list[str]:
+        """A job of texts; the ids of its documents."""
+        documents = [PostedDocument(f"{n}.md", text) for n, text in enumerate(texts)]
+        job = self.queue.put_texts(documents, SCOPE).job_id
+        return [f"{job}-{n}" for n in range(len(texts))]
+
+    def convert(self, ids: list[str], worker: Worker | None = None) -> None:
+        converting = Converting(worker or self.worker())
+        self._converting.append(converting)
+        for one in ids:
+            converting.convert(one)
+
+    def embed(self, ids: list[str], worker: Worker | None = None) -> None:
+        Embedding(worker or self.worker()).embed(ids)
+
+    def drain(self, fault: Callable[[ApplyStep], None] = lambda step: None) -> int:
+        return Drainer(self.runtime, self.queue.jobs, fault).drain()
+
+    def report(self, document_id: str) -> JobReport:
+        return self.queue.report(document_id.rpartition("-")[0], SCOPE.tenant)
+
+    def states(self, ids: list[str]) -> list[str]:
+        return [self.report(one).progress[int(one.rpartition("-")[2])].state for one in ids]
+
+    def paid(self) -> Counter:
+        return Counter(self.bench.encoder.paid)
+
+    def close(self) -> None:
+        for converting in self._converting:
+            converting.close()
+        self.runtime.manifest.close()
+        self.runtime.embeddings.close()
+        self.runtime.ownership.release()
+        self.queue.close()
+        self.bench.close()
+
+
+@pytest.fixture
+def line(tmp_path: Path, redis: RedisServer) -> Iterator[Line]:
+    made = Line(tmp_path, redis)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def hasty(tmp_path: Path, redis: RedisServer) -> Iterator[Line]:
+    """Where a hold is over as soon as it is had: every document is as one whose worker died long ago."""
+    made = Line(tmp_path, redis, visibility_timeout_s=1e-6)
+    yield made
+    made.close()
+
+
+class Gate:
+    """A step that a worker stands at until it may go on."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, step: Step, source: str) -> None:
+        if step is self._step:
+            self.reached.set()
+            assert self.go_on.wait(60)
+
+
+def test_a_task_redelivered_while_the_first_still_runs_does_nothing(line: Line):
+    ids = line.put(TEXT)
+    for stage, step in ((line.convert, Step.CONVERTING), (line.embed, Step.EMBEDDING)):
+        gate = Gate(step)
+        first = threading.Thread(target=stage, args=(ids, line.worker(gate)))
+        first.start()
+        assert gate.reached.wait(60)
+        before = line.states(ids)
+        stage(ids)
+        assert line.states(ids) == before
+        gate.go_on.set()
+        first.join()
+    assert line.states(ids) == [State.EMBEDDED]
+    assert set(line.paid().values()) == {1}
+
+
+def test_two_workers_on_one_document_whose_hold_is_over_bring_it_in_once(hasty: Line):
+    ids = hasty.put(TEXT)
+    gate = Gate(Step.CONVERTING)
+    first = threading.Thread(target=hasty.convert, args=(ids, hasty.worker(gate)))
+    first.start()
+    assert gate.reached.wait(60)
+    hasty.convert(ids)
+    hasty.embed(ids)
+    hasty.drain()
+    gate.go_on.set()
+    first.join()
+    assert hasty.states(ids) == [State.APPLIED]
+    assert hasty.queue.broker.backlog(EMBED) == 1
+    assert len(hasty.bench.encoder.paid) == 1
+
+
+def test_a_text_that_another_worker_is_embedding_is_not_paid_for_again(line: Line):
+    ids = line.put(TEXT, TEXT)
+    line.convert(ids)
+    gate = Gate(Step.EMBEDDING)
+    first = threading.Thread(target=line.embed, args=(ids[:1], line.worker(gate)))
+    first.start()
+    assert gate.reached.wait(60)
+    line.embed(ids[1:])
+    assert line.states(ids) == [State.CONVERTED, State.CONVERTED]
+    gate.go_on.set()
+    first.join()
+    line.embed(ids[1:])
+    assert line.states(ids) == [State.EMBEDDED, State.EMBEDDED]
+    assert line.drain() == 2
+    assert set(line.paid().values()) == {1}
+
+
+def test_who_works_longer_than_a_hold_lasts_keeps_it(tmp_path: Path, redis: RedisServer):
+    line = Line(tmp_path, redis, visibility_timeout_s=0.4)
+    try:
+        ids = line.put(TEXT)
+        gate = Gate(Step.CONVERTING)
+        first = threading.Thread(target=line.convert, args=(ids, line.worker(gate)))
+        first.start()
+        assert gate.reached.wait(60)
+        renewed = threading.Event()
+        hold_on = line.queue.jobs.hold_on
+        line.queue.jobs.hold_on = lambda *of: (hold_on(*of), renewed.set())
+        assert renewed.wait(60)
+        assert line.queue.jobs.late(State.QUEUED) == 0
+        gate.go_on.set()
+        first.join()
+        assert line.states(ids) == [State.CONVERTED]
+    finally:
+        line.close()
+
+
+@pytest.mark.parametrize("step", [*Step, *ApplyStep])
+def test_a_stop_after_any_step_is_completed_and_pays_for_nothing_twice(hasty: Line, step: Step | ApplyStep):
+    def stop(reached: Step | ApplyStep, source: str = "") -> None:
+        if reached is step and source in ("", "1.md"):
+            raise Stopped
+
+    ids = hasty.put("Owls hunt voles at night.", "Foxes sleep by day, in a hole.", "Bees dance.")
+    dying = hasty.worker(stop)
+    with pytest.raises(Stopped):
+        hasty.convert(ids, dying)
+        hasty.embed(ids, dying)
+        hasty.drain(stop)
+
+    requeue(hasty.queue.jobs, hasty.queue.broker, 1e-6)
+    hasty.convert(ids)
+    hasty.embed(ids)
+    hasty.drain()
+
+    assert hasty.states(ids) == [State.APPLIED] * 3
+    assert len(hasty.bench.listed()) == 3
+    assert (set(hasty.paid().values()), len(hasty.paid())) == ({1}, 3)
+    report = hasty.bench.verify()
+    assert (report.documents, report.points, report.missing, report.orphaned) == (3, 3, 0, 0)
+
+
+def test_the_text_that_was_posted_last_wins_whichever_is_cut_first(line: Line):
+    older, newer = line.put("The old text."), line.put("The new text.")
+    for ids in (newer, older):
+        line.convert(ids)
+        line.embed(ids)
+        line.drain()
+    assert line.bench.found("text") == {"The new text."}
+    assert (line.states(newer), line.states(older)) == ([State.APPLIED], [State.UNCHANGED])
+
+
+def test_what_came_in_meanwhile_is_planned_around(line: Line):
+    ids = line.put("The queued text.")
+    line.convert(ids)
+    older = line.put("Two of it.")
+    line.convert(older)
+    line.embed(ids + older)
+    assert line.drain() == 2
+    (record,) = line.bench.manifest.documents(SCOPE).values()
+    assert record.generation == 2
+    assert line.bench.found("queued two") == {"Two of it."}
+    assert line.bench.verify().orphaned == 0
+
+
+def test_a_document_that_the_model_fails_on_is_dead_and_the_others_go_in(line: Line, monkeypatch):
+    encode = line.bench.encoder.encode
+
+    def failing(texts, progress=None, *, query=False):
+        if any("poison" in text for text in texts):
+            raise RuntimeError("out of memory")
+        return encode(texts, progress, query=query)
+
+    monkeypatch.setattr(line.bench.encoder, "encode", failing)
+    ids = line.put("Owls hunt voles.", "This is poison.", "Bees dance.")
+    line.convert(ids)
+    for _ in range(line.settings.queue.max_attempts):
+        line.embed(ids)
+    line.drain()
+    assert line.states(ids) == [State.APPLIED, State.DEAD, State.APPLIED]
+    assert "out of memory" in line.report(ids[0]).errors[0].error
+
+
+def test_a_text_that_is_in_the_cache_needs_no_second_stage(line: Line):
+    first, again = line.put(TEXT), line.put("Other.", TEXT)
+    line.convert(first)
+    line.embed(first)
+    line.convert(again)
+    assert line.states(again) == [State.CONVERTED, State.EMBEDDED]
+
+
+def test_a_document_cut_by_other_settings_is_cut_again(line: Line):
+    ids = line.put(TEXT)
+    line.convert(ids)
+    line.embed(ids)
+    line.bench.encoder.fingerprint = "d" * 32
+    assert line.drain() == 1
+    assert line.states(ids) == [State.QUEUED]
+
+
+def test_a_worker_that_stops_hands_back_what_it_was_given(line: Line):
+    ids = line.put(TEXT)
+    stopping = line.worker()
+    stopping.stopping.set()
+    line.convert(ids, stopping)
+    assert requeue(line.queue.jobs, line.queue.broker, 600) == 1
+    line.convert(ids)
+    line.embed(ids, stopping)
+    assert line.states(ids) == [State.CONVERTED]
+    assert requeue(line.queue.jobs, line.queue.broker, 600) == 1
+
+
+def test_messages_that_wait_are_not_sent_again_and_lost_ones_are(hasty: Line, redis: RedisServer):
+    hasty.put("One.", "Two.")
+    assert requeue(hasty.queue.jobs, hasty.queue.broker, 1e-6) == 0
+    redis.stop()
+    redis.start()
+    assert requeue(hasty.queue.jobs, hasty.queue.broker, 1e-6) == 2
+    assert hasty.queue.broker.backlog(CONVERT) == 2
+
+
+def test_a_dropped_job_leaves_messages_that_do_nothing(line: Line):
+    ids = line.put(TEXT)
+    assert line.queue.jobs.drop(ids[0].rpartition("-")[0], SCOPE.tenant)
+    line.convert(ids)
+    line.embed(ids)
+    assert line.drain() == 0
+    assert line.bench.encoder.paid == []
+
+
+def test_messages_are_json_and_hold_nothing_but_a_name(line: Line):
+    ids = line.put("A secret text.")
+    with line.queue.broker._app.connection_for_read() as connection:
+        (raw,) = connection.default_channel.client.lrange(CONVERT, 0, -1)
+    message = json.loads(raw)
+    assert message["content-type"] == "application/json"
+    assert json.loads(base64.b64decode(message["body"]))[:2] == [ids, {}]
+    assert b"secret" not in raw
