@@ -85,6 +85,7 @@ def main() -> None:
         print(json.dumps(measure(given.measure, given.index[0], given.profile)))
         return
     runs: list[dict[str, Any]] = []
+    load = round(os.getloadavg()[0], 1)
     for size_mb in given.sizes_mb:
         with tempfile.TemporaryDirectory() as folder:
             generate(Path(folder) / "docs", size_mb * MIB)
@@ -95,7 +96,8 @@ def main() -> None:
                 ).stdout  # fmt: skip
                 runs.append({"index": name, "size_mb": size_mb, **json.loads(said)})
                 print(runs[-1], file=sys.stderr)
-    result = {"cores": len(os.sched_getaffinity(0)), "runs": runs, **judged(runs)}
+    cores = len(os.sched_getaffinity(0))
+    result = {"cores": cores, "load_average_before": load, "runs": runs, **judged(runs)}
     if given.out:
         given.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))

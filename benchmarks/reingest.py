@@ -53,6 +53,7 @@ def main() -> None:
     given = arguments.parse_args()
     result: dict[str, Any] = {
         "cores": len(os.sched_getaffinity(0)),
+        "load_average_before": round(os.getloadavg()[0], 1),
         "versions": versions(given.data),
         "insertion": insertion(given.data),
         "moves": moves(given.data / VERSIONS[-1]),
