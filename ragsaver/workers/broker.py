@@ -61,7 +61,7 @@ class Broker:
             yield
         except (OperationalError, RedisError, OSError) as error:
             raise BrokerUnavailable(
-                f"the broker does not answer: {error}",
+                f"the broker does not answer: {str(error).rstrip('.')}",
                 where=self._shown,
                 remedy="Start it, or correct `queue.broker_url`; what was queued before is not lost",
             ) from error
