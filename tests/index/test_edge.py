@@ -153,7 +153,7 @@ def test_maintenance_waits_until_enough_was_written(index: EdgeIndex, monkeypatc
 def test_another_model_s_index_is_refused_with_the_remedy(tmp_path: Path) -> None:
     EdgeIndex(tmp_path, IDENTITY).close()
     other = IndexIdentity("bigger", "e" * 32, DIM, "english", 50.0)
-    with pytest.raises(ModelMismatch, match="`tiny`.*`bigger`.*ingest again"):
+    with pytest.raises(ModelMismatch, match="`tiny`.*`bigger`.*ragsaver migrate"):
         EdgeIndex(tmp_path, other)
 
 
