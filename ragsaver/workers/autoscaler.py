@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.autoscale import Autoscaler
@@ -101,7 +102,8 @@ class QueueAutoscaler(Autoscaler):  # type: ignore[misc]
         look_every_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not hasattr(pool, "grow") or not hasattr(pool, "shrink"):
+        # prefork gets its `grow` and `shrink` only when it starts
+        if not hasattr(pool, "grow") and not isinstance(pool, PreforkPool):
             raise SettingsError(
                 f"the pool {type(pool).__module__} can't grow or shrink",
                 where="--autoscale",

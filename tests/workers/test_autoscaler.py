@@ -6,6 +6,8 @@ from functools import partial
 import pytest
 import redis as client
 from celery import Celery
+from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.worker import state
 from kombu.utils.imports import symbol_by_name
 from redis.backoff import NoBackoff
@@ -150,7 +152,11 @@ def test_a_stale_time_without_a_message_is_no_age(redis, clock):
 
 def test_a_pool_that_cannot_grow_is_refused_with_the_remedy(redis, clock):
     with pytest.raises(SettingsError, match="--pool prefork"):
-        scaler(object(), redis, clock)
+        scaler(ThreadPool(1), redis, clock)
+
+
+def test_prefork_is_taken_before_it_has_started(redis, clock):
+    scaler(PreforkPool(1), redis, clock)
 
 
 def test_celery_makes_it_from_a_setting(redis, clock):
