@@ -112,7 +112,7 @@ def test_no_two_cuts_are_nearer_than_the_minimum_and_none_depends_on_what_is_far
     assert all(later - earlier >= min_words for earlier, later in itertools.pairwise(places))
     # what is put before the document's first words only matters within reach of it
     shift = 3 * min_words
-    longer = list(cuts([shift, *(end + shift for end in ends)], [0, *ranks], min_words))
+    longer = list(cuts([shift, *(end + shift for end in ends)], [-1, *ranks], min_words))
     assert {n - 1 for n in longer if n} >= set(made)
 
 

@@ -39,7 +39,9 @@ class Line:
         self.settings = self.bench.settings
         self.queue = IngestQueue(self.settings)
         ownership = Ownership.acquire(self.settings.home, "a test")
-        resources = Resources(self.settings, self.bench.index, self.bench.encoder, PriceBook({}), ownership)
+        resources = Resources(
+            self.settings, self.bench.index, self.bench.encoder, PriceBook({}), ownership, self.settings.home
+        )
         self.runtime = Runtime(resources)
         self._converting: list[Converting] = []
 
