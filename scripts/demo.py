@@ -12,7 +12,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 QUESTIONS = (
     "Which process owns the embedded index?",
     "What does a model cost that is on no price list?",
-    "When does a group of blocks end?",
+    "Where may lists and tables be cut?",
     "Who won the football world cup in 1998?",
 )
 # For illustration: no model is called, savings are priced against this one.
