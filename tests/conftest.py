@@ -1,5 +1,6 @@
 """A real runtime in the process: the shipped model and the embedded index, in a folder of the test's own."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import Settings, quiet_haystack
 
 quiet_haystack()
+
+# A shell that runs the tests in the background makes them, and all that they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines are shared: an example that takes long has not failed.
 hypothesis_settings.register_profile("patient", deadline=None)

@@ -7,18 +7,16 @@ would tell one tenant what another has ingested.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DBAPIError
 
-from ragsaver.errors import StorageError
+from ragsaver.sqlite import create_tables, open_file, writing
 
 # SQLite takes 32,766 variables in a statement unless it was built otherwise.
 _VARIABLES = 10_000
@@ -73,10 +71,9 @@ class SqliteEmbeddingCache:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
         self._max_bytes = max_bytes
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-        event.listen(self._engine, "connect", _configure)
+        self._engine = open_file(path)
         with self._writing() as connection:
-            _metadata.create_all(connection)
+            create_tables(connection, _metadata)
 
     def get(self, partition: str, hashes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors that are there; their use is noted."""
@@ -134,17 +131,13 @@ class SqliteEmbeddingCache:
         last = connection.scalar(oldest)
         connection.execute(sa.delete(_vectors).where(_vectors.c.used_at <= last))
 
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise StorageError(
-                f"the embedding cache can't be written: {error.orig}",
-                where=str(self.path),
-                remedy="Free some space or check the folder's rights; the file may also be deleted: it is only a cache",
-            ) from error
+    def _writing(self) -> AbstractContextManager[sa.Connection]:
+        return writing(
+            self._engine,
+            "the embedding cache",
+            self.path,
+            "Free some space or check the folder's rights; the file may also be deleted: it is only a cache",
+        )
 
 
 def _here(partition: str, hashes: Sequence[str]) -> tuple[sa.ColumnElement[bool], ...]:
@@ -161,10 +154,3 @@ def _used_bytes(connection: sa.Connection) -> int:
 def _parts(hashes: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(hashes), _VARIABLES):
         yield hashes[start : start + _VARIABLES]
-
-
-def _configure(connection: object, _record: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()

@@ -5,17 +5,15 @@ works on a document holds it for a while, and when that is over another may take
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DBAPIError
 
 from ragsaver.errors import QueueFull, StorageError
 from ragsaver.index.scope import Scope
@@ -24,6 +22,7 @@ from ragsaver.ingestion.manifest import now
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.report import EmbeddingSpend, IngestFailure
 from ragsaver.ingestion.sources import PostedDocument, SourceItem
+from ragsaver.sqlite import create_tables, open_file, writing
 
 SCHEMA = 1
 
@@ -136,10 +135,9 @@ class JobStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-        event.listen(self._engine, "connect", _configure)
+        self._engine = open_file(path)
         with self._writing() as connection:
-            _metadata.create_all(connection)
+            create_tables(connection, _metadata)
             version = connection.scalar(sa.text("PRAGMA user_version"))
             if version == 0:
                 connection.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
@@ -457,24 +455,13 @@ class JobStore:
             embedding=EmbeddingSpend(tokens=tokens, cost_usd=tokens * usd_per_tok),
         )
 
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise StorageError(
-                f"the jobs can't be written: {error.orig}",
-                where=str(self.path),
-                remedy="Free some space or check the folder's rights",
-            ) from error
-
-
-def _configure(connection: object, _record: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
+    def _writing(self) -> AbstractContextManager[sa.Connection]:
+        return writing(
+            self._engine,
+            "the jobs",
+            self.path,
+            "Free some space or check the folder's rights",
+        )
 
 
 def _queued(row: sa.Row[tuple[object, ...]]) -> QueuedDocument:

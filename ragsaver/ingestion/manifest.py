@@ -1,8 +1,8 @@
 """What has been ingested: the truth that the index follows. SQLite, in one file, by SQLAlchemy."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -10,15 +10,14 @@ from typing import Any
 
 import sqlalchemy as sa
 import xxhash
-from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DBAPIError
 
 from ragsaver.errors import StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion import originals, uses
 from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
 from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
+from ragsaver.sqlite import create_tables, open_file, writing
 
 # SQLite takes 32,766 variables in a statement unless it was built otherwise.
 _VARIABLES = 10_000
@@ -150,13 +149,12 @@ class Manifest:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-        event.listen(self._engine, "connect", _configure)
+        self._engine = open_file(path)
         self.originals = originals.Originals(self._engine, self._writing)
         self.uses = uses.Uses(self._engine, self._writing)
         with self._writing() as connection:
             for tables in (_metadata, originals.metadata, uses.metadata):
-                tables.create_all(connection)
+                create_tables(connection, tables)
             version = connection.scalar(sa.text("PRAGMA user_version"))
             if version == 0:
                 connection.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
@@ -305,29 +303,18 @@ class Manifest:
         """Close the file."""
         self._engine.dispose()
 
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise StorageError(
-                f"the manifest can't be written: {error.orig}",
-                where=str(self.path),
-                remedy="Free some space or check the folder's rights, then run the command again",
-            ) from error
+    def _writing(self) -> AbstractContextManager[sa.Connection]:
+        return writing(
+            self._engine,
+            "the manifest",
+            self.path,
+            "Free some space or check the folder's rights, then run the command again",
+        )
 
 
 def now() -> float:
     """Seconds since 1970, as the manifest notes them."""
     return time.time()
-
-
-def _configure(connection: object, _record: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
 
 
 def _delete(connection: sa.Connection, key: sa.Column[str], values: Sequence[str]) -> None:
