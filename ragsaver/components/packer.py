@@ -7,9 +7,8 @@ and an ellipsis marks what was left out.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -23,6 +22,9 @@ from ragsaver.spend.receipt import current_receipt
 
 GAP = " … "
 GAP_TOKENS = 1
+
+# Sentences whose tokens are remembered: the same chunks come again and again.
+_REMEMBERED = 65_536
 
 # BM25 for short texts: little weight on length and on repetition. docs/benchmarks.md has the measurements.
 K1, B = 0.9, 0.4
@@ -131,12 +133,12 @@ class ContextPacker(Bound):
         self.budget_tokens = budget_tokens
         self.prior_weight = prior_weight
         self.complete_from = complete_from
-        self._count: Callable[[str], int] | None = None
+        self._counted: dict[str, int] = {}
 
     def bind(self, resources: Resources) -> None:
         """Take the tokenizer to count with."""
         Bound.bind(self, resources)
-        self._count = None
+        self._counted = {}
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document]) -> dict[str, Passages]:
@@ -147,7 +149,7 @@ class ContextPacker(Bound):
         """
         budget = self.budget_tokens or self.resources.settings.context.budget_tokens
         with stage("pack"):
-            candidates = [self._candidate(document) for document in documents]
+            candidates = self._candidates(documents)
             worth = score_sentences(content_stems(query), candidates, self.prior_weight)
             chosen = choose(worth, candidates, budget, self.complete_from)
             packed = Passages(self._pieces(documents, candidates, chosen, worth))
@@ -163,15 +165,31 @@ class ContextPacker(Bound):
         )
         return {"documents": packed}
 
-    def _candidate(self, document: Document) -> Candidate:
-        split = sentences(document.content or "")
-        count = self._counter()
-        return Candidate(
-            sentences=split,
-            tokens=[count(sentence.text) for sentence in split],
-            heading_tokens=count(str(document.meta.get("heading", ""))),
-            prior=float(document.score or 0.0),
-        )
+    def _candidates(self, documents: Sequence[Document]) -> list[Candidate]:
+        split = [sentences(document.content or "") for document in documents]
+        headings = [str(document.meta.get("heading", "")) for document in documents]
+        tokens = self._tokens([*(one.text for some in split for one in some), *headings])
+        return [
+            Candidate(
+                sentences=some,
+                tokens=[tokens[one.text] for one in some],
+                heading_tokens=tokens[heading],
+                prior=float(document.score or 0.0),
+            )
+            for document, some, heading in zip(documents, split, headings, strict=True)
+        ]
+
+    def _tokens(self, texts: Sequence[str]) -> dict[str, int]:
+        """Tokens of texts, those that are not remembered counted in one call: a call costs more than a sentence."""
+        counted = self._counted
+        lacking = [text for text in dict.fromkeys(texts) if text not in counted]
+        fresh = dict(zip(lacking, self.resources.encoder.count_tokens(lacking), strict=True)) if lacking else {}
+        found = {text: counted[text] for text in texts if text not in fresh}
+        if len(counted) + len(fresh) > _REMEMBERED:
+            self._counted = fresh  # another dictionary: other threads may still read the old one
+        else:
+            counted.update(fresh)
+        return {**found, **fresh}
 
     def _pieces(
         self,
@@ -203,12 +221,6 @@ class ContextPacker(Bound):
             }
             text = GAP.join(_slice(documents[n].content or "", candidate.sentences, run) for run in runs)
             yield Document(id=documents[n].id, content=text, score=documents[n].score, meta=meta)
-
-    def _counter(self) -> Callable[[str], int]:
-        if self._count is None:
-            encoder = self.resources.encoder
-            self._count = lru_cache(maxsize=65_536)(lambda text: encoder.count_tokens([text])[0])
-        return self._count
 
 
 def _document_of(document: Document) -> str:

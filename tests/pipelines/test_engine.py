@@ -95,6 +95,6 @@ def test_a_pipeline_without_answers_is_refused_when_it_is_loaded(filled: Runtime
 
 def test_a_component_that_fails_is_named(filled: Runtime, monkeypatch: pytest.MonkeyPatch):
     packer = filled.engine().pipeline.get_component("packer")
-    monkeypatch.setattr(packer, "_candidate", lambda document: 1 / 0)
+    monkeypatch.setattr(packer, "_candidates", lambda documents: 1 / 0)
     with pytest.raises(PipelineError, match=r"packer(.|\n)*division by zero"):
         filled.engine().ask(question(1))
