@@ -1,12 +1,14 @@
 """Find the passages that may hold the answer, by words and by meaning, in one call to the index."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from haystack import Document, component
 
 from ragsaver.components.fusion import fuse
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
 from ragsaver.components.resources import Bound
-from ragsaver.index.protocol import Hit
 from ragsaver.spend.receipt import current_receipt
 
 
@@ -54,13 +56,17 @@ class HybridRetriever(Bound):
         with stage("embed_query"):
             vector = self.resources.encoder.encode([query], query=True)[0]
         with stage("retrieve"):
-            legs = self.resources.index.search(scope, query, vector, candidates)
+            index = self.resources.index
+            legs = index.search(scope, query, vector, candidates, with_payload=False)
             dense = {hit.id: hit.score for hit in legs.dense}
             lexical = {hit.id: hit.score for hit in legs.lexical}
-            hits = {hit.id: hit for hit in (*legs.dense, *legs.lexical)}
+            best = fuse(dense, lexical, weight)[:top_k]
+            carried = index.payloads(scope, [key for key, _ in best])
+            # one that an ingestion has just deleted is not there any more
             passages = Passages(
-                _document(hits[key], score, dense.get(key), lexical.get(key))
-                for key, score in fuse(dense, lexical, weight)[:top_k]
+                _document(key, carried[key], score, dense.get(key), lexical.get(key))
+                for key, score in best
+                if key in carried
             )
         receipt = current_receipt()
         receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)
@@ -68,8 +74,10 @@ class HybridRetriever(Bound):
         return {"documents": passages}
 
 
-def _document(hit: Hit, score: float, dense: float | None, lexical: float | None) -> Document:
-    meta = {key: value for key, value in hit.payload.items() if key not in ("text", "scope", "state")}
+def _document(
+    key: str, payload: Mapping[str, Any], score: float, dense: float | None, lexical: float | None
+) -> Document:
+    meta = {name: value for name, value in payload.items() if name not in ("text", "scope", "state")}
     meta["dense_score"] = dense
     meta["lexical_score"] = lexical
-    return Document(id=hit.id, content=str(hit.payload.get("text", "")), score=score, meta=meta)
+    return Document(id=key, content=str(payload.get("text", "")), score=score, meta=meta)

@@ -72,14 +72,16 @@ class EdgeIndex:
         claim(folder, identity)
         self._shard = self._open(folder / "shard", identity.dim)
 
-    def search(self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int) -> LegHits:
+    def search(
+        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
+    ) -> LegHits:
         """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
         visible = _within(scope, LISTED)
-        requests = [_leg(vector.tolist(), DENSE, limit, visible)]
+        requests = [_leg(vector.tolist(), DENSE, limit, visible, with_payload)]
         words = self._bm25.embed_query(text)
         if words.indices:
             params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=visible)) if self._tenant_idf else None
-            requests.append(_leg(words, LEXICAL, limit, visible, params))
+            requests.append(_leg(words, LEXICAL, limit, visible, with_payload, params))
         answers = self._undisturbed(lambda: self._shard.query_batch(qdrant.QueryBatchRequest(requests)))
         dense, lexical = (*answers, [])[:2]
         return LegHits(_hits(dense), _hits(lexical))
@@ -117,6 +119,14 @@ class EdgeIndex:
         for point_id, payload in payloads.items():
             change = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=[point_id]), dict(payload))
             self._update(change, 1)
+
+    def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """What those of the points that are there carry."""
+        records = self._ask(lambda: self._shard.retrieve(list(ids), with_payload=True, with_vector=False))
+        key = _scope_key(scope)
+        return {
+            str(record.id): record.payload for record in records if record.payload and record.payload["scope"] == key
+        }
 
     def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The dense vectors of those points that are there."""
@@ -268,13 +278,18 @@ def _within(scope: Scope, state: str | None = None, *, ids: Sequence[str] | None
 
 
 def _leg(
-    vector: Any, using: str, limit: int, visible: qdrant.Filter, params: qdrant.SearchParams | None = None
+    vector: Any,
+    using: str,
+    limit: int,
+    visible: qdrant.Filter,
+    with_payload: bool,
+    params: qdrant.SearchParams | None = None,
 ) -> qdrant.QueryRequest:
     return qdrant.QueryRequest(
         limit,
         query=qdrant.Query.Nearest(vector, using=using),
         filter=visible,
-        with_payload=True,
+        with_payload=with_payload,
         params=params,
     )
 

@@ -48,8 +48,17 @@ class VectorIndex(Protocol):
     New points are written unlisted: `search` does not see them until `list_and_delete` names them.
     """
 
-    def search(self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int) -> LegHits:
-        """Both legs in one call to the engine; `vector` is (dim,) float32."""
+    def search(
+        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
+    ) -> LegHits:
+        """Both legs in one call to the engine; `vector` is (dim,) float32.
+
+        :param with_payload: false leaves the hits' payloads empty, for who wants those of a few hits only.
+        """
+        ...
+
+    def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """What those of the points that are there carry."""
         ...
 
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:

@@ -103,6 +103,17 @@ def test_a_tenant_never_meets_the_points_of_another(index: EdgeIndex) -> None:
     assert index.search(RIVAL, "zebra", vector(0), 10).lexical[0].payload["text"] == "the secret zebra"
 
 
+def test_payloads_can_be_had_for_a_few_hits_and_never_across_tenants(index: EdgeIndex) -> None:
+    mine, theirs = point("a zebra", heading="A"), point("another zebra", heading="B")
+    listed(index, ACME, mine)
+    listed(index, RIVAL, theirs)
+    legs = index.search(ACME, "zebra", vector(0), 5, with_payload=False)
+    assert [dict(hit.payload) for hit in legs.lexical] == [{}]
+    found = index.payloads(ACME, [mine.id, theirs.id, str(uuid.uuid4())])
+    assert {key: payload["heading"] for key, payload in found.items()} == {mine.id: "A"}
+    assert index.payloads(ACME, []) == {}
+
+
 def test_word_statistics_of_a_tenant_do_not_move_with_another_s_documents(index: EdgeIndex) -> None:
     listed(index, ACME, point("zebra one"), point("horse two"), point("horse three"))
     before = [hit.score for hit in index.search(ACME, "zebra", vector(0), 10).lexical]
