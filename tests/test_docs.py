@@ -18,7 +18,7 @@ import yaml
 
 from ragsaver.cli.main import app
 from ragsaver.pipelines.loader import load_pipeline
-from ragsaver.settings import load_settings
+from ragsaver.settings_file import load_settings
 from tests.commands import environment, serving
 
 ROOT = Path(__file__).resolve().parents[1]

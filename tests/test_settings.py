@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ragsaver.errors import SettingsError
-from ragsaver.settings import load_settings
+from ragsaver.settings_file import load_settings
 
 
 def write(folder: Path, text: str) -> None:

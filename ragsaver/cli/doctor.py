@@ -10,7 +10,8 @@ import typer
 
 from ragsaver.cli.output import errors_told, print_json
 from ragsaver.errors import RagSaverError, StorageError
-from ragsaver.settings import Settings, load_settings, quiet_haystack
+from ragsaver.settings import Settings, quiet_haystack
+from ragsaver.settings_file import load_settings
 
 FAILED = 2
 _MIN_FREE_MIB = 256

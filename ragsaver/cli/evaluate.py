@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from ragsaver.cli.output import errors_told, print_json
-from ragsaver.settings import load_settings, quiet_haystack
+from ragsaver.settings import quiet_haystack
+from ragsaver.settings_file import load_settings
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -11,7 +11,8 @@ import typer
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, Paths, Prune, order
 from ragsaver.cli.output import errors_told, print_json
 from ragsaver.errors import UnreadableDocument, UsageError
-from ragsaver.settings import load_settings, quiet_haystack
+from ragsaver.settings import quiet_haystack
+from ragsaver.settings_file import load_settings
 
 if TYPE_CHECKING:
     from ragsaver.cli.backend import Backend

@@ -8,7 +8,7 @@ import typer
 
 from ragsaver.cli.output import errors_told
 from ragsaver.errors import UsageError
-from ragsaver.settings import SETTINGS_FILE
+from ragsaver.settings_file import SETTINGS_FILE
 
 
 def init(

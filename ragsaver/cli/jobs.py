@@ -7,7 +7,8 @@ import typer
 
 from ragsaver.cli.output import errors_told, print_json
 from ragsaver.errors import UsageError
-from ragsaver.settings import load_settings, quiet_haystack
+from ragsaver.settings import quiet_haystack
+from ragsaver.settings_file import load_settings
 
 if TYPE_CHECKING:
     from ragsaver.ingestion.job_report import JobReport

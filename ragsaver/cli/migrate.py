@@ -9,7 +9,8 @@ import typer
 from ragsaver.cli.output import errors_told, print_json
 from ragsaver.cli.plan import took
 from ragsaver.errors import UnreadableDocument, UsageError
-from ragsaver.settings import load_settings, quiet_haystack, usable_cores
+from ragsaver.settings import quiet_haystack, usable_cores
+from ragsaver.settings_file import load_settings
 
 if TYPE_CHECKING:
     from ragsaver.ingestion.migration_report import MigrationPlan, MigrationReport

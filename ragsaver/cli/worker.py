@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from ragsaver.cli.output import errors_told
-from ragsaver.settings import load_settings, quiet_haystack
+from ragsaver.settings import quiet_haystack
+from ragsaver.settings_file import load_settings
 
 
 def worker(

@@ -19,7 +19,8 @@ from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
-from ragsaver.settings import Settings, load_settings
+from ragsaver.settings import Settings
+from ragsaver.settings_file import load_settings
 from ragsaver.spend.prices import PriceBook
 
 

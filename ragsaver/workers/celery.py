@@ -2,7 +2,7 @@
 
 import threading
 
-from ragsaver.settings import load_settings
+from ragsaver.settings_file import load_settings
 from ragsaver.workers.app import make_app
 from ragsaver.workers.broker import Broker
 from ragsaver.workers.stages import Worker

@@ -19,7 +19,8 @@ from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import JobReport
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.pipelines.runtime import open_runtime
-from ragsaver.settings import Settings, load_settings
+from ragsaver.settings import Settings
+from ragsaver.settings_file import load_settings
 from ragsaver.workers.queueing import IngestQueue
 from tests.commands import environment
 

@@ -14,7 +14,8 @@ from ragsaver.ingestion.job_report import JobState, State, counted, job_state
 from ragsaver.ingestion.manifest import DocumentRecord
 from ragsaver.ingestion.planning import Change, Reason
 from ragsaver.ingestion.staging import Settled, Staged, pack, settle, unpack
-from ragsaver.settings import QueueSettings, Settings, load_settings
+from ragsaver.settings import QueueSettings, Settings
+from ragsaver.settings_file import load_settings
 from ragsaver.workers.app import broker_url, known_queues
 from ragsaver.workers.backoff import backoff_s
 
