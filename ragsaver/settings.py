@@ -148,7 +148,7 @@ class LifecycleSettings(_Section):
 
 
 class ScalingSettings(_Section):
-    """How many workers are enough: what they are to reach, and their bounds. `ragsaver worker --autoscale` keeps to it."""
+    """How many workers are enough: what they are to reach, and their bounds, for `ragsaver worker --autoscale`."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 

@@ -8,12 +8,12 @@ import math
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ragsaver.errors import UsageError
 from ragsaver.settings import ScalingSettings
 
 # past its target age a backlog is to be drained within this share of it, and not at once with endless workers
 _SHORTEST_DRAIN = 0.1
 _MOST = 1_000_000
-
 
 # What the fleet is to reach, and its bounds.
 Policy = ScalingSettings
@@ -41,6 +41,26 @@ class Decision(BaseModel):
     workers: int
     reason: str
     surplus: bool = False
+
+
+def narrowed(policy: Policy, bounds: str) -> Policy:
+    """A policy for one worker's threads.
+
+    :param bounds: `MAX,MIN`, or `MAX` for the policy's own minimum; one thread stays in any case.
+    :raises UsageError: if they are no such numbers, or beyond those of the policy.
+    """
+    own = max(policy.min_workers, 1)
+    try:
+        most, least, *more = [int(part) for part in (bounds if "," in bounds else f"{bounds},{own}").split(",")]
+    except ValueError:
+        most, least, more = 0, 0, []
+    if more or not own <= least <= most <= policy.max_workers:
+        raise UsageError(
+            f"`{bounds}` is no MAX,MIN with {own} <= MIN <= MAX <= {policy.max_workers}",
+            where="--autoscale",
+            remedy="`queue.scaling.min_workers` and `queue.scaling.max_workers` say what is allowed",
+        )
+    return policy.model_copy(update={"min_workers": least, "max_workers": most})
 
 
 def decide(observed: Observed, policy: Policy) -> Decision:
