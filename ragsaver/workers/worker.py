@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ragsaver.index.ownership import SERVES, current_owner
+from ragsaver.index.upkeep import upkeep
 from ragsaver.models.batching import BatchObserver
 from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import Settings
@@ -82,6 +83,7 @@ def run_worker(
     with ExitStack() as opened:
         if apply:
             runtime = opened.enter_context(_owning(settings, metrics.batch))
+            opened.enter_context(upkeep(lambda: runtime.index))
             worker = Worker.of_runtime(runtime, broker, stopping, tally)
             drainer = Drainer(runtime, worker.jobs, moved=metrics.document)
             drain = lambda: drainer.drain(stopping.is_set)  # noqa: E731
