@@ -94,16 +94,16 @@ def run_worker(
         opened.callback(worker.jobs.close)
         opened.callback(hands.close)
         add_tasks(app, settings, hands)
-        backlog = Backlog(worker.jobs)
         if autoscale is not None:
             from ragsaver.workers.autoscaler import QueueAutoscaler, QueueWatch
 
-            watch = QueueWatch(backlog, wanted, lambda: tally.total)
+            # it asks no more often than its policy says, and then for what is so now
+            watch = QueueWatch(Backlog(worker.jobs, fresh_s=0.0), wanted, lambda: tally.total)
             app.conf.worker_autoscaler = partial(QueueAutoscaler, watch=watch, policy=autoscale, resized=hands.keep)
         celery = _celery(app, settings, wanted, concurrency, autoscale)
         _connect(stopping, told.ready)
         if told.metrics_port is not None:
-            _read(metrics, backlog, celery.pool, wanted)
+            _read(metrics, Backlog(worker.jobs), celery.pool, wanted)
             told.metrics_at(opened.enter_context(exposed(metrics, settings.queue.metrics_host, told.metrics_port)))
         tender = Tender(
             worker.jobs, broker, stopping, lease_s=worker.lease_s, every_s=settings.queue.look_every_s, drain=drain
