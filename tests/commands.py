@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,3 +53,17 @@ def serving(project: Path, *arguments: str, stop: signal.Signals = signal.SIGTER
         process.send_signal(stop)
         _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (0, "")
+
+
+def committed_documents(store: Path) -> int:
+    """How many documents the manifest in a folder has, while another process may write it."""
+    manifest = store / "manifest.sqlite"
+    if not manifest.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{manifest}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("select count(*) from documents").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        connection.close()

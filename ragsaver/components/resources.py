@@ -44,9 +44,10 @@ class Resources:
         object.__setattr__(self, "default_scope", Scope(self.settings.tenant, self.settings.collection))
 
     def close(self) -> None:
-        """Flush and close the index, then let go of it; `uses` is closed by whoever gave it its place to write."""
+        """Flush and close the index, whose owner this process stays; `uses` is closed by whoever gave it its place to
+        write.
+        """
         self.index.close()
-        self.ownership.release()
 
 
 @runtime_checkable
@@ -90,17 +91,24 @@ def open_resources(
     encoder = load_encoder(settings.embedding)
     ownership = Ownership.acquire(settings.home, role)
     try:
-        store = find_store(settings, encoder)
-        index = open_index(
-            store,
-            settings.index,
-            dim=encoder.dim,
-            fingerprint=encoder.fingerprint,
-            model_name=encoder.name,
-        )
+        return resources_on(find_store(settings, encoder), settings, encoder, ownership)
     except BaseException:
         ownership.release()
         raise
+
+
+def resources_on(store: Path, settings: Settings, encoder: Encoder, ownership: Ownership) -> Resources:
+    """Open what is in a store's folder; this process owns its home.
+
+    :raises ModelMismatch: if another model built it.
+    """
+    index = open_index(
+        store,
+        settings.index,
+        dim=encoder.dim,
+        fingerprint=encoder.fingerprint,
+        model_name=encoder.name,
+    )
     return Resources(settings, index, encoder, PriceBook(settings.spend.prices), ownership, store)
 
 

@@ -35,6 +35,11 @@ class Runtime:
             lambda used_at: self.manifest.uses.note(used_at), resources.settings.lifecycle.note_uses_every_s
         )
 
+    @classmethod
+    def open(cls, settings: Settings, role: str) -> "Runtime":
+        """Own the index under `settings.home`; the caller closes the runtime, then releases its `ownership`."""
+        return cls(open_resources(settings, role, take_ready))
+
     @property
     def settings(self) -> Settings:
         """The settings it was opened with."""
@@ -114,7 +119,7 @@ class Runtime:
         return outline_report(self.manifest, self.scope(collection), source, budget, self.encoder.count_tokens)
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close what was opened; the right to the index stays with this process."""
         self.resources.uses.close()
         for opened in ("preparing", "manifest", "embeddings"):
             if opened in self.__dict__:
@@ -130,8 +135,9 @@ def open_runtime(settings: Settings, role: str) -> Iterator[Runtime]:
     :raises IndexLocked: if another process owns it.
     :raises ModelMismatch: if another model built it.
     """
-    runtime = Runtime(open_resources(settings, role, take_ready))
+    runtime = Runtime.open(settings, role)
     try:
         yield runtime
     finally:
         runtime.close()
+        runtime.ownership.release()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ragsaver.errors import BrokerUnavailable, UnreadableDocument, UsageError
 from ragsaver.index.scope import Scope
+from ragsaver.index.store import current_store
 from ragsaver.ingestion.estimating import MILLION
 from ragsaver.ingestion.gates import printable
 from ragsaver.ingestion.ingest import gone_from
@@ -129,7 +130,7 @@ class IngestQueue:
         return self.known(job_id, scope.tenant)
 
     def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[NewDocument]:
-        manifest = Manifest(self._settings.home / "manifest.sqlite")
+        manifest = Manifest(current_store(self._settings.home) / "manifest.sqlite")
         try:
             known = manifest.documents(scope)
         finally:

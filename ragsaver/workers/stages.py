@@ -3,8 +3,9 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
 
 from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
 from ragsaver.index.scope import Scope
@@ -39,6 +40,7 @@ class Worker:
 
     :param stopping: set once the process is told to stop: what has not begun is handed back.
     :param fault: called with each step once it is done, and the source; tests end the process there.
+    :param opened: close what it opened itself.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Worker:
         cache: EmbeddingCache,
         stopping: threading.Event,
         fault: Callable[[Step, str], None] | None = None,
+        opened: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.settings = settings
         self.broker = broker
@@ -60,27 +63,48 @@ class Worker:
         self.cache = cache
         self.stopping = stopping
         self.fault = fault or _go_on
+        self._opened = opened
         self.lease_s = settings.queue.visibility_timeout_s
         self.holding = Holding(jobs, self.lease_s)
 
     @classmethod
-    def of_its_own(cls, settings: Settings, broker: Broker, stopping: threading.Event) -> "Worker":
-        """One that opens what it works with."""
+    def of_its_own(cls, settings: Settings, store: Path, broker: Broker, stopping: threading.Event) -> "Worker":
+        """One that opens what it works with.
+
+        :param store: the folder of the manifest in use.
+        """
+        jobs, manifest = open_jobs(settings), Manifest(store / "manifest.sqlite")
+        cache = SqliteEmbeddingCache(settings.home / "embeddings.sqlite", settings.embedding_cache.max_mb * 2**20)
         return cls(
             settings,
             broker,
-            open_jobs(settings),
+            jobs,
             load_encoder(settings.embedding),
-            Manifest(settings.home / "manifest.sqlite"),
-            SqliteEmbeddingCache(settings.home / "embeddings.sqlite", settings.embedding_cache.max_mb * 2**20),
+            manifest,
+            cache,
             stopping,
+            opened=(jobs.close, manifest.close, cache.close),
         )
 
     @classmethod
     def of_runtime(cls, runtime: Runtime, broker: Broker, stopping: threading.Event) -> "Worker":
         """One in the process that owns the index."""
         jobs = open_jobs(runtime.settings)
-        return cls(runtime.settings, broker, jobs, runtime.encoder, runtime.manifest, runtime.embeddings, stopping)
+        return cls(
+            runtime.settings,
+            broker,
+            jobs,
+            runtime.encoder,
+            runtime.manifest,
+            runtime.embeddings,
+            stopping,
+            opened=(jobs.close,),
+        )
+
+    def close(self) -> None:
+        """Close what it opened itself."""
+        for close in self._opened:
+            close()
 
     @property
     def recipe(self) -> Recipe:

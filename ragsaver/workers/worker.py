@@ -9,78 +9,46 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from functools import cached_property
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragsaver.errors import SettingsError
-from ragsaver.index.ownership import SERVES, current_owner
-from ragsaver.pipelines.runtime import Runtime, open_runtime
+from ragsaver.index.ownership import APPLIES, SERVES, current_owner
+from ragsaver.index.store import current_store
+from ragsaver.ingestion.jobs import JobStore
+from ragsaver.pipelines.live import LiveRuntime, open_live
+from ragsaver.pipelines.succession import Succession
 from ragsaver.settings import Settings
+from ragsaver.settings_file import load_settings
 from ragsaver.workers.app import CONVERT, EMBED, known_queues, make_app, task_name
 from ragsaver.workers.broker import Broker
-from ragsaver.workers.converting import Converting
 from ragsaver.workers.draining import Drainer
-from ragsaver.workers.embedding import Embedding
+from ragsaver.workers.hands import Hands, K
+from ragsaver.workers.queueing import open_jobs
 from ragsaver.workers.stages import Worker
 from ragsaver.workers.tending import Tender
 
 if TYPE_CHECKING:
     from celery import Celery
 
-ROLE = "ragsaver worker --apply"
 _FORKS = "prefork"
 _OTHERS_END_S = 60.0
 _LOOK_AGAIN_S = 0.1
 
 
-class Hands:
-    """The stages of one process, opened with its first task, so that nothing is opened before a fork."""
-
-    def __init__(self, open_worker: Callable[[], Worker]) -> None:
-        self._open_worker = open_worker
-        self._opening = threading.Lock()
-
-    @property
-    def converting(self) -> Converting:
-        """The first stage."""
-        with self._opening:
-            return self._converting
-
-    @property
-    def embedding(self) -> Embedding:
-        """The second stage."""
-        with self._opening:
-            return self._embedding
-
-    @cached_property
-    def _worker(self) -> Worker:
-        return self._open_worker()
-
-    @cached_property
-    def _converting(self) -> Converting:
-        return Converting(self._worker)
-
-    @cached_property
-    def _embedding(self) -> Embedding:
-        return Embedding(self._worker)
-
-    def close(self) -> None:
-        """End the guarded processes."""
-        if "_converting" in self.__dict__:
-            self._converting.close()
-
-
-def add_tasks(app: "Celery", settings: Settings, hands: Hands) -> None:
+def add_tasks(app: "Celery", settings: Settings, hands: Hands[K]) -> None:
     """Give the app its two tasks, and refuse a pool that forks where it embeds."""
     from celery import bootsteps
     from celery_batches import Batches
 
     def convert(document_id: str) -> None:
-        hands.converting.convert(document_id)
+        with hands.stages() as stages:
+            stages.converting.convert(document_id)
 
     def embed(requests: Sequence[Any]) -> None:
-        hands.embedding.embed([request.args[0] for request in requests])
+        with hands.stages() as stages:
+            stages.embedding.embed([request.args[0] for request in requests])
 
     app.task(convert, name=task_name(CONVERT))
     app.task(
@@ -120,20 +88,25 @@ def run_worker(
     broker = Broker(settings, app)
     broker.check()
     with ExitStack() as opened:
+        jobs = open_jobs(settings)
+        opened.callback(jobs.close)
         if apply:
-            runtime = opened.enter_context(_owning(settings))
-            worker = Worker.of_runtime(runtime, broker, stopping)
-            drainer = Drainer(runtime, worker.jobs)
-            drain = lambda: drainer.drain(stopping.is_set)  # noqa: E731
+            live = opened.enter_context(_owning(settings))
+            succession = Succession(live, stopping)
+            succession.start()
+            opened.callback(succession.join)
+            hands: Hands[Any] = Hands(live.use, lambda runtime: Worker.of_runtime(runtime, broker, stopping))
+            drain = _drain_of(live, jobs, stopping)
         else:
-            worker = Worker.of_its_own(settings, broker, stopping)
+            hands = hands_of_its_own(settings, broker, stopping)
             drain = None
-        hands = Hands(lambda: worker)
-        opened.callback(worker.jobs.close)
         opened.callback(hands.close)
+        with hands.stages():
+            pass  # so that a model that is not there is told now
         add_tasks(app, settings, hands)
+        limits = settings.queue
         tender = Tender(
-            worker.jobs, broker, stopping, lease_s=worker.lease_s, every_s=settings.queue.look_every_s, drain=drain
+            jobs, broker, stopping, lease_s=limits.visibility_timeout_s, every_s=limits.look_every_s, drain=drain
         )
         tender.start()
         opened.callback(tender.join)
@@ -141,13 +114,32 @@ def run_worker(
         return _run(app, settings, wanted, concurrency, stopping, ready)
 
 
-def _owning(settings: Settings) -> AbstractContextManager[Runtime]:
+def hands_of_its_own(settings: Settings, broker: Broker, stopping: threading.Event) -> Hands[Path]:
+    """Hands without the index; after a migration, by the settings as they are then."""
+    home = settings.home
+
+    def open_worker(store: Path) -> Worker:
+        return Worker.of_its_own(settings if store == first else load_settings(), store, broker, stopping)
+
+    first = current_store(home)
+    return Hands(lambda: nullcontext(current_store(home)), open_worker)
+
+
+def _drain_of(live: LiveRuntime, jobs: JobStore, stopping: threading.Event) -> Callable[[], int]:
+    def drain() -> int:
+        with live.write() as runtime:
+            return Drainer(runtime, jobs).drain(stopping.is_set)
+
+    return drain
+
+
+def _owning(settings: Settings) -> AbstractContextManager[LiveRuntime]:
     """Own the index; where a command has it, wait for its end for a while."""
     deadline = time.monotonic() + _OTHERS_END_S
     while True:
         owner = current_owner(settings.home)
         if owner is None or owner.role == SERVES or time.monotonic() > deadline:
-            return open_runtime(settings, ROLE)
+            return open_live(settings, APPLIES)
         time.sleep(_LOOK_AGAIN_S)
 
 
