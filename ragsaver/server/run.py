@@ -51,6 +51,7 @@ def run(live: LiveRuntime, host: str, port: int, listening: Callable[[str], None
         with live.use() as runtime:
             runtime.prepare()
             runtime.ownership.publish(url, access.token)
+        listener.listen(config.backlog)  # who reads that it listens may connect at once
         listening(url)
         succession = Succession(live, access.stopping)
         succession.start()
