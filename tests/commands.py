@@ -36,8 +36,10 @@ def as_json(project: Path, *arguments: str, code: int = 0, **more: str) -> dict:
 
 
 @contextmanager
-def serving(project: Path, *arguments: str, stop: signal.Signals = signal.SIGTERM, **more: str) -> Iterator[str]:
-    """A running server on a free port; yields its URL. Told to stop, it must end well and without a word."""
+def serving(
+    project: Path, *arguments: str, stop: signal.Signals = signal.SIGTERM, says: str = "", **more: str
+) -> Iterator[str]:
+    """A running server on a free port; yields its URL. Told to stop, it must end well, with no word but `says`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ragsaver", "serve", "--port", "0", *arguments],
         cwd=project,
@@ -52,7 +54,8 @@ def serving(project: Path, *arguments: str, stop: signal.Signals = signal.SIGTER
     finally:
         process.send_signal(stop)
         _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (0, "")
+    assert process.returncode == 0, said
+    assert says in said if says else not said, said
 
 
 def committed_documents(store: Path) -> int:

@@ -394,7 +394,7 @@ def test_a_killed_migration_is_completed_while_the_server_answers_and_switched_a
     assert (plan["documents"], plan["missing"]) == (DOCUMENTS, [])
     assert plan["embedding"]["tokens"] > 0 and plan["embedding"]["seconds"] > 0
 
-    with serving(project):
+    with serving(project, says="its own settings mean another index"):
         before = kill_in_the_middle(project, new_model)
         assert 0 < before < DOCUMENTS
         assert "lives here" in as_json(project, "ask", "Where does zebra number 2 live?")["answer"]
