@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ragsaver.errors import SettingsError
 from ragsaver.models.onnx_encoder import OnnxEncoder
+from ragsaver.models.options import EncoderOptions
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.torch_encoder import TorchEncoder
 from ragsaver.settings import EmbeddingSettings
@@ -30,19 +31,7 @@ def load_encoder(settings: EmbeddingSettings) -> Encoder:
             where="embedding.precision",
             remedy="Set `embedding.precision` to `auto`, or `embedding.model` to another model",
         )
-    if settings.backend == "sentence-transformers":
-        return TorchEncoder(
-            settings.model,
-            device=settings.device,
-            precision=settings.precision,
-            threads=settings.threads,
-            batch_tokens=settings.batch_tokens,
-            max_tokens=settings.max_tokens,
-            prefix=settings.prefix,
-            query_prefix=settings.query_prefix,
-        )
-    return OnnxEncoder(
-        bundled_folder() if bundled else Path(settings.model).expanduser(),
+    options = EncoderOptions(
         device=settings.device,
         precision=settings.precision,
         threads=settings.threads,
@@ -51,6 +40,9 @@ def load_encoder(settings: EmbeddingSettings) -> Encoder:
         prefix=settings.prefix,
         query_prefix=settings.query_prefix,
     )
+    if settings.backend == "sentence-transformers":
+        return TorchEncoder(settings.model, options)
+    return OnnxEncoder(bundled_folder() if bundled else Path(settings.model).expanduser(), options)
 
 
 def bundled_folder() -> Path:
