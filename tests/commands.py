@@ -47,13 +47,15 @@ def serving(
         stderr=subprocess.PIPE,
         text=True,
     )
-    line = process.stderr.readline()
-    assert "listens on" in line, line + process.stderr.read()
+    line, before = process.stderr.readline(), ""
+    while line and "listens on" not in line:
+        line, before = process.stderr.readline(), before + line
+    assert line, before
     try:
         yield line.split()[-1]
     finally:
         process.send_signal(stop)
-        _, said = process.communicate(timeout=30)
+        said = before + process.communicate(timeout=30)[1]
     assert process.returncode == 0, said
     assert says in said if says else not said, said
 

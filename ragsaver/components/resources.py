@@ -6,7 +6,6 @@ directory names.
 """
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -76,22 +75,17 @@ class Bound:
         return self._bound
 
 
-def open_resources(
-    settings: Settings,
-    role: str,
-    find_store: Callable[[Settings, Encoder], Path] = lambda settings, _: current_store(settings.home),
-) -> Resources:
+def open_resources(settings: Settings, role: str) -> Resources:
     """Become the owner of the index under `settings.home` and open all that questions and documents need.
 
     :param role: what this process does, for the errors of others.
-    :param find_store: says where index and manifest are; called by the owner.
     :raises IndexLocked: if another process owns the index.
     :raises ModelMismatch: if another model built it.
     """
     encoder = load_encoder(settings.embedding)
     ownership = Ownership.acquire(settings.home, role)
     try:
-        return resources_on(find_store(settings, encoder), settings, encoder, ownership)
+        return resources_on(current_store(settings.home), settings, encoder, ownership)
     except BaseException:
         ownership.release()
         raise

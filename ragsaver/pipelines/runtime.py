@@ -4,13 +4,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache
-from ragsaver.components.resources import Resources, open_resources
+from ragsaver.components.resources import Resources, resources_on
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.built_by import note, settings_in_use
 from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.half import take_ready
 from ragsaver.ingestion.ingest import Ingestor
@@ -20,6 +22,7 @@ from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
 from ragsaver.ingestion.report import OutlineReport
 from ragsaver.models.protocol import Encoder
+from ragsaver.models.registry import load_encoder
 from ragsaver.pipelines.engine import QueryEngine
 from ragsaver.settings import Settings, usable_cores
 
@@ -37,8 +40,29 @@ class Runtime:
 
     @classmethod
     def open(cls, settings: Settings, role: str) -> "Runtime":
-        """Own the index under `settings.home`; the caller closes the runtime, then releases its `ownership`."""
-        return cls(open_resources(settings, role, take_ready))
+        """Own the index under `settings.home`; the caller closes the runtime, then releases its `ownership`.
+
+        A new half that is ready is taken first. While one is built, the old one is opened as it was before.
+        """
+        encoder = load_encoder(settings.embedding)
+        ownership = Ownership.acquire(settings.home, role)
+        try:
+            store = take_ready(settings, encoder)
+            in_use = settings_in_use(settings, encoder)
+            return cls.on(store, in_use, encoder if in_use == settings else load_encoder(in_use.embedding), ownership)
+        except BaseException:
+            ownership.release()
+            raise
+
+    @classmethod
+    def on(cls, store: Path, settings: Settings, encoder: Encoder, ownership: Ownership) -> "Runtime":
+        """Open what is in a store's folder; this process owns its home.
+
+        :raises ModelMismatch: if another model built it.
+        """
+        resources = resources_on(store, settings, encoder, ownership)
+        note(store, settings)
+        return cls(resources)
 
     @property
     def settings(self) -> Settings:

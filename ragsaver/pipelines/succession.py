@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Callable
 
-from ragsaver.components.resources import resources_on
 from ragsaver.errors import RUN_AGAIN, IndexLocked, RagSaverError, SettingsError, Stopped
 from ragsaver.index.store import discard_others
 from ragsaver.ingestion.following import follow, too_many_missing, without_limits
@@ -98,7 +97,7 @@ class Succession:
                     remedy="Give it the same `ragsaver.yaml` and RAGSAVER_* variables as `ragsaver migrate`: stop it "
                     "and start it again where its environment differs, else run `ragsaver migrate` once more",
                 )
-            new = Runtime(resources_on(half.folder, settings, encoder, old.ownership))
+            new = Runtime.on(half.folder, settings, encoder, old.ownership)
         try:
             new.prepare()
             return self._live.replace(new, lambda old: self._complete(old, new, half, ready))

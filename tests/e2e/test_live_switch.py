@@ -269,6 +269,22 @@ def test_a_migration_that_is_killed_leaves_the_server_as_it_was_and_is_completed
     cleaned(project / ".ragsaver")
 
 
+def test_a_server_that_is_started_again_in_the_middle_serves_the_old_half_and_moves_at_the_end(project: Path):
+    with migrating_under(project, "lives") as (migration, server):
+        until_it_builds(project, migration)
+        for process in (server, migration):
+            process.kill()
+            process.communicate()
+    with serving(project, says="the old one serves") as url, httpx.Client(base_url=url) as client:
+        assert search(client) == "old"
+        poster = Poster()
+        assert poster(client) == "posted"
+        assert as_json(project, "migrate")["switched"]
+        assert search(client) == "new"
+        assert sources(project) == {*(f"docs/{n:02}.md" for n in range(DOCUMENTS)), *poster.posted}
+    cleaned(project / ".ragsaver")
+
+
 def test_of_two_migrations_at_once_one_goes_on(project: Path):
     with migrating_under(project, "lives") as (migration, _):
         until_it_builds(project, migration)
