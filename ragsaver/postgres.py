@@ -86,10 +86,10 @@ class PostgresDatabase:
         with self._telling("written"), self._engine.begin() as connection, _letting_go(connection):
             yield connection
 
-    def drop(self) -> None:
-        """Remove the schema with all that is in it."""
+    def drop(self, schema: str) -> None:
+        """Remove a schema of the same database with all that is in it."""
         with self.writing() as connection:
-            connection.execute(sa.schema.DropSchema(self._schema.name, cascade=True, if_exists=True))
+            connection.execute(sa.schema.DropSchema(schema, cascade=True, if_exists=True))
 
     def close(self) -> None:
         """Let go of the connections."""
