@@ -1,30 +1,20 @@
 """A PostgreSQL that several machines share: each store has a schema of its own, so that tables don't collide."""
 
 import contextlib
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from pydantic import SecretStr
-from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from ragsaver.dialects import POSTGRES, indexes
-from ragsaver.errors import MissingExtra, RagSaverError, SettingsError, StorageError
+from ragsaver.errors import StorageError
+from ragsaver.postgres_driver import PORT, open_server
 
-_DRIVER = "postgresql+pg8000"
-_PORT = 5432
-_CONNECT_S = 5.0
-# That the server may say nothing for: no statement of ours takes so long.
-_SILENT_S = 60.0
 # Of ours alone, in any database.
 _SETTING_UP = 7_264_105_991
-
-# As libpq names them, and as the driver does.
-_TLS = {"disable": False, "prefer": None, "require": True}
 
 _format = sa.Table("format", sa.MetaData(), sa.Column("version", sa.Integer, nullable=False))
 
@@ -43,10 +33,6 @@ class PostgresSchema:
         """The URL, taken apart."""
         return sa.make_url(self.url.get_secret_value())
 
-    def where(self) -> str:
-        """The place without user and password."""
-        return place_of(self.address())
-
 
 class PostgresDatabase:
     """A `Database` in one schema. Made by `open_database`.
@@ -57,7 +43,7 @@ class PostgresDatabase:
 
     def __init__(self, schema: PostgresSchema, what: str) -> None:
         self._schema = schema
-        self.where = schema.where()
+        self.where = place_of(schema.address())
         self._what = what
         self._engine = open_server(schema.url).execution_options(schema_translate_map={None: schema.name})
 
@@ -69,10 +55,10 @@ class PostgresDatabase:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETTING_UP)))
                 self._make(connection, self._missing(connection, wanted), version)
             found = connection.scalar(sa.select(_format.c.version))
-        if found != version:
-            raise StorageError(
-                f"{self._what} has format {found}, this RAGSaver reads {version}", where=self.where, remedy=remedy
-            )
+            if found != version:
+                raise StorageError(
+                    f"{self._what} has format {found}, this RAGSaver reads {version}", where=self.where, remedy=remedy
+                )
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -117,35 +103,12 @@ class PostgresDatabase:
             raise told(error, f"{self._what} can't be {done}", self._schema.address()) from error
 
 
-def open_server(url: SecretStr) -> sa.Engine:
-    """An engine on a database; nothing is connected yet.
-
-    :raises MissingExtra: if the driver is not installed.
-    :raises SettingsError: if the URL asks for something that there is not.
-    """
-    try:
-        import pg8000  # noqa: F401
-    except ImportError:
-        raise MissingExtra(
-            "the pg8000 package is not installed", remedy="Install it: pip install 'ragsaver[postgres]'"
-        ) from None
-    address = sa.make_url(url.get_secret_value())
-    engine = sa.create_engine(
-        address.set(drivername=_DRIVER, query={}),
-        connect_args={"ssl_context": _tls(address), "application_name": "ragsaver"},
-        pool_pre_ping=True,
-    )
-    event.listen(engine, "do_connect", _connect)
-    event.listen(engine, "handle_error", _is_over)
-    return engine
-
-
 def place_of(address: sa.URL) -> str:
     """An address without user and password."""
-    return f"postgresql://{address.host or 'localhost'}:{address.port or _PORT}/{address.database or ''}"
+    return f"postgresql://{address.host or 'localhost'}:{address.port or PORT}/{address.database or ''}"
 
 
-def told(error: Exception, problem: str, address: sa.URL) -> RagSaverError:
+def told(error: Exception, problem: str, address: sa.URL) -> StorageError:
     """What the server, the driver or the network says, with what to do about it; never a password."""
     said, state = _said(error)
     user, database = address.username or "", address.database or ""
@@ -170,54 +133,6 @@ def _said(error: Exception) -> tuple[str, str]:
     if isinstance(fields, dict):
         return str(fields.get("M", "the server refuses")), str(fields.get("C", ""))
     return str(cause), ""
-
-
-def _tls(address: sa.URL) -> Any:
-    """What the driver takes for `sslmode`: by default it encrypts where the server can."""
-    asked = dict(address.query)
-    mode, root = asked.pop("sslmode", "prefer"), asked.pop("sslrootcert", None)
-    if asked:
-        raise SettingsError(
-            f"`{', '.join(asked)}` can't be set in it", where="database.url", remedy="It takes sslmode and sslrootcert"
-        )
-    if mode == "verify-full":
-        import ssl
-
-        try:
-            return ssl.create_default_context(cafile=root if isinstance(root, str) else None)
-        except OSError as error:
-            raise SettingsError(f"{root} can't be read: {error}", where="database.url") from error
-    if mode not in _TLS:
-        raise SettingsError(
-            f"there is no sslmode `{mode}`", where="database.url", remedy=f"Take {', '.join(_TLS)} or verify-full"
-        )
-    return _TLS[str(mode)]
-
-
-def _connect(_dialect: sa.Dialect, _record: object, _args: object, how: dict[str, Any]) -> Any:
-    """Connect by a socket that gives up: the driver's own wait for ever, also for a server that is gone."""
-    import pg8000
-
-    host, port = how.get("host", "localhost"), how.get("port", _PORT)
-    try:
-        made = socket.create_connection((host, port), _CONNECT_S)
-    except OSError as error:
-        raise pg8000.InterfaceError(f"network error: {error.strerror or error}") from error
-    made.settimeout(_SILENT_S)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        return pg8000.Connection(**{"host": host, **how}, sock=made)
-    except BaseException:
-        made.close()
-        raise
-
-
-def _is_over(context: Any) -> None:
-    """A server that says FATAL has closed the connection."""
-    fields = context.original_exception.args[0] if context.original_exception.args else None
-    if isinstance(fields, dict) and fields.get("S") in ("FATAL", "PANIC"):
-        context.is_disconnect = True
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from ragsaver.postgres import PostgresDatabase, PostgresSchema, open_server
+from ragsaver.postgres import PostgresDatabase, PostgresSchema
+from ragsaver.postgres_driver import open_server
 from ragsaver.settings import DatabaseSettings
 
 URL = os.environ.get("RAGSAVER_TEST_POSTGRES_URL", "")
