@@ -72,6 +72,21 @@ class PostgresDatabase:
         with self._telling("written"), self._engine.begin() as connection, _letting_go(connection):
             yield connection
 
+    def version(self) -> str:
+        """The server's version.
+
+        :raises StorageError: if it does not let us in, or our schema is not there and we may not make it.
+        """
+        with self.reading() as connection:
+            may = sa.func.has_database_privilege(sa.func.current_database(), "CREATE")
+            if not sa.inspect(connection).has_schema(self._schema.name) and not connection.scalar(sa.select(may)):
+                raise StorageError(
+                    f"the schema {self._schema.name} is not there, and the user may make none",
+                    where=self.where,
+                    remedy=_grant(self._schema.address()),
+                )
+            return str(connection.scalar(sa.text("SHOW server_version"))).split()[0]
+
     def drop(self, schema: str) -> None:
         """Remove a schema of the same database with all that is in it."""
         with self.writing() as connection:
@@ -116,7 +131,7 @@ def told(error: Exception, problem: str, address: sa.URL) -> StorageError:
         "28P01": "Correct user and password in `database.url`",
         "28000": f"Let `{user}` in: pg_hba.conf of the server says who may come from where",
         "3D000": f"Create it: createdb -O {user} {database}",
-        "42501": f'Give the right: GRANT CREATE ON DATABASE "{database}" TO "{user}", or let it own its schemas',
+        "42501": _grant(address),
         "53100": "Free some space on the server's disk, then run the command again",
         "53300": "Raise the server's max_connections, or run fewer workers",
         "22021": "Leave the character out: PostgreSQL's texts hold no NUL",
@@ -124,6 +139,11 @@ def told(error: Exception, problem: str, address: sa.URL) -> StorageError:
     unreachable = "Start the server, or correct `database.url`; what is in stays in"
     remedy = remedies.get(state) or (unreachable if not state else "Look at the server's log, then run it again")
     return StorageError(f"{problem}: {said}", where=place_of(address), remedy=remedy)
+
+
+def _grant(address: sa.URL) -> str:
+    user, database = address.username, address.database
+    return f'Give the right: GRANT CREATE ON DATABASE "{database}" TO "{user}", or let it own its schemas'
 
 
 def _said(error: Exception) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """A PostgreSQL that several processes share: nothing is done twice or by halves, and what is wrong is told."""
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -17,11 +18,12 @@ from ragsaver.ingestion.identity import Fingerprints
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore, NewDocument
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
-from ragsaver.ingestion.opening import jobs_place, open_manifest
+from ragsaver.ingestion.opening import asked_server, jobs_place, open_manifest
 from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import DatabaseSettings, Settings
 from ragsaver.settings_file import load_settings
-from tests.databases import URL, asking, needs_postgres
+from tests.commands import as_json
+from tests.databases import URL, asking, needs_postgres, schemas
 from tests.databases import database as kept_in
 
 SCOPE = Scope("acme", "docs")
@@ -259,11 +261,35 @@ def test_a_user_who_may_make_no_schema_is_told_which_right_is_missing(server: Da
     role, password = f"{server.schema_name}_reader", "pw"
     with asking(server) as connection:
         connection.execute(sa.text(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'"))
+        right = f'GRANT CREATE ON DATABASE "postgres" TO "{role}"'
+        reader = changed(username=role, password=password)
         try:
-            with pytest.raises(StorageError, match=f'GRANT CREATE ON DATABASE "postgres" TO "{role}"'):
-                Manifest(PostgresSchema(changed(username=role, password=password).url, server.schema_name))
+            with pytest.raises(StorageError, match=right):
+                Manifest(PostgresSchema(reader.url, server.schema_name))
+            with pytest.raises(StorageError, match=right):
+                asked_server(Settings(database=reader.model_copy(update={"schema_name": server.schema_name})))
         finally:
             connection.execute(sa.text(f"DROP ROLE {role}"))
+
+
+@needs_postgres
+def test_doctor_names_the_server_and_says_what_is_wrong_with_it(server: DatabaseSettings, tmp_path: Path):
+    def told(settings: DatabaseSettings, code: int) -> tuple[bool, str]:
+        more = {"RAGSAVER_DATABASE__URL": settings.url.get_secret_value()}
+        rows = as_json(tmp_path, "doctor", code=code, RAGSAVER_DATABASE__SCHEMA_NAME=server.schema_name, **more)[
+            "checks"
+        ]
+        return next((row["ok"], row["detail"]) for row in rows if row["check"] == "database")
+
+    address = sa.make_url(URL)
+    ok, detail = told(server, 0)
+    assert ok and re.fullmatch(
+        rf"PostgreSQL \S+ at postgresql://127.0.0.1:{address.port}/postgres, schemas \S+", detail
+    )
+    assert schemas(server) == []
+    wrong = changed(password="s3cret")
+    ok, detail = told(wrong, 2)
+    assert not ok and "password authentication failed" in detail and "s3cret" not in detail
 
 
 @needs_postgres

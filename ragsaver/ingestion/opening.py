@@ -75,6 +75,18 @@ def note_in_use(settings: Settings, folder: Path) -> None:
         _drop_others(settings, notes, place.name)
 
 
+def asked_server(settings: Settings) -> str | None:
+    """What keeps manifest and jobs, having been asked; None for SQLite files. Nothing is made.
+
+    :raises StorageError: if it can't be reached, or its user may not make what is needed.
+    """
+    place = _schema(settings, "")
+    if place is None:
+        return None
+    with closing(PostgresDatabase(place, "the database")) as server:
+        return f"PostgreSQL {server.version()} at {server.where}, schemas {place.name}*"
+
+
 def _noted(settings: Settings) -> str | None:
     with closing(_notes(settings)) as notes, notes.reading() as connection:
         return connection.scalar(sa.select(_in_use.c.schema_name))

@@ -112,6 +112,20 @@ def test_a_plan_leaves_nothing_in_the_database(old: Bench, server: DatabaseSetti
     assert schemas(server) == before
 
 
+def test_a_project_that_moves_to_a_server_pays_for_nothing_again(tmp_path: Path, server: DatabaseSettings):
+    bench = Bench(tmp_path)
+    (bench.docs / "a.md").write_text("# Title\n\nzebra number 1")
+    bench.ingest()
+    bench.manifest.close()
+    bench.settings = bench.settings.model_copy(update={"database": server})
+    bench.manifest = open_manifest(bench.settings, bench.settings.home)
+    assert bench.ingest().documents.added == 1
+    report = bench.verify()
+    assert (report.documents, report.points, report.missing, report.orphaned) == (1, 1, 0, 0)
+    assert len(bench.encoder.paid) == 1
+    bench.close()
+
+
 def test_an_owner_that_lost_its_disk_finds_its_manifest_again(old: Bench, tmp_path: Path):
     encoder = NewEncoder()
     migrate(old, encoder)

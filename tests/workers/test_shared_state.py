@@ -7,7 +7,7 @@ import pytest
 from ragsaver.pipelines.runtime import open_runtime
 from tests.databases import URL, database, needs_postgres
 from tests.workers.fleet import SCOPE, Project
-from tests.workers.test_fleet import service
+from tests.workers.test_fleet import SERVICES, service
 
 
 @pytest.fixture
@@ -18,6 +18,8 @@ def shared(project: Project) -> Iterator[Project]:
             "RAGSAVER_DATABASE__SCHEMA_NAME": made.schema_name,
             "RAGSAVER_EMBEDDING_CACHE__BACKEND": "redis",
         }
+        # What the compose file sets, on servers of the test's own.
+        assert project.kept.keys() - {"RAGSAVER_DATABASE__SCHEMA_NAME"} <= set(SERVICES["converter"]["environment"])
         yield project
 
 
