@@ -4,10 +4,12 @@ import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
+_SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 
 
 class _Section(BaseModel):
@@ -226,6 +228,31 @@ class QueueSettings(_Section):
         return broker_url
 
 
+class DatabaseSettings(_Section):
+    """Where manifest and jobs are kept: in files, or where workers on several machines share them."""
+
+    url: SecretStr | None = Field(
+        default=None,
+        description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with `?sslmode=` or not; needs the extra "
+        "`postgres`; default: SQLite files under `home`",
+    )
+    schema_name: str = Field(
+        default="ragsaver",
+        pattern=_SCHEMA_NAME,
+        description="schemas whose names begin with it hold the tables; projects that share a database need one each",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _only_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not is_postgres(url.get_secret_value()):
+            raise ValueError(
+                "must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, other characters than letters and digits in "
+                "user and password written as %XX"
+            )
+        return url
+
+
 class SourcesSettings(_Section):
     """Where documents may come from, besides files."""
 
@@ -354,6 +381,7 @@ class Settings(_Section):
     outline: OutlineSettings = OutlineSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
     queue: QueueSettings = QueueSettings()
+    database: DatabaseSettings = DatabaseSettings()
     sources: SourcesSettings = SourcesSettings()
     index: IndexSettings = IndexSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
@@ -385,3 +413,12 @@ def quiet_haystack() -> None:
 def is_redis(url: str) -> bool:
     """Whether a broker's address is one of Redis."""
     return url.startswith(("redis://", "rediss://"))
+
+
+def is_postgres(url: str) -> bool:
+    """Whether it is the address of a PostgreSQL's database."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "postgresql" and len(parts.path) > 1 and parts.port != 0 and not parts.fragment
+    except ValueError:
+        return False

@@ -16,6 +16,7 @@ from ragsaver.ingestion.half import take_ready
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.lifecycle import Lifecycle
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
 from ragsaver.ingestion.report import OutlineReport
@@ -59,7 +60,7 @@ class Runtime:
     @cached_property
     def manifest(self) -> Manifest:
         """What was ingested."""
-        return Manifest(self.resources.store / "manifest.sqlite")
+        return open_manifest(self.settings, self.resources.store)
 
     @cached_property
     def embeddings(self) -> EmbeddingCache:

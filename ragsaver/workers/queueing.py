@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ragsaver.errors import BrokerUnavailable, UnreadableDocument, UsageError
 from ragsaver.index.scope import Scope
+from ragsaver.index.store import current_store
 from ragsaver.ingestion.estimating import MILLION
 from ragsaver.ingestion.gates import printable
 from ragsaver.ingestion.ingest import gone_from
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.jobs import JobStore, NewDocument
-from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.opening import jobs_place, open_manifest
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.sources import PostedDocument, SourceItem, list_sources
 from ragsaver.ingestion.sources.listing import scheme
@@ -23,13 +24,12 @@ from ragsaver.workers.app import CONVERT
 from ragsaver.workers.broker import Broker
 from ragsaver.workers.moves import Moved, nobody
 
-JOBS_FILE = "jobs.sqlite"
 _AT_A_TIME = 500
 
 
 def open_jobs(settings: Settings) -> JobStore:
     """The job store of a project."""
-    return JobStore(settings.home / JOBS_FILE)
+    return JobStore(jobs_place(settings))
 
 
 def usd_per_tok(settings: Settings) -> Decimal:
@@ -135,7 +135,7 @@ class IngestQueue:
         return self.known(job_id, scope.tenant)
 
     def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[NewDocument]:
-        manifest = Manifest(self._settings.home / "manifest.sqlite")
+        manifest = open_manifest(self._settings, current_store(self._settings.home))
         try:
             known = manifest.documents(scope)
         finally:

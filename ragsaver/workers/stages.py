@@ -7,11 +7,14 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
+from ragsaver.caching.embeddings import EmbeddingCache
+from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.index.scope import Scope
+from ragsaver.index.store import current_store
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore, QueuedDocument
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.preparing import Recipe, recipe_of
 from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
@@ -85,8 +88,8 @@ class Worker:
             broker,
             open_jobs(settings),
             load_encoder(settings.embedding, on_batch),
-            Manifest(settings.home / "manifest.sqlite"),
-            SqliteEmbeddingCache(settings.home / "embeddings.sqlite", settings.embedding_cache.max_mb * 2**20),
+            open_manifest(settings, current_store(settings.home)),
+            open_embedding_cache(settings.home, settings.embedding_cache),
             stopping,
             moved=moved,
         )
