@@ -443,18 +443,16 @@ class JobStore:
         """
         free = (_documents.c.state.in_(WAITING), _documents.c.holder.is_(None))
         told = sa.select(_documents.c.state, sa.func.count(), sa.func.min(_documents.c.created_at))
-        try:
-            with self._engine.connect() as connection:
-                rows = connection.execute(told.where(*free).group_by(_documents.c.state)).all()
-        except sa.exc.DBAPIError as error:
-            raise StorageError(f"the jobs can't be read: {error.orig}", where=str(self.path)) from error
+        with self._reading() as connection:
+            rows = connection.execute(told.where(*free).group_by(_documents.c.state)).all()
         return {State(state): (count, oldest) for state, count, oldest in rows}
 
     def is_dead(self, document_id: str) -> bool:
         """Whether the document was given up."""
         query = sa.select(_documents.c.state).where(_documents.c.id == document_id)
-        with self._engine.connect() as connection:
-            return connection.scalar(query) == State.DEAD
+        with self._reading() as connection:
+            found: str | None = connection.scalar(query)
+        return found == State.DEAD
 
     def _restart(self, *where: sa.ColumnElement[bool]) -> int:
         values = {"state": State.QUEUED, "attempts": 0, "holder": None, "due_at": now(), "sent": False, "staged": None}
