@@ -2,8 +2,9 @@
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -46,6 +47,8 @@ class SqliteDatabase:
         self._engine = open_file(path)
         self._what = what
         self._remedy = remedy
+        # Of threads that write the others wait here: SQLite would look again only after some milliseconds.
+        self._one_writes = threading.RLock()
 
     def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str) -> None:
         """Make the tables that are not there; the file's `user_version` says of which format they are."""
@@ -71,9 +74,11 @@ class SqliteDatabase:
                 f"{self._what} can't be read: {error.orig}", where=self.where, remedy=self._remedy
             ) from error
 
-    def writing(self) -> AbstractContextManager[sa.Connection]:
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
         """One transaction."""
-        return writing(self._engine, self._what, self._path, self._remedy)
+        with self._one_writes, writing(self._engine, self._what, self._path, self._remedy) as connection:
+            yield connection
 
     def close(self) -> None:
         """Close the file."""

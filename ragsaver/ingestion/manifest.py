@@ -226,7 +226,7 @@ class Manifest:
             if records:
                 rows = [_row(record, scope) for record in records]
                 write_rows(connection, dialects.replace(connection.dialect.name, _documents), rows)
-                originals.drop_older(connection, [record.id for record in records])
+                originals.drop_older(connection, [record.id for record in records if record.generation > 1])
             if outlines:
                 rows = [
                     {"document_id": one, "outliner": OUTLINER, "outline": to_json(made)}

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ragsaver.database import Database
-from ragsaver.dialects import VARIABLES, LongInteger, replace
+from ragsaver.dialects import VARIABLES, LongInteger, replace, write_rows
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.sources import PostedDocument, SourceItem
 
@@ -78,21 +78,22 @@ class Originals:
 
         :raises StorageError: if the disk refuses.
         """
-        if not originals:
-            return
-        with self._writing() as connection:
-            for one in originals:
-                values = {
-                    "document_id": one.document_id,
-                    "generation": one.generation,
-                    "tenant": scope.tenant,
-                    "collection": scope.collection,
-                    "payload_bytes": one.payload_bytes,
-                    "metadata": dict(one.metadata),
-                    "format": one.format,
-                    "text": one.text,
-                }
-                connection.execute(replace(connection.dialect.name, _originals), values)
+        rows = [
+            {
+                "document_id": one.document_id,
+                "generation": one.generation,
+                "tenant": scope.tenant,
+                "collection": scope.collection,
+                "payload_bytes": one.payload_bytes,
+                "metadata": dict(one.metadata),
+                "format": one.format,
+                "text": one.text,
+            }
+            for one in originals
+        ]
+        if rows:
+            with self._writing() as connection:
+                write_rows(connection, replace(connection.dialect.name, _originals), rows)
 
     def add_text(self, document_id: str, generation: int, posted: SourceItem) -> None:
         """Keep the text of a version that was a file's before and is posted now.
