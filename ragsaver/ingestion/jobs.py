@@ -67,6 +67,7 @@ _documents = sa.Table(
     sa.Column("tokens", LongInteger, nullable=False),
     sa.UniqueConstraint("job_id", "number"),
     sa.Index("documents_waiting", "state", "due_at"),
+    sa.Index("documents_free", "state", "holder", "created_at"),
 )
 
 _texts = sa.Table(
@@ -430,6 +431,30 @@ class JobStore:
     def close(self) -> None:
         """Let go of file or server."""
         self._database.close()
+
+    # What is told of them
+
+    def backlog(self) -> dict[State, tuple[int, float]]:
+        """By state, the documents that wait and that nobody holds: how many, and when the oldest was given.
+
+        Answered from an index, whatever the documents hold.
+
+        :raises StorageError: if the file can't be read.
+        """
+        free = (_documents.c.state.in_(WAITING), _documents.c.holder.is_(None))
+        told = sa.select(_documents.c.state, sa.func.count(), sa.func.min(_documents.c.created_at))
+        try:
+            with self._engine.connect() as connection:
+                rows = connection.execute(told.where(*free).group_by(_documents.c.state)).all()
+        except sa.exc.DBAPIError as error:
+            raise StorageError(f"the jobs can't be read: {error.orig}", where=str(self.path)) from error
+        return {State(state): (count, oldest) for state, count, oldest in rows}
+
+    def is_dead(self, document_id: str) -> bool:
+        """Whether the document was given up."""
+        query = sa.select(_documents.c.state).where(_documents.c.id == document_id)
+        with self._engine.connect() as connection:
+            return connection.scalar(query) == State.DEAD
 
     def _restart(self, *where: sa.ColumnElement[bool]) -> int:
         values = {"state": State.QUEUED, "attempts": 0, "holder": None, "due_at": now(), "sent": False, "staged": None}

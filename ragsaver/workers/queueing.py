@@ -1,5 +1,6 @@
 """From what somebody wants ingested to a job with its documents and their messages."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import chain, islice
@@ -21,6 +22,7 @@ from ragsaver.ingestion.staging import Staged, pack
 from ragsaver.settings import Settings
 from ragsaver.workers.app import CONVERT
 from ragsaver.workers.broker import Broker
+from ragsaver.workers.moves import Moved, nobody
 
 _AT_A_TIME = 500
 
@@ -38,12 +40,14 @@ def usd_per_tok(settings: Settings) -> Decimal:
 class IngestQueue:
     """The way in for documents that workers read.
 
+    :param moved: told of the documents that were queued.
     :raises SettingsError: if no broker is named.
     :raises MissingExtra: if Celery is not installed.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, moved: Moved = nobody) -> None:
         self._settings = settings
+        self._moved = moved
         self.broker = Broker(settings)
         self.jobs = open_jobs(settings)
 
@@ -124,6 +128,8 @@ class IngestQueue:
                 if number == len(some):
                     self.jobs.drop(job_id, scope.tenant)
                 raise
+            for state, count in Counter(one.state for one in some).items():
+                self._moved(state, count)
             some = list(islice(coming, _AT_A_TIME))
         self.jobs.listed(job_id)
         return self.known(job_id, scope.tenant)

@@ -5,7 +5,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
@@ -317,3 +317,26 @@ def test_messages_are_json_and_hold_nothing_but_a_name(line: Line):
     assert message["content-type"] == "application/json"
     assert json.loads(base64.b64decode(message["body"]))[:2] == [ids, {}]
     assert b"secret" not in raw
+
+
+def test_a_guarded_process_is_used_again_and_ends_when_fewer_threads_work(line: Line):
+    ids = line.put(TEXT, "Mice.")
+    converting = Converting(line.worker())
+    converting.convert(ids[0])
+    (pool,) = converting._idle
+    process = pool._workers[0]._process
+    converting.convert(ids[1])
+    assert converting._idle == [pool] and pool._workers[0]._process is process
+    with converting._pool() as first, ExitStack() as others:
+        assert first is pool
+        others.enter_context(converting._pool())
+        converting.keep(1)
+    # the one that was given back last stays
+    assert converting._idle == [pool] and process.poll() is None
+    with ExitStack() as first:
+        first.enter_context(converting._pool())
+        with converting._pool():
+            first.close()
+            assert process.wait(60) is not None
+    assert len(converting._idle) == 1
+    converting.close()
