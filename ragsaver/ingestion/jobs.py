@@ -439,21 +439,18 @@ class JobStore:
 
         Answered from an index, whatever the documents hold.
 
-        :raises StorageError: if the file can't be read.
+        :raises StorageError: if it can't be read.
         """
         free = (_documents.c.state.in_(WAITING), _documents.c.holder.is_(None))
         told = sa.select(_documents.c.state, sa.func.count(), sa.func.min(_documents.c.created_at))
-        try:
-            with self._engine.connect() as connection:
-                rows = connection.execute(told.where(*free).group_by(_documents.c.state)).all()
-        except sa.exc.DBAPIError as error:
-            raise StorageError(f"the jobs can't be read: {error.orig}", where=str(self.path)) from error
+        with self._reading() as connection:
+            rows = connection.execute(told.where(*free).group_by(_documents.c.state)).all()
         return {State(state): (count, oldest) for state, count, oldest in rows}
 
     def is_dead(self, document_id: str) -> bool:
         """Whether the document was given up."""
         query = sa.select(_documents.c.state).where(_documents.c.id == document_id)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return connection.scalar(query) == State.DEAD
 
     def _restart(self, *where: sa.ColumnElement[bool]) -> int:
