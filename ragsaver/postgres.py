@@ -16,6 +16,11 @@ from ragsaver.postgres_driver import PORT, open_server
 # Of ours alone, in any database.
 _SETTING_UP = 7_264_105_991
 
+# Names of tables and indexes.
+_RELATIONS = sa.text(
+    "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = :schema"
+)
+
 _format = sa.Table("format", sa.MetaData(), sa.Column("version", sa.Integer, nullable=False))
 
 
@@ -49,7 +54,9 @@ class PostgresDatabase:
 
     def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str) -> None:
         """Make the schema and the tables that are not there; one of them says of which format they are."""
-        wanted = [_format, *(table for some in tables for table in some.sorted_tables)]
+        wanted: list[sa.Table | sa.Index] = []
+        for table in (_format, *(table for some in tables for table in some.sorted_tables)):
+            wanted += (table, *indexes(table, POSTGRES))
         with self.writing() as connection:
             if self._missing(connection, wanted):
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETTING_UP)))
@@ -96,17 +103,15 @@ class PostgresDatabase:
         """Let go of the connections."""
         self._engine.dispose()
 
-    def _missing(self, connection: sa.Connection, wanted: Sequence[sa.Table]) -> list[sa.Table]:
-        there = set(sa.inspect(connection).get_table_names(schema=self._schema.name))
-        return [table for table in wanted if table.name not in there]
+    def _missing(self, connection: sa.Connection, wanted: Sequence[sa.Table | sa.Index]) -> list[sa.Table | sa.Index]:
+        there = set(connection.scalars(_RELATIONS, {"schema": self._schema.name}))
+        return [one for one in wanted if one.name not in there]
 
-    def _make(self, connection: sa.Connection, missing: Sequence[sa.Table], version: int) -> None:
+    def _make(self, connection: sa.Connection, missing: Sequence[sa.Table | sa.Index], version: int) -> None:
         if not sa.inspect(connection).has_schema(self._schema.name):
             connection.execute(sa.schema.CreateSchema(self._schema.name))
-        for table in missing:
-            connection.execute(sa.schema.CreateTable(table))
-            for index in indexes(table, POSTGRES):
-                connection.execute(sa.schema.CreateIndex(index))
+        for one in missing:
+            connection.execute(sa.schema.CreateTable(one) if isinstance(one, sa.Table) else sa.schema.CreateIndex(one))
         if _format in missing:
             connection.execute(sa.insert(_format).values(version=version))
 

@@ -133,6 +133,17 @@ def test_processes_that_open_new_schemas_at_once_all_get_them(server: DatabaseSe
 
 
 @needs_postgres
+def test_an_index_that_a_newer_ragsaver_has_is_added(jobs: JobStore, server: DatabaseSettings):
+    schema = f"{server.schema_name}_jobs"
+    asked = sa.text(f"SELECT count(*) FROM pg_indexes WHERE schemaname = '{schema}'")
+    with asking(server) as connection:
+        before = connection.scalar(asked)
+        connection.execute(sa.text(f"DROP INDEX {schema}.documents_waiting"))
+        JobStore(jobs.place).close()
+        assert connection.scalar(asked) == before
+
+
+@needs_postgres
 def test_a_document_is_claimed_by_one_process(jobs: JobStore, server: DatabaseSettings):
     ids = queued(jobs, 200, lease_s=60)
     assert at_once("claim", server, ids) == Counter(ids)
