@@ -73,7 +73,7 @@ class IngestQueue:
             max_bytes=self._settings.ingestion.max_file_mb * 2**20,
         )
         gone: list[NewDocument] = []
-        if order.prune:
+        if order.prune or order.include_expired:
             items = iter(listed := list(items))
             gone = self._gone(listed, order, scope)
         return self._put(order, scope, chain((_new(item, order.checksum) for item in items), gone))
@@ -135,9 +135,13 @@ class IngestQueue:
         return self.known(job_id, scope.tenant)
 
     def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[NewDocument]:
+        """Documents to forget; tombstones of what is asked for are forgotten at once, so that workers let it in."""
         manifest = open_manifest(self._settings, current_store(self._settings.home))
         try:
-            known = manifest.documents(scope)
+            known = manifest.documents(scope) if order.prune else {}
+            tombstones = manifest.tombstones.of(scope)
+            asked = {item.source for item in items} if order.include_expired else set()
+            manifest.tombstones.drop([one.document_id for source, one in tombstones.items() if source in asked])
         finally:
             manifest.close()
         return [
