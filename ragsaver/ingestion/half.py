@@ -9,7 +9,7 @@ model and recipe it is built; `ready.json`, once it is complete, which state of 
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ragsaver.index.opening import wanted_identity
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store, discard_others, next_store, switch
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.opening import note_in_use, open_manifest
 from ragsaver.ingestion.preparing import recipe_of
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
@@ -105,17 +106,15 @@ class Half:
         shutil.rmtree(self.folder, ignore_errors=True)
         return there
 
-    def take_over(self, old: Manifest) -> None:
+    def take_over(self, old: Manifest, settings: Settings) -> None:
         """Put it in the old one's place; the caller owns `home`, and removes the old one once nothing is open of it.
 
         :param old: the manifest in use, in a state that the half has reached.
         :raises StorageError: if the disk refuses; the old one stays in use then.
         """
-        new = Manifest(self.folder / "manifest.sqlite")
-        try:
+        with closing(open_manifest(settings, self.folder)) as new:
             bring_uses(old, new)
-        finally:
-            new.close()
+            new.tombstones.become(old.tombstones)
         switch(self._home, self.folder)
 
 
@@ -150,9 +149,9 @@ def hold(lock: FileLock) -> None:
 
 
 @contextmanager
-def manifest_in_use(home: Path) -> Iterator[Manifest]:
+def manifest_in_use(settings: Settings) -> Iterator[Manifest]:
     """The manifest of the half that serves; its owner may go on writing it."""
-    manifest = Manifest(current_store(home) / "manifest.sqlite")
+    manifest = open_manifest(settings, current_store(settings.home))
     try:
         yield manifest
     finally:
@@ -183,13 +182,14 @@ def take_ready(settings: Settings, encoder: Encoder) -> Path:
     if (next_store(home) / _READY).exists():
         half = Half(home, Building.of(settings, encoder))
         try:
-            with holding(home), manifest_in_use(home) as old:
+            with holding(home), manifest_in_use(settings) as old:
                 ready = half.ready()
                 if ready is not None and ready.state == old.state():
-                    half.take_over(old)
+                    half.take_over(old, settings)
         except IndexLocked:
             pass  # it is worked on, so it is not complete: the old one goes on
     discard_others(home)
+    note_in_use(settings, current_store(home))
     return current_store(home)
 
 

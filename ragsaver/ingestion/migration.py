@@ -13,20 +13,23 @@ from tempfile import TemporaryDirectory
 
 from filelock import FileLock
 
-from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
+from ragsaver.caching.embeddings import EmbeddingCache
+from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.errors import IndexLocked, TooExpensive, UsageError
 from ragsaver.index.identity import read_identity
 from ragsaver.index.opening import open_index
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.store import current_store, discard_others
 from ragsaver.ingestion.applying import Step
-from ragsaver.ingestion.following import Tell, follow, items_again, too_many_missing, without_limits
+from ragsaver.ingestion.following import Follower, Tell, items_again, too_many_missing, without_limits
 from ragsaver.ingestion.gates import Preparing
 from ragsaver.ingestion.half import Building, Half, Ready, hold, holding, manifest_in_use
 from ragsaver.ingestion.handing_over import hand_over
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.migration_report import MigrationPlan, MigrationReport, PlanTally, RunTally
+from ragsaver.ingestion.opening import open_manifest
+from ragsaver.ingestion.summarising import Summaries, open_summaries
 from ragsaver.ingestion.verify import STALE
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
@@ -47,6 +50,7 @@ class Migration:
         lock: FileLock,
         preparing: Preparing | None,
         fault: Callable[[Step], None],
+        summaries: Summaries | None,
     ) -> None:
         self._settings = without_limits(settings)
         self._home = settings.home
@@ -55,6 +59,7 @@ class Migration:
         self._lock = lock
         self._preparing = preparing
         self._fault = fault
+        self._summaries = summaries
         self._building = Building.of(settings, encoder)
         self._half = Half(settings.home, self._building)
 
@@ -75,7 +80,7 @@ class Migration:
             return f"from model {old} to {new}"
         if found != wanted:
             return "`index.language`, `index.bm25_avg_words` or the index's format is another"
-        with manifest_in_use(self._home) as old_manifest:
+        with manifest_in_use(self._settings) as old_manifest:
             configs = [one.config for scope in old_manifest.scopes() for one in old_manifest.documents(scope).values()]
         otherwise = sum(config not in (self._building.config, STALE) for config in configs)
         return f"{otherwise} of {len(configs)} documents are cut by other settings" if otherwise else None
@@ -86,7 +91,7 @@ class Migration:
         if reason is None:
             return MigrationPlan()
         tally = PlanTally()
-        with manifest_in_use(self._home) as old, self._for_planning() as (new, ingestor):
+        with manifest_in_use(self._settings) as old, self._for_planning() as (new, ingestor):
             for scope in old.scopes():
                 records, known = old.documents(scope), new.documents(scope)
                 items = items_again(records, old, self._settings)
@@ -118,7 +123,7 @@ class Migration:
         if max_cost_usd is not None:
             _require_affordable(self.plan(), max_cost_usd)
         tally = RunTally()
-        with manifest_in_use(self._home) as old:
+        with manifest_in_use(self._settings) as old:
             waiting = self._build(old, tally, drop_missing, progress)
         if waiting is None:
             waiting = self._switch(tally, drop_missing, progress, waits)
@@ -149,9 +154,23 @@ class Migration:
             model_name=encoder.name,
         )
         try:
-            new = Manifest(folder / "manifest.sqlite")
+            # What is only planned with leaves nothing behind, so it is a file.
+            built = folder == self._half.folder
+            new = open_manifest(self._settings, folder) if built else Manifest(folder / "manifest.sqlite")
             try:
-                yield new, Ingestor(self._settings, index, encoder, new, self._cache, self._preparing, self._fault)
+                yield (
+                    new,
+                    Ingestor(
+                        self._settings,
+                        index,
+                        encoder,
+                        new,
+                        self._cache,
+                        self._preparing,
+                        self._fault,
+                        summaries=self._summaries,
+                    ),
+                )
             finally:
                 new.close()
         finally:
@@ -161,7 +180,7 @@ class Migration:
         """Bring the half to where the old manifest is; says why it may not be used."""
         self._half.begin()
         with self._opened(self._half.folder) as (new, ingestor):
-            state = follow(old, new, ingestor, self._settings, tally, progress)
+            state = Follower(self._settings, new, ingestor, self._summaries).follow(old, tally, progress)
         waiting = too_many_missing(tally, drop_missing)
         if waiting is None:
             self._half.mark_ready(Ready(state, drop_missing))
@@ -191,12 +210,12 @@ class Migration:
         if not self._lock.is_locked:
             hold(self._lock)
         waiting = None
-        with manifest_in_use(self._home) as old:
+        with manifest_in_use(self._settings) as old:
             ready = self._half.ready()
             if ready is None or ready.state != old.state():  # nobody else writes now: this pass is the last one
                 waiting = self._build(old, tally, drop_missing, progress)
             if waiting is None:
-                self._half.take_over(old)
+                self._half.take_over(old, self._settings)
         if waiting is None:
             discard_others(self._home)
         return waiting
@@ -216,11 +235,15 @@ def open_migration(
     :raises IndexLocked: if another migration is under way.
     """
     with holding(settings.home) as lock:
-        cache = SqliteEmbeddingCache(settings.home / "embeddings.sqlite", settings.embedding_cache.max_mb * 2**20)
+        cache = open_embedding_cache(settings.home, settings.embedding_cache)
+        # Nobody is asked: what is not summarised yet, the first ingestion after the switch summarises.
+        summaries = open_summaries(settings, None, encoder.count_tokens)
         try:
-            yield Migration(settings, encoder, cache, lock, preparing, fault)
+            yield Migration(settings, encoder, cache, lock, preparing, fault, summaries)
         finally:
             cache.close()
+            if summaries is not None:
+                summaries.close()
 
 
 def _require_affordable(plan: MigrationPlan, max_cost_usd: Decimal) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ragsaver.errors import RagSaverError, SettingsError
-from ragsaver.models.batching import batches
+from ragsaver.models.batching import BatchObserver, batches, tokens_of
 from ragsaver.models.devices import WEIGHTS, Device, batch_budget, onnx_devices, onnx_weights
 from ragsaver.models.fingerprint import fingerprint
 from ragsaver.models.onnx_session import OnnxSession, onnxruntime
@@ -34,10 +34,11 @@ class OnnxEncoder:
 
     :param options: `precision` float16 runs `model_float16.onnx`, `auto` does so on CUDA where it is there; else
         `model.onnx` is run as it is.
+    :param on_batch: told of each batch of documents.
     :raises SettingsError: if the folder holds no such model.
     """
 
-    def __init__(self, folder: Path, options: EncoderOptions = DEFAULTS) -> None:
+    def __init__(self, folder: Path, options: EncoderOptions = DEFAULTS, on_batch: BatchObserver | None = None) -> None:
         for name in (WEIGHTS, TOKENIZER):
             if not (folder / name).is_file():
                 raise SettingsError(
@@ -48,6 +49,7 @@ class OnnxEncoder:
         onnx_weights(folder, options.precision, "cpu")  # so that a file that is missing is told now
         self.folder = folder
         self._options = options
+        self._on_batch = on_batch
         self._opening = threading.Lock()
         self._opened: OnnxSession | None = None
 
@@ -90,7 +92,10 @@ class OnnxEncoder:
         encodings = self._tokenizer.encode_batch_fast([prefix + text for text in texts])
         ids = [encoding.ids for encoding in encodings]
         for group in batches([len(row) for row in ids], batch_budget(self._options.batch_tokens, self.device)):
-            vectors[group] = self._embed([ids[position] for position in group])
+            rows = [ids[position] for position in group]
+            vectors[group] = self._embed(rows)
+            if self._on_batch and not query:
+                self._on_batch(*tokens_of([len(row) for row in rows]))
             if progress:
                 progress(len(group))
         return vectors

@@ -4,6 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ragsaver.errors import SettingsError
+from ragsaver.models.batching import BatchObserver
 from ragsaver.models.onnx_encoder import OnnxEncoder
 from ragsaver.models.options import EncoderOptions
 from ragsaver.models.protocol import Encoder
@@ -13,9 +14,10 @@ from ragsaver.settings import EmbeddingSettings
 BUNDLED = "all-MiniLM-L6-v2-int8"
 
 
-def load_encoder(settings: EmbeddingSettings) -> Encoder:
+def load_encoder(settings: EmbeddingSettings, on_batch: BatchObserver | None = None) -> Encoder:
     """The encoder that the settings name; it opens its model when it is first needed.
 
+    :param on_batch: told of each batch of documents.
     :raises SettingsError: if the folder they name holds no model, or the bundled one can't be run as they say.
     """
     bundled = settings.model == "bundled"
@@ -41,8 +43,8 @@ def load_encoder(settings: EmbeddingSettings) -> Encoder:
         query_prefix=settings.query_prefix,
     )
     if settings.backend == "sentence-transformers":
-        return TorchEncoder(settings.model, options)
-    return OnnxEncoder(bundled_folder() if bundled else Path(settings.model).expanduser(), options)
+        return TorchEncoder(settings.model, options, on_batch)
+    return OnnxEncoder(bundled_folder() if bundled else Path(settings.model).expanduser(), options, on_batch)
 
 
 def bundled_folder() -> Path:

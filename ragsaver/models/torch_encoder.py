@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.errors import MissingExtra, SettingsError
-from ragsaver.models.batching import batches
+from ragsaver.models.batching import BatchObserver, batches, tokens_of
 from ragsaver.models.devices import Device, batch_budget, torch_device
 from ragsaver.models.fingerprint import folder_digest, torch_fingerprint
 from ragsaver.models.options import DEFAULTS, EncoderOptions
@@ -25,10 +25,11 @@ class TorchEncoder:
     :param model: a folder, or a name on the hub: `owner/name`, or `owner/name@revision`.
     :param options: `precision` `auto` takes float16 on CUDA, else what the model was saved in; `threads` are torch's in
         this process; `max_tokens` is never more than the model's own limit.
+    :param on_batch: told of each batch of documents.
     :raises SettingsError: if `model` is neither.
     """
 
-    def __init__(self, model: str, options: EncoderOptions = DEFAULTS) -> None:
+    def __init__(self, model: str, options: EncoderOptions = DEFAULTS, on_batch: BatchObserver | None = None) -> None:
         path = Path(model).expanduser()
         self._folder = path if model and path.is_dir() else None
         if not self._folder and (path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1):
@@ -39,6 +40,7 @@ class TorchEncoder:
             )
         self._name, _, self._revision = (path.name, "", "") if self._folder else model.partition("@")
         self._options = options
+        self._on_batch = on_batch
         self._opening = threading.Lock()
         # a Rust tokenizer keeps its cut-off in itself: two threads must not set it at once
         self._tokenizing = threading.Lock()
@@ -59,7 +61,7 @@ class TorchEncoder:
     @cached_property
     def dim(self) -> int:
         """Width of a vector."""
-        return int(self.encode(["width"]).shape[1])
+        return int(self.encode(["width"], query=True).shape[1])
 
     @property
     def device(self) -> Device:
@@ -87,6 +89,8 @@ class TorchEncoder:
         def fetch() -> None:
             group, vectors = found[len(parts)]
             parts.append(vectors.cpu().numpy())
+            if self._on_batch and not query:
+                self._on_batch(*tokens_of([lengths[position] for position in group]))
             if progress:
                 progress(len(group))
 

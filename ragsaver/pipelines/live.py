@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ragsaver.index.protocol import VectorIndex
+from ragsaver.models.batching import BatchObserver
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.settings import Settings
 
@@ -32,6 +34,11 @@ class LiveRuntime:
     def settings(self) -> Settings:
         """Those of the runtime in use."""
         return self._now.settings
+
+    @property
+    def index(self) -> VectorIndex:
+        """The index in use, for who may find it closed a moment later."""
+        return self._now.index
 
     @contextmanager
     def use(self) -> Iterator[Runtime]:
@@ -108,9 +115,9 @@ class LiveRuntime:
 
 
 @contextmanager
-def open_live(settings: Settings, role: str) -> Iterator[LiveRuntime]:
+def open_live(settings: Settings, role: str, on_batch: BatchObserver | None = None) -> Iterator[LiveRuntime]:
     """Own the index under `settings.home` for the code inside, as `open_runtime` does."""
-    runtime = Runtime.open(settings, role)
+    runtime = Runtime.open(settings, role, on_batch)
     live = LiveRuntime(runtime)
     try:
         yield live

@@ -18,12 +18,16 @@ from ragsaver.ingestion.half import take_ready
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.lifecycle import Lifecycle
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
 from ragsaver.ingestion.report import OutlineReport
+from ragsaver.ingestion.summarising import Summaries, open_summaries
+from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.pipelines.engine import QueryEngine
+from ragsaver.pipelines.summariser import ChatSummariser
 from ragsaver.settings import Settings, usable_cores
 
 
@@ -39,17 +43,21 @@ class Runtime:
         )
 
     @classmethod
-    def open(cls, settings: Settings, role: str) -> "Runtime":
+    def open(cls, settings: Settings, role: str, on_batch: BatchObserver | None = None) -> "Runtime":
         """Own the index under `settings.home`; the caller closes the runtime, then releases its `ownership`.
 
         A new half that is ready is taken first. While one is built, the old one is opened as it was before.
+
+        :param on_batch: told of each batch of documents that is embedded.
         """
-        encoder = load_encoder(settings.embedding)
+        encoder = load_encoder(settings.embedding, on_batch)
         ownership = Ownership.acquire(settings.home, role)
         try:
             store = take_ready(settings, encoder)
             in_use = settings_in_use(settings, encoder)
-            return cls.on(store, in_use, encoder if in_use == settings else load_encoder(in_use.embedding), ownership)
+            if in_use != settings:
+                encoder = load_encoder(in_use.embedding, on_batch)
+            return cls.on(store, in_use, encoder, ownership)
         except BaseException:
             ownership.release()
             raise
@@ -87,7 +95,7 @@ class Runtime:
     @cached_property
     def manifest(self) -> Manifest:
         """What was ingested."""
-        return Manifest(self.resources.store / "manifest.sqlite")
+        return open_manifest(self.settings, self.resources.store)
 
     @cached_property
     def embeddings(self) -> EmbeddingCache:
@@ -106,9 +114,25 @@ class Runtime:
         )
 
     @cached_property
+    def summaries(self) -> Summaries | None:
+        """What sections say, in the words of `outline.summary_model`; None if there is none."""
+        if self.settings.outline.summary_model is None:
+            return None
+        count = self.encoder.count_tokens
+        return open_summaries(self.settings, ChatSummariser(self.settings, count), count)
+
+    @cached_property
     def ingestor(self) -> Ingestor:
         """The way in for documents."""
-        return Ingestor(self.settings, self.index, self.encoder, self.manifest, self.embeddings, self.preparing)
+        return Ingestor(
+            self.settings,
+            self.index,
+            self.encoder,
+            self.manifest,
+            self.embeddings,
+            self.preparing,
+            summaries=self.summaries,
+        )
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
@@ -118,7 +142,7 @@ class Runtime:
     def prepare(self) -> None:
         """Open what is opened at its first use, before several threads may be the first."""
         self.engine().pipeline.warm_up()
-        self.encoder.encode(["warm"])
+        self.encoder.encode(["warm"], query=True)
         _ = self.lifecycle
 
     def scope(self, collection: str | None = None, tenant: str | None = None) -> Scope:
@@ -145,21 +169,22 @@ class Runtime:
     def close(self) -> None:
         """Close what was opened; the right to the index stays with this process."""
         self.resources.uses.close()
-        for opened in ("preparing", "manifest", "embeddings"):
-            if opened in self.__dict__:
+        for opened in ("preparing", "summaries", "manifest", "embeddings"):
+            if self.__dict__.get(opened) is not None:
                 self.__dict__[opened].close()
         self.resources.close()
 
 
 @contextmanager
-def open_runtime(settings: Settings, role: str) -> Iterator[Runtime]:
+def open_runtime(settings: Settings, role: str, on_batch: BatchObserver | None = None) -> Iterator[Runtime]:
     """Own the index under `settings.home` for the code inside.
 
     :param role: what this process does, for the errors of others: `ragsaver ingest`.
+    :param on_batch: told of each batch of documents that is embedded.
     :raises IndexLocked: if another process owns it.
     :raises ModelMismatch: if another model built it.
     """
-    runtime = Runtime.open(settings, role)
+    runtime = Runtime.open(settings, role, on_batch)
     try:
         yield runtime
     finally:

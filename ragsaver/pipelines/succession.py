@@ -8,15 +8,19 @@ it the new one does.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from ragsaver.errors import RUN_AGAIN, IndexLocked, RagSaverError, SettingsError, Stopped
-from ragsaver.index.store import discard_others
-from ragsaver.ingestion.following import follow, too_many_missing, without_limits
+from ragsaver.errors import RUN_AGAIN, IndexLocked, RagSaverError, SettingsError, Stopped, StorageError
+from ragsaver.index.store import current_store, discard_others
+from ragsaver.ingestion.following import Follower, too_many_missing, without_limits
 from ragsaver.ingestion.half import Building, Half, Ready, bring_uses, holding, refuse, waits_for_owner
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.migration_report import RunTally
+from ragsaver.ingestion.opening import note_in_use
 from ragsaver.ingestion.report import Progress
+from ragsaver.ingestion.summarising import open_summaries
+from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.pipelines.live import LiveRuntime
@@ -35,6 +39,7 @@ class Succession:
     :param live: moves to it.
     :param stopping: ends it.
     :param reload: gives the settings as this process would be started with now.
+    :param on_batch: told of each batch of documents that a new model embeds.
     """
 
     def __init__(
@@ -42,11 +47,13 @@ class Succession:
         live: LiveRuntime,
         stopping: threading.Event,
         reload: Callable[[], Settings] = load_settings,
+        on_batch: BatchObserver | None = None,
     ) -> None:
         self._live = live
         self._home = live.settings.home
         self._stopping = stopping
         self._reload = reload
+        self._on_batch = on_batch
         self._thread = threading.Thread(target=self._go, name="succession", daemon=True)
 
     def start(self) -> None:
@@ -88,7 +95,7 @@ class Succession:
         """Move to the half, whose lock this process holds; gives the runtime that was in use."""
         with self._live.use() as old:
             settings = _taken_over(old.settings, self._reload())
-            encoder = _encoder(settings, old)
+            encoder = self._encoder(settings, old)
             half = Half(self._home, Building.of(settings, encoder))
             ready = half.ready()
             if ready is None:
@@ -109,14 +116,14 @@ class Succession:
         """Nobody writes the old half now: bring what came in meanwhile, and switch."""
         if old.manifest.state() != ready.state:
             half.mark_unready()
-            settings, tally = without_limits(new.settings), RunTally()
-            ingestor = Ingestor(settings, new.index, new.encoder, new.manifest, new.embeddings, new.preparing)
-            state = follow(old.manifest, new.manifest, ingestor, settings, tally, self._go_on)
+            tally = RunTally()
+            with _follower(new) as follower:
+                state = follower.follow(old.manifest, tally, self._go_on)
             half.mark_ready(Ready(state, ready.drop_missing))
             waiting = too_many_missing(tally, ready.drop_missing)
             if waiting:
                 raise RagSaverError(waiting)
-        half.take_over(old.manifest)
+        half.take_over(old.manifest, new.settings)
 
     def _go_on(self, _: Progress) -> None:
         if self._stopping.is_set():
@@ -128,8 +135,22 @@ class Succession:
             with self._live.use() as new:
                 bring_uses(old.manifest, new.manifest)
 
+        old.index.stop_optimising()
+        self._note_in_use()
         if self._live.let_go(old, last, self._stopping):
             discard_others(self._home)
+
+    def _note_in_use(self) -> None:
+        try:
+            note_in_use(self._live.settings, current_store(self._home))
+        except StorageError as error:  # the next start notes it; until then others see the old manifest
+            _log.warning("workers on other machines do not know of the new index yet: %s", error)
+
+    def _encoder(self, settings: Settings, old: Runtime) -> Encoder:
+        """The model that the settings name; the one in use if it is the same, so that none is open twice."""
+        encoder = load_encoder(settings.embedding, self._on_batch)
+        same = settings.embedding == old.settings.embedding and encoder.fingerprint == old.encoder.fingerprint
+        return old.encoder if same else encoder
 
 
 def _taken_over(old: Settings, fresh: Settings) -> Settings:
@@ -144,8 +165,15 @@ def _taken_over(old: Settings, fresh: Settings) -> Settings:
     return fresh.model_copy(update={"server": old.server, "queue": old.queue})
 
 
-def _encoder(settings: Settings, old: Runtime) -> Encoder:
-    """The model that the settings name; the one in use if it is the same, so that none is open twice."""
-    encoder = load_encoder(settings.embedding)
-    same = settings.embedding == old.settings.embedding and encoder.fingerprint == old.encoder.fingerprint
-    return old.encoder if same else encoder
+@contextmanager
+def _follower(new: Runtime) -> Iterator[Follower]:
+    settings = without_limits(new.settings)
+    summaries = open_summaries(settings, None, new.encoder.count_tokens)  # nobody is asked while writers wait
+    try:
+        ingestor = Ingestor(
+            settings, new.index, new.encoder, new.manifest, new.embeddings, new.preparing, summaries=summaries
+        )
+        yield Follower(settings, new.manifest, ingestor, summaries)
+    finally:
+        if summaries is not None:
+            summaries.close()

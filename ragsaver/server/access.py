@@ -13,9 +13,11 @@ from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from ragsaver.errors import RUN_AGAIN, Stopped
-from ragsaver.ingestion.report import Progress
+from ragsaver.ingestion.job_report import State
+from ragsaver.ingestion.report import IngestReport, Progress
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
+from ragsaver.workers.moves import Moved, nobody
 
 T = TypeVar("T")
 
@@ -29,11 +31,13 @@ class Access:
     Work gets the runtime when it begins, and keeps none: another may take its place (`pipelines.live`).
 
     :param stopping: set once the server is told to stop.
+    :param moved: told of the documents that were brought in.
     """
 
     live: LiveRuntime
     token: str
     stopping: threading.Event = field(default_factory=threading.Event)
+    moved: Moved = nobody
     queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUERY_THREADS, "query"))
     ingestion: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ingestion"))
 
@@ -54,6 +58,14 @@ class Access:
         """Run work of ingestion; called on its thread."""
         with self.live.write() as runtime:
             return work(runtime)
+
+    def count(self, report: IngestReport) -> IngestReport:
+        """Tell what became of the documents of an ingestion; returns its report."""
+        documents = report.documents
+        self.moved(State.APPLIED, documents.added + documents.changed)
+        self.moved(State.UNCHANGED, documents.unchanged)
+        self.moved(State.FAILED, documents.failed)
+        return report
 
     def go_on(self, _: Progress) -> None:
         """Called between an ingestion's documents, so that a server that stops need not wait for its end.

@@ -10,23 +10,27 @@ from types import FrameType
 import uvicorn
 
 from ragsaver.errors import UsageError
+from ragsaver.index.upkeep import upkeep
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.pipelines.succession import Succession
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
 from ragsaver.workers.draining import Drainer
+from ragsaver.workers.gpu import GpuReading, nvidia_reader
+from ragsaver.workers.metrics import IngestionMetrics
 from ragsaver.workers.queueing import IngestQueue
 from ragsaver.workers.tending import Tender
 
 _GRACE_S = 20  # for answers under way when the server is told to stop
 
 
-def run(live: LiveRuntime, host: str, port: int, listening: Callable[[str], None]) -> None:
+def run(live: LiveRuntime, host: str, port: int, listening: Callable[[str], None], metrics: IngestionMetrics) -> None:
     """Serve until SIGINT or SIGTERM.
 
     :param port: 0 takes a free one.
     :param listening: called with the URL once the port is bound.
+    :param metrics: told to Prometheus, and fed here.
     :raises UsageError: if the address can't be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -44,19 +48,21 @@ def run(live: LiveRuntime, host: str, port: int, listening: Callable[[str], None
         bound = listener.getsockname()[1]
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         url = f"http://{shown}:{bound}"
-        access = Access(live, secrets.token_urlsafe(32))
-        queue = IngestQueue(live.settings) if live.settings.queue.broker_url else None
-        app = create_app(access, queue)
+        access = Access(live, secrets.token_urlsafe(32), moved=metrics.document)
+        queue = IngestQueue(live.settings, metrics.document) if live.settings.queue.broker_url else None
+        app = create_app(access, queue, metrics)
+        if queue is None and (gpu := nvidia_reader()):  # with workers, theirs is the GPU
+            metrics.registry.register(GpuReading(gpu, metrics.embedded))
         config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=_GRACE_S)
         with live.use() as runtime:
             runtime.prepare()
+            listener.listen()  # who is told of the address may connect from then on, and waits for uvicorn
             runtime.ownership.publish(url, access.token)
-        listener.listen(config.backlog)  # who reads that it listens may connect at once
         listening(url)
-        succession = Succession(live, access.stopping)
+        succession = Succession(live, access.stopping, on_batch=metrics.batch)
         succession.start()
         try:
-            with _told_to_stop(), _bringing_in(access, queue):
+            with _told_to_stop(), upkeep(lambda: live.index), _bringing_in(access, queue):
                 _Server(config, access).run([listener])
         finally:
             access.stopping.set()
@@ -88,7 +94,7 @@ def _bringing_in(access: Access, queue: IngestQueue | None) -> Iterator[None]:
     limits = access.live.settings.queue
 
     def drain(runtime: Runtime) -> int:
-        return Drainer(runtime, queue.jobs).drain(access.stopping.is_set)
+        return Drainer(runtime, queue.jobs, moved=access.moved).drain(access.stopping.is_set)
 
     tender = Tender(
         queue.jobs,

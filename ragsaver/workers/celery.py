@@ -5,7 +5,8 @@ import threading
 from ragsaver.settings_file import load_settings
 from ragsaver.workers.app import make_app
 from ragsaver.workers.broker import Broker
-from ragsaver.workers.worker import add_tasks, hands_of_its_own
+from ragsaver.workers.hands import hands_of_its_own
+from ragsaver.workers.tasks import add_tasks
 
 _settings = load_settings()
 app = make_app(_settings)

@@ -11,17 +11,19 @@ from ragsaver.errors import StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier
 from ragsaver.ingestion.applying import Step as ApplyStep
-from ragsaver.ingestion.gates import Seen
+from ragsaver.ingestion.gates import STAYS_OUT, Seen
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore, QueuedDocument
-from ragsaver.ingestion.manifest import DocumentRecord
+from ragsaver.ingestion.manifest import DocumentRecord, now
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.preparing import recipe_of
 from ragsaver.ingestion.quota import admitted
+from ragsaver.ingestion.retention import keeps_out
 from ragsaver.ingestion.staging import Action, Settled, Staged, settle, unpack
 from ragsaver.ingestion.standing import vector_bytes
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.workers.backoff import backoff_s, told
+from ragsaver.workers.moves import Moved, nobody
 
 _AT_A_TIME = 200
 
@@ -41,20 +43,27 @@ class Drainer:
     """Brings embedded documents in. One at a time: the caller owns the index.
 
     :param fault: called with each step of the protocol once it is done; tests stop it there.
+    :param moved: told of the documents that were moved on.
     """
 
     def __init__(
-        self, runtime: Runtime, jobs: JobStore, fault: Callable[[ApplyStep], None] = lambda step: None
+        self,
+        runtime: Runtime,
+        jobs: JobStore,
+        fault: Callable[[ApplyStep], None] = lambda step: None,
+        moved: Moved = nobody,
     ) -> None:
         self._runtime = runtime
         self._settings = runtime.settings
         self._jobs = jobs
+        self._moved = moved
         self._applier = Applier(
             runtime.index,
             runtime.encoder,
             runtime.manifest,
             runtime.embeddings,
             shared_by_tenants=runtime.settings.embedding_cache.shared_by_tenants,
+            summaries=runtime.summaries,
             fault=fault,
         )
 
@@ -71,7 +80,7 @@ class Drainer:
                     break
                 moved += self._bring_in(scope, some)
         if moved:
-            self._runtime.index.maintain()
+            self._runtime.index.flush()
         return moved
 
     def _bring_in(self, scope: Scope, documents: Sequence[QueuedDocument]) -> int:
@@ -95,12 +104,33 @@ class Drainer:
         if staged.action is Action.APPLY and staged.record.config != recipe.config:
             self._jobs.restart(document.id)
             return None
-        todo = settle(staged, runtime.manifest.document(document.scope, document.source))
+        current = runtime.manifest.document(document.scope, document.source)
+        if (
+            current is None
+            and staged.action is Action.APPLY
+            and document.text is None
+            and self._stays_out(document, staged)
+        ):
+            self._jobs.forward(document.id, State.EMBEDDED, State.UNCHANGED, error=STAYS_OUT)
+            return None
+        if current is not None and staged.action is Action.APPLY:
+            current = self._applier.outliner.to_do(document.scope, {document.source: current})[document.source]
+        todo = settle(staged, current)
         if isinstance(todo, Settled):
             done = State.APPLIED if todo is Settled.IS_IN else State.UNCHANGED
-            self._jobs.forward(document.id, State.EMBEDDED, done, error=None if done is State.APPLIED else todo.value)
+            self._forward(document, done, None if done is State.APPLIED else todo.value)
             return None
         return _Ready(document, staged, todo)
+
+    def _stays_out(self, document: QueuedDocument, staged: Staged) -> bool:
+        """Whether retention has taken the document out since it was cut."""
+        tombstone = self._runtime.manifest.tombstones.of(document.scope, document.source).get(document.source)
+        rule = self._settings.lifecycle.retention.get(document.scope.collection)
+        return (
+            tombstone is not None
+            and tombstone.content_hash == staged.record.content_hash
+            and keeps_out(tombstone, rule, now())
+        )
 
     def _apply(self, scope: Scope, ready: Sequence[_Ready]) -> None:
         changes = [one.todo for one in ready if isinstance(one.todo, Change)]
@@ -111,14 +141,20 @@ class Drainer:
         for batch in batches(self._admitted(changes, seen, scope, gone), self._settings.ingestion.batch_chunks):
             originals = [original_of(change, posted.get(change.record.source)) for change in batch]
             self._runtime.manifest.originals.keep(scope, originals)
-            self._applier.apply(scope, batch)
+            lacking = self._applier.apply(scope, batch).summaries
+            if lacking.lacking:
+                _log.warning("%d sections are without a summary: %s", lacking.lacking, lacking.problem)
         self._applier.forget(scope, gone)
         self._runtime.manifest.commit(scope, [record for action, record in others if action is Action.TOUCH])
         refused = {failure.source: failure.error for failure in seen.errors}
         for one in ready:
             done = State.UNCHANGED if one.staged.action is Action.TOUCH else State.APPLIED
             error = refused.get(one.document.source)
-            self._jobs.forward(one.document.id, State.EMBEDDED, State.FAILED if error else done, error=error)
+            self._forward(one.document, State.FAILED if error else done, error)
+
+    def _forward(self, document: QueuedDocument, after: State, error: str | None) -> None:
+        if self._jobs.forward(document.id, State.EMBEDDED, after, error=error):
+            self._moved(after, 1)
 
     def _admitted(
         self, changes: Sequence[Change], seen: Seen, scope: Scope, gone: Sequence[DocumentRecord]
@@ -131,6 +167,8 @@ class Drainer:
         limits = self._runtime.settings.queue
         wait_s = backoff_s(document.attempts + 1, limits)
         self._jobs.not_applied(document.id, told(error), wait_s=wait_s, max_attempts=limits.max_attempts)
+        if self._jobs.is_dead(document.id):
+            self._moved(State.DEAD, 1)
 
 
 def _batches(ready: Sequence[QueuedDocument]) -> Iterator[tuple[Scope, list[QueuedDocument]]]:

@@ -5,14 +5,17 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from pathlib import Path
+from typing import Any
 
-from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
+from ragsaver.caching.embeddings import EmbeddingCache
+from ragsaver.caching.opening import open_embedding_cache
+from ragsaver.database import Place
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore, QueuedDocument
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.preparing import Recipe, recipe_of
+from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.pipelines.runtime import Runtime
@@ -20,6 +23,7 @@ from ragsaver.settings import Settings
 from ragsaver.workers.backoff import backoff_s, told
 from ragsaver.workers.broker import Broker
 from ragsaver.workers.holding import Holding
+from ragsaver.workers.moves import Moved, nobody
 from ragsaver.workers.queueing import open_jobs
 
 _log = logging.getLogger(__name__)
@@ -40,6 +44,7 @@ class Worker:
 
     :param stopping: set once the process is told to stop: what has not begun is handed back.
     :param fault: called with each step once it is done, and the source; tests end the process there.
+    :param moved: told of the documents that this worker moved on.
     :param opened: close what it opened itself.
     """
 
@@ -53,6 +58,7 @@ class Worker:
         cache: EmbeddingCache,
         stopping: threading.Event,
         fault: Callable[[Step, str], None] | None = None,
+        moved: Moved = nobody,
         opened: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.settings = settings
@@ -63,31 +69,34 @@ class Worker:
         self.cache = cache
         self.stopping = stopping
         self.fault = fault or _go_on
+        self._moved = moved
         self._opened = opened
+        self._found_dead: set[str] = set()
         self.lease_s = settings.queue.visibility_timeout_s
         self.holding = Holding(jobs, self.lease_s)
 
     @classmethod
-    def of_its_own(cls, settings: Settings, store: Path, broker: Broker, stopping: threading.Event) -> "Worker":
+    def of_its_own(
+        cls,
+        settings: Settings,
+        manifest_at: Place,
+        broker: Broker,
+        stopping: threading.Event,
+        on_batch: BatchObserver | None = None,
+        moved: Moved = nobody,
+    ) -> "Worker":
         """One that opens what it works with.
 
-        :param store: the folder of the manifest in use.
+        :param manifest_at: where the manifest in use is.
         """
-        jobs, manifest = open_jobs(settings), Manifest(store / "manifest.sqlite")
-        cache = SqliteEmbeddingCache(settings.home / "embeddings.sqlite", settings.embedding_cache.max_mb * 2**20)
-        return cls(
-            settings,
-            broker,
-            jobs,
-            load_encoder(settings.embedding),
-            manifest,
-            cache,
-            stopping,
-            opened=(jobs.close, manifest.close, cache.close),
-        )
+        jobs, manifest = open_jobs(settings), Manifest(manifest_at)
+        cache = open_embedding_cache(settings.home, settings.embedding_cache)
+        encoder = load_encoder(settings.embedding, on_batch)
+        opened = (jobs.close, manifest.close, cache.close)
+        return cls(settings, broker, jobs, encoder, manifest, cache, stopping, moved=moved, opened=opened)
 
     @classmethod
-    def of_runtime(cls, runtime: Runtime, broker: Broker, stopping: threading.Event) -> "Worker":
+    def of_runtime(cls, runtime: Runtime, broker: Broker, stopping: threading.Event, moved: Moved = nobody) -> "Worker":
         """One in the process that owns the index."""
         jobs = open_jobs(runtime.settings)
         return cls(
@@ -98,6 +107,7 @@ class Worker:
             runtime.manifest,
             runtime.embeddings,
             stopping,
+            moved=moved,
             opened=(jobs.close,),
         )
 
@@ -120,14 +130,27 @@ class Worker:
         holder = uuid.uuid4().hex
         attempts = self.settings.queue.max_attempts
         held = self.jobs.claim(document_id, state, holder, lease_s=self.lease_s, max_attempts=attempts)
-        return None if held is None else (held, holder)
+        if held is not None:
+            return held, holder
+        # Each worker that tried it died: it was given up with this claim, or a message too many says so once more.
+        if document_id not in self._found_dead and self.jobs.is_dead(document_id):
+            self._found_dead.add(document_id)
+            self._moved(State.DEAD, 1)
+        return None
+
+    def forward(self, document_id: str, before: State, after: State, **more: Any) -> bool:
+        """Move a document on, as `JobStore.forward` does, and tell of it."""
+        moved = self.jobs.forward(document_id, before, after, **more)
+        if moved:
+            self._moved(after, 1)
+        return moved
 
     def again(self, document: QueuedDocument, holder: str, state: State, error: Exception) -> None:
         """An attempt failed: later again, or never."""
         limits = self.settings.queue
         _log.warning("%s (attempt %d of %d): %s", document.source, document.attempts, limits.max_attempts, told(error))
         if document.attempts >= limits.max_attempts:
-            self.jobs.forward(document.id, state, State.DEAD, error=told(error))
+            self.forward(document.id, state, State.DEAD, error=told(error))
         else:
             wait_s = backoff_s(document.attempts, limits)
             self.jobs.put_back(document.id, holder, wait_s=wait_s, error=told(error), tried=True)

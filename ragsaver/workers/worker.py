@@ -1,7 +1,7 @@
 """A worker: Celery brings the messages, threads do the work, and SIGTERM hands back what has not begun.
 
-Threads, because a model's session does not survive a fork: an embedding worker that forks is refused. Converters need
-no process for each thread either: parsers run in guarded processes already.
+Threads, because a model's session does not survive a fork. Converters need no process for each thread either: parsers
+run in guarded processes already.
 """
 
 import logging
@@ -9,77 +9,71 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from pathlib import Path
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ragsaver.errors import SettingsError
 from ragsaver.index.ownership import APPLIES, SERVES, current_owner
-from ragsaver.index.store import current_store
+from ragsaver.index.upkeep import upkeep
 from ragsaver.ingestion.jobs import JobStore
+from ragsaver.models.batching import BatchObserver
 from ragsaver.pipelines.live import LiveRuntime, open_live
 from ragsaver.pipelines.succession import Succession
 from ragsaver.settings import Settings
-from ragsaver.settings_file import load_settings
-from ragsaver.workers.app import CONVERT, EMBED, known_queues, make_app, task_name
+from ragsaver.workers.app import EMBED, known_queues, make_app
+from ragsaver.workers.backlog import Backlog
 from ragsaver.workers.broker import Broker
 from ragsaver.workers.draining import Drainer
-from ragsaver.workers.hands import Hands, K
+from ragsaver.workers.exposing import exposed
+from ragsaver.workers.gpu import GpuReading, nvidia_reader
+from ragsaver.workers.hands import Hands, hands_of_its_own
+from ragsaver.workers.metrics import IngestionMetrics
+from ragsaver.workers.moves import Moved, Tally
 from ragsaver.workers.queueing import open_jobs
+from ragsaver.workers.readings import QueueReading, ThreadsReading
+from ragsaver.workers.scaling import Policy
 from ragsaver.workers.stages import Worker
+from ragsaver.workers.tasks import add_tasks
 from ragsaver.workers.tending import Tender
 
 if TYPE_CHECKING:
     from celery import Celery
 
-_FORKS = "prefork"
 _OTHERS_END_S = 60.0
 _LOOK_AGAIN_S = 0.1
 
 
-def add_tasks(app: "Celery", settings: Settings, hands: Hands[K]) -> None:
-    """Give the app its two tasks, and refuse a pool that forks where it embeds."""
-    from celery import bootsteps
-    from celery_batches import Batches
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Who is told what of a worker.
 
-    def convert(document_id: str) -> None:
-        with hands.stages() as stages:
-            stages.converting.convert(document_id)
+    :ivar ready: called once it takes messages.
+    :ivar metrics_port: where Prometheus asks; 0 takes a free one, None tells nobody.
+    :ivar metrics_at: called with the URL where it asks.
+    """
 
-    def embed(requests: Sequence[Any]) -> None:
-        with hands.stages() as stages:
-            stages.embedding.embed([request.args[0] for request in requests])
-
-    app.task(convert, name=task_name(CONVERT))
-    app.task(
-        embed,
-        name=task_name(EMBED),
-        base=Batches,
-        flush_every=settings.queue.embed_batch_documents,
-        flush_interval=settings.queue.embed_wait_ms / 1000,
-    )
-
-    class RefuseForks(bootsteps.Step):  # type: ignore[misc]
-        """No embedding in a process that was forked."""
-
-        def __init__(self, parent: Any, **kwargs: Any) -> None:
-            queues = parent.app.amqp.queues.consume_from
-            if EMBED in queues and parent.pool_cls.__module__.endswith(f".{_FORKS}"):
-                raise SystemExit(f"ragsaver: {_refused()}")
-            super().__init__(parent, **kwargs)
-
-    app.steps["worker"].add(RefuseForks)
+    ready: Callable[[], None]
+    metrics_port: int | None = None
+    metrics_at: Callable[[str], None] = lambda url: None
 
 
 def run_worker(
-    settings: Settings, queues: Sequence[str], concurrency: int, *, apply: bool, ready: Callable[[], None]
+    settings: Settings,
+    queues: Sequence[str],
+    concurrency: int,
+    *,
+    apply: bool,
+    told: Told,
+    autoscale: Policy | None = None,
 ) -> int:
     """Work until SIGTERM or SIGINT; the exit code.
 
-    :param concurrency: documents at a time.
+    :param concurrency: documents at a time, or batches of them.
     :param apply: own the index too, and bring in what is embedded.
-    :param ready: called once the worker takes messages.
+    :param autoscale: decides how many at a time, instead of `concurrency`.
     :raises SettingsError: if a queue is none, or no broker is named.
+    :raises UsageError: if the metrics can't be told at their port.
     :raises IndexLocked: if `apply` and another process owns the index.
     """
     wanted = known_queues(queues)
@@ -87,23 +81,37 @@ def run_worker(
     stopping = threading.Event()
     broker = Broker(settings, app)
     broker.check()
+    metrics = IngestionMetrics.of_process()
+    tally = Tally(metrics.document)
     with ExitStack() as opened:
         jobs = open_jobs(settings)
         opened.callback(jobs.close)
+        drain: Callable[[], int] | None = None
         if apply:
-            live = opened.enter_context(_owning(settings))
-            succession = Succession(live, stopping)
+            live = opened.enter_context(_owning(settings, metrics.batch))
+            opened.enter_context(upkeep(lambda: live.index))
+            succession = Succession(live, stopping, on_batch=metrics.batch)
             succession.start()
             opened.callback(succession.join)
-            hands: Hands[Any] = Hands(live.use, lambda runtime: Worker.of_runtime(runtime, broker, stopping))
-            drain = _drain_of(live, jobs, stopping)
+            hands: Hands[Any] = Hands(live.use, lambda runtime: Worker.of_runtime(runtime, broker, stopping, tally))
+            drain = partial(_drain, live, jobs, metrics.document, stopping)
         else:
-            hands = hands_of_its_own(settings, broker, stopping)
-            drain = None
+            hands = hands_of_its_own(settings, broker, stopping, metrics.batch, tally)
         opened.callback(hands.close)
         with hands.stages():
             pass  # so that a model that is not there is told now
         add_tasks(app, settings, hands)
+        backlog = Backlog(jobs)
+        if autoscale is not None:
+            from ragsaver.workers.autoscaler import QueueAutoscaler, QueueWatch
+
+            watch = QueueWatch(backlog, wanted, lambda: tally.total)
+            app.conf.worker_autoscaler = partial(QueueAutoscaler, watch=watch, policy=autoscale, resized=hands.keep)
+        celery = _celery(app, settings, wanted, concurrency, autoscale)
+        _connect(stopping, told.ready)
+        if told.metrics_port is not None:
+            _read(metrics, backlog, celery.pool, wanted)
+            told.metrics_at(opened.enter_context(exposed(metrics, settings.queue.metrics_host, told.metrics_port)))
         limits = settings.queue
         tender = Tender(
             jobs, broker, stopping, lease_s=limits.visibility_timeout_s, every_s=limits.look_every_s, drain=drain
@@ -111,46 +119,46 @@ def run_worker(
         tender.start()
         opened.callback(tender.join)
         opened.callback(stopping.set)
-        return _run(app, settings, wanted, concurrency, stopping, ready)
+        celery.start()
+        return int(celery.exitcode or 0)
 
 
-def hands_of_its_own(settings: Settings, broker: Broker, stopping: threading.Event) -> Hands[Path]:
-    """Hands without the index; after a migration, by the settings as they are then."""
-    home = settings.home
-
-    def open_worker(store: Path) -> Worker:
-        return Worker.of_its_own(settings if store == first else load_settings(), store, broker, stopping)
-
-    first = current_store(home)
-    return Hands(lambda: nullcontext(current_store(home)), open_worker)
+def _drain(live: LiveRuntime, jobs: JobStore, moved: Moved, stopping: threading.Event) -> int:
+    with live.write() as runtime:
+        return Drainer(runtime, jobs, moved=moved).drain(stopping.is_set)
 
 
-def _drain_of(live: LiveRuntime, jobs: JobStore, stopping: threading.Event) -> Callable[[], int]:
-    def drain() -> int:
-        with live.write() as runtime:
-            return Drainer(runtime, jobs).drain(stopping.is_set)
-
-    return drain
-
-
-def _owning(settings: Settings) -> AbstractContextManager[LiveRuntime]:
+def _owning(settings: Settings, on_batch: BatchObserver) -> AbstractContextManager[LiveRuntime]:
     """Own the index; where a command has it, wait for its end for a while."""
     deadline = time.monotonic() + _OTHERS_END_S
     while True:
         owner = current_owner(settings.home)
         if owner is None or owner.role == SERVES or time.monotonic() > deadline:
-            return open_live(settings, APPLIES)
+            return open_live(settings, APPLIES, on_batch)
         time.sleep(_LOOK_AGAIN_S)
 
 
-def _run(
-    app: "Celery",
-    settings: Settings,
-    queues: Sequence[str],
-    concurrency: int,
-    stopping: threading.Event,
-    ready: Callable[[], None],
-) -> int:
+def _celery(
+    app: "Celery", settings: Settings, queues: Sequence[str], concurrency: int, autoscale: Policy | None
+) -> Any:
+    from ragsaver.workers.pool import ResizablePool
+
+    return app.Worker(
+        queues=list(queues),
+        pool=ResizablePool,
+        concurrency=concurrency,
+        autoscale=autoscale and (autoscale.max_workers, autoscale.min_workers),
+        # Each thread that there may be is to find a batch; without autoscaling all of them share one.
+        prefetch_multiplier=_prefetch(queues, 1 if autoscale else concurrency, settings.queue.embed_batch_documents),
+        quiet=True,
+        loglevel=logging.WARNING,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+
+
+def _connect(stopping: threading.Event, ready: Callable[[], None]) -> None:
     from celery import signals
 
     def is_ready(**_: Any) -> None:
@@ -161,29 +169,16 @@ def _run(
 
     signals.worker_ready.connect(is_ready, weak=False)
     signals.worker_shutting_down.connect(is_stopping, weak=False)
-    celery = app.Worker(
-        queues=list(queues),
-        pool="threads",
-        concurrency=concurrency,
-        prefetch_multiplier=_prefetch(queues, concurrency, settings.queue.embed_batch_documents),
-        quiet=True,
-        loglevel=logging.WARNING,
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-    )
-    celery.start()
-    return int(celery.exitcode or 0)
 
 
-def _prefetch(queues: Sequence[str], concurrency: int, batch: int) -> int:
+def _read(metrics: IngestionMetrics, backlog: Backlog, pool: Any, queues: Sequence[str]) -> None:
+    """Let Prometheus see what is looked up when it asks."""
+    metrics.registry.register(QueueReading(backlog))
+    metrics.registry.register(ThreadsReading(lambda: (pool.limit, pool.busy)))
+    if EMBED in queues and (gpu := nvidia_reader()):
+        metrics.registry.register(GpuReading(gpu, metrics.embedded))
+
+
+def _prefetch(queues: Sequence[str], threads: int, batch: int) -> int:
     """Messages taken for each thread: one, or as many as make a batch of documents to embed."""
-    return max(1, math.ceil(batch / concurrency)) if EMBED in queues else 1
-
-
-def _refused() -> SettingsError:
-    return SettingsError(
-        f"a worker of the queue `{EMBED}` can't run in the pool `{_FORKS}`: a model's session does not survive a fork",
-        where="--pool",
-        remedy="Start it with `--pool threads` or `--pool solo`; `ragsaver worker` does",
-    )
+    return max(1, math.ceil(batch / threads)) if EMBED in queues else 1

@@ -32,7 +32,9 @@ async def documents(body: DocumentsBody, access: Shared, queue: Queued, request:
     posted = [PostedDocument(one.source, one.text, one.format, one.metadata) for one in body.documents]
     if queue is None:
         return await access.ingest(
-            lambda runtime: runtime.ingestor.ingest_texts(posted, runtime.scope(body.collection), progress=access.go_on)
+            lambda runtime: access.count(
+                runtime.ingestor.ingest_texts(posted, runtime.scope(body.collection), progress=access.go_on)
+            )
         )
     with access.live.use() as runtime:
         scope = runtime.scope(body.collection)

@@ -40,7 +40,8 @@ async def _events(body: IngestOrder, access: Access, request_id: str) -> AsyncIt
 
     def work(runtime: Runtime) -> None:
         try:
-            report = runtime.ingestor.ingest(body, runtime.scope(body.collection), progress=step)
+            scope = runtime.scope(body.collection)
+            report = access.count(runtime.ingestor.ingest(body, scope, progress=step))
             tell(IngestEvent(report=report))
         except CallerLeft:
             pass
