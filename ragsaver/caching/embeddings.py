@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy.dialects.sqlite import insert
 
 from ragsaver.caching.eviction import evict
 from ragsaver.sqlite import create_tables, open_file, writing
@@ -46,6 +45,8 @@ _HELD = sa.select(_vectors.c.hash).where(*_HERE)
 _NOTE_USE = (
     sa.update(_vectors).where(*_HERE, _vectors.c.used_at < sa.bindparam("long_ago")).values(used_at=sa.bindparam("now"))
 )
+# By the thousand: the driver takes them as they are.
+_PUT = "INSERT INTO embeddings (partition, hash, vector, used_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 
 class EmbeddingCache(Protocol):
@@ -113,17 +114,10 @@ class SqliteEmbeddingCache:
         if not vectors:
             return
         now = time.time()
-        rows = [
-            {
-                "partition": partition,
-                "hash": bytes.fromhex(one),
-                "vector": v.astype(np.float16).tobytes(),
-                "used_at": now,
-            }
-            for one, v in vectors.items()
-        ]
+        halves = np.stack(list(vectors.values())).astype(np.float16)
+        rows = [(partition, bytes.fromhex(one), v.tobytes(), now) for one, v in zip(vectors, halves, strict=True)]
         with self._writing() as connection:
-            connection.execute(insert(_vectors).on_conflict_do_nothing(), rows)
+            connection.exec_driver_sql(_PUT, rows)
             evict(connection, _vectors.c.used_at, self._max_bytes)
 
     def close(self) -> None:

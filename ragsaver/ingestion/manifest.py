@@ -246,7 +246,9 @@ class Manifest:
 
     def outline(self, scope: Scope, source: str) -> Outline | None:
         """The outline of a document; None if there is no such document, or it has none yet."""
-        query = _outlined(scope, _outlines.c.outline).where(_documents.c.source == source)
+        joined = _documents.join(_outlines, _documents.c.id == _outlines.c.document_id)
+        query = sa.select(_outlines.c.outline).select_from(joined)
+        query = query.where(*_in(_documents, scope), _documents.c.source == source, _of_today())
         with self._reading() as connection:
             kept = connection.scalar(query)
         return from_json(kept) if kept else None
@@ -261,15 +263,15 @@ class Manifest:
                 found.update((row.document_id, from_json(row.outline)) for row in connection.execute(query))
         return found
 
-    def outlined(self, scope: Scope, summariser: str | None = None, source: str | None = None) -> set[str]:
-        """Ids of the documents that have an outline.
+    def without_outline(self, scope: Scope, summariser: str | None = None, source: str | None = None) -> set[str]:
+        """Ids of the documents that have no outline.
 
-        :param summariser: only those that lack no summary of this one.
+        :param summariser: also those that lack a summary of this one.
         :param source: only this document.
         """
-        query = _outlined(scope, _documents.c.id)
-        if summariser is not None:
-            query = query.where(_outlines.c.outliner == _outliner(summariser))
+        made = _of_today() if summariser is None else _outlines.c.outliner == _outliner(summariser)
+        there = sa.exists().where(_outlines.c.document_id == _documents.c.id, made)
+        query = sa.select(_documents.c.id).where(*_in(_documents, scope), ~there)
         if source is not None:
             query = query.where(_documents.c.source == source)
         with self._reading() as connection:
@@ -323,12 +325,6 @@ def _delete(connection: sa.Connection, key: sa.Column[str], values: Sequence[str
     """Delete rows by key, as many in a statement as a database takes variables."""
     for start in range(0, len(values), VARIABLES):
         connection.execute(sa.delete(key.table).where(key.in_(values[start : start + VARIABLES])))
-
-
-def _outlined(scope: Scope, column: sa.Column[Any]) -> sa.Select[tuple[Any]]:
-    joined = _documents.join(_outlines, _documents.c.id == _outlines.c.document_id)
-    query = sa.select(column).select_from(joined)
-    return query.where(*_in(_documents, scope), _of_today())
 
 
 def _outliner(summariser: str) -> str:

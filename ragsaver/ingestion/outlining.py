@@ -123,7 +123,9 @@ def to_outline(
 ) -> dict[str, DocumentRecord]:
     """Some documents of a scope, by source; stale are those without an outline, or without summaries of this name."""
     source = next(iter(known)) if len(known) == 1 else None
-    outlined = manifest.outlined(scope, summariser, source)
+    lacking = manifest.without_outline(scope, summariser, source)
+    if not lacking:
+        return dict(known)
     return {
-        source: record if record.id in outlined else replace(record, config=LACKING) for source, record in known.items()
+        source: replace(record, config=LACKING) if record.id in lacking else record for source, record in known.items()
     }
