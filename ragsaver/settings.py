@@ -4,10 +4,12 @@ import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
+_SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 
 
 class _Section(BaseModel):
@@ -101,13 +103,33 @@ class IngestionSettings(_Section):
 
 
 class OutlineSettings(_Section):
-    """Each document's headings, with the sentence that stands for each section."""
+    """Each document's headings, with the sentence that stands for each section, or a language model's summary of it."""
 
     budget_tokens: int = Field(
         default=0,
         ge=0,
         le=1_000_000,
         description="of an outline that is shown as text; the deepest lines are left out first; 0 shows all of it",
+    )
+    summary_model: str | None = Field(
+        default=None, description="one of `generation.models`, by name, that summarises sections; none costs nothing"
+    )
+    summary_min_words: int = Field(
+        default=150, ge=1, le=1_000_000, description="shorter sections keep their most central sentence"
+    )
+    summary_max_words: int = Field(
+        default=3000, ge=1, le=1_000_000, description="of a longer section the model reads no more than this"
+    )
+    summary_max_tokens: int = Field(default=120, ge=16, le=4096, description="that the model may answer")
+    summary_concurrency: int = Field(default=4, ge=1, le=256, description="sections that are asked for at a time")
+    summary_attempts: int = Field(
+        default=3, ge=1, le=10, description="at one section, in place of the model's `max_retries`"
+    )
+    summary_deadline_s: float = Field(
+        default=60.0, gt=0, le=3600, description="for all attempts at one section; then its central sentence stays"
+    )
+    summary_cache_mb: int = Field(
+        default=64, ge=1, le=100_000, description="of kept summaries; what was used longest ago goes first"
     )
 
 
@@ -224,6 +246,31 @@ class QueueSettings(_Section):
         if broker_url is not None and not is_redis(broker_url.get_secret_value()):
             raise ValueError("must begin with redis:// or rediss://")
         return broker_url
+
+
+class DatabaseSettings(_Section):
+    """Where manifest and jobs are kept: in files, or where workers on several machines share them."""
+
+    url: SecretStr | None = Field(
+        default=None,
+        description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with `?sslmode=` or not; needs the extra "
+        "`postgres`; default: SQLite files under `home`",
+    )
+    schema_name: str = Field(
+        default="ragsaver",
+        pattern=_SCHEMA_NAME,
+        description="schemas whose names begin with it hold the tables; projects that share a database need one each",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _only_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not is_postgres(url.get_secret_value()):
+            raise ValueError(
+                "must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, other characters than letters and digits in "
+                "user and password written as %XX"
+            )
+        return url
 
 
 class SourcesSettings(_Section):
@@ -354,6 +401,7 @@ class Settings(_Section):
     outline: OutlineSettings = OutlineSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
     queue: QueueSettings = QueueSettings()
+    database: DatabaseSettings = DatabaseSettings()
     sources: SourcesSettings = SourcesSettings()
     index: IndexSettings = IndexSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
@@ -385,3 +433,12 @@ def quiet_haystack() -> None:
 def is_redis(url: str) -> bool:
     """Whether a broker's address is one of Redis."""
     return url.startswith(("redis://", "rediss://"))
+
+
+def is_postgres(url: str) -> bool:
+    """Whether it is the address of a PostgreSQL's database."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "postgresql" and len(parts.path) > 1 and parts.port != 0 and not parts.fragment
+    except ValueError:
+        return False

@@ -1,4 +1,5 @@
-"""What is on its way in? Jobs and their documents in one SQLite file, so that any worker may die at any time.
+"""What is on its way in? Jobs and their documents in a SQLite file or PostgreSQL, so that any worker may die at
+any time.
 
 A document moves forward by conditional updates: of two that do the same work the second one changes nothing. Who
 works on a document holds it for a while, and when that is over another may take it.
@@ -6,27 +7,25 @@ works on a document holds it for a while, and when that is over another may take
 
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
-from ragsaver.errors import QueueFull, StorageError
+from ragsaver.database import Place, open_database
+from ragsaver.dialects import AnyText, LongInteger, Words, insert, lock, write_rows
+from ragsaver.errors import QueueFull
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import LOST, WAITING, JobDocument, JobReport, State, counted, job_state
 from ragsaver.ingestion.manifest import now
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.report import EmbeddingSpend, IngestFailure
 from ragsaver.ingestion.sources import PostedDocument, SourceItem
-from ragsaver.sqlite import create_tables, open_file, writing
 
 SCHEMA = 1
 
-# SQLite takes 32,766 variables in a statement unless it was built otherwise.
 _ROWS = 1000
 
 _metadata = sa.MetaData()
@@ -55,17 +54,17 @@ _documents = sa.Table(
     sa.Column("version", sa.String, nullable=False),
     sa.Column("format", sa.String),
     sa.Column("metadata", sa.JSON, nullable=False),
-    sa.Column("text", sa.String),
+    sa.Column("text", AnyText),
     sa.Column("checksum", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("state", sa.String, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("error", sa.String),
+    sa.Column("error", Words),
     sa.Column("holder", sa.String),
     sa.Column("due_at", sa.Float, nullable=False),
     sa.Column("sent", sa.Boolean, nullable=False),
     sa.Column("staged", sa.LargeBinary),
-    sa.Column("tokens", sa.Integer, nullable=False),
+    sa.Column("tokens", LongInteger, nullable=False),
     sa.UniqueConstraint("job_id", "number"),
     sa.Index("documents_waiting", "state", "due_at"),
     sa.Index("documents_free", "state", "holder", "created_at"),
@@ -128,26 +127,17 @@ class QueuedDocument:
 
 
 class JobStore:
-    """Jobs, in one SQLite file.
+    """Jobs, in one SQLite file or a schema of PostgreSQL.
 
-    :raises StorageError: if the file can't be opened or written.
+    :raises StorageError: if it can't be opened or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = open_file(path)
-        with self._writing() as connection:
-            create_tables(connection, _metadata)
-            version = connection.scalar(sa.text("PRAGMA user_version"))
-            if version == 0:
-                connection.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
-            elif version != SCHEMA:
-                raise StorageError(
-                    f"the jobs have format {version}, this RAGSaver reads {SCHEMA}",
-                    where=str(path),
-                    remedy="Delete the file and queue the documents again",
-                )
+    def __init__(self, place: Place) -> None:
+        if isinstance(place, Path):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        self._database = open_database(place, "the jobs", "Free some space or check the folder's rights")
+        self._reading, self._writing = self._database.reading, self._database.writing
+        self._database.set_up((_metadata,), SCHEMA, "Delete the file, or the schema, and queue the documents again")
 
     # Jobs
 
@@ -186,7 +176,8 @@ class JobStore:
         """
         ids: list[str] = []
         with self._writing() as connection:
-            job = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).one()
+            kept = sa.select(_jobs).where(_jobs.c.id == job_id).with_for_update(read=True, key_share=True)
+            job = connection.execute(kept).one()
             rows = [
                 {
                     "id": f"{job_id}-{number}",
@@ -214,7 +205,7 @@ class JobStore:
                 for number, one in enumerate(documents, first)
             ]
             for start in range(0, len(rows), _ROWS):
-                connection.execute(sa.insert(_documents), rows[start : start + _ROWS])
+                write_rows(connection, sa.insert(_documents), rows[start : start + _ROWS])
             ids.extend(row["id"] for row in rows if row["state"] == State.QUEUED)
         return ids
 
@@ -229,6 +220,7 @@ class JobStore:
             of_tenant = (_jobs.c.id == job_id, _jobs.c.tenant == tenant)
             gone = connection.execute(sa.delete(_jobs).where(*of_tenant)).rowcount == 1
             if gone:
+                lock(connection, _documents.c.id, _documents.c.job_id == job_id)
                 connection.execute(sa.delete(_documents).where(_documents.c.job_id == job_id))
         return gone
 
@@ -244,7 +236,7 @@ class JobStore:
         self, job_id: str, tenant: str, usd_per_tok: Decimal, *, limit: int = 1000, offset: int = 0
     ) -> JobReport | None:
         """A job with a page of its documents; None if the tenant has no such job."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             of_tenant = (_jobs.c.id == job_id, _jobs.c.tenant == tenant)
             job = connection.execute(sa.select(_jobs).where(*of_tenant)).first()
             if job is None:
@@ -267,7 +259,7 @@ class JobStore:
     def reports(self, tenant: str, usd_per_tok: Decimal, *, limit: int = 100) -> list[JobReport]:
         """The newest jobs of a tenant, without their documents."""
         query = sa.select(_jobs).where(_jobs.c.tenant == tenant).order_by(_jobs.c.created_at.desc()).limit(limit)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [self._summary(connection, job, usd_per_tok) for job in connection.execute(query).all()]
 
     # Documents on their way
@@ -345,32 +337,35 @@ class JobStore:
         """Documents whose messages were taken by somebody who does not begin with them any more."""
         free = (_documents.c.id.in_(document_ids), _documents.c.holder.is_(None), _documents.c.state.in_(WAITING))
         with self._writing() as connection:
+            lock(connection, _documents.c.id, *free)
             connection.execute(sa.update(_documents).where(*free).values(sent=False, due_at=now()))
 
     def hold_on(self, holders: Sequence[str], lease_s: float) -> None:
         """These hold what they hold for longer."""
         until = now() + lease_s
         with self._writing() as connection:
+            lock(connection, _documents.c.id, _documents.c.holder.in_(holders))
             connection.execute(sa.update(_documents).where(_documents.c.holder.in_(holders)).values(due_at=until))
+            lock(connection, _texts.c.hash, _texts.c.holder.in_(holders))
             connection.execute(sa.update(_texts).where(_texts.c.holder.in_(holders)).values(until=until))
 
     def tried(self, document_ids: Sequence[str]) -> set[str]:
         """Those of the documents that somebody tried before, without an end."""
         query = sa.select(_documents.c.id).where(_documents.c.id.in_(document_ids), _documents.c.attempts > 0)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return set(connection.scalars(query))
 
     def late(self, state: State) -> int:
         """Documents that had a message, and nothing happened to them in time."""
         query = sa.select(sa.func.count()).select_from(_documents)
         late = (_documents.c.state == state, _documents.c.due_at <= now(), _documents.c.sent.is_(True))
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return connection.scalar(query.where(*late)) or 0
 
     def waiting(self, state: State) -> int:
         """Documents in a state."""
         query = sa.select(sa.func.count()).select_from(_documents)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return connection.scalar(query.where(_documents.c.state == state)) or 0
 
     def to_send(self, state: State, *, lease_s: float, lost: bool) -> list[str]:
@@ -382,16 +377,18 @@ class JobStore:
         if not lost:
             late.append(_documents.c.sent.is_(False))
         some = sa.select(_documents.c.id).where(*late).order_by(_documents.c.due_at).limit(_ROWS)
+        # Chosen once, and those that another caller is about to send are passed over.
+        chosen = some.with_for_update(skip_locked=True).cte("chosen")
         values = {"sent": True, "holder": None, "due_at": now() + lease_s}
         with self._writing() as connection:
-            statement = sa.update(_documents).where(_documents.c.id.in_(some), *late).values(values)
+            statement = sa.update(_documents).where(_documents.c.id.in_(sa.select(chosen.c.id)), *late).values(values)
             return list(connection.scalars(statement.returning(_documents.c.id)))
 
     def ready(self, limit: int) -> list[QueuedDocument]:
         """Documents that wait for the index's owner, those first that were given first."""
         query = sa.select(_documents).where(_documents.c.state == State.EMBEDDED, _documents.c.due_at <= now())
         order = (_documents.c.created_at, _documents.c.job_id, _documents.c.number)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [_queued(row) for row in connection.execute(query.order_by(*order).limit(limit))]
 
     def not_applied(self, document_id: str, error: str, *, wait_s: float, max_attempts: int) -> None:
@@ -411,28 +408,29 @@ class JobStore:
 
     def claim_texts(self, partition: str, hashes: Sequence[str], holder: str, lease_s: float) -> set[str]:
         """Those of the texts that this holder may embed: nobody else does so at the moment."""
-        rows = [{"partition": partition, "hash": one, "holder": holder, "until": now() + lease_s} for one in hashes]
-        mine: set[str] = set()
-        statement = insert(_texts)
-        taken = statement.on_conflict_do_update(
-            index_elements=["partition", "hash"],
-            set_={"holder": statement.excluded.holder, "until": statement.excluded.until},
-            where=_texts.c.until <= now(),
-        )
+        until = now() + lease_s
+        # In one order, so that no two who claim the same texts wait for each other.
+        rows = [{"partition": partition, "hash": one, "holder": holder, "until": until} for one in sorted(set(hashes))]
+        if not rows:
+            return set()
         with self._writing() as connection:
-            for row in rows:
-                if connection.execute(taken.values(row)).rowcount:
-                    mine.add(row["hash"])  # type: ignore[arg-type]
-        return mine
+            statement = insert(connection.dialect.name, _texts)
+            taken = statement.on_conflict_do_update(
+                index_elements=["partition", "hash"],
+                set_={"holder": statement.excluded.holder, "until": statement.excluded.until},
+                where=_texts.c.until <= now(),
+            )
+            return set(connection.scalars(taken.returning(_texts.c.hash), rows))
 
     def release_texts(self, holder: str) -> None:
         """Let go of the texts of this holder."""
         with self._writing() as connection:
+            lock(connection, _texts.c.hash, _texts.c.holder == holder)
             connection.execute(sa.delete(_texts).where(_texts.c.holder == holder))
 
     def close(self) -> None:
-        """Close the file."""
-        self._engine.dispose()
+        """Let go of file or server."""
+        self._database.close()
 
     # What is told of them
 
@@ -445,22 +443,21 @@ class JobStore:
         """
         free = (_documents.c.state.in_(WAITING), _documents.c.holder.is_(None))
         told = sa.select(_documents.c.state, sa.func.count(), sa.func.min(_documents.c.created_at))
-        try:
-            with self._engine.connect() as connection:
-                rows = connection.execute(told.where(*free).group_by(_documents.c.state)).all()
-        except sa.exc.DBAPIError as error:
-            raise StorageError(f"the jobs can't be read: {error.orig}", where=str(self.path)) from error
+        with self._reading() as connection:
+            rows = connection.execute(told.where(*free).group_by(_documents.c.state)).all()
         return {State(state): (count, oldest) for state, count, oldest in rows}
 
     def is_dead(self, document_id: str) -> bool:
         """Whether the document was given up."""
         query = sa.select(_documents.c.state).where(_documents.c.id == document_id)
-        with self._engine.connect() as connection:
-            return connection.scalar(query) == State.DEAD
+        with self._reading() as connection:
+            found: str | None = connection.scalar(query)
+        return found == State.DEAD
 
     def _restart(self, *where: sa.ColumnElement[bool]) -> int:
         values = {"state": State.QUEUED, "attempts": 0, "holder": None, "due_at": now(), "sent": False, "staged": None}
         with self._writing() as connection:
+            lock(connection, _documents.c.id, *where)
             return connection.execute(sa.update(_documents).where(*where).values(values)).rowcount
 
     def _summary(self, connection: sa.Connection, job: Any, usd_per_tok: Decimal) -> JobReport:
@@ -469,7 +466,7 @@ class JobStore:
         sums = sa.select(_documents.c.state, sa.func.count(), sa.func.sum(_documents.c.tokens))
         for state, count, some in connection.execute(sums.where(_documents.c.job_id == job.id).group_by("state")):
             by_state[State(state)] = count
-            tokens += some
+            tokens += int(some)
         documents = counted(by_state)
         return JobReport(
             job_id=job.id,
@@ -478,14 +475,6 @@ class JobStore:
             created_at=job.created_at,
             documents=documents,
             embedding=EmbeddingSpend(tokens=tokens, cost_usd=tokens * usd_per_tok),
-        )
-
-    def _writing(self) -> AbstractContextManager[sa.Connection]:
-        return writing(
-            self._engine,
-            "the jobs",
-            self.path,
-            "Free some space or check the folder's rights",
         )
 
 

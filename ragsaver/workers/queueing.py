@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ragsaver.errors import BrokerUnavailable, UnreadableDocument, UsageError
 from ragsaver.index.scope import Scope
+from ragsaver.index.store import current_store
 from ragsaver.ingestion.estimating import MILLION
 from ragsaver.ingestion.gates import printable
 from ragsaver.ingestion.ingest import gone_from
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.jobs import JobStore, NewDocument
-from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.opening import jobs_place, open_manifest
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.sources import PostedDocument, SourceItem, list_sources
 from ragsaver.ingestion.sources.listing import scheme
@@ -23,13 +24,12 @@ from ragsaver.workers.app import CONVERT
 from ragsaver.workers.broker import Broker
 from ragsaver.workers.moves import Moved, nobody
 
-JOBS_FILE = "jobs.sqlite"
 _AT_A_TIME = 500
 
 
 def open_jobs(settings: Settings) -> JobStore:
     """The job store of a project."""
-    return JobStore(settings.home / JOBS_FILE)
+    return JobStore(jobs_place(settings))
 
 
 def usd_per_tok(settings: Settings) -> Decimal:
@@ -73,7 +73,7 @@ class IngestQueue:
             max_bytes=self._settings.ingestion.max_file_mb * 2**20,
         )
         gone: list[NewDocument] = []
-        if order.prune:
+        if order.prune or order.include_expired:
             items = iter(listed := list(items))
             gone = self._gone(listed, order, scope)
         return self._put(order, scope, chain((_new(item, order.checksum) for item in items), gone))
@@ -135,9 +135,13 @@ class IngestQueue:
         return self.known(job_id, scope.tenant)
 
     def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[NewDocument]:
-        manifest = Manifest(self._settings.home / "manifest.sqlite")
+        """Documents to forget; tombstones of what is asked for are forgotten at once, so that workers let it in."""
+        manifest = open_manifest(self._settings, current_store(self._settings.home))
         try:
-            known = manifest.documents(scope)
+            known = manifest.documents(scope) if order.prune else {}
+            tombstones = manifest.tombstones.of(scope)
+            asked = {item.source for item in items} if order.include_expired else set()
+            manifest.tombstones.drop([one.document_id for source, one in tombstones.items() if source in asked])
         finally:
             manifest.close()
         return [

@@ -152,7 +152,7 @@ def test_what_waits_is_read_no_more_often_than_it_has_to_be(store):
 def test_a_store_that_cannot_be_read_leaves_the_pool_as_it_is(pool, store, caplog):
     pool.grow(2)
     one = scaler(pool, store)
-    with sqlite3.connect(store.jobs.path) as file:
+    with sqlite3.connect(store.jobs.place) as file:
         file.execute("DROP TABLE documents")
     with caplog.at_level("WARNING"):
         one.maybe_scale()

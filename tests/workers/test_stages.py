@@ -17,6 +17,7 @@ from ragsaver.ingestion.applying import Step as ApplyStep
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.runtime import Runtime
+from ragsaver.settings import DatabaseSettings
 from ragsaver.spend.prices import PriceBook
 from ragsaver.workers.app import CONVERT, EMBED
 from ragsaver.workers.converting import Converting
@@ -34,8 +35,16 @@ TEXT = "Owls hunt voles at night, and the voles know it."
 class Line:
     """A queue and what works on it, one stage at a time."""
 
-    def __init__(self, folder: Path, redis: RedisServer, **queue: object) -> None:
-        self.bench = Bench(folder, queue={"broker_url": redis.url, "backoff_s": 0.001, **queue})
+    def __init__(
+        self,
+        folder: Path,
+        redis: RedisServer,
+        database: DatabaseSettings,
+        more: dict[str, object] | None = None,
+        **queue: object,
+    ) -> None:
+        told = {"broker_url": redis.url, "backoff_s": 0.001, **queue}
+        self.bench = Bench(folder, database=database, queue=told, **(more or {}))
         self.settings = self.bench.settings
         self.queue = IngestQueue(self.settings)
         ownership = Ownership.acquire(self.settings.home, "a test")
@@ -91,6 +100,8 @@ class Line:
     def close(self) -> None:
         for converting in self._converting:
             converting.close()
+        if self.runtime.summaries:
+            self.runtime.summaries.close()
         self.runtime.manifest.close()
         self.runtime.embeddings.close()
         self.runtime.ownership.release()
@@ -99,16 +110,16 @@ class Line:
 
 
 @pytest.fixture
-def line(tmp_path: Path, redis: RedisServer) -> Iterator[Line]:
-    made = Line(tmp_path, redis)
+def line(tmp_path: Path, redis: RedisServer, database: DatabaseSettings) -> Iterator[Line]:
+    made = Line(tmp_path, redis, database)
     yield made
     made.close()
 
 
 @pytest.fixture
-def hasty(tmp_path: Path, redis: RedisServer) -> Iterator[Line]:
+def hasty(tmp_path: Path, redis: RedisServer, database: DatabaseSettings) -> Iterator[Line]:
     """Where a hold is over as soon as it is had: every document is as one whose worker died long ago."""
-    made = Line(tmp_path, redis, visibility_timeout_s=1e-6)
+    made = Line(tmp_path, redis, database, visibility_timeout_s=1e-6)
     yield made
     made.close()
 
@@ -175,8 +186,8 @@ def test_a_text_that_another_worker_is_embedding_is_not_paid_for_again(line: Lin
     assert set(line.paid().values()) == {1}
 
 
-def test_who_works_longer_than_a_hold_lasts_keeps_it(tmp_path: Path, redis: RedisServer):
-    line = Line(tmp_path, redis, visibility_timeout_s=0.4)
+def test_who_works_longer_than_a_hold_lasts_keeps_it(tmp_path: Path, redis: RedisServer, database: DatabaseSettings):
+    line = Line(tmp_path, redis, database, visibility_timeout_s=0.4)
     try:
         ids = line.put(TEXT)
         gate = Gate(Step.CONVERTING)

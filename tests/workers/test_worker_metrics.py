@@ -56,7 +56,7 @@ def test_what_waits_is_told_for_every_queue_and_left_out_where_the_store_cannot_
     assert (
         seen["ragsaver_queue_oldest_age_seconds", "convert"] > 0 == seen["ragsaver_queue_oldest_age_seconds", "embed"]
     )
-    with sqlite3.connect(jobs.path) as file:
+    with sqlite3.connect(tmp_path / "jobs.sqlite") as file:
         file.execute("DROP TABLE documents")
     seen = samples(metrics.exposition())
     assert ("ragsaver_embed_tokens_total",) in seen
