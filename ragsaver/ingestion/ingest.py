@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from ragsaver.caching.embeddings import EmbeddingCache
-from ragsaver.errors import TooExpensive, UnreadableDocument, UsageError
+from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier, Paid, Step
-from ragsaver.ingestion.estimating import MILLION, Estimate
+from ragsaver.ingestion.estimating import MILLION
 from ragsaver.ingestion.gates import Gates, Preparing, printable
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
+from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare, recipe_of
 from ragsaver.ingestion.quota import admitted
@@ -40,8 +41,7 @@ from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
 from ragsaver.spend.receipt import OpenReceipt, Receipt
 
-# Texts that show how fast this machine embeds, and tokens from which a run says it more reliably.
-_SAMPLE_CHUNKS = 16
+# Tokens from which a run says more reliably than a few texts how fast this machine embeds.
 _PACE_TOKENS = 5000
 
 
@@ -116,7 +116,7 @@ class Ingestor:
         """
         started = time.perf_counter()
         if order.max_cost_usd is not None:
-            _require_affordable(self.plan(order, scope), order.max_cost_usd)
+            require_affordable(self.plan(order, scope), order.max_cost_usd)
         items = self._items(order)
         known = self._manifest.documents(scope)
         gone = gone_from(known, items, order) if order.prune else []
@@ -142,19 +142,11 @@ class Ingestor:
     ) -> PlanReport:
         """What `ingest_items` would do."""
         known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
-        gates = Gates(scope, known, self.recipe, self._preparing, checksum=checksum)
-        counted = Estimate(self._cache, self._encoder, self._applier.partition(scope))
-        sample: list[IdentifiedChunk] = []
+        planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._preparing)
         with self._one_at_a_time:
-            for change in self._admitted(gates, items, scope, gone):
-                counted.add(change)
-                sample.extend(change.new[: _SAMPLE_CHUNKS - len(sample)])
-        return counted.report(
-            gates,
-            gone,
-            tokens_per_s=self._pace(scope, sample),
-            usd_per_mtok=self._settings.spend.embedding_per_mtok,
-        )
+            return planner.plan(
+                items, known, scope, gone=gone, checksum=checksum, pace=lambda sample: self._pace(scope, sample)
+            )
 
     def _pace(self, scope: Scope, sample: Sequence[IdentifiedChunk]) -> float | None:
         known = self._manifest.pace(self.recipe.model)
@@ -330,15 +322,6 @@ def gone_from(
         and record.source not in present
         and any(record.location == root or record.location.startswith(root.rstrip("/") + "/") for root in roots)
     ]
-
-
-def _require_affordable(plan: PlanReport, max_cost_usd: Decimal) -> None:
-    cost = plan.embedding.cost_usd
-    if cost > max_cost_usd:
-        raise TooExpensive(
-            f"embedding {plan.embedding.tokens} tokens would cost ${cost:.4f}, ${max_cost_usd:.4f} are allowed",
-            remedy="Raise --max-cost, or leave documents out: `ragsaver plan` shows what each would take",
-        )
 
 
 def _receipt(paid: Paid, usd_per_mtok: Decimal) -> Receipt:

@@ -83,8 +83,7 @@ def _bringing_in(access: Access, queue: IngestQueue | None) -> Iterator[None]:
         queue.jobs,
         queue.broker,
         access.stopping,
-        lease_s=limits.visibility_timeout_s,
-        every_s=limits.look_every_s,
+        limits,
         drain=lambda: access.ingestion.submit(drainer.drain, access.stopping.is_set).result(),
     )
     tender.start()

@@ -8,8 +8,8 @@ from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.gates import Gates
 from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.job_report import State
-from ragsaver.ingestion.jobs import QueuedDocument
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
+from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.sources import SourceItem, item_at
 from ragsaver.ingestion.sources.listing import scheme
 from ragsaver.ingestion.staging import Staged, pack
@@ -25,16 +25,16 @@ class Converting:
         self._here = threading.local()
         self._pools: list[GuardedPool[Raw, Prepared]] = []
 
-    def convert(self, document_id: str) -> None:
-        """Take a document from `queued` on. Where somebody else does or did, nothing happens."""
+    def convert(self) -> None:
+        """Take the next document from `queued` on. Where none waits, as after a message too many, nothing happens."""
         worker = self._worker
         if worker.stopping.is_set():
-            worker.jobs.unsend([document_id])
+            worker.jobs.documents.unsend(State.QUEUED, 1)
             return
-        claimed = worker.claim(document_id, State.QUEUED)
-        if claimed is None:
+        documents, holder = worker.claim(State.QUEUED, 1)
+        if not documents:
             return
-        document, holder = claimed
+        (document,) = documents
         with worker.holding([holder]):
             worker.fault(Step.CONVERTING, document.source)
             try:
@@ -75,13 +75,13 @@ class Converting:
         there = worker.cache.holds(worker.partition(document.scope), list(texts))
         after = State.EMBEDDED if texts.keys() <= there else State.CONVERTED
         lease_s = worker.lease_s if after is State.CONVERTED else 0.0
-        moved = worker.jobs.forward(document.id, State.QUEUED, after, staged=pack(staged), lease_s=lease_s)
+        moved = worker.jobs.documents.forward(document.id, State.QUEUED, after, staged=pack(staged), lease_s=lease_s)
         worker.fault(Step.CONVERTED, document.source)
         if moved and after is State.CONVERTED:
-            worker.broker.send(EMBED, [document.id])
+            worker.broker.send(EMBED, 1)
 
     def _end(self, document: QueuedDocument, state: State, error: str | None = None) -> None:
-        self._worker.jobs.forward(document.id, State.QUEUED, state, error=error)
+        self._worker.jobs.documents.forward(document.id, State.QUEUED, state, error=error)
 
     def _item(self, document: QueuedDocument) -> SourceItem:
         settings = self._worker.settings

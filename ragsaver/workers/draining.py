@@ -13,10 +13,11 @@ from ragsaver.ingestion.applying import Applier
 from ragsaver.ingestion.applying import Step as ApplyStep
 from ragsaver.ingestion.gates import Seen
 from ragsaver.ingestion.job_report import State
-from ragsaver.ingestion.jobs import JobStore, QueuedDocument
+from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import DocumentRecord
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.preparing import recipe_of
+from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.staging import Action, Settled, Staged, settle, unpack
 from ragsaver.ingestion.standing import vector_bytes
@@ -65,7 +66,7 @@ class Drainer:
         :raises StorageError: if the disk is full; the documents wait.
         """
         moved = 0
-        while not stopping() and (ready := self._jobs.ready(_AT_A_TIME)):
+        while not stopping() and (ready := self._jobs.documents.ready(_AT_A_TIME)):
             for scope, some in _batches(ready):
                 if stopping():
                     break
@@ -93,12 +94,14 @@ class Drainer:
         runtime = self._runtime
         recipe = recipe_of(runtime.settings, runtime.encoder.fingerprint)
         if staged.action is Action.APPLY and staged.record.config != recipe.config:
-            self._jobs.restart(document.id)
+            self._jobs.documents.restart(document.id)
             return None
         todo = settle(staged, runtime.manifest.document(document.scope, document.source))
         if isinstance(todo, Settled):
             done = State.APPLIED if todo is Settled.IS_IN else State.UNCHANGED
-            self._jobs.forward(document.id, State.EMBEDDED, done, error=None if done is State.APPLIED else todo.value)
+            self._jobs.documents.forward(
+                document.id, State.EMBEDDED, done, error=None if done is State.APPLIED else todo.value
+            )
             return None
         return _Ready(document, staged, todo)
 
@@ -118,7 +121,7 @@ class Drainer:
         for one in ready:
             done = State.UNCHANGED if one.staged.action is Action.TOUCH else State.APPLIED
             error = refused.get(one.document.source)
-            self._jobs.forward(one.document.id, State.EMBEDDED, State.FAILED if error else done, error=error)
+            self._jobs.documents.forward(one.document.id, State.EMBEDDED, State.FAILED if error else done, error=error)
 
     def _admitted(
         self, changes: Sequence[Change], seen: Seen, scope: Scope, gone: Sequence[DocumentRecord]
@@ -130,18 +133,20 @@ class Drainer:
         _log.warning("%s can't be brought in: %s", document.source, told(error))
         limits = self._runtime.settings.queue
         wait_s = backoff_s(document.attempts + 1, limits)
-        self._jobs.not_applied(document.id, told(error), wait_s=wait_s, max_attempts=limits.max_attempts)
+        self._jobs.documents.not_applied(document.id, told(error), wait_s=wait_s, max_attempts=limits.max_attempts)
 
 
 def _batches(ready: Sequence[QueuedDocument]) -> Iterator[tuple[Scope, list[QueuedDocument]]]:
-    """Documents of one scope together, and never two versions of one document: the second sees the first one in."""
-    batch: list[QueuedDocument] = []
-    sources: set[str] = set()
+    """Documents of one scope together, those scopes first that are first; never two versions of one document in a
+    batch: the second sees the first one in.
+    """
+    opened: list[tuple[Scope, dict[str, QueuedDocument]]] = []
+    last: dict[Scope, dict[str, QueuedDocument]] = {}
     for document in ready:
-        if batch and (batch[0].scope != document.scope or document.source in sources):
-            yield batch[0].scope, batch
-            batch, sources = [], set()
-        batch.append(document)
-        sources.add(document.source)
-    if batch:
-        yield batch[0].scope, batch
+        there = last.get(document.scope)
+        if there is None or document.source in there:
+            there = last[document.scope] = {}
+            opened.append((document.scope, there))
+        there[document.source] = document
+    for scope, batch in opened:
+        yield scope, list(batch.values())

@@ -9,9 +9,10 @@ from enum import StrEnum
 from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
-from ragsaver.ingestion.jobs import JobStore, QueuedDocument
+from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.preparing import Recipe, recipe_of
+from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.pipelines.runtime import Runtime
@@ -61,7 +62,7 @@ class Worker:
         self.stopping = stopping
         self.fault = fault or _go_on
         self.lease_s = settings.queue.visibility_timeout_s
-        self.holding = Holding(jobs, self.lease_s)
+        self.holding = Holding(jobs, self.lease_s, settings.queue.max_hold_s)
 
     @classmethod
     def of_its_own(cls, settings: Settings, broker: Broker, stopping: threading.Event) -> "Worker":
@@ -91,26 +92,24 @@ class Worker:
         """The part of the embedding cache that a scope may use, as `Applier.partition` has it."""
         return "" if self.settings.embedding_cache.shared_by_tenants else scope.tenant
 
-    def claim(self, document_id: str, state: State) -> tuple[QueuedDocument, str] | None:
-        """Hold a document, under a name of our own; None if that is not to be had."""
+    def claim(self, state: State, limit: int) -> tuple[list[QueuedDocument], str]:
+        """Hold the documents whose turn it is, `limit` at most, under a name of our own; none if none waits."""
         holder = uuid.uuid4().hex
-        attempts = self.settings.queue.max_attempts
-        held = self.jobs.claim(document_id, state, holder, lease_s=self.lease_s, max_attempts=attempts)
-        return None if held is None else (held, holder)
+        return self.jobs.documents.claim(state, holder, limit=limit, lease_s=self.lease_s), holder
 
     def again(self, document: QueuedDocument, holder: str, state: State, error: Exception) -> None:
         """An attempt failed: later again, or never."""
         limits = self.settings.queue
         _log.warning("%s (attempt %d of %d): %s", document.source, document.attempts, limits.max_attempts, told(error))
         if document.attempts >= limits.max_attempts:
-            self.jobs.forward(document.id, state, State.DEAD, error=told(error))
+            self.jobs.documents.forward(document.id, state, State.DEAD, error=told(error))
         else:
             wait_s = backoff_s(document.attempts, limits)
-            self.jobs.put_back(document.id, holder, wait_s=wait_s, error=told(error), tried=True)
+            self.jobs.documents.put_back(document.id, holder, wait_s=wait_s, error=told(error), tried=True)
 
     def hand_back(self, document: QueuedDocument, holder: str) -> None:
         """Somebody else may go on at once; this was no attempt."""
-        self.jobs.put_back(document.id, holder, wait_s=0.0, error=None, tried=False)
+        self.jobs.documents.put_back(document.id, holder, wait_s=0.0, error=None, tried=False)
 
 
 def _go_on(step: Step, source: str) -> None:

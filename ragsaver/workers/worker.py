@@ -76,11 +76,11 @@ def add_tasks(app: "Celery", settings: Settings, hands: Hands) -> None:
     from celery import bootsteps
     from celery_batches import Batches
 
-    def convert(document_id: str) -> None:
-        hands.converting.convert(document_id)
+    def convert() -> None:
+        hands.converting.convert()
 
     def embed(requests: Sequence[Any]) -> None:
-        hands.embedding.embed([request.args[0] for request in requests])
+        hands.embedding.embed(len(requests))
 
     app.task(convert, name=task_name(CONVERT))
     app.task(
@@ -132,9 +132,7 @@ def run_worker(
         opened.callback(worker.jobs.close)
         opened.callback(hands.close)
         add_tasks(app, settings, hands)
-        tender = Tender(
-            worker.jobs, broker, stopping, lease_s=worker.lease_s, every_s=settings.queue.look_every_s, drain=drain
-        )
+        tender = Tender(worker.jobs, broker, stopping, settings.queue, drain=drain)
         tender.start()
         opened.callback(tender.join)
         opened.callback(stopping.set)
