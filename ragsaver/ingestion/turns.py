@@ -18,7 +18,7 @@ class Priority(StrEnum):
     LOW = "low"
 
 
-# Documents of higher priorities that go before one of a lower priority that waits.
+# Documents of other lines that go before one that waits: of ten, each lower priority has one.
 PASSED_OVER = 9
 
 
