@@ -46,7 +46,7 @@ def moved(store: JobStore, before: State, after: State) -> None:
 
 
 def test_at_every_stage_a_high_priority_is_first_and_tenants_have_turns(store: JobStore):
-    many, low = put(store, ANTS, 300), put(store, ANTS, 2, Priority.LOW)
+    many, low = put(store, ANTS, 60), put(store, ANTS, 2, Priority.LOW)
     one, urgent = put(store, BEES, 1), put(store, BEES, 2, Priority.HIGH)
     wanted = [f"{urgent}-0", f"{urgent}-1", f"{many}-0", f"{one}-0", *(f"{many}-{n}" for n in range(1, 8))]
 

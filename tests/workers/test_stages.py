@@ -6,15 +6,19 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from ragsaver.caching.embeddings import SqliteEmbeddingCache
 from ragsaver.components.resources import Resources
+from ragsaver.errors import TooExpensive
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion import planner
 from ragsaver.ingestion.applying import Step as ApplyStep
+from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.turns import Priority
@@ -329,3 +333,30 @@ def test_messages_are_json_and_hold_nothing(line: Line):
     assert message["content-type"] == "application/json"
     assert json.loads(base64.b64decode(message["body"]))[:2] == [[], {}]
     assert b"secret" not in raw
+
+
+def test_a_job_that_would_cost_more_than_is_allowed_is_refused_and_a_cheaper_one_is_not(line: Line, monkeypatch):
+    dear = line.settings.model_copy(
+        update={"spend": line.settings.spend.model_copy(update={"embedding_per_mtok": Decimal(10)})}
+    )
+    monkeypatch.setattr(planner, "load_encoder", lambda settings: line.bench.encoder)
+    monkeypatch.setattr(line.queue, "_settings", dear)
+    (line.bench.docs / "owls.md").write_text("Owls hunt voles at night.")
+    cost = (
+        Ingestor(dear, line.bench.index, line.bench.encoder, line.bench.manifest, line.bench.cache)
+        .plan(line.bench.order(), SCOPE)
+        .embedding.cost_usd
+    )
+    assert cost > 0
+    with pytest.raises(TooExpensive, match=r"would cost \$.*--max-cost"):
+        line.queue.put(line.bench.order(max_cost_usd=cost / 2), SCOPE)
+    assert line.queue.jobs.reports(SCOPE.tenant, cost) == []
+    job = line.queue.put(line.bench.order(max_cost_usd=cost), SCOPE).job_id
+    assert line.bench.encoder.paid == []
+    ids = [f"{job}-0"]
+    line.convert(ids)
+    line.embed(ids)
+    line.drain()
+    assert line.states(ids) == [State.APPLIED]
+    # What is in costs nothing, and what was embedded before does not either.
+    assert line.queue.put(line.bench.order(max_cost_usd=0, checksum=True), SCOPE).documents.queued == 1
