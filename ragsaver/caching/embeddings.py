@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import sqlalchemy as sa
@@ -33,6 +33,18 @@ _vectors = sa.Table(
     sa.Column("vector", sa.LargeBinary, nullable=False),
     sa.Column("used_at", sa.Float, nullable=False, index=True),
     sqlite_with_rowid=False,
+)
+
+
+# Built once: putting a statement with so many values together takes longer than running it.
+_HERE = (
+    _vectors.c.partition == sa.bindparam("where"),
+    _vectors.c.hash.in_(sa.bindparam("names", expanding=True)),
+)
+_VECTORS = sa.select(_vectors.c.hash, _vectors.c.vector).where(*_HERE)
+_HELD = sa.select(_vectors.c.hash).where(*_HERE)
+_NOTE_USE = (
+    sa.update(_vectors).where(*_HERE, _vectors.c.used_at < sa.bindparam("long_ago")).values(used_at=sa.bindparam("now"))
 )
 
 
@@ -79,24 +91,21 @@ class SqliteEmbeddingCache:
         """The vectors that are there; their use is noted."""
         found: dict[str, NDArray[np.float32]] = {}
         now = time.time()
-        for some in _parts(hashes):
-            here = _here(partition, some)
+        for some in _parts(partition, hashes):
             with self._engine.connect() as connection:
-                rows = connection.execute(sa.select(_vectors.c.hash, _vectors.c.vector).where(*here)).all()
+                rows = connection.execute(_VECTORS, some).all()
             found.update((row.hash.hex(), np.frombuffer(row.vector, np.float16).astype(np.float32)) for row in rows)
             if rows:
-                long_ago = _vectors.c.used_at < now - _NOTE_USE_S
                 with self._writing() as connection:
-                    connection.execute(sa.update(_vectors).where(*here, long_ago).values(used_at=now))
+                    connection.execute(_NOTE_USE, {**some, "long_ago": now - _NOTE_USE_S, "now": now})
         return found
 
     def holds(self, partition: str, hashes: Sequence[str]) -> set[str]:
         """Which of them are there."""
         found: set[str] = set()
         with self._engine.connect() as connection:
-            for some in _parts(hashes):
-                rows = connection.execute(sa.select(_vectors.c.hash).where(*_here(partition, some)))
-                found.update(row.hash.hex() for row in rows)
+            for some in _parts(partition, hashes):
+                found.update(row.hash.hex() for row in connection.execute(_HELD, some))
         return found
 
     def put(self, partition: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
@@ -140,10 +149,6 @@ class SqliteEmbeddingCache:
         )
 
 
-def _here(partition: str, hashes: Sequence[str]) -> tuple[sa.ColumnElement[bool], ...]:
-    return (_vectors.c.partition == partition, _vectors.c.hash.in_([bytes.fromhex(one) for one in hashes]))
-
-
 def _used_bytes(connection: sa.Connection) -> int:
     pages, free, size = (
         int(connection.scalar(sa.text(f"PRAGMA {name}")) or 0) for name in ("page_count", "freelist_count", "page_size")
@@ -151,6 +156,7 @@ def _used_bytes(connection: sa.Connection) -> int:
     return (pages - free) * size
 
 
-def _parts(hashes: Sequence[str]) -> Iterator[Sequence[str]]:
+def _parts(partition: str, hashes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The values of `_HERE`."""
     for start in range(0, len(hashes), _VARIABLES):
-        yield hashes[start : start + _VARIABLES]
+        yield {"where": partition, "names": [bytes.fromhex(one) for one in hashes[start : start + _VARIABLES]]}

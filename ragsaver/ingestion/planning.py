@@ -54,11 +54,13 @@ class Change:
 
     @property
     def payload_bytes(self) -> int:
-        """What the new version's points carry beside the vectors: their texts, and the rest as JSON."""
-        return sum(
-            len(one.chunk.text.encode()) + len(json.dumps(dict(one.payload), default=str).encode())
-            for one in self.chunks
-        )
+        """What the new version's points carry beside the vectors: texts, headings, title, source and metadata."""
+        if not self.chunks:
+            return 0
+        shared = self.chunks[0].payload
+        each = _bytes(shared["title"]) + _bytes(shared["source"])
+        each += _bytes(json.dumps(shared["metadata"], default=str))
+        return sum(each + _bytes(one.payload["heading"]) + _bytes(one.chunk.text) for one in self.chunks)
 
     def intent(self) -> Intent:
         """What is about to happen to the index, as it is written down first."""
@@ -69,6 +71,10 @@ class Change:
             deleted=self.dropped,
             payloads={one.id: dict(one.payload) for one in self.moved},
         )
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
 
 
 def original_of(change: Change, posted: SourceItem | None) -> Original:

@@ -15,7 +15,7 @@ from ragsaver.ingestion.identity import Carried, IdentifiedChunk, identify
 from ragsaver.settings import Settings
 
 # Raise it when the converters or the chunker cut differently: documents are then cut again.
-CHUNKER = "2"
+CHUNKER = "3"
 
 
 @dataclass(frozen=True, slots=True)

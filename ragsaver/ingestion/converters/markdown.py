@@ -1,14 +1,11 @@
 """Markdown and MDX: headings, paragraphs, lists, tables and code, each as it stands in the source."""
 
 import re
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+import pyromark
 import yaml
-from markdown_it import MarkdownIt
-from markdown_it.rules_block import StateBlock
-from markdown_it.rules_core import StateCore
-from markdown_it.token import Token
 
 from ragsaver.ingestion.blocks import Block, BlockKind, ParsedDocument
 from ragsaver.ingestion.converters.plain_text import decode
@@ -25,70 +22,66 @@ _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)")
 
 
-class _Outline(StateBlock):
-    """Keeps no tokens of what stands within a list, table or quote: only where these begin and end is wanted.
-
-    Most of the parser's time went into them. A heading's text is one level below it.
-    """
-
-    def push(self, ttype: str, tag: str, nesting: Literal[-1, 0, 1]) -> Token:
-        if self.level < 2 or (self.level == 2 and nesting < 0):
-            return super().push(ttype, tag, nesting)
-        self.level += nesting
-        return _UNWANTED
-
-
-def _outline(state: StateCore) -> None:
-    blocks = _Outline(state.src, state.md, state.env, state.tokens)
-    state.md.block.tokenize(blocks, blocks.line, blocks.lineMax)
-
-
-def _parser() -> MarkdownIt:
-    # Inline text is kept as it stands, so its rules need not run.
-    parser = MarkdownIt("commonmark").enable("table").disable(["inline", "text_join"])
-    parser.core.ruler.at("block", _outline)
-    return parser
-
-
-_UNWANTED = Token("", "", 0)
-_PARSER = _parser()
+_HEADING_MARKS = re.compile(r"\A[ \t]*#{1,6}(?:[ \t]+|\Z)|(?:(?<=[ \t])#+)?[ \t]*\Z")
+_UNDERLINE = re.compile(r"\n[ \t]*(?:=+|-+)[ \t]*\Z")
 _FRONT_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _KINDS: dict[str, BlockKind] = {
-    "paragraph_open": "paragraph",
-    "bullet_list_open": "list",
-    "ordered_list_open": "list",
-    "table_open": "table",
-    "blockquote_open": "paragraph",
-    "fence": "code",
-    "code_block": "code",
-    "html_block": "paragraph",
+    "Paragraph": "paragraph",
+    "List": "list",
+    "Table": "table",
+    "BlockQuote": "paragraph",
+    "CodeBlock": "code",
+    "HtmlBlock": "paragraph",
 }
 
 
 def from_markdown(data: bytes, name: str) -> ParsedDocument:
     """Blocks of a Markdown or MDX document; imports, tags and comments are dropped, what they wrap stays."""
     text, front = _split_front_matter(decode(data, name))
-    lines = _without_mdx(text, mdx=name.lower().endswith(".mdx")).split("\n")
+    text = _without_mdx(text, mdx=name.lower().endswith(".mdx"))
     blocks: list[Block] = []
     title = front.get("title")
-    tokens = _PARSER.parse("\n".join(lines))
-    for position, token in enumerate(tokens):
-        if token.level != 0 or token.map is None:
-            continue
-        if token.type == "heading_open":
-            heading = _plain(tokens[position + 1].content)
+    for kind, level, raw in _outermost(text):
+        if kind == "heading":
+            heading = _plain(_heading_text(raw))
             if heading:
-                blocks.append(Block("heading", heading, level=int(token.tag[1])))
-        elif token.type in _KINDS:
-            kind = _KINDS[token.type]
-            raw = "\n".join(lines[token.map[0] : token.map[1]]).strip("\n")
+                blocks.append(Block("heading", heading, level=level))
+        else:
             body = raw.strip() if kind == "code" else _plain(raw)
             if body:
                 blocks.append(Block(kind, body))
     if not isinstance(title, str) or not title.strip():
         title = next((block.text for block in blocks if block.kind == "heading" and block.level == 1), None)
     return ParsedDocument(tuple(blocks), title)
+
+
+def _outermost(text: str) -> Iterator[tuple[BlockKind, int, str]]:
+    """Blocks that stand in no other: kind, level of a heading, and their whole lines as they are in the source."""
+    data = text.encode()
+    events: Iterable[tuple[Any, Any]] = pyromark.events_with_range(text, options=pyromark.Options.ENABLE_TABLES)
+    depth = 0
+    for event, place in events:
+        if type(event) is not dict:
+            continue
+        if "End" in event:
+            depth -= 1
+        elif "Start" in event:
+            if depth == 0:
+                tag = event["Start"]
+                name = tag if isinstance(tag, str) else next(iter(tag))
+                start = data.rfind(b"\n", 0, place["start"]) + 1
+                raw = data[start : place["end"]].decode().strip("\n")
+                if name == "Heading":
+                    yield "heading", int(tag["Heading"]["level"][1]), raw
+                elif name in _KINDS:
+                    yield _KINDS[name], 0, raw
+            depth += 1
+
+
+def _heading_text(raw: str) -> str:
+    """What a heading says, without its marks or its underline."""
+    return _UNDERLINE.sub("", raw) if _UNDERLINE.search(raw) else _HEADING_MARKS.sub("", raw)
 
 
 def _split_front_matter(text: str) -> tuple[str, dict[str, Any]]:
