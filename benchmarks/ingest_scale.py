@@ -66,8 +66,12 @@ class NullIndex:
     def count(self, scope: Scope) -> int:
         return 0
 
-    def maintain(self, *, force: bool = False) -> bool:
+    def flush(self) -> None: ...
+
+    def optimise(self, *, force: bool = False) -> bool:
         return False
+
+    def stop_optimising(self) -> None: ...
 
     def close(self) -> None: ...
 

@@ -222,7 +222,11 @@ class IndexSettings(_Section):
     engine: Literal["edge"] = Field(default="edge", description="the embedded engine")
     language: str = Field(default="english", description="stemming and stop words of BM25")
     bm25_avg_words: float = Field(default=100.0, gt=0, description="mean chunk length that BM25 normalises by")
-    optimize_after_points: int = Field(default=2000, ge=1, description="writes after which the index is optimised")
+    optimize_after_points: int = Field(
+        default=10_000,
+        ge=1,
+        description="writes after which the index is optimised, if they are a quarter of its points too",
+    )
     tenant_idf: bool = Field(default=True, description="word statistics of the tenant only, never of the others")
 
 

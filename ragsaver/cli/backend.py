@@ -35,6 +35,10 @@ class Backend(Protocol):
         """Ingest files, folders and addresses."""
         ...
 
+    def optimise(self) -> None:
+        """Make searches fast again after much was ingested; a server does that by itself."""
+        ...
+
     def plan(self, order: "IngestOrder") -> "PlanReport":
         """Say what an ingestion would do."""
         ...
@@ -99,6 +103,10 @@ class Local:
     def ingest(self, order: "IngestOrder", progress: "Callable[[Progress], None] | None") -> "IngestReport":
         """Ingest files, folders and addresses."""
         return self._runtime.ingestor.ingest(order, self._runtime.scope(order.collection), progress=progress)
+
+    def optimise(self) -> None:
+        """Make searches fast again after much was ingested."""
+        self._runtime.index.optimise()
 
     def plan(self, order: "IngestOrder") -> "PlanReport":
         """Say what an ingestion would do."""
@@ -165,6 +173,9 @@ class Remote:
                 if event.progress and progress:
                     progress(event.progress)
         raise self._silent("it ended before the ingestion did")
+
+    def optimise(self) -> None:
+        """The server does that by itself."""
 
     def plan(self, order: "IngestOrder") -> "PlanReport":
         """Say what an ingestion would do."""

@@ -67,7 +67,8 @@ def ingest(
                 return
             with progress_bar() as progress:
                 report = work.ingest(wanted, progress)
-        _show(report, as_json)
+            _show(report, as_json)
+            work.optimise()
         if report.errors:
             raise typer.Exit(UnreadableDocument.exit_code)
 
@@ -85,6 +86,7 @@ def _keep_ingesting(work: "Backend", wanted: "IngestOrder", settings: "Settings"
         report = work.ingest(wanted, None)
         if report.documents.seen > report.documents.unchanged + report.documents.failed or report.documents.deleted:
             _show(report, as_json)
+            work.optimise()
 
 
 def _queue(wanted: "IngestOrder", settings: "Settings", priority: Priority, wait: bool, as_json: bool) -> None:

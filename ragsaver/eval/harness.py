@@ -31,7 +31,7 @@ def indexed(dataset: Dataset, settings: Settings) -> Iterator[Runtime]:
             if report.errors:
                 failure = report.errors[0]
                 raise UsageError(f"did not go in: {failure.error}", where=failure.source)
-            runtime.index.maintain(force=True)
+            runtime.index.optimise()
             yield runtime
 
 

@@ -8,7 +8,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +17,10 @@ from numpy.typing import NDArray
 
 from ragsaver.errors import IndexLocked, RagSaverError, SettingsError, StorageError, UsageError
 from ragsaver.index.identity import IndexIdentity, claim
+from ragsaver.index.optimising import optimised
 from ragsaver.index.protocol import ChunkPoint, Hit, LegHits
 from ragsaver.index.scope import Scope
+from ragsaver.index.shard import Held, Pointer, discard_others, following, read_pointer, write_pointer
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class EdgeIndex:
     :param folder: where the shard lives; made if missing.
     :param identity: what its points are made with; checked against what is there.
     :param tenant_idf: count word statistics within the scope only.
-    :param optimize_after_points: writes after which `maintain` optimises.
+    :param optimize_after_points: fewer writes are not worth optimising for.
     :raises ModelMismatch: if another model built the index.
     :raises IndexLocked: if another process has it open.
     """
@@ -55,22 +56,29 @@ class EdgeIndex:
         identity: IndexIdentity,
         *,
         tenant_idf: bool = True,
-        optimize_after_points: int = 2000,
+        optimize_after_points: int = 10_000,
     ) -> None:
         self.folder = folder
         self._tenant_idf = tenant_idf
         self._optimize_after = optimize_after_points
-        self._writes = 0
         self._unflushed = True  # what was there when it was opened may be in the log only
         self._swaps = 0  # odd while one is under way (a sequence lock: one writer, readers try again)
-        self._maintenance = threading.Lock()
+        self._writing = threading.RLock()
+        self._optimising = threading.Lock()
+        self._stop = threading.Event()
+        self._touched: set[str] | None = None  # points written since the shard was copied to be optimised
         self._bm25 = _bm25(identity)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"can't be written: {error.strerror}", where=str(folder)) from error
         claim(folder, identity)
-        self._shard = self._open(folder / "shard", identity.dim)
+        self._config = _config(identity.dim)
+        self._pointer = read_pointer(folder)
+        self._shard = Held(self._open(folder / self._pointer.name))
+        discard_others(folder, self._pointer.name)
+        with self._shard.use() as shard:
+            self._writes = abs(self._ask(shard.info).points_count - self._pointer.optimised_points)
 
     def search(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
@@ -82,7 +90,7 @@ class EdgeIndex:
         if words.indices:
             params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=visible)) if self._tenant_idf else None
             requests.append(_leg(words, LEXICAL, limit, visible, with_payload, params))
-        answers = self._undisturbed(lambda: self._shard.query_batch(qdrant.QueryBatchRequest(requests)))
+        answers = self._undisturbed(lambda shard: shard.query_batch(qdrant.QueryBatchRequest(requests)))
         dense, lexical = (*answers, [])[:2]
         return LegHits(_hits(dense), _hits(lexical))
 
@@ -99,7 +107,7 @@ class EdgeIndex:
             )
             for point in points
         ]
-        self._update(qdrant.UpdateOperation.upsert_points(batch), len(points))
+        self._update(qdrant.UpdateOperation.upsert_points(batch), [point.id for point in points])
 
     def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
         """Show new points and drop old ones; no search sees both, and ids of another scope are left alone."""
@@ -107,10 +115,10 @@ class EdgeIndex:
         try:
             if listed:
                 show = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=listed), {"state": LISTED})
-                self._update(show, len(listed))
+                self._update(show, listed)
             if deleted:
                 drop = qdrant.UpdateOperation.delete_points_by_filter(_within(scope, ids=deleted))
-                self._update(drop, len(deleted), frees=True)
+                self._update(drop, deleted, frees=True)
         finally:
             self._swaps += 1
 
@@ -118,11 +126,11 @@ class EdgeIndex:
         """Change what points carry, and embed nothing."""
         for point_id, payload in payloads.items():
             change = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=[point_id]), dict(payload))
-            self._update(change, 1)
+            self._update(change, [point_id])
 
     def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What those of the points that are there carry."""
-        records = self._ask(lambda: self._shard.retrieve(list(ids), with_payload=True, with_vector=False))
+        records = self._read(lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=False))
         key = _scope_key(scope)
         return {
             str(record.id): record.payload for record in records if record.payload and record.payload["scope"] == key
@@ -133,7 +141,7 @@ class EdgeIndex:
         request = qdrant.ScrollRequest(
             limit=max(len(ids), 1), filter=_within(scope, ids=ids), with_vector=[DENSE], with_payload=False
         )
-        records, _ = self._ask(lambda: self._shard.scroll(request))
+        records, _ = self._read(lambda shard: shard.scroll(request))
         found: dict[str, NDArray[np.float32]] = {}
         for record in records:
             if isinstance(record.vector, dict):
@@ -147,7 +155,7 @@ class EdgeIndex:
             request = qdrant.ScrollRequest(
                 offset=offset, limit=_PAGE, filter=_within(scope), with_payload=["state"], with_vector=False
             )
-            records, offset = self._ask(partial(self._shard.scroll, request))
+            records, offset = self._read(lambda shard, page=request: shard.scroll(page))  # type: ignore[misc]
             for record in records:
                 yield str(record.id), (record.payload or {}).get("state") == LISTED
             if offset is None:
@@ -156,7 +164,7 @@ class EdgeIndex:
     def scopes(self) -> list[Scope]:
         """Every tenant and collection that has points."""
         request = qdrant.FacetRequest("scope", limit=1_000_000, exact=True)
-        hits = self._ask(lambda: self._shard.facet(request)).hits
+        hits = self._read(lambda shard: shard.facet(request)).hits
         return sorted(
             (Scope(*_facet_text(hit.value).split("/", 1)) for hit in hits if hit.count),
             key=lambda scope: (scope.tenant, scope.collection),
@@ -164,67 +172,129 @@ class EdgeIndex:
 
     def count(self, scope: Scope) -> int:
         """Points in the scope, listed or not."""
-        return self._ask(lambda: self._shard.count(qdrant.CountRequest(exact=True, filter=_within(scope))))
+        return self._read(lambda shard: shard.count(qdrant.CountRequest(exact=True, filter=_within(scope))))
 
-    def maintain(self, *, force: bool = False) -> bool:
-        """Flush, and optimise if enough was written since the last time; one at a time."""
-        with self._maintenance:
+    def flush(self) -> None:
+        """Make what was written last."""
+        with self._writing:
             if self._unflushed:
                 self._unflushed = False
-                self._ask(self._shard.flush)
-            if not force and self._writes < self._optimize_after:
+                self._read(lambda shard: shard.flush())
+
+    def optimise(self, *, force: bool = False) -> bool:
+        """Search faster from now on, if enough was written since the last time: a quarter of all, and not too little.
+
+        Takes minutes with a large index, and as much of the disk again; questions and writes go on meanwhile.
+
+        :returns: whether it was done.
+        :raises StorageError: if it can't be done; the index stays as it is.
+        """
+        with self._optimising:
+            if self._stop.is_set() or not (force or self._is_due()):
                 return False
-            self._require_space()
-            self._writes = 0
-            return self._ask(self._shard.optimize)
+            name = following(self._pointer.name)
+            try:
+                self._copy(self.folder / name)
+                if not optimised(self.folder / name, self._stop):
+                    return False
+                self._put_in_place(name)
+                return True
+            except StorageError:
+                self._writes = 0  # not again before as much was written once more
+                raise
+            finally:
+                self._touched = None
+                discard_others(self.folder, self._pointer.name)
+
+    def stop_optimising(self) -> None:
+        """End an optimisation that is under way, and begin none any more."""
+        self._stop.set()
 
     def close(self) -> None:
         """Flush, and let go of the shard."""
-        with self._maintenance:
-            self._ask(self._shard.flush)
+        self.stop_optimising()
+        with self._optimising, self._writing:
+            self.flush()
             self._shard.close()
 
-    def _open(self, path: Path, dim: int) -> qdrant.EdgeShard:
-        config = qdrant.EdgeConfig(
-            vectors={DENSE: qdrant.EdgeVectorParams(dim, qdrant.Distance.Dot)},
-            sparse_vectors={LEXICAL: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
-        )
+    def _is_due(self) -> bool:
+        points = self._read(lambda shard: shard.info()).points_count
+        return self._writes >= max(self._optimize_after, points // 4)
+
+    def _copy(self, to: Path) -> None:
+        with self._writing:
+            self.flush()
+            held = self.folder / self._pointer.name
+            self._require_space(sum(file.stat().st_size for file in held.rglob("*") if file.is_file()))
+            shutil.copytree(held, to)
+            self._touched = set()
+
+    def _put_in_place(self, name: str) -> None:
+        """The optimised copy takes the shard's place, with what was written since it was taken."""
+        shard = self._ask(lambda: qdrant.EdgeShard.load(str(self.folder / name), self._config))
+        with self._writing:
+            touched = sorted(self._touched or ())
+            for start in range(0, len(touched), _PAGE):
+                self._bring_up_to_date(shard, touched[start : start + _PAGE])
+            self._ask(shard.flush)
+            self._pointer = Pointer(name, self._ask(shard.info).points_count)
+            write_pointer(self.folder, self._pointer)
+            self._writes = len(touched)
+            self._touched = None
+            self._shard.replace(shard)
+
+    def _bring_up_to_date(self, shard: qdrant.EdgeShard, ids: Sequence[str]) -> None:
+        records = self._read(lambda old: old.retrieve(list(ids), with_payload=True, with_vector=True))
+        points = [qdrant.Point(one.id, one.vector or {}, one.payload) for one in records]
+        there = {str(one.id) for one in records}
+        gone: list[Any] = [one for one in ids if one not in there]
+        self._ask(lambda: shard.update(qdrant.UpdateOperation.upsert_points(points)))
+        if gone:
+            self._ask(lambda: shard.update(qdrant.UpdateOperation.delete_points(gone)))
+
+    def _open(self, path: Path) -> qdrant.EdgeShard:
         if (path / "segments").exists():
-            return self._ask(lambda: qdrant.EdgeShard.load(str(path), config))
+            return self._ask(lambda: qdrant.EdgeShard.load(str(path), self._config))
         self._require_space()
         shutil.rmtree(path, ignore_errors=True)  # a creation that was cut short left no segment
         path.mkdir(parents=True)
-        shard = self._ask(lambda: qdrant.EdgeShard.create(str(path), config))
+        shard = self._ask(lambda: qdrant.EdgeShard.create(str(path), self._config))
         for key, schema in (
             ("scope", qdrant.KeywordIndexParams(is_tenant=True)),
             ("state", qdrant.PayloadSchemaType.Keyword),
-            ("document_id", qdrant.PayloadSchemaType.Keyword),
         ):
             shard.update(qdrant.UpdateOperation.create_field_index(key, schema))
         return shard
 
-    def _update(self, operation: qdrant.UpdateOperation, points: int, *, frees: bool = False) -> None:
+    def _update(self, operation: qdrant.UpdateOperation, points: Sequence[str], *, frees: bool = False) -> None:
         if not frees:
             self._require_space()
-        self._ask(lambda: self._shard.update(operation))
-        self._unflushed = True
-        self._writes += points
+        with self._writing:
+            self._read(lambda shard: shard.update(operation))
+            self._unflushed = True
+            self._writes += len(points)
+            if self._touched is not None:
+                self._touched.update(points)
 
-    def _undisturbed(self, call: Callable[[], T]) -> T:
+    def _read(self, call: Callable[[qdrant.EdgeShard], T]) -> T:
+        with self._shard.use() as shard:
+            return self._ask(lambda: call(shard))
+
+    def _undisturbed(self, call: Callable[[qdrant.EdgeShard], T]) -> T:
         """What a read gives when no swap of versions came between its beginning and its end."""
         for _ in range(_TRIES):
             before = self._swaps
-            answer = self._ask(call)
+            answer = self._read(call)
             if before == self._swaps and before % 2 == 0:
                 return answer
             time.sleep(_SWAP_S)
         return answer
 
-    def _require_space(self) -> None:
-        free = shutil.disk_usage(self.folder).free
-        if free < RESERVE_BYTES:
+    def _require_space(self, more_bytes: int = 0) -> None:
+        free, needed = shutil.disk_usage(self.folder).free, RESERVE_BYTES + more_bytes
+        if free < needed:
             raise StorageError(
-                f"only {free // 2**20} MiB are free on the disk, {RESERVE_BYTES // 2**20} MiB are needed to write",
+                f"only {free // 2**20} MiB are free on the disk, {needed // 2**20} MiB are needed to write",
                 where=str(self.folder),
                 remedy="Free some space and run the command again: what is in the index stays",
             )
@@ -237,6 +307,13 @@ class EdgeIndex:
             raise
         except Exception as error:
             raise _explain(error, self.folder) from error
+
+
+def _config(dim: int) -> qdrant.EdgeConfig:
+    return qdrant.EdgeConfig(
+        vectors={DENSE: qdrant.EdgeVectorParams(dim, qdrant.Distance.Dot)},
+        sparse_vectors={LEXICAL: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
+    )
 
 
 def _explain(error: Exception, folder: Path) -> RagSaverError:

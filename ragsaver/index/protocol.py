@@ -89,8 +89,19 @@ class VectorIndex(Protocol):
         """Points in the scope, listed or not."""
         ...
 
-    def maintain(self, *, force: bool = False) -> bool:
-        """Optimise if enough was written since the last time; true if it did. Never called on the query path."""
+    def flush(self) -> None:
+        """Make what was written last."""
+        ...
+
+    def optimise(self, *, force: bool = False) -> bool:
+        """Search faster from now on, if enough was written since the last time; true if it was done.
+
+        It may take minutes. Never called on the way of a question or a document.
+        """
+        ...
+
+    def stop_optimising(self) -> None:
+        """End an optimisation that is under way, and begin none any more."""
         ...
 
     def close(self) -> None:

@@ -203,7 +203,7 @@ class Ingestor:
             self._applier.recover(scope)
             gone = list(choose(self._manifest.documents(scope)))
             self._applier.forget(scope, gone)
-            self._index.maintain()
+            self._index.flush()
         return gone
 
     def expire(self, scope: Scope, *, dry_run: bool = False) -> list[Expiry]:
@@ -290,7 +290,7 @@ class Ingestor:
         tally.deleted = len(gone)
         tally.dropped += sum(len(record.chunks) for record in gone)
         tally.expired = self.expire(scope)
-        self._index.maintain()
+        self._index.flush()
         return gates, tally
 
     def _admitted(

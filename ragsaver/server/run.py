@@ -10,6 +10,7 @@ from types import FrameType
 import uvicorn
 
 from ragsaver.errors import UsageError
+from ragsaver.index.upkeep import upkeep
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
@@ -50,7 +51,7 @@ def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None]
         runtime.ownership.publish(url, access.token)
         listening(url)
         try:
-            with _told_to_stop(), _bringing_in(access, queue):
+            with _told_to_stop(), upkeep(lambda: access.runtime.index), _bringing_in(access, queue):
                 _Server(config, access).run([listener])
         finally:
             access.close()

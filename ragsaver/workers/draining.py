@@ -72,7 +72,7 @@ class Drainer:
                     break
                 moved += self._bring_in(scope, some)
         if moved:
-            self._runtime.index.maintain()
+            self._runtime.index.flush()
         return moved
 
     def _bring_in(self, scope: Scope, documents: Sequence[QueuedDocument]) -> int:

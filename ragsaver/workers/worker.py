@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragsaver.errors import SettingsError
 from ragsaver.index.ownership import SERVES, current_owner
+from ragsaver.index.upkeep import upkeep
 from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import Settings
 from ragsaver.workers.app import CONVERT, EMBED, known_queues, make_app, task_name
@@ -122,6 +123,7 @@ def run_worker(
     with ExitStack() as opened:
         if apply:
             runtime = opened.enter_context(_owning(settings))
+            opened.enter_context(upkeep(lambda: runtime.index))
             worker = Worker.of_runtime(runtime, broker, stopping)
             drainer = Drainer(runtime, worker.jobs)
             drain = lambda: drainer.drain(stopping.is_set)  # noqa: E731

@@ -1,0 +1,105 @@
+"""Which folder holds the shard in use, and how does another take its place while questions are answered?
+
+A pointer file names the folder. Who reads holds the shard that was in use when it began; the old one is closed once
+nobody holds it any more.
+"""
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+FIRST = "shard"
+_POINTER = "shard.json"
+
+
+class Closable(Protocol):
+    """What is let go of in the end."""
+
+    def close(self) -> None:
+        """Let go."""
+        ...
+
+
+T = TypeVar("T", bound=Closable)
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """The folder in use, and how many points it had when it was last optimised."""
+
+    name: str = FIRST
+    optimised_points: int = 0
+
+
+def read_pointer(folder: Path) -> Pointer:
+    """What is in use under `folder`; the first shard where nobody has written a pointer, or it can't be read."""
+    try:
+        found = Pointer(**json.loads((folder / _POINTER).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return Pointer()
+    return found if (folder / found.name).is_dir() else Pointer()
+
+
+def write_pointer(folder: Path, pointer: Pointer) -> None:
+    """Name the folder in use, at once and lastingly."""
+    draft = folder / f"{_POINTER}.new"
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(asdict(pointer), file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(folder / _POINTER)
+
+
+def following(name: str) -> str:
+    """The name of the folder after this one."""
+    return f"{FIRST}-{int(name.removeprefix(FIRST).removeprefix('-') or 0) + 1}"
+
+
+def discard_others(folder: Path, name: str) -> None:
+    """Remove shards that are not in use: an optimisation that was cut short, or the one before."""
+    for entry in folder.glob(f"{FIRST}*"):
+        if entry.is_dir() and entry.name != name:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+class Held(Generic[T]):
+    """Something that is replaced while others use it."""
+
+    def __init__(self, first: T) -> None:
+        self._now = first
+        self._users: dict[int, int] = {id(first): 0}
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def use(self) -> Iterator[T]:
+        """What is in use now; it stays open inside."""
+        with self._changed:
+            now = self._now
+            self._users[id(now)] += 1
+        try:
+            yield now
+        finally:
+            with self._changed:
+                self._users[id(now)] -= 1
+                self._changed.notify_all()
+
+    def replace(self, by: T) -> None:
+        """Put another in its place, and close the old one once nobody uses it."""
+        with self._changed:
+            old, self._now = self._now, by
+            self._users[id(by)] = 0
+            self._changed.wait_for(lambda: self._users[id(old)] == 0)
+            del self._users[id(old)]
+        old.close()
+
+    def close(self) -> None:
+        """Close it once nobody uses it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._users[id(self._now)] == 0)
+        self._now.close()
