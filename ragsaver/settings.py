@@ -3,11 +3,13 @@
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
+_SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 
 
 class _Section(BaseModel):
@@ -147,6 +149,35 @@ class LifecycleSettings(_Section):
     )
 
 
+class ScalingSettings(_Section):
+    """How many workers are enough: what they are to reach, and their bounds, for `ragsaver worker --autoscale`."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    min_workers: int = Field(default=0, ge=0, le=1_000_000, description="that there are at any time")
+    max_workers: int = Field(default=8, ge=1, le=1_000_000, description="that there may be")
+    target_age_s: float = Field(default=300.0, gt=0, description="that a document may wait")
+    target_utilisation: float = Field(
+        default=0.8, gt=0, le=1, description="share of its time for which a worker is to be busy"
+    )
+    startup_s: float = Field(default=0.0, ge=0, description="until a new worker takes its first document")
+    cooldown_s: float = Field(
+        default=120.0, ge=0, description="for which fewer must have been enough before some workers go"
+    )
+    margin: float = Field(default=0.1, ge=0, le=1, description="growth of demand that those who stay can still bear")
+    tokens_per_worker_s: float = Field(
+        default=5_000.0, gt=0, description="that a busy worker does, until its throughput was measured"
+    )
+    tokens_per_document: float = Field(default=7_500.0, gt=0, description="that a waiting document counts for")
+    look_every_s: float = Field(default=5.0, gt=0, le=3600, description="how often a worker looks at its queues")
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> Self:
+        if self.min_workers > self.max_workers:
+            raise ValueError("min_workers is above max_workers")
+        return self
+
+
 class QueueSettings(_Section):
     """Ingestion by workers. Without a broker documents go in where they are given."""
 
@@ -192,6 +223,14 @@ class QueueSettings(_Section):
         le=3600,
         description="how often the owner looks for embedded documents, and all for lost work",
     )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="where a worker tells Prometheus of its work; 0 takes a free one; without it nobody is told",
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="address that a worker's metrics are told at")
+    scaling: ScalingSettings = ScalingSettings()
 
     @field_validator("broker_url")
     @classmethod
@@ -199,6 +238,31 @@ class QueueSettings(_Section):
         if broker_url is not None and not is_redis(broker_url.get_secret_value()):
             raise ValueError("must begin with redis:// or rediss://")
         return broker_url
+
+
+class DatabaseSettings(_Section):
+    """Where manifest and jobs are kept: in files, or where workers on several machines share them."""
+
+    url: SecretStr | None = Field(
+        default=None,
+        description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with `?sslmode=` or not; needs the extra "
+        "`postgres`; default: SQLite files under `home`",
+    )
+    schema_name: str = Field(
+        default="ragsaver",
+        pattern=_SCHEMA_NAME,
+        description="schemas whose names begin with it hold the tables; projects that share a database need one each",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _only_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not is_postgres(url.get_secret_value()):
+            raise ValueError(
+                "must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, other characters than letters and digits in "
+                "user and password written as %XX"
+            )
+        return url
 
 
 class SourcesSettings(_Section):
@@ -329,6 +393,7 @@ class Settings(_Section):
     outline: OutlineSettings = OutlineSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
     queue: QueueSettings = QueueSettings()
+    database: DatabaseSettings = DatabaseSettings()
     sources: SourcesSettings = SourcesSettings()
     index: IndexSettings = IndexSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
@@ -360,3 +425,12 @@ def quiet_haystack() -> None:
 def is_redis(url: str) -> bool:
     """Whether a broker's address is one of Redis."""
     return url.startswith(("redis://", "rediss://"))
+
+
+def is_postgres(url: str) -> bool:
+    """Whether it is the address of a PostgreSQL's database."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "postgresql" and len(parts.path) > 1 and parts.port != 0 and not parts.fragment
+    except ValueError:
+        return False

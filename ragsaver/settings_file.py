@@ -16,6 +16,7 @@ from ragsaver.settings import Settings, is_redis
 
 SETTINGS_FILE = "ragsaver.yaml"
 PREFIX = "RAGSAVER_"
+_SECRET = ("api_key", "broker_url", "redis_url", "database.url")
 
 
 def load_settings(folder: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
@@ -157,7 +158,7 @@ def _explain(
             f"unknown key `{key}`", where=where, remedy=f"Allowed here: {', '.join(_keys_at(path[:-1]))}"
         )
     given = first.get("input")
-    shown = "" if isinstance(given, dict | list) or "api_key" in key or "broker_url" in key else f" (given: {given!r})"
+    shown = "" if isinstance(given, dict | list) or key.endswith(_SECRET) else f" (given: {given!r})"
     return SettingsError(f"`{key}` has a value that is not allowed{shown}", where=where, remedy=first["msg"])
 
 

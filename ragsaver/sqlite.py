@@ -2,7 +2,8 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from ragsaver.dialects import indexes
 from ragsaver.errors import StorageError
 
 # For another process's write to end.
@@ -28,8 +30,62 @@ def create_tables(connection: sa.Connection, tables: sa.MetaData) -> None:
     """Make the tables that are not there. Two processes may do it at once, which `create_all` may not."""
     for table in tables.sorted_tables:
         connection.execute(CreateTable(table, if_not_exists=True))
-        for index in table.indexes:
+        for index in indexes(table, "sqlite"):
             connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+class SqliteDatabase:
+    """A `Database` in one SQLite file. Made by `open_database`.
+
+    :param what: it holds, for errors: `the manifest`.
+    :param remedy: where it can't be read or written.
+    """
+
+    def __init__(self, path: Path, what: str, remedy: str) -> None:
+        self.where = str(path)
+        self._path = path
+        self._engine = open_file(path)
+        self._what = what
+        self._remedy = remedy
+        # Of threads that write the others wait here: SQLite would look again only after some milliseconds.
+        self._one_writes = threading.RLock()
+
+    def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str) -> None:
+        """Make the tables that are not there; the file's `user_version` says of which format they are."""
+        with self.writing() as connection:
+            found = connection.scalar(sa.text("PRAGMA user_version"))
+            # Asked first: an index may be on columns that tables of another format lack.
+            if found not in (0, version):
+                raise StorageError(
+                    f"this is format {found} of {self._what}, this RAGSaver reads {version}",
+                    where=self.where,
+                    remedy=remedy,
+                )
+            for some in tables:
+                create_tables(connection, some)
+            if found == 0:
+                connection.execute(sa.text(f"PRAGMA user_version = {version}"))
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to read from."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StorageError(
+                f"{self._what} can't be read: {error.orig}", where=self.where, remedy=self._remedy
+            ) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction."""
+        with self._one_writes, writing(self._engine, self._what, self._path, self._remedy) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the file."""
+        self._engine.dispose()
 
 
 @contextmanager

@@ -11,9 +11,15 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from ragsaver.settings import Settings
+from ragsaver.settings import _NAME, _SCHEMA_NAME, Settings
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
+
+# The patterns of the settings, in words.
+NAMES = {
+    _NAME: "letters, digits, `.`, `_`, `-`, at most 64",
+    _SCHEMA_NAME: "lower-case letters, digits, `_`, no digit first, at most 40",
+}
 
 HEAD = """# Settings
 
@@ -99,7 +105,7 @@ def bounds(field: FieldInfo) -> str:
         elif isinstance(rule, Le):
             found.append(f"at most {rule.le}")
         elif getattr(rule, "pattern", None):
-            found.append("letters, digits, `.`, `_`, `-`, at most 64")
+            found.append(NAMES[rule.pattern])
     return ", ".join(found)
 
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from ragsaver.pipelines.runtime import Runtime, open_runtime
-from ragsaver.settings import Settings, quiet_haystack
+from ragsaver.settings import DatabaseSettings, Settings, quiet_haystack
+from tests.databases import KINDS
+from tests.databases import database as kept_in
 
 quiet_haystack()
 
@@ -18,6 +20,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Machines are shared: an example that takes long has not failed.
 hypothesis_settings.register_profile("patient", deadline=None)
 hypothesis_settings.load_profile("patient")
+
+
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest) -> Iterator[DatabaseSettings]:
+    """Where manifest and jobs are kept: a test that asks for it runs on each."""
+    with kept_in(request.param) as made:
+        yield made
 
 
 @pytest.fixture

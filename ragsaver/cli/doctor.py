@@ -27,6 +27,7 @@ def doctor(
         checks: dict[str, Callable[[Settings], str]] = {
             "model": _model,
             "disk": _disk,
+            "database": _database,
             "owner": _owner,
             "pipeline": _pipeline,
             "generation": _generation,
@@ -61,6 +62,12 @@ def _disk(settings: Settings) -> str:
     if free < _MIN_FREE_MIB:
         raise StorageError(f"only {free} MiB are free", where=str(place), remedy="Free some space")
     return f"{free} MiB free for {settings.home}"
+
+
+def _database(settings: Settings) -> str:
+    from ragsaver.ingestion.opening import asked_server
+
+    return asked_server(settings) or "SQLite files"
 
 
 def _owner(settings: Settings) -> str:

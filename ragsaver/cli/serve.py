@@ -20,11 +20,14 @@ def serve(
         from ragsaver.index.ownership import SERVES
         from ragsaver.pipelines.runtime import open_runtime
         from ragsaver.server.run import run
+        from ragsaver.workers.metrics import IngestionMetrics
 
-        with open_runtime(settings, SERVES) as runtime:
+        metrics = IngestionMetrics.of_process()
+        with open_runtime(settings, SERVES, metrics.batch) as runtime:
             run(
                 runtime,
                 settings.server.host if host is None else host,
                 settings.server.port if port is None else port,
                 lambda url: typer.echo(f"RAGSaver listens on {url}", err=True),
+                metrics,
             )

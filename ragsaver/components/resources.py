@@ -17,6 +17,7 @@ from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
+from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.settings import Settings
@@ -79,15 +80,17 @@ def open_resources(
     settings: Settings,
     role: str,
     find_store: Callable[[Settings, Encoder], Path] = lambda settings, _: current_store(settings.home),
+    on_batch: BatchObserver | None = None,
 ) -> Resources:
     """Become the owner of the index under `settings.home` and open all that questions and documents need.
 
     :param role: what this process does, for the errors of others.
     :param find_store: says where index and manifest are; called by the owner.
+    :param on_batch: told of each batch of documents that is embedded.
     :raises IndexLocked: if another process owns the index.
     :raises ModelMismatch: if another model built it.
     """
-    encoder = load_encoder(settings.embedding)
+    encoder = load_encoder(settings.embedding, on_batch)
     ownership = Ownership.acquire(settings.home, role)
     try:
         store = find_store(settings, encoder)

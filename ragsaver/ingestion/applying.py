@@ -8,7 +8,7 @@ its points are untouched.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -55,6 +55,16 @@ class Paid:
             self.cached + other.cached,
             self.cached_tokens + other.cached_tokens,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A batch half way: its vectors are there, by what was embedded, and nothing of it is written."""
+
+    batch: Sequence[Change]
+    intents: Sequence[Intent]
+    vectors: Mapping[str, NDArray[np.float32]]
+    paid: Paid
 
 
 class Applier:
@@ -111,12 +121,26 @@ class Applier:
 
         :raises StorageError: if the disk is full; the old versions stay until a later run.
         """
+        embedded = self.embed(scope, batch)
+        self.write(scope, embedded)
+        return embedded.paid
+
+    def embed(self, scope: Scope, batch: Sequence[Change]) -> Embedded:
+        """The first half of `apply`: index and manifest's documents are not touched yet.
+
+        May be done while another batch, of other documents, is in its second half.
+        """
         intents = [change.intent() for change in batch]
         self._manifest.record_intents(scope, intents)
         self._fault(Step.INTENT)
-        new = [(change, one) for change in batch for one in change.new]
-        vectors, paid = self._embed(scope, [one for _, one in new])
+        vectors, paid = self._embed(scope, [one for change in batch for one in change.new])
         self._fault(Step.EMBEDDED)
+        return Embedded(batch, intents, vectors, paid)
+
+    def write(self, scope: Scope, embedded: Embedded) -> None:
+        """The second half, one at a time."""
+        batch, vectors = embedded.batch, embedded.vectors
+        new = [(change, one) for change in batch for one in change.new]
         shown = self._encoder.count_tokens([one.chunk.text for _, one in new])
         self._index.upsert(
             scope,
@@ -135,10 +159,9 @@ class Applier:
         outlines = self.outliner.outlines(scope, batch, vectors)
         self._manifest.commit(scope, [change.record for change in batch], outlines=outlines)
         self._fault(Step.COMMITTED)
-        self._follow(scope, intents)
-        self._manifest.clear_intents([intent.document_id for intent in intents])
+        self._follow(scope, embedded.intents)
+        self._manifest.clear_intents([intent.document_id for intent in embedded.intents])
         self._fault(Step.CLEARED)
-        return paid
 
     def forget(self, scope: Scope, records: Sequence[DocumentRecord]) -> None:
         """Remove documents and their points."""

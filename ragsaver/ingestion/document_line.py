@@ -2,15 +2,19 @@
 
 A document moves forward by conditional updates: of two that do the same work the second one changes nothing. Who
 works on a document holds it for a while, and when that is over it gets in line again.
+
+No two transactions wait for each other: each locks lines before documents, lines by priority, and of documents either
+one, or many by id, or those that nobody else has locked.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from ragsaver.database import Database
+from ragsaver.dialects import chosen, lock, lock_rows
 from ragsaver.ingestion.job_report import WAITING, State
 from ragsaver.ingestion.job_tables import ROWS
 from ragsaver.ingestion.job_tables import documents as _documents
@@ -27,11 +31,10 @@ _AWAY = _documents.c.round.is_(None)
 
 
 class DocumentLine:
-    """The documents on their way, in the job store's file. Made by the store."""
+    """The documents on their way, in the job store's database. Made by the store."""
 
-    def __init__(self, engine: sa.Engine, writing: Callable[[], AbstractContextManager[sa.Connection]]) -> None:
-        self._engine = engine
-        self._writing = writing
+    def __init__(self, database: Database) -> None:
+        self._reading, self._writing = database.reading, database.writing
 
     def claim(self, state: State, holder: str, *, limit: int, lease_s: float) -> list[QueuedDocument]:
         """Hold the documents whose turn it is for a while, `limit` at most; none if none waits.
@@ -123,8 +126,8 @@ class DocumentLine:
         with self._writing() as connection:
             restart(connection, _documents.c.id == document_id, _documents.c.state == State.EMBEDDED)
 
-    def not_applied(self, document_id: str, error: str, *, wait_s: float, max_attempts: int) -> None:
-        """A document that could not be applied waits for a while, and is dead after so many times."""
+    def not_applied(self, document_id: str, error: str, *, wait_s: float, max_attempts: int) -> bool:
+        """A document that could not be applied waits for a while, and is dead after so many times: then true."""
         dead = _documents.c.attempts + 1 >= max_attempts
         values = {
             "attempts": _documents.c.attempts + 1,
@@ -135,25 +138,29 @@ class DocumentLine:
         }
         with self._writing() as connection:
             at = (_documents.c.id == document_id, _documents.c.state == State.EMBEDDED)
-            connection.execute(sa.update(_documents).where(*at).values(values))
+            statement = sa.update(_documents).where(*at).values(values)
+            state: str | None = connection.scalar(statement.returning(_documents.c.state))
+        return state == State.DEAD
 
     def hold_on(self, holders: Sequence[str], lease_s: float) -> None:
         """These hold what they hold for longer."""
         with self._writing() as connection:
             held = _documents.c.holder.in_(holders)
+            lock(connection, _documents.c.id, held)
             connection.execute(sa.update(_documents).where(held).values(due_at=now() + lease_s))
 
     # Messages: each says only that a document waits
 
-    def bury(self, state: State, max_attempts: int) -> None:
-        """Documents that were tried so often by workers that never came back are dead."""
+    def bury(self, state: State, max_attempts: int) -> int:
+        """Documents that were tried so often by workers that never came back are dead; how many."""
         worn = (*_overdue(state), _documents.c.attempts >= max_attempts)
         if not self._any(*worn):
-            return
+            return 0
         why = sa.func.coalesce(_documents.c.error, "each worker that tried it died or hung")
         with self._writing() as connection:
             values = {"state": State.DEAD, "holder": None, "error": why, "due_at": now()}
-            connection.execute(sa.update(_documents).where(*worn).values(values))
+            lock(connection, _documents.c.id, *worn)
+            return connection.execute(sa.update(_documents).where(*worn).values(values)).rowcount
 
     def line_up(self, state: State) -> None:
         """Put overdue documents at the end of their tenants' lines; they have no messages yet."""
@@ -163,6 +170,7 @@ class DocumentLine:
         whose = (_documents.c.tenant, _documents.c.priority)
         order = (_documents.c.due_at, _documents.c.created_at, _documents.c.number)
         some = sa.select(_documents.c.id, *whose).where(*overdue).order_by(*order).limit(ROWS)
+        some = some.with_for_update(skip_locked=True)
         with self._writing() as connection:
             _lock(connection, state)
             late: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
@@ -180,7 +188,7 @@ class DocumentLine:
     def late(self, state: State) -> int:
         """Documents in line that had a message, and nothing happened to them in time."""
         told = (_documents.c.due_at > _UNTOLD, _documents.c.due_at <= now())
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return count(connection, _documents.c.state == state, *told, _IN_LINE)
 
     def to_send(self, state: State, *, lease_s: float, lost: bool) -> int:
@@ -195,8 +203,8 @@ class DocumentLine:
         some = sa.select(_documents.c.id).where(*untold).order_by(_documents.c.due_at).limit(ROWS)
         with self._writing() as connection:
             _lock(connection, state)
-            told = sa.update(_documents).where(_documents.c.id.in_(some)).values(due_at=now() + lease_s)
-            return connection.execute(told).rowcount
+            told = sa.update(_documents).where(_documents.c.id.in_(chosen(some))).values(due_at=now() + lease_s)
+            return len(connection.execute(told.returning(_documents.c.id)).all())
 
     def unsend(self, state: State, count: int) -> None:
         """So many messages did not reach anybody who begins with a document."""
@@ -204,15 +212,33 @@ class DocumentLine:
         some = sa.select(_documents.c.id).where(*told).limit(count)
         with self._writing() as connection:
             _lock(connection, state)
-            connection.execute(sa.update(_documents).where(_documents.c.id.in_(some)).values(due_at=_UNTOLD))
+            connection.execute(sa.update(_documents).where(_documents.c.id.in_(chosen(some))).values(due_at=_UNTOLD))
 
     def waiting(self, state: State) -> int:
         """Documents in a state."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return count_waiting(connection, state)
 
+    def backlog(self) -> dict[State, tuple[int, float]]:
+        """By state, the documents that wait and that nobody holds: how many, and when the oldest was given.
+
+        Answered from indexes, whatever the documents hold.
+
+        :raises StorageError: if it can't be read.
+        """
+        told = sa.select(_documents.c.state, sa.func.count(), sa.func.min(_documents.c.created_at))
+        found: dict[State, tuple[int, float]] = {}
+        with self._reading() as connection:
+            # Each half has its own index; one that is in line is held by nobody.
+            for half in ((_IN_LINE,), (_AWAY, _documents.c.holder.is_(None))):
+                query = told.where(_documents.c.state.in_(WAITING), *half).group_by(_documents.c.state)
+                for name, number, oldest in connection.execute(query).all():
+                    before, first = found.get(State(name), (0, oldest))
+                    found[State(name)] = (before + number, min(first, oldest))
+        return found
+
     def _any(self, *where: sa.ColumnElement[bool]) -> bool:
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return (
                 connection.scalar(sa.select(sa.literal(1)).select_from(_documents).where(*where).limit(1)) is not None
             )
@@ -238,6 +264,7 @@ def count_waiting(connection: sa.Connection, *states: State) -> int:
 
 def restart(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> int:
     """Begin again with documents; how many those are."""
+    lock(connection, _documents.c.id, *where)
     values = {"state": State.QUEUED, "attempts": 0, "holder": None, "round": None, "due_at": now(), "staged": None}
     return connection.execute(sa.update(_documents).where(*where).values(values)).rowcount
 
@@ -260,19 +287,18 @@ def _heads(connection: sa.Connection, state: State, priority: Priority, limit: i
         .where(_documents.c.state == state, _documents.c.priority == priority, _IN_LINE)
         .order_by(_documents.c.round, _documents.c.created_at)
         .limit(limit)
+        .with_for_update(skip_locked=True)
     )
     return [Place(row.id, row.round, row.attempts > 0) for row in connection.execute(query).all()]
 
 
 def _lock(connection: sa.Connection, state: State, priority: str | None = None) -> Mapping[Priority, Line]:
-    """A stage's lines; they stay as they are for others until this transaction ends. A write, since in SQLite only
-    that begins a transaction.
-    """
+    """A stage's lines; they stay as they are for others until this transaction ends."""
     where = [_lines.c.state == state]
     if priority is not None:
         where.append(_lines.c.priority == priority)
-    same = sa.update(_lines).where(*where).values(round=_lines.c.round).returning(_lines)
-    return {Priority(row.priority): Line(row.round, row.passed) for row in connection.execute(same).all()}
+    rows = lock_rows(connection, _lines, _lines.c.priority, *where)
+    return {Priority(row.priority): Line(row.round, row.passed) for row in rows}
 
 
 def _overdue(state: State) -> tuple[sa.ColumnElement[bool], ...]:

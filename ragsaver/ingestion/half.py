@@ -20,6 +20,7 @@ from ragsaver.index.opening import wanted_identity
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import NEXT, current_store, discard_others, switch
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.opening import note_in_use, open_manifest
 from ragsaver.ingestion.preparing import recipe_of
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
@@ -107,9 +108,9 @@ def holding(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def manifest_in_use(home: Path) -> Iterator[Manifest]:
+def manifest_in_use(settings: Settings) -> Iterator[Manifest]:
     """The manifest of the half that serves; its owner may go on writing it."""
-    manifest = Manifest(current_store(home) / "manifest.sqlite")
+    manifest = open_manifest(settings, current_store(settings.home))
     try:
         yield manifest
     finally:
@@ -126,10 +127,10 @@ def take_ready(settings: Settings, encoder: Encoder) -> Path:
         half = Half(home, Building.of(settings, encoder))
         try:
             with holding(home):
-                with manifest_in_use(home) as old:
+                with manifest_in_use(settings) as old:
                     ready = half.ready_for(old.state())
                     if ready:
-                        _bring_uses(old, half.folder)
+                        _bring_uses(old, settings, half.folder)
                 if ready:
                     half.take_over()
         except IndexLocked:
@@ -137,6 +138,7 @@ def take_ready(settings: Settings, encoder: Encoder) -> Path:
     store = current_store(home)
     if store != home:
         discard_others(home)
+    note_in_use(settings, store)
     return store
 
 
@@ -154,8 +156,8 @@ def carry_over(old: Manifest, new: Manifest, scope: Scope) -> None:
     new.uses.note(old.uses.of(scope))
 
 
-def _bring_uses(old: Manifest, folder: Path) -> None:
-    new = Manifest(folder / "manifest.sqlite")
+def _bring_uses(old: Manifest, settings: Settings, folder: Path) -> None:
+    new = open_manifest(settings, folder)
     try:
         for scope in old.scopes():
             new.uses.note(old.uses.of(scope))

@@ -7,14 +7,16 @@ in batches (`applying`). A stop anywhere is mended by the next run.
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Self
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion.applying import Applier, Paid, Step
+from ragsaver.ingestion.applying import Applier, Embedded, Paid, Step
 from ragsaver.ingestion.estimating import MILLION
 from ragsaver.ingestion.gates import Gates, Preparing, printable
 from ragsaver.ingestion.identity import IdentifiedChunk
@@ -56,6 +58,44 @@ class _Tally:
     dropped: int = 0
     expired: list[Expiry] = field(default_factory=list)
     paid: Paid = field(default_factory=Paid)
+
+    def add(self, embedded: Embedded) -> None:
+        """Count a batch."""
+        self.paid += embedded.paid
+        for change in embedded.batch:
+            self.added += change.old is None
+            self.changed += change.old is not None
+            self.total += len(change.chunks)
+            self.dropped += len(change.dropped)
+
+
+class _Writing:
+    """A thread that writes one batch while the next is read, cut and embedded. Leaving it waits for the last one."""
+
+    def __init__(self, applier: Applier, scope: Scope) -> None:
+        self._applier = applier
+        self._scope = scope
+        self._thread = ThreadPoolExecutor(1, "writing")
+        self._last: Future[None] | None = None
+
+    def put(self, embedded: Embedded) -> None:
+        """Write a batch once the one before is written; what went wrong with that one is raised here."""
+        self._wait()
+        self._last = self._thread.submit(self._applier.write, self._scope, embedded)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def _wait(self) -> None:
+        last, self._last = self._last, None
+        if last:
+            last.result()
 
 
 class InProcess:
@@ -273,13 +313,15 @@ class Ingestor:
         gates = Gates(scope, known, self.recipe, self._preparing, checksum=checksum, step=step)
         posted = {item.source: item for item in items if item.location is None}
         changes = self._admitted(gates, items, scope, gone)
-        for batch in batches(changes, self._settings.ingestion.batch_chunks):
-            self._manifest.originals.keep(
-                scope, [original_of(change, posted.get(change.record.source)) for change in batch]
-            )
-            self._apply(batch, scope, tally)
-            if progress:
-                progress(Progress(done=done, total=len(items), embedded=tally.paid.embedded))
+        with _Writing(self._applier, scope) as writing:
+            for batch in batches(changes, self._settings.ingestion.batch_chunks):
+                originals = [original_of(change, posted.get(change.record.source)) for change in batch]
+                self._manifest.originals.keep(scope, originals)
+                embedded = self._applier.embed(scope, batch)
+                writing.put(embedded)
+                tally.add(embedded)
+                if progress:
+                    progress(Progress(done=done, total=len(items), embedded=tally.paid.embedded))
         self._manifest.commit(scope, gates.seen.touched)
         for record in gates.seen.touched:
             if record.source in posted:
@@ -299,14 +341,6 @@ class Ingestor:
         """The changes that the tenant's quota allows; the others are noted as failed, and nothing of them goes in."""
         limits, dim = self._settings.lifecycle.quota, self._encoder.dim
         return admitted(gates.changes(items), gates.seen, limits, self._manifest, scope, gone, vector_bytes(1, dim))
-
-    def _apply(self, batch: Sequence[Change], scope: Scope, tally: _Tally) -> None:
-        tally.paid += self._applier.apply(scope, batch)
-        for change in batch:
-            tally.added += change.old is None
-            tally.changed += change.old is not None
-            tally.total += len(change.chunks)
-            tally.dropped += len(change.dropped)
 
 
 def gone_from(

@@ -2,9 +2,11 @@
 
 import sqlalchemy as sa
 
+from ragsaver.dialects import AnyText, LongInteger, Words
+
 metadata = sa.MetaData()
 
-# SQLite takes 32,766 variables in a statement unless it was built otherwise.
+# Of documents that are written together: others wait meanwhile.
 ROWS = 1000
 
 jobs = sa.Table(
@@ -36,17 +38,17 @@ documents = sa.Table(
     sa.Column("version", sa.String, nullable=False),
     sa.Column("format", sa.String),
     sa.Column("metadata", sa.JSON, nullable=False),
-    sa.Column("text", sa.String),
+    sa.Column("text", AnyText),
     sa.Column("checksum", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("state", sa.String, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("error", sa.String),
+    sa.Column("error", Words),
     sa.Column("holder", sa.String),
-    sa.Column("round", sa.Integer),
+    sa.Column("round", LongInteger),
     sa.Column("due_at", sa.Float, nullable=False),
     sa.Column("staged", sa.LargeBinary),
-    sa.Column("tokens", sa.Integer, nullable=False),
+    sa.Column("tokens", LongInteger, nullable=False),
     sa.UniqueConstraint("job_id", "number"),
     sa.Index("documents_of_tenants", "tenant", "state", "priority", "round"),
 )
@@ -77,6 +79,9 @@ sa.Index(
     "documents_away",
     documents.c.state,
     documents.c.due_at,
+    documents.c.holder,
+    documents.c.created_at,
+    documents.c.round,
     sqlite_where=documents.c.round.is_(None),
     postgresql_where=documents.c.round.is_(None),
 )
@@ -86,7 +91,7 @@ lines = sa.Table(
     metadata,
     sa.Column("state", sa.String, primary_key=True),
     sa.Column("priority", sa.String, primary_key=True),
-    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("round", LongInteger, nullable=False),
     sa.Column("passed", sa.Integer, nullable=False),
     sqlite_with_rowid=False,
 )

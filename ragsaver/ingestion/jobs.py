@@ -1,17 +1,17 @@
-"""What was asked for? Jobs with their documents in one SQLite file, so that any worker may die at any time."""
+"""What was asked for? Jobs and their documents, in a SQLite file or PostgreSQL, so that any worker may die any time."""
 
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
-from ragsaver.errors import QueueFull, StorageError
+from ragsaver.database import Place, open_database
+from ragsaver.dialects import chosen, insert, lock, write_rows
+from ragsaver.errors import QueueFull
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.document_line import DocumentLine, count, count_waiting, join_line, restart
 from ragsaver.ingestion.job_report import LOST, WAITING, JobDocument, JobReport, State, counted, job_state
@@ -26,42 +26,34 @@ from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.ingestion.report import EmbeddingSpend, IngestFailure
 from ragsaver.ingestion.text_claims import TextClaims
 from ragsaver.ingestion.turns import Priority
-from ragsaver.sqlite import create_tables, open_file, writing
 
 SCHEMA = 2
 
 
 class JobStore:
-    """Jobs, in one SQLite file.
+    """Jobs, in one SQLite file or a schema of PostgreSQL.
 
     :ivar documents: the jobs' documents on their way.
     :ivar texts: that are being embedded.
-    :raises StorageError: if the file can't be opened or written.
+    :raises StorageError: if it can't be opened or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = open_file(path)
-        self.documents = DocumentLine(self._engine, self._writing)
-        self.texts = TextClaims(self._writing)
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        if isinstance(place, Path):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        self._database = open_database(place, "the jobs", "Free some space or check the folder's rights")
+        self._reading, self._writing = self._database.reading, self._database.writing
+        self._database.set_up((_metadata,), SCHEMA, "Delete the file, or the schema, and queue the documents again")
+        self.documents = DocumentLine(self._database)
+        self.texts = TextClaims(self._database)
+        lines = [
+            {"state": state, "priority": priority, "round": 0, "passed": 0}
+            for state in WAITING
+            for priority in Priority
+        ]
         with self._writing() as connection:
-            create_tables(connection, _metadata)
-            version = connection.scalar(sa.text("PRAGMA user_version"))
-            if version == 0:
-                connection.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
-            elif version != SCHEMA:
-                raise StorageError(
-                    f"the jobs have format {version}, this RAGSaver reads {SCHEMA}",
-                    where=str(path),
-                    remedy="Delete the file and queue the documents again",
-                )
-            lines = [
-                {"state": state, "priority": priority, "round": 0, "passed": 0}
-                for state in WAITING
-                for priority in Priority
-            ]
-            connection.execute(insert(_lines).on_conflict_do_nothing(), lines)
+            write_rows(connection, insert(connection.dialect.name, _lines).on_conflict_do_nothing(), lines)
 
     def create(
         self,
@@ -107,7 +99,8 @@ class JobStore:
         :param lease_s: after which a message is taken for lost.
         """
         with self._writing() as connection:
-            job = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).one()
+            kept = sa.select(_jobs).where(_jobs.c.id == job_id).with_for_update(read=True, key_share=True)
+            job = connection.execute(kept).one()
             rows: list[dict[str, Any]] = [
                 {
                     "id": f"{job_id}-{number}",
@@ -145,7 +138,7 @@ class JobStore:
                     for row, place in zip(coming, rounds, strict=True):
                         row["round"] = place
             for start in range(0, len(rows), ROWS):
-                connection.execute(sa.insert(_documents), rows[start : start + ROWS])
+                write_rows(connection, sa.insert(_documents), rows[start : start + ROWS])
         return len(by_state[State.QUEUED])
 
     def listed(self, job_id: str) -> None:
@@ -159,6 +152,7 @@ class JobStore:
             of_tenant = (_jobs.c.id == job_id, _jobs.c.tenant == tenant)
             gone = connection.execute(sa.delete(_jobs).where(*of_tenant)).rowcount == 1
             if gone:
+                lock(connection, _documents.c.id, _documents.c.job_id == job_id)
                 connection.execute(sa.delete(_documents).where(_documents.c.job_id == job_id))
         return gone
 
@@ -177,18 +171,20 @@ class JobStore:
             _documents.c.job_id == _jobs.c.id, sa.or_(_documents.c.state.in_(WAITING), _documents.c.due_at >= before)
         )
         over = sa.select(_jobs.c.id).where(_jobs.c.created_at < before, ~busy)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             ids = list(connection.scalars(over))
         return sum(self._remove(job_id) for job_id in ids)
 
     def _remove(self, job_id: str) -> int:
         # Not all documents at once: workers wait for a write to end.
         of_job = _documents.c.job_id == job_id
-        some = sa.select(_documents.c.id).where(of_job, _documents.c.state.not_in(WAITING)).limit(ROWS)
+        ended = sa.select(_documents.c.id).where(of_job, _documents.c.state.not_in(WAITING))
+        some = chosen(ended.limit(ROWS))
         gone = ROWS
         while gone == ROWS:
             with self._writing() as connection:
-                gone = connection.execute(sa.delete(_documents).where(_documents.c.id.in_(some))).rowcount
+                delete = sa.delete(_documents).where(_documents.c.id.in_(some))
+                gone = len(connection.execute(delete.returning(_documents.c.id)).all())
         with self._writing() as connection:
             empty = (_jobs.c.id == job_id, ~sa.exists().where(of_job))
             return connection.execute(sa.delete(_jobs).where(*empty)).rowcount
@@ -197,7 +193,7 @@ class JobStore:
         self, job_id: str, tenant: str, usd_per_tok: Decimal, *, limit: int = 1000, offset: int = 0
     ) -> JobReport | None:
         """A job with a page of its documents; None if the tenant has no such job."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             of_tenant = (_jobs.c.id == job_id, _jobs.c.tenant == tenant)
             job = connection.execute(sa.select(_jobs).where(*of_tenant)).first()
             if job is None:
@@ -220,7 +216,7 @@ class JobStore:
     def reports(self, tenant: str, usd_per_tok: Decimal, *, limit: int = 100) -> list[JobReport]:
         """The newest jobs of a tenant, without their documents."""
         query = sa.select(_jobs).where(_jobs.c.tenant == tenant).order_by(_jobs.c.created_at.desc()).limit(limit)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [self._summary(connection, job, usd_per_tok) for job in connection.execute(query).all()]
 
     def hold_on(self, holders: Sequence[str], lease_s: float) -> None:
@@ -229,8 +225,8 @@ class JobStore:
         self.texts.hold_on(holders, lease_s)
 
     def close(self) -> None:
-        """Close the file."""
-        self._engine.dispose()
+        """Let go of file or server."""
+        self._database.close()
 
     def _summary(self, connection: sa.Connection, job: Any, usd_per_tok: Decimal) -> JobReport:
         by_state: dict[State, int] = {}
@@ -238,7 +234,7 @@ class JobStore:
         sums = sa.select(_documents.c.state, sa.func.count(), sa.func.sum(_documents.c.tokens))
         for state, number, some in connection.execute(sums.where(_documents.c.job_id == job.id).group_by("state")):
             by_state[State(state)] = number
-            tokens += some
+            tokens += int(some)
         documents = counted(by_state)
         return JobReport(
             job_id=job.id,
@@ -248,14 +244,6 @@ class JobStore:
             created_at=job.created_at,
             documents=documents,
             embedding=EmbeddingSpend(tokens=tokens, cost_usd=tokens * usd_per_tok),
-        )
-
-    def _writing(self) -> AbstractContextManager[sa.Connection]:
-        return writing(
-            self._engine,
-            "the jobs",
-            self.path,
-            "Free some space or check the folder's rights",
         )
 
 

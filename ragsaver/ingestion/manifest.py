@@ -1,26 +1,21 @@
-"""What has been ingested: the truth that the index follows. SQLite, in one file, by SQLAlchemy."""
+"""What has been ingested: the truth that the index follows. In a SQLite file or PostgreSQL, by SQLAlchemy."""
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
 import xxhash
-from sqlalchemy.dialects.sqlite import insert
 
-from ragsaver.errors import StorageError
+from ragsaver import dialects
+from ragsaver.database import Place, open_database
+from ragsaver.dialects import VARIABLES, LongInteger, write_rows
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion import originals, uses
 from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
 from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
-from ragsaver.sqlite import create_tables, open_file, writing
-
-# SQLite takes 32,766 variables in a statement unless it was built otherwise.
-_VARIABLES = 10_000
 
 SCHEMA = 1
 
@@ -48,7 +43,7 @@ _documents = sa.Table(
     sa.Column("collection", sa.String, nullable=False),
     sa.Column("source", sa.String, nullable=False),
     sa.Column("location", sa.String),
-    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("size", LongInteger, nullable=False),
     sa.Column("version", sa.String, nullable=False),
     sa.Column("content_hash", sa.String, nullable=False),
     sa.Column("metadata_hash", sa.String, nullable=False),
@@ -56,7 +51,10 @@ _documents = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("ingested_at", sa.Float, nullable=False),
     sa.Column("chunks", _Chunks, nullable=False),
-    sa.UniqueConstraint("tenant", "collection", "source"),
+    sa.UniqueConstraint("tenant", "collection", "source").ddl_if(dialect="sqlite"),
+    # A source may be longer than what PostgreSQL keeps in an ordered index; ids are made of scope and source.
+    sa.Index("documents_by_source", "source", postgresql_using="hash", info=dialects.only_in(dialects.POSTGRES)),
+    sa.Index("documents_of_a_scope", "tenant", "collection", info=dialects.only_in(dialects.POSTGRES)),
 )
 
 _intents = sa.Table(
@@ -142,33 +140,29 @@ class Usage:
 
 
 class Manifest:
-    """The manifest in one SQLite file.
+    """The manifest in one SQLite file, or in a schema of PostgreSQL.
 
-    :raises StorageError: if the file can't be opened or written.
+    :raises StorageError: if it can't be opened or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._engine = open_file(path)
-        self.originals = originals.Originals(self._engine, self._writing)
-        self.uses = uses.Uses(self._engine, self._writing)
-        with self._writing() as connection:
-            for tables in (_metadata, originals.metadata, uses.metadata):
-                create_tables(connection, tables)
-            version = connection.scalar(sa.text("PRAGMA user_version"))
-            if version == 0:
-                connection.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
-            elif version != SCHEMA:
-                raise StorageError(
-                    f"the manifest has format {version}, this RAGSaver reads {SCHEMA}",
-                    where=str(path),
-                    remedy="Point `home` (RAGSAVER_HOME) to a new folder and ingest again",
-                )
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._database = open_database(
+            place, "the manifest", "Free some space or check the folder's rights, then run the command again"
+        )
+        self._reading, self._writing = self._database.reading, self._database.writing
+        self.originals = originals.Originals(self._database)
+        self.uses = uses.Uses(self._database)
+        self._database.set_up(
+            (_metadata, originals.metadata, uses.metadata),
+            SCHEMA,
+            "Point `home` (RAGSAVER_HOME) to a new folder, or `database` to a new schema, and ingest again",
+        )
 
     def documents(self, scope: Scope) -> dict[str, DocumentRecord]:
         """Every document of a scope, by source."""
         query = sa.select(*_FIELDS).where(*_in(_documents, scope))
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return {row.source: DocumentRecord(*row) for row in connection.execute(query).all()}
 
     def state(self) -> str:
@@ -178,7 +172,7 @@ class Manifest:
             table.id, table.generation, table.content_hash, table.metadata_hash, table.location, table.config
         ).order_by(table.id)
         digest = xxhash.xxh3_128()
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             for row in connection.execute(query):
                 digest.update(repr(tuple(row)).encode())
         return digest.hexdigest()
@@ -186,16 +180,16 @@ class Manifest:
     def usage(self, tenant: str) -> "Usage":
         """What a tenant has in all its collections."""
         counted = sa.select(
-            sa.func.count(), sa.func.coalesce(sa.func.sum(sa.func.json_array_length(_documents.c.chunks)), 0)
+            sa.func.count(), sa.func.coalesce(sa.func.sum(dialects.json_length(_documents.c.chunks)), 0)
         ).where(_documents.c.tenant == tenant)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             documents, chunks = connection.execute(counted).one()
         return Usage(documents, chunks, self.originals.payload_bytes(tenant))
 
     def document(self, scope: Scope, source: str) -> DocumentRecord | None:
         """One document; None if it is not in."""
         query = sa.select(*_FIELDS).where(*_in(_documents, scope), _documents.c.source == source)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(query).first()
         return DocumentRecord(*row) if row else None
 
@@ -215,7 +209,7 @@ class Manifest:
         ]
         if rows:
             with self._writing() as connection:
-                connection.execute(sa.insert(_intents), rows)
+                write_rows(connection, sa.insert(_intents), rows)
 
     def commit(
         self,
@@ -230,38 +224,40 @@ class Manifest:
         """
         with self._writing() as connection:
             if records:
-                connection.execute(_REPLACE, [_row(record, scope) for record in records])
-                for record in records:
-                    originals.drop_older(connection, record.id, record.generation)
+                rows = [_row(record, scope) for record in records]
+                write_rows(connection, dialects.replace(connection.dialect.name, _documents), rows)
+                originals.drop_older(connection, [record.id for record in records if record.generation > 1])
             if outlines:
                 rows = [
                     {"document_id": one, "outliner": OUTLINER, "outline": to_json(made)}
                     for one, made in outlines.items()
                 ]
-                connection.execute(sa.insert(_outlines).prefix_with("OR REPLACE"), rows)
+                write_rows(connection, dialects.replace(connection.dialect.name, _outlines), rows)
+            for start in range(0, len(gone), VARIABLES):
+                dialects.lock(connection, _documents.c.id, _documents.c.id.in_(gone[start : start + VARIABLES]))
             for column in (_documents.c.id, _outlines.c.document_id, originals.DOCUMENT_ID, uses.DOCUMENT_ID):
                 _delete(connection, column, gone)
 
     def outline(self, scope: Scope, source: str) -> Outline | None:
         """The outline of a document; None if there is no such document, or it has none yet."""
         query = _outlined(scope, _outlines.c.outline).where(_documents.c.source == source)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             kept = connection.scalar(query)
         return from_json(kept) if kept else None
 
     def outlines(self, document_ids: Sequence[str]) -> dict[str, Outline]:
         """The outlines that documents have, by id."""
         found: dict[str, Outline] = {}
-        with self._engine.connect() as connection:
-            for start in range(0, len(document_ids), _VARIABLES):
-                some = _outlines.c.document_id.in_(document_ids[start : start + _VARIABLES])
+        with self._reading() as connection:
+            for start in range(0, len(document_ids), VARIABLES):
+                some = _outlines.c.document_id.in_(document_ids[start : start + VARIABLES])
                 query = sa.select(_outlines).where(some, _outlines.c.outliner == OUTLINER)
                 found.update((row.document_id, from_json(row.outline)) for row in connection.execute(query))
         return found
 
     def outlined(self, scope: Scope) -> set[str]:
         """Ids of the documents that have an outline."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return set(connection.scalars(_outlined(scope, _documents.c.id)))
 
     def clear_intents(self, document_ids: Sequence[str]) -> None:
@@ -272,7 +268,7 @@ class Manifest:
     def intents(self, scope: Scope) -> list[Intent]:
         """Changes that a crash or a stop left half done."""
         query = sa.select(_intents).where(*_in(_intents, scope))
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [
                 Intent(row.document_id, row.generation, tuple(row.listed), tuple(row.deleted), row.payloads)
                 for row in connection.execute(query)
@@ -282,34 +278,25 @@ class Manifest:
         """Remember how fast a model embedded here, so that a plan can say how long it will take."""
         values = {"model": model, "tokens_per_s": tokens_per_s}
         with self._writing() as connection:
-            statement = insert(_paces).values(values)
-            connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=values))
+            connection.execute(dialects.replace(connection.dialect.name, _paces), values)
 
     def pace(self, model: str) -> float | None:
         """Tokens a second that a model embedded here the last time; None if it never did."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return connection.scalar(sa.select(_paces.c.tokens_per_s).where(_paces.c.model == model))
 
     def scopes(self) -> list[Scope]:
         """Every tenant and collection that has documents or unfinished changes."""
         found: set[tuple[str, str]] = set()
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             for table in (_documents, _intents):
                 rows = connection.execute(sa.select(table.c.tenant, table.c.collection).distinct())
                 found.update((row.tenant, row.collection) for row in rows)
         return [Scope(*pair) for pair in sorted(found)]
 
     def close(self) -> None:
-        """Close the file."""
-        self._engine.dispose()
-
-    def _writing(self) -> AbstractContextManager[sa.Connection]:
-        return writing(
-            self._engine,
-            "the manifest",
-            self.path,
-            "Free some space or check the folder's rights, then run the command again",
-        )
+        """Let go of file or server."""
+        self._database.close()
 
 
 def now() -> float:
@@ -318,9 +305,9 @@ def now() -> float:
 
 
 def _delete(connection: sa.Connection, key: sa.Column[str], values: Sequence[str]) -> None:
-    """Delete rows by key, as many in a statement as SQLite takes variables."""
-    for start in range(0, len(values), _VARIABLES):
-        connection.execute(sa.delete(key.table).where(key.in_(values[start : start + _VARIABLES])))
+    """Delete rows by key, as many in a statement as a database takes variables."""
+    for start in range(0, len(values), VARIABLES):
+        connection.execute(sa.delete(key.table).where(key.in_(values[start : start + VARIABLES])))
 
 
 def _outlined(scope: Scope, column: sa.Column[Any]) -> sa.Select[tuple[Any]]:
@@ -336,10 +323,3 @@ def _in(table: sa.Table, scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:
 def _row(record: DocumentRecord, scope: Scope) -> dict[str, Any]:
     fields = {name: getattr(record, name) for name in DocumentRecord.__dataclass_fields__}
     return {**fields, "tenant": scope.tenant, "collection": scope.collection}
-
-
-_INSERT = insert(_documents)
-# Built once, for many rows at a time: it takes longer to put a statement together than to run it.
-_REPLACE = _INSERT.on_conflict_do_update(
-    index_elements=["id"], set_={column.name: _INSERT.excluded[column.name] for column in _documents.c}
-)

@@ -11,7 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
+from ragsaver.caching.embeddings import EmbeddingCache
+from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.errors import IndexLocked, TooExpensive, UsageError
 from ragsaver.index.identity import read_identity
 from ragsaver.index.opening import open_index
@@ -23,6 +24,7 @@ from ragsaver.ingestion.half import Building, Half, carry_over, holding, manifes
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.migration_report import MigrationPlan, MigrationReport, PlanTally, RunTally
+from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.report import Progress
 from ragsaver.ingestion.rereading import item_again
 from ragsaver.ingestion.sources import SourceItem
@@ -78,7 +80,7 @@ class Migration:
             return f"from model {old} to {new}"
         if found != wanted:
             return "`index.language`, `index.bm25_avg_words` or the index's format is another"
-        with manifest_in_use(self._home) as old_manifest:
+        with manifest_in_use(self._settings) as old_manifest:
             configs = [one.config for scope in old_manifest.scopes() for one in old_manifest.documents(scope).values()]
         otherwise = sum(config not in (self._building.config, STALE) for config in configs)
         return f"{otherwise} of {len(configs)} documents are cut by other settings" if otherwise else None
@@ -89,7 +91,7 @@ class Migration:
         if reason is None:
             return MigrationPlan()
         tally = PlanTally()
-        with manifest_in_use(self._home) as old, self._for_planning() as (new, ingestor):
+        with manifest_in_use(self._settings) as old, self._for_planning() as (new, ingestor):
             for scope in old.scopes():
                 records, known = old.documents(scope), new.documents(scope)
                 items = self._items(records, old)
@@ -114,7 +116,7 @@ class Migration:
         if max_cost_usd is not None:
             _require_affordable(self.plan(), max_cost_usd)
         tally = RunTally()
-        with manifest_in_use(self._home) as old:
+        with manifest_in_use(self._settings) as old:
             state = self._follow(old, tally, progress)
         waiting = _too_many_missing(tally, drop_missing)
         if waiting is None:
@@ -147,7 +149,9 @@ class Migration:
             model_name=encoder.name,
         )
         try:
-            new = Manifest(folder / "manifest.sqlite")
+            # What is only planned with leaves nothing behind, so it is a file.
+            built = folder == self._half.folder
+            new = open_manifest(self._settings, folder) if built else Manifest(folder / "manifest.sqlite")
             try:
                 yield new, Ingestor(self._settings, index, encoder, new, self._cache, self._preparing, self._fault)
             finally:
@@ -189,7 +193,7 @@ class Migration:
                 "says so and does not start: then run `ragsaver migrate` once more"
             )
         try:
-            with manifest_in_use(self._home) as old:
+            with manifest_in_use(self._settings) as old:
                 if old.state() != state:  # nobody else writes now: this pass is the last one
                     self._follow(old, tally, progress)
             waiting = _too_many_missing(tally, drop_missing)
@@ -214,7 +218,7 @@ def open_migration(
     :raises IndexLocked: if another migration is under way.
     """
     with holding(settings.home):
-        cache = SqliteEmbeddingCache(settings.home / "embeddings.sqlite", settings.embedding_cache.max_mb * 2**20)
+        cache = open_embedding_cache(settings.home, settings.embedding_cache)
         try:
             yield Migration(settings, encoder, cache, preparing, fault)
         finally:

@@ -5,14 +5,14 @@ another model or chunker needs it. Rows belong to one version (generation) of a 
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
+from ragsaver.database import Database
+from ragsaver.dialects import VARIABLES, LongInteger, replace, write_rows
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.sources import PostedDocument, SourceItem
 
@@ -25,7 +25,7 @@ _originals = sa.Table(
     sa.Column("generation", sa.Integer, primary_key=True),
     sa.Column("tenant", sa.String, nullable=False),
     sa.Column("collection", sa.String, nullable=False),
-    sa.Column("payload_bytes", sa.Integer, nullable=False),
+    sa.Column("payload_bytes", LongInteger, nullable=False),
     sa.Column("metadata", sa.JSON, nullable=False),
     sa.Column("format", sa.String),
     sa.Column("text", sa.LargeBinary),
@@ -36,7 +36,13 @@ _originals = sa.Table(
 DOCUMENT_ID = _originals.c.document_id
 
 # The manifest's own table, as far as this one needs it.
-_documents = sa.table("documents", sa.column("id"), sa.column("tenant"), sa.column("generation"))
+_documents = sa.Table(
+    "documents",
+    sa.MetaData(),
+    sa.Column("id", sa.String),
+    sa.Column("tenant", sa.String),
+    sa.Column("generation", sa.Integer),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +70,30 @@ class Original:
 class Originals:
     """The table of originals in the manifest's database. Made by the manifest."""
 
-    def __init__(self, engine: sa.Engine, writing: Callable[[], AbstractContextManager[sa.Connection]]) -> None:
-        self._engine = engine
-        self._writing = writing
+    def __init__(self, database: Database) -> None:
+        self._reading, self._writing = database.reading, database.writing
 
     def keep(self, scope: Scope, originals: Sequence[Original]) -> None:
         """Keep what belongs to versions that are about to be committed.
 
         :raises StorageError: if the disk refuses.
         """
-        if not originals:
-            return
-        with self._writing() as connection:
-            for one in originals:
-                values = {
-                    "document_id": one.document_id,
-                    "generation": one.generation,
-                    "tenant": scope.tenant,
-                    "collection": scope.collection,
-                    "payload_bytes": one.payload_bytes,
-                    "metadata": dict(one.metadata),
-                    "format": one.format,
-                    "text": one.text,
-                }
-                statement = insert(_originals).values(values)
-                connection.execute(
-                    statement.on_conflict_do_update(index_elements=["document_id", "generation"], set_=values)
-                )
+        rows = [
+            {
+                "document_id": one.document_id,
+                "generation": one.generation,
+                "tenant": scope.tenant,
+                "collection": scope.collection,
+                "payload_bytes": one.payload_bytes,
+                "metadata": dict(one.metadata),
+                "format": one.format,
+                "text": one.text,
+            }
+            for one in originals
+        ]
+        if rows:
+            with self._writing() as connection:
+                write_rows(connection, replace(connection.dialect.name, _originals), rows)
 
     def add_text(self, document_id: str, generation: int, posted: SourceItem) -> None:
         """Keep the text of a version that was a file's before and is posted now.
@@ -106,7 +109,7 @@ class Originals:
         table = _originals.c
         query = sa.select(table.document_id, table.generation, table.payload_bytes, table.metadata, table.format)
         query = query.where(table.tenant == scope.tenant, table.collection == scope.collection)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return {(row.document_id, row.generation): Original(*row) for row in connection.execute(query)}
 
     def payload_bytes(self, tenant: str) -> int:
@@ -115,7 +118,7 @@ class Originals:
             _documents.c.id == _originals.c.document_id, _documents.c.generation == _originals.c.generation
         )
         query = sa.select(sa.func.coalesce(sa.func.sum(_originals.c.payload_bytes), 0))
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             found = connection.scalar(
                 query.join_from(_originals, _documents, current).where(_documents.c.tenant == tenant)
             )
@@ -127,7 +130,7 @@ class Originals:
         query = sa.select(
             table.document_id, table.generation, table.payload_bytes, table.metadata, table.format, table.text
         ).where(table.document_id == document_id, table.generation == generation)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(query).one_or_none()
         return Original(*row) if row else None
 
@@ -137,7 +140,9 @@ def compressed(posted: SourceItem) -> bytes:
     return zlib.compress(posted.read())
 
 
-def drop_older(connection: sa.Connection, document_id: str, generation: int) -> None:
-    """Forget what belongs to versions before this one; within the transaction that commits it."""
-    older = (_originals.c.document_id == document_id, _originals.c.generation < generation)
-    connection.execute(sa.delete(_originals).where(*older))
+def drop_older(connection: sa.Connection, document_ids: Sequence[str]) -> None:
+    """Forget what belongs to versions before the documents' own ones; within the transaction that commits these."""
+    own = sa.select(_documents.c.generation).where(_documents.c.id == _originals.c.document_id).scalar_subquery()
+    for start in range(0, len(document_ids), VARIABLES):
+        some = _originals.c.document_id.in_(document_ids[start : start + VARIABLES])
+        connection.execute(sa.delete(_originals).where(some, _originals.c.generation < own))

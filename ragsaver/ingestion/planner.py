@@ -14,6 +14,7 @@ from ragsaver.ingestion.gates import Gates, Preparing
 from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
+from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.preparing import prepare, recipe_of
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import PlanReport
@@ -78,7 +79,7 @@ def plan_without_index(
     """A plan by manifest, embedding cache and model alone, beside the process that owns the index."""
     limits = settings.ingestion
     with ExitStack() as opened:
-        manifest = opened.enter_context(closing(Manifest(current_store(settings.home) / "manifest.sqlite")))
+        manifest = opened.enter_context(closing(open_manifest(settings, current_store(settings.home))))
         cache = opened.enter_context(closing(open_embedding_cache(settings.home, settings.embedding_cache)))
         pool = GuardedPool(
             prepare,

@@ -1,11 +1,11 @@
 """When was a document last of use: packed into a context, or shown by a search?"""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
+from ragsaver.database import Database
+from ragsaver.dialects import VARIABLES, insert, write_rows
 from ragsaver.index.scope import Scope
 
 metadata = sa.MetaData()
@@ -21,18 +21,20 @@ _uses = sa.Table(
 DOCUMENT_ID = _uses.c.document_id
 
 # The manifest's own table, as far as this one needs it.
-_documents = sa.table("documents", sa.column("id"), sa.column("tenant"), sa.column("collection"))
-
-# SQLite takes 32,766 variables in a statement unless it was built otherwise.
-_VARIABLES = 10_000
+_documents = sa.Table(
+    "documents",
+    sa.MetaData(),
+    sa.Column("id", sa.String),
+    sa.Column("tenant", sa.String),
+    sa.Column("collection", sa.String),
+)
 
 
 class Uses:
     """The table of last uses in the manifest's database. Made by the manifest."""
 
-    def __init__(self, engine: sa.Engine, writing: Callable[[], AbstractContextManager[sa.Connection]]) -> None:
-        self._engine = engine
-        self._writing = writing
+    def __init__(self, database: Database) -> None:
+        self._reading, self._writing = database.reading, database.writing
 
     def note(self, used_at: Mapping[str, float]) -> None:
         """Remember when documents were used (seconds since 1970, by id); those that are gone are passed over.
@@ -41,16 +43,20 @@ class Uses:
         """
         ids = list(used_at)
         with self._writing() as connection:
-            for start in range(0, len(ids), _VARIABLES):
-                some = _documents.c.id.in_(ids[start : start + _VARIABLES])
-                there = connection.scalars(sa.select(_documents.c.id).where(some)).all()
-                rows = [{"document_id": one, "used_at": used_at[one]} for one in there]
-                if rows:
-                    statement = insert(_uses)
-                    newer = sa.func.max(_uses.c.used_at, statement.excluded.used_at)
-                    connection.execute(
-                        statement.on_conflict_do_update(index_elements=["document_id"], set_={"used_at": newer}), rows
-                    )
+            for start in range(0, len(ids), VARIABLES):
+                some = _documents.c.id.in_(ids[start : start + VARIABLES])
+                # Held until the use is noted, in the order in which documents are removed.
+                held = sa.select(_documents.c.id).where(some).order_by(_documents.c.id)
+                there = connection.scalars(held.with_for_update(read=True, key_share=True)).all()
+                statement = insert(connection.dialect.name, _uses)
+                newer = sa.case(
+                    (_uses.c.used_at > statement.excluded.used_at, _uses.c.used_at), else_=statement.excluded.used_at
+                )
+                write_rows(
+                    connection,
+                    statement.on_conflict_do_update(index_elements=["document_id"], set_={"used_at": newer}),
+                    [{"document_id": one, "used_at": used_at[one]} for one in there],
+                )
 
     def of(self, scope: Scope) -> dict[str, float]:
         """Last uses of a scope's documents, by id; those that never were used have none."""
@@ -59,5 +65,5 @@ class Uses:
             .join(_documents, _documents.c.id == _uses.c.document_id)
             .where(_documents.c.tenant == scope.tenant, _documents.c.collection == scope.collection)
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return {row.document_id: row.used_at for row in connection.execute(query)}

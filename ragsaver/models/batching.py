@@ -1,6 +1,10 @@
 """How texts are grouped so that little of a batch is padding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+# Told of each batch of documents once its vectors are there, from whatever thread embeds: its tokens without and with
+# padding, special tokens included. Questions are not told of: they come alone, and say nothing about how batches fill.
+BatchObserver = Callable[[int, int], None]
 
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
@@ -22,3 +26,8 @@ def batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
         else:
             groups.append([position])
     return groups
+
+
+def tokens_of(lengths: Sequence[int]) -> tuple[int, int]:
+    """Tokens of a batch without and with padding."""
+    return sum(lengths), len(lengths) * max(lengths, default=0)

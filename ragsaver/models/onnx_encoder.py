@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ragsaver.errors import RagSaverError, SettingsError
-from ragsaver.models.batching import batches
+from ragsaver.models.batching import BatchObserver, batches, tokens_of
 from ragsaver.models.devices import WEIGHTS, Device, Precision, Wanted, batch_budget, onnx_devices, onnx_weights
 from ragsaver.models.fingerprint import fingerprint
 from ragsaver.models.onnx_session import OnnxSession, onnxruntime
@@ -39,6 +39,7 @@ class OnnxEncoder:
     :param max_tokens: tokens of one text, special ones and prefix included; the rest is cut.
     :param prefix: put before each document.
     :param query_prefix: put before each question.
+    :param on_batch: told of each batch of documents.
     :raises SettingsError: if the folder holds no such model.
     """
 
@@ -53,6 +54,7 @@ class OnnxEncoder:
         max_tokens: int = 256,
         prefix: str = "",
         query_prefix: str = "",
+        on_batch: BatchObserver | None = None,
     ) -> None:
         for name in (WEIGHTS, TOKENIZER):
             if not (folder / name).is_file():
@@ -70,6 +72,7 @@ class OnnxEncoder:
         self._max_tokens = max_tokens
         self._prefix = prefix
         self._query_prefix = query_prefix
+        self._on_batch = on_batch
         self._opening = threading.Lock()
         self._opened: OnnxSession | None = None
 
@@ -110,7 +113,10 @@ class OnnxEncoder:
         encodings = self._tokenizer.encode_batch_fast([prefix + text for text in texts])
         ids = [encoding.ids for encoding in encodings]
         for group in batches([len(row) for row in ids], batch_budget(self._batch_tokens, self.device)):
-            vectors[group] = self._embed([ids[position] for position in group])
+            rows = [ids[position] for position in group]
+            vectors[group] = self._embed(rows)
+            if self._on_batch and not query:
+                self._on_batch(*tokens_of([len(row) for row in rows]))
             if progress:
                 progress(len(group))
         return vectors

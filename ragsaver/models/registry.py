@@ -4,6 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ragsaver.errors import SettingsError
+from ragsaver.models.batching import BatchObserver
 from ragsaver.models.onnx_encoder import OnnxEncoder
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.torch_encoder import TorchEncoder
@@ -12,9 +13,10 @@ from ragsaver.settings import EmbeddingSettings
 BUNDLED = "all-MiniLM-L6-v2-int8"
 
 
-def load_encoder(settings: EmbeddingSettings) -> Encoder:
+def load_encoder(settings: EmbeddingSettings, on_batch: BatchObserver | None = None) -> Encoder:
     """The encoder that the settings name; it opens its model when it is first needed.
 
+    :param on_batch: told of each batch of documents.
     :raises SettingsError: if the folder they name holds no model, or the bundled one can't be run as they say.
     """
     bundled = settings.model == "bundled"
@@ -40,6 +42,7 @@ def load_encoder(settings: EmbeddingSettings) -> Encoder:
             max_tokens=settings.max_tokens,
             prefix=settings.prefix,
             query_prefix=settings.query_prefix,
+            on_batch=on_batch,
         )
     return OnnxEncoder(
         bundled_folder() if bundled else Path(settings.model).expanduser(),
@@ -50,6 +53,7 @@ def load_encoder(settings: EmbeddingSettings) -> Encoder:
         max_tokens=settings.max_tokens,
         prefix=settings.prefix,
         query_prefix=settings.query_prefix,
+        on_batch=on_batch,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.errors import MissingExtra, SettingsError
-from ragsaver.models.batching import batches
+from ragsaver.models.batching import BatchObserver, batches, tokens_of
 from ragsaver.models.devices import Device, Precision, Wanted, batch_budget, torch_device
 from ragsaver.models.fingerprint import folder_digest, torch_fingerprint
 
@@ -29,6 +29,7 @@ class TorchEncoder:
     :param max_tokens: tokens of one text, special ones and prefix included; never more than the model's own limit.
     :param prefix: put before each document.
     :param query_prefix: put before each question.
+    :param on_batch: told of each batch of documents.
     :raises SettingsError: if `model` is neither.
     """
 
@@ -43,6 +44,7 @@ class TorchEncoder:
         max_tokens: int = 256,
         prefix: str = "",
         query_prefix: str = "",
+        on_batch: BatchObserver | None = None,
     ) -> None:
         path = Path(model).expanduser()
         self._folder = path if model and path.is_dir() else None
@@ -60,6 +62,7 @@ class TorchEncoder:
         self._max_tokens = max_tokens
         self._prefix = prefix
         self._query_prefix = query_prefix
+        self._on_batch = on_batch
         self._opening = threading.Lock()
         # a Rust tokenizer keeps its cut-off in itself: two threads must not set it at once
         self._tokenizing = threading.Lock()
@@ -80,7 +83,7 @@ class TorchEncoder:
     @cached_property
     def dim(self) -> int:
         """Width of a vector."""
-        return int(self.encode(["width"]).shape[1])
+        return int(self.encode(["width"], query=True).shape[1])
 
     @property
     def device(self) -> Device:
@@ -108,6 +111,8 @@ class TorchEncoder:
         def fetch() -> None:
             group, vectors = found[len(parts)]
             parts.append(vectors.cpu().numpy())
+            if self._on_batch and not query:
+                self._on_batch(*tokens_of([lengths[position] for position in group]))
             if progress:
                 progress(len(group))
 

@@ -16,9 +16,11 @@ from ragsaver.ingestion.half import take_ready
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.lifecycle import Lifecycle
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
 from ragsaver.ingestion.report import OutlineReport
+from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.pipelines.engine import QueryEngine
 from ragsaver.settings import Settings, usable_cores
@@ -58,7 +60,7 @@ class Runtime:
     @cached_property
     def manifest(self) -> Manifest:
         """What was ingested."""
-        return Manifest(self.resources.store / "manifest.sqlite")
+        return open_manifest(self.settings, self.resources.store)
 
     @cached_property
     def embeddings(self) -> EmbeddingCache:
@@ -89,7 +91,7 @@ class Runtime:
     def prepare(self) -> None:
         """Open what is opened at its first use, before several threads may be the first."""
         self.engine().pipeline.warm_up()
-        self.encoder.encode(["warm"])
+        self.encoder.encode(["warm"], query=True)
         _ = self.lifecycle
 
     def scope(self, collection: str | None = None, tenant: str | None = None) -> Scope:
@@ -123,14 +125,15 @@ class Runtime:
 
 
 @contextmanager
-def open_runtime(settings: Settings, role: str) -> Iterator[Runtime]:
+def open_runtime(settings: Settings, role: str, on_batch: BatchObserver | None = None) -> Iterator[Runtime]:
     """Own the index under `settings.home` for the code inside.
 
     :param role: what this process does, for the errors of others: `ragsaver ingest`.
+    :param on_batch: told of each batch of documents that is embedded.
     :raises IndexLocked: if another process owns it.
     :raises ModelMismatch: if another model built it.
     """
-    runtime = Runtime(open_resources(settings, role, take_ready))
+    runtime = Runtime(open_resources(settings, role, take_ready, on_batch))
     try:
         yield runtime
     finally:

@@ -13,8 +13,10 @@ from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from ragsaver.errors import RUN_AGAIN, Stopped
-from ragsaver.ingestion.report import Progress
+from ragsaver.ingestion.job_report import State
+from ragsaver.ingestion.report import IngestReport, Progress
 from ragsaver.pipelines.runtime import Runtime
+from ragsaver.workers.moves import Moved, nobody
 
 T = TypeVar("T")
 
@@ -26,11 +28,13 @@ class Access:
     """The runtime behind the routes. Ingestion has one thread: the index has one writer.
 
     :param stopping: set once the server is told to stop.
+    :param moved: told of the documents that were brought in.
     """
 
     runtime: Runtime
     token: str
     stopping: threading.Event = field(default_factory=threading.Event)
+    moved: Moved = nobody
     queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUERY_THREADS, "query"))
     ingestion: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ingestion"))
 
@@ -41,6 +45,14 @@ class Access:
     async def ingest(self, work: Callable[[], T]) -> T:
         """Run ingestion's work; never on the queries' threads."""
         return await asyncio.get_running_loop().run_in_executor(self.ingestion, copy_context().run, work)
+
+    def count(self, report: IngestReport) -> IngestReport:
+        """Tell what became of the documents of an ingestion; returns its report."""
+        documents = report.documents
+        self.moved(State.APPLIED, documents.added + documents.changed)
+        self.moved(State.UNCHANGED, documents.unchanged)
+        self.moved(State.FAILED, documents.failed)
+        return report
 
     def go_on(self, _: Progress) -> None:
         """Called between an ingestion's documents, so that a server that stops need not wait for its end.

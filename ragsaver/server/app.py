@@ -6,20 +6,27 @@ from ragsaver import __version__
 from ragsaver.server import problems
 from ragsaver.server.access import Access
 from ragsaver.server.request_id import RequestId
-from ragsaver.server.routes import documents, health, jobs, local, local_documents, query
+from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, query
+from ragsaver.workers.backlog import Backlog
+from ragsaver.workers.metrics import IngestionMetrics
 from ragsaver.workers.queueing import IngestQueue
+from ragsaver.workers.readings import QueueReading
 
 
-def create_app(access: Access, queue: IngestQueue | None = None) -> FastAPI:
+def create_app(access: Access, queue: IngestQueue | None = None, told: IngestionMetrics | None = None) -> FastAPI:
     """The ASGI app.
 
     :param access: the runtime and what lets the commands of this user in; the caller closes both.
     :param queue: where documents go if workers ingest them; the caller closes it.
+    :param told: what `/metrics` tells, besides the queues.
     """
     app = FastAPI(title="RAGSaver", version=__version__)
     app.state.access = access
     app.state.queue = queue
-    for routes in (query, documents, jobs, local, local_documents, health):
+    app.state.metrics = told or IngestionMetrics()
+    if queue is not None:
+        app.state.metrics.registry.register(QueueReading(Backlog(queue.jobs)))
+    for routes in (query, documents, jobs, local, local_documents, health, metrics):
         app.include_router(routes.router)
     problems.register(app)
     app.add_middleware(RequestId, max_body_bytes=access.runtime.settings.server.max_body_mb * 2**20)

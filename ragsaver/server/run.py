@@ -15,17 +15,20 @@ from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
 from ragsaver.workers.draining import Drainer
+from ragsaver.workers.gpu import GpuReading, nvidia_reader
+from ragsaver.workers.metrics import IngestionMetrics
 from ragsaver.workers.queueing import IngestQueue
 from ragsaver.workers.tending import Tender
 
 _GRACE_S = 20  # for answers under way when the server is told to stop
 
 
-def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None]) -> None:
+def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None], metrics: IngestionMetrics) -> None:
     """Serve until SIGINT or SIGTERM.
 
     :param port: 0 takes a free one.
     :param listening: called with the URL once the port is bound.
+    :param metrics: told to Prometheus, and fed here.
     :raises UsageError: if the address can't be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -43,9 +46,11 @@ def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None]
         bound = listener.getsockname()[1]
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         url = f"http://{shown}:{bound}"
-        access = Access(runtime, secrets.token_urlsafe(32))
-        queue = IngestQueue(runtime.settings) if runtime.settings.queue.broker_url else None
-        app = create_app(access, queue)
+        access = Access(runtime, secrets.token_urlsafe(32), moved=metrics.document)
+        queue = IngestQueue(runtime.settings, metrics.document) if runtime.settings.queue.broker_url else None
+        app = create_app(access, queue, metrics)
+        if queue is None and (gpu := nvidia_reader()):  # with workers, theirs is the GPU
+            metrics.registry.register(GpuReading(gpu, metrics.embedded))
         runtime.prepare()
         config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=_GRACE_S)
         runtime.ownership.publish(url, access.token)
@@ -79,13 +84,14 @@ def _bringing_in(access: Access, queue: IngestQueue | None) -> Iterator[None]:
         yield
         return
     limits = access.runtime.settings.queue
-    drainer = Drainer(access.runtime, queue.jobs)
+    drainer = Drainer(access.runtime, queue.jobs, moved=access.moved)
     tender = Tender(
         queue.jobs,
         queue.broker,
         access.stopping,
         limits,
         drain=lambda: access.ingestion.submit(drainer.drain, access.stopping.is_set).result(),
+        moved=access.moved,
     )
     tender.start()
     try:

@@ -6,7 +6,7 @@ from ragsaver.settings_file import load_settings
 from ragsaver.workers.app import make_app
 from ragsaver.workers.broker import Broker
 from ragsaver.workers.stages import Worker
-from ragsaver.workers.worker import Hands, add_tasks
+from ragsaver.workers.tasks import Hands, add_tasks
 
 _settings = load_settings()
 app = make_app(_settings)

@@ -1,7 +1,9 @@
 """The first stage: a document is read, passes the gates, is cut, and waits for its vectors."""
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from ragsaver.errors import UnreadableDocument
@@ -18,12 +20,14 @@ from ragsaver.workers.stages import Step, Worker
 
 
 class Converting:
-    """Converts documents, from any number of threads; each has a guarded process of its own."""
+    """Converts documents, from any number of threads; each takes a guarded process for the time of a document."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._here = threading.local()
-        self._pools: list[GuardedPool[Raw, Prepared]] = []
+        self._changing = threading.Lock()
+        self._most = math.inf
+        self._idle: list[GuardedPool[Raw, Prepared]] = []
+        self._busy = 0
 
     def convert(self) -> None:
         """Take the next document from `queued` on. Where none waits, as after a message too many, nothing happens."""
@@ -42,18 +46,27 @@ class Converting:
             except Exception as error:
                 worker.again(document, holder, State.QUEUED, error)
 
+    def keep(self, processes: int) -> None:
+        """End the guarded processes that are more than this, now or with their document."""
+        with self._changing:
+            self._most = processes
+            surplus = self._surplus()
+        _end(surplus)
+
     def close(self) -> None:
         """End the guarded processes."""
-        for pool in self._pools:
-            pool.close()
+        with self._changing:
+            idle, self._idle = self._idle, []
+        _end(idle)
 
     def _convert(self, document: QueuedDocument) -> None:
         worker = self._worker
         item, refused = _remembering(self._item(document))
         record = worker.manifest.document(document.scope, document.source)
         known = {document.source: record} if record else {}
-        gates = Gates(document.scope, known, worker.recipe, self._pool(), checksum=document.checksum)
-        changes = list(gates.changes([item]))
+        with self._pool() as pool:
+            gates = Gates(document.scope, known, worker.recipe, pool, checksum=document.checksum)
+            changes = list(gates.changes([item]))
         if gates.seen.errors:
             if refused and _may_pass(document.location):
                 raise refused[0]
@@ -75,13 +88,13 @@ class Converting:
         there = worker.cache.holds(worker.partition(document.scope), list(texts))
         after = State.EMBEDDED if texts.keys() <= there else State.CONVERTED
         lease_s = worker.lease_s if after is State.CONVERTED else 0.0
-        moved = worker.jobs.documents.forward(document.id, State.QUEUED, after, staged=pack(staged), lease_s=lease_s)
+        moved = worker.forward(document.id, State.QUEUED, after, staged=pack(staged), lease_s=lease_s)
         worker.fault(Step.CONVERTED, document.source)
         if moved and after is State.CONVERTED:
             worker.broker.send(EMBED, 1)
 
     def _end(self, document: QueuedDocument, state: State, error: str | None = None) -> None:
-        self._worker.jobs.documents.forward(document.id, State.QUEUED, state, error=error)
+        self._worker.forward(document.id, State.QUEUED, state, error=error)
 
     def _item(self, document: QueuedDocument) -> SourceItem:
         settings = self._worker.settings
@@ -99,16 +112,37 @@ class Converting:
             metadata=item.metadata or document.metadata,
         )
 
-    def _pool(self) -> GuardedPool[Raw, Prepared]:
-        pool: GuardedPool[Raw, Prepared] | None = getattr(self._here, "pool", None)
+    @contextmanager
+    def _pool(self) -> Iterator[GuardedPool[Raw, Prepared]]:
+        """A guarded process, one that is there where possible."""
+        limits = self._worker.settings.ingestion
+        with self._changing:
+            pool = self._idle.pop() if self._idle else None
+            self._busy += 1
         if pool is None:
-            limits = self._worker.settings.ingestion
             pool = GuardedPool(
                 prepare, workers=1, timeout_s=limits.convert_timeout_s, memory_mb=limits.convert_memory_mb
             )
-            self._here.pool = pool
-            self._pools.append(pool)
-        return pool
+        try:
+            yield pool
+        finally:
+            with self._changing:
+                self._busy -= 1
+                self._idle.append(pool)
+                surplus = self._surplus()
+            _end(surplus)
+
+    def _surplus(self) -> list[GuardedPool[Raw, Prepared]]:
+        """Those idle that are too many, taken from the others."""
+        surplus = []
+        while self._idle and self._busy + len(self._idle) > self._most:
+            surplus.append(self._idle.pop(0))
+        return surplus
+
+
+def _end(pools: Iterable[GuardedPool[Raw, Prepared]]) -> None:
+    for pool in pools:
+        pool.close()
 
 
 def _may_pass(location: str | None) -> bool:

@@ -23,6 +23,7 @@ from ragsaver.ingestion.staging import Action, Settled, Staged, settle, unpack
 from ragsaver.ingestion.standing import vector_bytes
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.workers.backoff import backoff_s, told
+from ragsaver.workers.moves import Moved, nobody
 
 _AT_A_TIME = 200
 
@@ -42,14 +43,20 @@ class Drainer:
     """Brings embedded documents in. One at a time: the caller owns the index.
 
     :param fault: called with each step of the protocol once it is done; tests stop it there.
+    :param moved: told of the documents that were moved on.
     """
 
     def __init__(
-        self, runtime: Runtime, jobs: JobStore, fault: Callable[[ApplyStep], None] = lambda step: None
+        self,
+        runtime: Runtime,
+        jobs: JobStore,
+        fault: Callable[[ApplyStep], None] = lambda step: None,
+        moved: Moved = nobody,
     ) -> None:
         self._runtime = runtime
         self._settings = runtime.settings
         self._jobs = jobs
+        self._moved = moved
         self._applier = Applier(
             runtime.index,
             runtime.encoder,
@@ -99,9 +106,7 @@ class Drainer:
         todo = settle(staged, runtime.manifest.document(document.scope, document.source))
         if isinstance(todo, Settled):
             done = State.APPLIED if todo is Settled.IS_IN else State.UNCHANGED
-            self._jobs.documents.forward(
-                document.id, State.EMBEDDED, done, error=None if done is State.APPLIED else todo.value
-            )
+            self._forward(document, done, None if done is State.APPLIED else todo.value)
             return None
         return _Ready(document, staged, todo)
 
@@ -121,7 +126,11 @@ class Drainer:
         for one in ready:
             done = State.UNCHANGED if one.staged.action is Action.TOUCH else State.APPLIED
             error = refused.get(one.document.source)
-            self._jobs.documents.forward(one.document.id, State.EMBEDDED, State.FAILED if error else done, error=error)
+            self._forward(one.document, State.FAILED if error else done, error)
+
+    def _forward(self, document: QueuedDocument, after: State, error: str | None) -> None:
+        if self._jobs.documents.forward(document.id, State.EMBEDDED, after, error=error):
+            self._moved(after, 1)
 
     def _admitted(
         self, changes: Sequence[Change], seen: Seen, scope: Scope, gone: Sequence[DocumentRecord]
@@ -133,7 +142,11 @@ class Drainer:
         _log.warning("%s can't be brought in: %s", document.source, told(error))
         limits = self._runtime.settings.queue
         wait_s = backoff_s(document.attempts + 1, limits)
-        self._jobs.documents.not_applied(document.id, told(error), wait_s=wait_s, max_attempts=limits.max_attempts)
+        dead = self._jobs.documents.not_applied(
+            document.id, told(error), wait_s=wait_s, max_attempts=limits.max_attempts
+        )
+        if dead:
+            self._moved(State.DEAD, 1)
 
 
 def _batches(ready: Sequence[QueuedDocument]) -> Iterator[tuple[Scope, list[QueuedDocument]]]:

@@ -120,7 +120,7 @@ class Embedding:
         for one in held:
             if one.texts.keys() <= there:
                 spent = sum(tokens.pop(name, 0) for name in one.texts)
-                worker.jobs.documents.forward(one.document.id, State.CONVERTED, State.EMBEDDED, tokens=spent)
+                worker.forward(one.document.id, State.CONVERTED, State.EMBEDDED, tokens=spent)
             elif worker.stopping.is_set():
                 worker.hand_back(one.document, one.holder)
             else:

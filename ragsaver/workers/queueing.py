@@ -1,5 +1,6 @@
 """From what somebody wants ingested to a job with its documents and their messages."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import chain, islice
@@ -13,7 +14,8 @@ from ragsaver.ingestion.gates import printable
 from ragsaver.ingestion.ingest import gone_from
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.jobs import JobStore
-from ragsaver.ingestion.manifest import DocumentRecord, Manifest
+from ragsaver.ingestion.manifest import DocumentRecord
+from ragsaver.ingestion.opening import jobs_place, open_manifest
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.planner import plan_without_index, require_affordable
 from ragsaver.ingestion.queued_document import NewDocument
@@ -24,14 +26,14 @@ from ragsaver.ingestion.turns import Priority
 from ragsaver.settings import Settings
 from ragsaver.workers.app import CONVERT
 from ragsaver.workers.broker import Broker
+from ragsaver.workers.moves import Moved, nobody
 
-JOBS_FILE = "jobs.sqlite"
 _AT_A_TIME = 500
 
 
 def open_jobs(settings: Settings) -> JobStore:
     """The job store of a project."""
-    return JobStore(settings.home / JOBS_FILE)
+    return JobStore(jobs_place(settings))
 
 
 def usd_per_tok(settings: Settings) -> Decimal:
@@ -42,12 +44,14 @@ def usd_per_tok(settings: Settings) -> Decimal:
 class IngestQueue:
     """The way in for documents that workers read.
 
+    :param moved: told of the documents that were queued.
     :raises SettingsError: if no broker is named.
     :raises MissingExtra: if Celery is not installed.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, moved: Moved = nobody) -> None:
         self._settings = settings
+        self._moved = moved
         self.broker = Broker(settings)
         self.jobs = open_jobs(settings)
 
@@ -139,12 +143,14 @@ class IngestQueue:
                 if number == len(some):
                     self.jobs.drop(job_id, scope.tenant)
                 raise
+            for state, count in Counter(one.state for one in some).items():
+                self._moved(state, count)
             some = list(islice(coming, _AT_A_TIME))
         self.jobs.listed(job_id)
         return self.known(job_id, scope.tenant)
 
     def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[DocumentRecord]:
-        manifest = Manifest(current_store(self._settings.home) / "manifest.sqlite")
+        manifest = open_manifest(self._settings, current_store(self._settings.home))
         try:
             known = manifest.documents(scope)
         finally:

@@ -6,38 +6,23 @@ a second. The CPU says nothing here: it is as busy with ten waiting documents as
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
+
+from ragsaver.errors import UsageError
+from ragsaver.settings import ScalingSettings
 
 # past its target age a backlog is to be drained within this share of it, and not at once with endless workers
 _SHORTEST_DRAIN = 0.1
 _MOST = 1_000_000
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Policy(_Frozen):
-    """What the fleet is to reach, and its bounds. `tokens_per_worker_s` holds until a throughput was measured."""
-
-    min_workers: int = Field(default=0, ge=0, le=_MOST)
-    max_workers: int = Field(default=8, ge=1, le=_MOST)
-    target_age_s: float = Field(default=300, gt=0)
-    target_utilisation: float = Field(default=0.8, gt=0, le=1)
-    startup_s: float = Field(default=0, ge=0, description="until a new worker takes its first document")
-    cooldown_s: float = Field(default=120, ge=0, description="for which fewer must have been enough before some go")
-    margin: float = Field(default=0.1, ge=0, le=1, description="growth of demand that those who stay can still bear")
-    tokens_per_worker_s: float = Field(default=5_000, gt=0)
-
-    @model_validator(mode="after")
-    def _bounds_are_in_order(self) -> "Policy":
-        if self.min_workers > self.max_workers:
-            raise ValueError("min_workers is above max_workers")
-        return self
+# What the fleet is to reach, and its bounds.
+Policy = ScalingSettings
 
 
-class Observed(_Frozen):
+class Observed(BaseModel):
     """A queue and its workers at one moment; times in seconds, rates in tokens a second."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     workers: int = Field(ge=0, le=_MOST, description="that run or are being started")
     backlog_tokens: float = Field(ge=0)
@@ -48,12 +33,34 @@ class Observed(_Frozen):
     surplus_s: float = Field(default=0, ge=0, description="for how long fewer workers would have been enough")
 
 
-class Decision(_Frozen):
+class Decision(BaseModel):
     """How many workers there are to be. `surplus`: fewer would do, whether or not some go now."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: int
     reason: str
     surplus: bool = False
+
+
+def narrowed(policy: Policy, bounds: str) -> Policy:
+    """A policy for one worker's threads.
+
+    :param bounds: `MAX,MIN`, or `MAX` for the policy's own minimum; one thread stays in any case.
+    :raises UsageError: if they are no such numbers, or beyond those of the policy.
+    """
+    own = max(policy.min_workers, 1)
+    try:
+        most, least, *more = [int(part) for part in (bounds if "," in bounds else f"{bounds},{own}").split(",")]
+    except ValueError:
+        most, least, more = 0, 0, []
+    if more or not own <= least <= most <= policy.max_workers:
+        raise UsageError(
+            f"`{bounds}` is no MAX,MIN with {own} <= MIN <= MAX <= {policy.max_workers}",
+            where="--autoscale",
+            remedy="`queue.scaling.min_workers` and `queue.scaling.max_workers` say what is allowed",
+        )
+    return policy.model_copy(update={"min_workers": least, "max_workers": most})
 
 
 def decide(observed: Observed, policy: Policy) -> Decision:

@@ -5,14 +5,19 @@ import threading
 import uuid
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
-from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
+from ragsaver.caching.embeddings import EmbeddingCache
+from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.index.scope import Scope
+from ragsaver.index.store import current_store
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.preparing import Recipe, recipe_of
 from ragsaver.ingestion.queued_document import QueuedDocument
+from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.pipelines.runtime import Runtime
@@ -20,6 +25,7 @@ from ragsaver.settings import Settings
 from ragsaver.workers.backoff import backoff_s, told
 from ragsaver.workers.broker import Broker
 from ragsaver.workers.holding import Holding
+from ragsaver.workers.moves import Moved, nobody
 from ragsaver.workers.queueing import open_jobs
 
 _log = logging.getLogger(__name__)
@@ -40,6 +46,7 @@ class Worker:
 
     :param stopping: set once the process is told to stop: what has not begun is handed back.
     :param fault: called with each step once it is done, and the source; tests end the process there.
+    :param moved: told of the documents that this worker moved on.
     """
 
     def __init__(
@@ -52,6 +59,7 @@ class Worker:
         cache: EmbeddingCache,
         stopping: threading.Event,
         fault: Callable[[Step, str], None] | None = None,
+        moved: Moved = nobody,
     ) -> None:
         self.settings = settings
         self.broker = broker
@@ -61,27 +69,44 @@ class Worker:
         self.cache = cache
         self.stopping = stopping
         self.fault = fault or _go_on
+        self._moved = moved
         self.lease_s = settings.queue.visibility_timeout_s
         self.holding = Holding(jobs, self.lease_s, settings.queue.max_hold_s)
 
     @classmethod
-    def of_its_own(cls, settings: Settings, broker: Broker, stopping: threading.Event) -> "Worker":
+    def of_its_own(
+        cls,
+        settings: Settings,
+        broker: Broker,
+        stopping: threading.Event,
+        on_batch: BatchObserver | None = None,
+        moved: Moved = nobody,
+    ) -> "Worker":
         """One that opens what it works with."""
         return cls(
             settings,
             broker,
             open_jobs(settings),
-            load_encoder(settings.embedding),
-            Manifest(settings.home / "manifest.sqlite"),
-            SqliteEmbeddingCache(settings.home / "embeddings.sqlite", settings.embedding_cache.max_mb * 2**20),
+            load_encoder(settings.embedding, on_batch),
+            open_manifest(settings, current_store(settings.home)),
+            open_embedding_cache(settings.home, settings.embedding_cache),
             stopping,
+            moved=moved,
         )
 
     @classmethod
-    def of_runtime(cls, runtime: Runtime, broker: Broker, stopping: threading.Event) -> "Worker":
+    def of_runtime(cls, runtime: Runtime, broker: Broker, stopping: threading.Event, moved: Moved = nobody) -> "Worker":
         """One in the process that owns the index."""
-        jobs = open_jobs(runtime.settings)
-        return cls(runtime.settings, broker, jobs, runtime.encoder, runtime.manifest, runtime.embeddings, stopping)
+        return cls(
+            runtime.settings,
+            broker,
+            open_jobs(runtime.settings),
+            runtime.encoder,
+            runtime.manifest,
+            runtime.embeddings,
+            stopping,
+            moved=moved,
+        )
 
     @property
     def recipe(self) -> Recipe:
@@ -97,12 +122,19 @@ class Worker:
         holder = uuid.uuid4().hex
         return self.jobs.documents.claim(state, holder, limit=limit, lease_s=self.lease_s), holder
 
+    def forward(self, document_id: str, before: State, after: State, **more: Any) -> bool:
+        """Move a document on, as `DocumentLine.forward` does, and tell of it."""
+        moved = self.jobs.documents.forward(document_id, before, after, **more)
+        if moved:
+            self._moved(after, 1)
+        return moved
+
     def again(self, document: QueuedDocument, holder: str, state: State, error: Exception) -> None:
         """An attempt failed: later again, or never."""
         limits = self.settings.queue
         _log.warning("%s (attempt %d of %d): %s", document.source, document.attempts, limits.max_attempts, told(error))
         if document.attempts >= limits.max_attempts:
-            self.jobs.documents.forward(document.id, state, State.DEAD, error=told(error))
+            self.forward(document.id, state, State.DEAD, error=told(error))
         else:
             wait_s = backoff_s(document.attempts, limits)
             self.jobs.documents.put_back(document.id, holder, wait_s=wait_s, error=told(error), tried=True)

@@ -17,6 +17,7 @@ from ragsaver.ingestion.manifest import now
 from ragsaver.settings import QueueSettings
 from ragsaver.workers.app import CONVERT, EMBED
 from ragsaver.workers.broker import Broker
+from ragsaver.workers.moves import Moved, nobody
 
 _STAGES = ((State.QUEUED, CONVERT), (State.CONVERTED, EMBED))
 
@@ -26,14 +27,16 @@ _DAY_S = 86_400.0
 _log = logging.getLogger(__name__)
 
 
-def requeue(jobs: JobStore, broker: Broker, limits: QueueSettings) -> int:
+def requeue(jobs: JobStore, broker: Broker, limits: QueueSettings, moved: Moved = nobody) -> int:
     """Put overdue documents back in line, and send the messages that are missing; how many.
 
+    :param moved: told of the documents that are given up.
     :raises BrokerUnavailable: if the broker does not answer.
     """
     sent = 0
     for state, queue in _STAGES:
-        jobs.documents.bury(state, limits.max_attempts)
+        if buried := jobs.documents.bury(state, limits.max_attempts):
+            moved(State.DEAD, buried)
         jobs.documents.line_up(state)
         late = jobs.documents.late(state)
         lost = late > 0 and broker.backlog(queue) < late
@@ -52,6 +55,7 @@ class Tender:
 
     :param drain: brings in what is embedded, where this process owns the index.
     :param stopping: ends it.
+    :param moved: told of the documents that are given up.
     """
 
     def __init__(
@@ -62,12 +66,14 @@ class Tender:
         limits: QueueSettings,
         *,
         drain: Callable[[], int] | None = None,
+        moved: Moved = nobody,
     ) -> None:
         self._jobs = jobs
         self._broker = broker
         self._stopping = stopping
         self._limits = limits
         self._drain = drain
+        self._moved = moved
         self._cleaned_s: float | None = None
         self._thread = threading.Thread(target=self._go, name="tender", daemon=True)
 
@@ -95,7 +101,7 @@ class Tender:
 
     def _look(self) -> None:
         try:
-            requeue(self._jobs, self._broker, self._limits)
+            requeue(self._jobs, self._broker, self._limits, self._moved)
         finally:
             if self._drain is not None and self._jobs.documents.waiting(State.EMBEDDED):
                 self._drain()

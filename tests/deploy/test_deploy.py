@@ -9,7 +9,11 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from ragsaver.workers.metrics import WorkerMetrics
+from ragsaver.ingestion.jobs import JobStore
+from ragsaver.workers.backlog import Backlog
+from ragsaver.workers.gpu import GpuReading
+from ragsaver.workers.metrics import IngestionMetrics
+from ragsaver.workers.readings import QueueReading
 from ragsaver.workers.scaling import Policy
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -39,14 +43,17 @@ def names(query: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def exposed() -> dict[str, set[str]]:
+def exposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """Names of samples, and the values that their labels take."""
-    metrics = WorkerMetrics(gpu=lambda: [0.5])
-    metrics.queue("embed", 1, 1)
+    metrics = IngestionMetrics()
+    metrics.registry.register(GpuReading(lambda: [0.5], metrics.embedded))
+    jobs = JobStore(tmp_path_factory.mktemp("jobs") / "jobs.sqlite")
+    metrics.registry.register(QueueReading(Backlog(jobs)))
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics.exposition().decode()):
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(f"{key}={value}" for key, value in sample.labels.items())
+    jobs.close()
     return found
 
 

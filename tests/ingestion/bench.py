@@ -11,7 +11,7 @@ from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.ingest import Ingestor
-from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.verify import verify
 from ragsaver.settings import Settings
@@ -54,7 +54,7 @@ class Bench:
         self.settings = Settings.model_validate({"home": folder / "home", **settings})
         (folder / "home").mkdir()
         self.index = EdgeIndex(folder / "home" / "index", IndexIdentity("counting", "c" * 32, 16, "english", 50.0))
-        self.manifest = Manifest(folder / "home" / "manifest.sqlite")
+        self.manifest = open_manifest(self.settings, folder / "home")
         self.cache = SqliteEmbeddingCache(folder / "home" / "embeddings.sqlite", 2**30)
         self.encoder = CountingEncoder()
 

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.preparing import Raw, prepare
+from tests.databases import database, needs_postgres
 from tests.ingestion.bench import SCOPE, Bench, Stopped
 
 names = st.sampled_from(["a.md", "sub/b.md"])
@@ -21,10 +22,14 @@ texts = st.lists(paragraphs, min_size=1, max_size=4).map(lambda found: "# Title\
 class Corpus(RuleBasedStateMachine):
     """Files are written, deleted and renamed; ingestions run, or are stopped after any step."""
 
+    kind = "sqlite"
+
     @initialize()
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
-        self.bench = Bench(self.folder, ingestion={"batch_chunks": 2})
+        self.kept = contextlib.ExitStack()
+        settings = self.kept.enter_context(database(self.kind))
+        self.bench = Bench(self.folder, ingestion={"batch_chunks": 2}, database=settings)
         (self.bench.docs / "always.txt").write_text("This file is always there.")
 
     @rule(name=names, text=texts)
@@ -88,8 +93,19 @@ class Corpus(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "bench"):
             self.bench.close()
+            self.kept.close()
             shutil.rmtree(self.folder)
 
 
 Corpus.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
 TestAnyHistory = Corpus.TestCase
+
+
+class CorpusInPostgres(Corpus):
+    """The same."""
+
+    kind = "postgres"
+
+
+CorpusInPostgres.TestCase.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+TestAnyHistoryInPostgres = needs_postgres(CorpusInPostgres.TestCase)

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from ragsaver.ingestion.applying import Step
+from ragsaver.settings import DatabaseSettings
 from tests.ingestion.bench import SCOPE, Bench, Stopped
 
 
 @pytest.fixture
-def bench(tmp_path: Path):
-    made = Bench(tmp_path)
+def bench(tmp_path: Path, database: DatabaseSettings):
+    made = Bench(tmp_path, database=database)
     yield made
     made.close()
 

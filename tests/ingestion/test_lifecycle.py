@@ -22,7 +22,7 @@ from ragsaver.ingestion.selection import DocumentSelection, pairs_of, seconds_of
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.standing import Standing, standings
 from ragsaver.pipelines.runtime import Runtime
-from ragsaver.settings import RetentionSettings
+from ragsaver.settings import DatabaseSettings, RetentionSettings
 from tests.commands import as_json, run, serving
 from tests.ingestion.bench import SCOPE, Bench, Stopped
 
@@ -52,8 +52,8 @@ def lifecycle(of: Bench) -> Lifecycle:
 
 
 @pytest.fixture
-def plain(tmp_path: Path):
-    made = bench(tmp_path)
+def plain(tmp_path: Path, database: DatabaseSettings):
+    made = Bench(tmp_path, database=database)
     yield made
     made.close()
 

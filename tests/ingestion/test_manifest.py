@@ -4,18 +4,22 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from ragsaver.errors import StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import Fingerprints
 from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
+from ragsaver.ingestion.opening import open_manifest
+from ragsaver.settings import DatabaseSettings, Settings
+from tests.databases import asking
 
 ACME, OTHER = Scope("acme", "docs"), Scope("other", "docs")
 
 
 @pytest.fixture
-def manifest(tmp_path: Path):
-    made = Manifest(tmp_path / "manifest.sqlite")
+def manifest(tmp_path: Path, database: DatabaseSettings):
+    made = open_manifest(Settings(home=tmp_path, database=database), tmp_path)
     yield made
     made.close()
 
@@ -62,13 +66,17 @@ def test_a_document_has_one_intent_at_a_time(manifest: Manifest):
     assert [one.document_id for one in manifest.intents(ACME)] == ["acme:a.md"]
 
 
-def test_a_manifest_of_another_format_is_refused_with_the_remedy(manifest: Manifest, tmp_path: Path):
+def test_a_manifest_of_another_format_is_refused_with_the_remedy(manifest: Manifest, database: DatabaseSettings):
     manifest.close()
-    connection = sqlite3.connect(tmp_path / "manifest.sqlite")
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
+    if isinstance(manifest.place, Path):
+        connection = sqlite3.connect(manifest.place)
+        connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    else:
+        with asking(database) as connection:
+            connection.execute(sa.text(f"UPDATE {manifest.place.name}.format SET version = 99"))
     with pytest.raises(StorageError, match="format 99.*new folder"):
-        Manifest(tmp_path / "manifest.sqlite")
+        Manifest(manifest.place)
 
 
 def test_more_documents_than_a_statement_has_variables_for_go_in_one_step(manifest: Manifest):
@@ -81,10 +89,10 @@ def test_more_documents_than_a_statement_has_variables_for_go_in_one_step(manife
     assert (manifest.documents(ACME), manifest.intents(ACME)) == ({}, [])
 
 
-def test_what_was_committed_is_there_after_a_restart(manifest: Manifest, tmp_path: Path):
+def test_what_was_committed_is_there_after_a_restart(manifest: Manifest):
     manifest.commit(ACME, [record("a.md")])
     manifest.close()
-    again = Manifest(tmp_path / "manifest.sqlite")
+    again = Manifest(manifest.place)
     assert again.documents(ACME) == {"a.md": record("a.md")}
     again.close()
 

@@ -193,7 +193,7 @@ def test_outlines_embed_nothing_when_they_are_made_changed_or_made_again(bench: 
 
 def forget_outlines(bench: Bench) -> None:
     """Leave the manifest as one from before there were outlines."""
-    connection = sqlite3.connect(bench.manifest.path)
+    connection = sqlite3.connect(bench.manifest.place)
     connection.execute("DELETE FROM outlines")
     connection.commit()
     connection.close()

@@ -34,6 +34,22 @@ def test_vectors_are_those_of_sentence_transformers(exported):
 
 
 @pytest.mark.train
+def test_the_batches_that_are_run_are_told_of_and_questions_are_not(exported):
+    told: list[tuple[int, int]] = []
+    settings = EmbeddingSettings(
+        backend="sentence-transformers", model=str(exported[1]), device="cpu", max_tokens=64, batch_tokens=96
+    )
+    ours = load_encoder(settings, lambda tokens, padded: told.append((tokens, padded)))
+    assert ours.dim == 32
+    ours.encode(TEXTS, query=True)
+    assert told == []
+    finished: list[int] = []
+    ours.encode(TEXTS, finished.append)
+    assert len(told) == len(finished) > 1
+    assert all(0 < tokens <= padded <= 96 for tokens, padded in told)
+
+
+@pytest.mark.train
 def test_both_back_ends_give_the_same_vectors(exported):
     folder = exported[1]
     by_torch, by_onnx = encoder(folder).encode(TEXTS), encoder(folder, backend="onnx").encode(TEXTS)

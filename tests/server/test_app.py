@@ -106,7 +106,8 @@ def test_the_server_s_insides_stay_inside(client: TestClient, runtime: Runtime, 
 def test_the_schema_names_every_public_route_and_hides_the_owner_s(client: TestClient):
     schema = client.get("/openapi.json").json()
     documents = {"/v1/documents", "/v1/documents/{document_id}"}
-    assert {"/v1/query", "/v1/search", *documents, "/v1/jobs/{job_id}", "/healthz", "/readyz"} == set(schema["paths"])
+    probes = {"/healthz", "/readyz", "/metrics"}
+    assert {"/v1/query", "/v1/search", *documents, "/v1/jobs/{job_id}", *probes} == set(schema["paths"])
     assert "AskResult" in schema["components"]["schemas"]
     assert "Problem" in schema["components"]["schemas"]
 

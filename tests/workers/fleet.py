@@ -110,11 +110,15 @@ class Running:
 
 
 class Project:
-    """A folder with documents, a home, and a broker."""
+    """A folder with documents, a home, and a broker.
+
+    :ivar kept: variables that say where state is kept, if not in the home.
+    """
 
     def __init__(self, folder: Path, redis: RedisServer) -> None:
         self.folder = folder
         self.redis = redis
+        self.kept: dict[str, str] = {}
         self.paid_file = folder / ".paid"
         self.paid_file.touch()
         self.steps_file = folder / ".steps"
@@ -131,6 +135,7 @@ class Project:
                 "RAGSAVER_TEST_STEPS": str(self.steps_file),
                 "RAGSAVER_TEST_MARKS": str(self.folder / ".marks"),
                 **SMALL,
+                **self.kept,
                 **more,
             },
         )

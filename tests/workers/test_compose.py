@@ -1,8 +1,16 @@
 """The compose file is valid, and each service can be watched and keeps its data."""
 
+import os
+import re
+import subprocess
 from pathlib import Path
 
+import pytest
+import sqlalchemy as sa
 import yaml
+
+from ragsaver.settings_file import load_settings
+from tests.databases import URL, needs_postgres
 
 COMPOSE = yaml.safe_load((Path(__file__).resolve().parents[2] / "docker-compose.yml").read_text())
 
@@ -13,10 +21,42 @@ def test_every_service_has_a_health_check_and_what_it_needs():
     for name, service in services.items():
         assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
         assert service.get("build") or ":" in service["image"], name
-        for volume in service["volumes"]:
+        assert "profiles" not in service, name
+        for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             assert source.startswith("./") or source in COMPOSE["volumes"], name
         assert set(service.get("depends_on", {})) <= set(services)
+
+
+OURS = [name for name, service in COMPOSE["services"].items() if "build" in service]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_workers_share_is_in_servers_that_are_up_before_them(name: str, tmp_path: Path):
+    services, service = COMPOSE["services"], COMPOSE["services"][name]
+    filled = {key: re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value) for key, value in service["environment"].items()}
+    settings = load_settings(tmp_path, filled)
+    database = sa.make_url(settings.database.url.get_secret_value())
+    broker = sa.make_url(settings.queue.broker_url.get_secret_value())
+    asked = services[database.host]["environment"]
+    assert (database.username, database.database) == (asked["POSTGRES_USER"], asked["POSTGRES_DB"])
+    assert database.password == re.sub(r"\$\{\w+:-(\w+)\}", r"\1", asked["POSTGRES_PASSWORD"])
+    assert settings.embedding_cache.backend == "redis"
+    assert service["depends_on"] == {host: {"condition": "service_healthy"} for host in (broker.host, database.host)}
+
+
+def test_only_the_owner_of_the_index_has_the_home():
+    assert [name for name in OURS if "home:/data" in COMPOSE["services"][name].get("volumes", [])] == ["api"]
+
+
+@needs_postgres
+def test_the_database_is_healthy_when_it_answers_by_tcp():
+    kind, *command = COMPOSE["services"]["postgres"]["healthcheck"]["test"]
+    codes = [
+        subprocess.run(command, env={**os.environ, "PGPORT": str(port)}, capture_output=True).returncode
+        for port in (sa.make_url(URL).port, 1)
+    ]
+    assert (kind, codes) == ("CMD", [0, 2])
 
 
 def test_nothing_is_reached_from_outside_the_machine():

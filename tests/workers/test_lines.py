@@ -1,19 +1,23 @@
 """The lines in the store itself: who is next at each stage, what is refused, what is given up and what is removed."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from ragsaver.errors import QueueFull
+from ragsaver.errors import QueueFull, StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
+from ragsaver.ingestion.opening import jobs_place
 from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.ingestion.turns import Priority
+from ragsaver.settings import DatabaseSettings, Settings
 from ragsaver.workers.draining import _batches
 from ragsaver.workers.holding import Holding
 
@@ -22,8 +26,8 @@ DAY_S = 86_400.0
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[JobStore]:
-    made = JobStore(tmp_path / "jobs.sqlite")
+def store(tmp_path: Path, database: DatabaseSettings) -> Iterator[JobStore]:
+    made = JobStore(jobs_place(Settings(home=tmp_path, database=database)))
     yield made
     made.close()
 
@@ -148,13 +152,38 @@ def test_work_that_hangs_is_given_up_and_counts_as_an_attempt(store: JobStore):
     assert (again.id, again.attempts) == (document.id, 2) == (f"{job}-0", document.attempts + 1)
 
 
-def test_no_question_about_what_waits_looks_through_all_documents(store: JobStore):
+def test_what_waits_is_told_by_stage_with_the_age_of_the_oldest(store: JobStore):
+    before = time.time()
+    first, second = put(store, ANTS, 3), put(store, BEES, 2, Priority.LOW)
+    held = store.documents.claim(State.QUEUED, "a worker", limit=2, lease_s=600)
+    store.documents.forward(f"{second}-0", State.QUEUED, State.CONVERTED, lease_s=600)
+    told = store.documents.backlog()
+    assert {state: number for state, (number, _) in told.items()} == {State.QUEUED: 2, State.CONVERTED: 1}
+    assert before <= told[State.QUEUED][1] <= told[State.CONVERTED][1] <= time.time()
+    # One that is to be tried again waits too, in line or not yet; one that is at its end does not.
+    store.documents.put_back(held[0].id, "a worker", wait_s=600, error="busy", tried=True)
+    store.documents.forward(held[1].id, State.QUEUED, State.UNCHANGED)
+    assert store.documents.backlog()[State.QUEUED] == (3, told[State.QUEUED][1])
+    assert store.drop(first, "ants") and store.drop(second, "bees")
+    assert store.documents.backlog() == {}
+
+
+def test_jobs_of_a_format_that_is_no_more_are_refused_with_the_remedy(tmp_path: Path):
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as file:
+        file.execute("CREATE TABLE documents (id TEXT PRIMARY KEY)")
+        file.execute("PRAGMA user_version = 1")
+    with pytest.raises(StorageError, match="format 1 of the jobs, this RAGSaver reads 2.*queue the documents again"):
+        JobStore(tmp_path / "jobs.sqlite")
+
+
+def test_no_question_about_what_waits_looks_through_all_documents(tmp_path: Path):
+    store = JobStore(tmp_path / "jobs.sqlite")
     put(store, ANTS, 3)
     looked: list[str] = []
 
-    @sa.event.listens_for(store._engine, "before_cursor_execute")
+    @sa.event.listens_for(store._database._engine, "before_cursor_execute")
     def explain(connection, cursor, statement, parameters, context, many) -> None:
-        if statement.startswith(("SELECT", "UPDATE", "DELETE")) and not many:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")) and not many:
             plan = connection.connection.driver_connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             looked.extend(f"{row[3]}: {statement}" for row in plan.fetchall())
 
@@ -172,6 +201,10 @@ def test_no_question_about_what_waits_looks_through_all_documents(store: JobStor
     documents.ready(10)
     documents.waiting(State.EMBEDDED)
     store.remove_finished(0.0)
+    asked = len(looked)
+    documents.backlog()
+    store.close()
+    assert all("COVERING INDEX" in line for line in looked[asked:] if line.startswith(("SEARCH", "SCAN")))
     assert looked and not [line for line in looked if line.startswith("SCAN documents")]
     # The next ones are read off an index: no sorting of all that wait.
     assert not [line for line in looked if line.startswith("USE TEMP B-TREE FOR ORDER BY")]

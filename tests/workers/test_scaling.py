@@ -2,14 +2,17 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ragsaver.errors import SettingsError, UsageError
+from ragsaver.settings_file import load_settings
 from ragsaver.workers.metering import Meter, Sample
-from ragsaver.workers.scaling import Observed, Policy, decide
+from ragsaver.workers.scaling import Observed, Policy, decide, narrowed
 
 SPEED = 1_000.0
 POLICY = Policy(min_workers=0, max_workers=50, target_age_s=100, tokens_per_worker_s=SPEED, cooldown_s=60)
@@ -198,3 +201,22 @@ def test_a_surplus_is_counted_from_when_it_began():
     assert decision.workers == 2
     decision, meter = meter.add(sample(65, busy_workers=0)).decided(POLICY)
     assert decision.workers == 2 and decision.surplus
+
+
+@pytest.mark.parametrize(("bounds", "most", "least"), [("6,2", 6, 2), ("4", 4, 1), ("8,8", 8, 8), (" 3 , 1 ", 3, 1)])
+def test_a_worker_narrows_the_bounds_to_its_own(bounds: str, most: int, least: int):
+    own = narrowed(Policy(cooldown_s=7), bounds)
+    assert (own.max_workers, own.min_workers, own.cooldown_s) == (most, least, 7)
+
+
+@pytest.mark.parametrize("bounds", ["9,2", "2,3", "4,1", "5,0", "", "5,", "5,2,2", "many"])
+def test_bounds_beyond_the_policy_are_refused_with_those_that_are_allowed(bounds: str):
+    with pytest.raises(UsageError, match="2 <= MIN <= MAX <= 8"):
+        narrowed(Policy(min_workers=2), bounds)
+
+
+def test_the_policy_is_what_the_settings_say(tmp_path: Path):
+    env = {"RAGSAVER_QUEUE__SCALING__TARGET_AGE_S": "60"}
+    assert load_settings(tmp_path, env).queue.scaling == Policy(target_age_s=60)
+    with pytest.raises(SettingsError, match="min_workers is above max_workers"):
+        load_settings(tmp_path, {**env, "RAGSAVER_QUEUE__SCALING__MIN_WORKERS": "9"})

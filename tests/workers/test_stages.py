@@ -5,7 +5,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.turns import Priority
 from ragsaver.pipelines.runtime import Runtime
+from ragsaver.settings import DatabaseSettings
 from ragsaver.spend.prices import PriceBook
 from ragsaver.workers import embedding
 from ragsaver.workers.app import CONVERT, EMBED
@@ -41,8 +42,8 @@ TEXT = "Owls hunt voles at night, and the voles know it."
 class Line:
     """A queue and what works on it, one stage at a time."""
 
-    def __init__(self, folder: Path, redis: RedisServer, **queue: object) -> None:
-        self.bench = Bench(folder, queue={"broker_url": redis.url, "backoff_s": 0.001, **queue})
+    def __init__(self, folder: Path, redis: RedisServer, database: DatabaseSettings, **queue: object) -> None:
+        self.bench = Bench(folder, database=database, queue={"broker_url": redis.url, "backoff_s": 0.001, **queue})
         self.settings = self.bench.settings
         self.queue = IngestQueue(self.settings)
         ownership = Ownership.acquire(self.settings.home, "a test")
@@ -110,16 +111,16 @@ class Line:
 
 
 @pytest.fixture
-def line(tmp_path: Path, redis: RedisServer) -> Iterator[Line]:
-    made = Line(tmp_path, redis)
+def line(tmp_path: Path, redis: RedisServer, database: DatabaseSettings) -> Iterator[Line]:
+    made = Line(tmp_path, redis, database)
     yield made
     made.close()
 
 
 @pytest.fixture
-def hasty(tmp_path: Path, redis: RedisServer) -> Iterator[Line]:
+def hasty(tmp_path: Path, redis: RedisServer, database: DatabaseSettings) -> Iterator[Line]:
     """Where a hold is over as soon as it is had: every document is as one whose worker died long ago."""
-    made = Line(tmp_path, redis, visibility_timeout_s=1e-6)
+    made = Line(tmp_path, redis, database, visibility_timeout_s=1e-6)
     yield made
     made.close()
 
@@ -189,8 +190,8 @@ def test_a_text_that_another_worker_is_embedding_is_not_paid_for_again(line: Lin
     assert set(line.paid().values()) == {1}
 
 
-def test_who_works_longer_than_a_hold_lasts_keeps_it(tmp_path: Path, redis: RedisServer):
-    line = Line(tmp_path, redis, visibility_timeout_s=0.4)
+def test_who_works_longer_than_a_hold_lasts_keeps_it(tmp_path: Path, redis: RedisServer, database: DatabaseSettings):
+    line = Line(tmp_path, redis, database, visibility_timeout_s=0.4)
     try:
         ids = line.put(TEXT)
         gate = Gate(Step.CONVERTING)
@@ -360,3 +361,26 @@ def test_a_job_that_would_cost_more_than_is_allowed_is_refused_and_a_cheaper_one
     assert line.states(ids) == [State.APPLIED]
     # What is in costs nothing, and what was embedded before does not either.
     assert line.queue.put(line.bench.order(max_cost_usd=0, checksum=True), SCOPE).documents.queued == 1
+
+
+def test_a_guarded_process_is_used_again_and_ends_when_fewer_threads_work(line: Line):
+    line.put(TEXT, "Mice.")
+    converting = Converting(line.worker())
+    converting.convert()
+    (pool,) = converting._idle
+    process = pool._workers[0]._process
+    converting.convert()
+    assert converting._idle == [pool] and pool._workers[0]._process is process
+    with converting._pool() as first, ExitStack() as others:
+        assert first is pool
+        others.enter_context(converting._pool())
+        converting.keep(1)
+    # the one that was given back last stays
+    assert converting._idle == [pool] and process.poll() is None
+    with ExitStack() as first:
+        first.enter_context(converting._pool())
+        with converting._pool():
+            first.close()
+            assert process.wait(60) is not None
+    assert len(converting._idle) == 1
+    converting.close()

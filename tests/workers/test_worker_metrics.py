@@ -1,6 +1,7 @@
-"""Prometheus reads what the workers say: right names, bounded labels, all processes together, a GPU only where one is."""
+"""Prometheus reads what is told: right names, bounded labels, all processes together, a GPU only where one is."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,16 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ragsaver.errors import UsageError
-from ragsaver.workers.metrics import WorkerMetrics, forget_process
+from ragsaver.index.scope import Scope
+from ragsaver.ingestion.job_report import State
+from ragsaver.ingestion.jobs import JobStore
+from ragsaver.ingestion.queued_document import NewDocument
+from ragsaver.models.registry import load_encoder
+from ragsaver.settings import EmbeddingSettings
+from ragsaver.workers.backlog import Backlog
+from ragsaver.workers.gpu import GpuReading
+from ragsaver.workers.metrics import IngestionMetrics
+from ragsaver.workers.readings import QueueReading, ThreadsReading
 
 
 def samples(exposition: bytes) -> dict[tuple[str, ...], float]:
@@ -21,46 +30,77 @@ def samples(exposition: bytes) -> dict[tuple[str, ...], float]:
 
 
 def test_what_was_counted_is_exposed():
-    metrics = WorkerMetrics()
-    metrics.queue("embed", 7, 12.5)
+    metrics = IngestionMetrics()
     metrics.batch(300, 400)
     metrics.batch(500, 500)
-    metrics.document("applied", 3)
+    metrics.document(State.APPLIED, 3)
+    metrics.registry.register(ThreadsReading(lambda: (4, 2)))
     seen = samples(metrics.exposition())
-    assert seen["ragsaver_queue_depth", "embed"] == 7
-    assert seen["ragsaver_queue_oldest_age_seconds", "embed"] == 12.5
     assert seen["ragsaver_embed_tokens_total",] == 800
     assert seen["ragsaver_embed_padded_tokens_total",] == 900
     assert seen["ragsaver_embed_batch_tokens_count",] == 2
     assert seen["ragsaver_embed_batch_tokens_sum",] == 900
     assert seen["ragsaver_embed_padding_ratio_sum",] == pytest.approx(0.25)
     assert seen["ragsaver_documents_total", "applied"] == 3
+    assert (seen["ragsaver_worker_threads",], seen["ragsaver_worker_threads_busy",]) == (4, 2)
+    assert metrics.embedded() == (800, 900)
+
+
+def test_what_waits_is_told_for_every_queue_and_left_out_where_the_store_cannot_be_read(tmp_path: Path):
+    jobs = JobStore(tmp_path / "jobs.sqlite")
+    job = jobs.create(Scope("a", "b"), None, 10)
+    jobs.add(job, [NewDocument("a.md", text="Owls."), NewDocument("b.md", text="Owls.")], first=0, lease_s=60)
+    metrics = IngestionMetrics()
+    metrics.registry.register(QueueReading(Backlog(jobs, 0.0)))
+    seen = samples(metrics.exposition())
+    assert [seen["ragsaver_queue_depth", queue] for queue in ("convert", "embed", "apply")] == [2, 0, 0]
+    assert (
+        seen["ragsaver_queue_oldest_age_seconds", "convert"] > 0 == seen["ragsaver_queue_oldest_age_seconds", "embed"]
+    )
+    with sqlite3.connect(tmp_path / "jobs.sqlite") as file:
+        file.execute("DROP TABLE documents")
+    seen = samples(metrics.exposition())
+    assert ("ragsaver_embed_tokens_total",) in seen
+    assert not any(name.startswith("ragsaver_queue") for name, *_ in seen)
+    jobs.close()
+
+
+def test_an_encoder_tells_of_its_own_batches_and_not_of_questions():
+    metrics = IngestionMetrics()
+    encoder = load_encoder(EmbeddingSettings(batch_tokens=64), metrics.batch)
+    encoder.encode(["what do owls hunt"], query=True)
+    assert metrics.embedded() == (0, 0)
+    told: list[int] = []
+    encoder.encode(["owls " * 20, "owls " * 10, "voles", "mice"], progress=told.append)
+    seen = samples(metrics.exposition())
+    # with a start and an end: 22, 12, 3 and 3 or so tokens, the long ones together
+    assert seen["ragsaver_embed_batch_tokens_count",] == len(told) > 1
+    tokens, padded = metrics.embedded()
+    assert (
+        sum(encoder.count_tokens(["owls " * 20, "owls " * 10, "voles", "mice"])) + 2 * 4
+        == tokens
+        < padded
+        <= 64 * len(told)
+    )
 
 
 def test_a_state_that_never_came_is_zero_so_that_its_first_time_is_an_increase():
-    assert samples(WorkerMetrics().exposition())["ragsaver_documents_total", "dead"] == 0
+    assert samples(IngestionMetrics().exposition())["ragsaver_documents_total", "dead"] == 0
 
 
 def test_an_empty_batch_is_none():
-    metrics = WorkerMetrics()
+    metrics = IngestionMetrics()
     metrics.batch(0, 0)
     assert samples(metrics.exposition())["ragsaver_embed_batch_tokens_count",] == 0
 
 
-def test_a_label_that_is_not_known_is_refused():
-    metrics = WorkerMetrics()
-    with pytest.raises(UsageError, match="convert, embed"):
-        metrics.queue("a-tenant", 1, 1)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="`lost`"):
-        metrics.document("lost")  # type: ignore[arg-type]
-
-
 def test_there_is_no_gpu_metric_without_a_gpu():
-    assert b"gpu" not in WorkerMetrics().exposition()
+    assert b"gpu" not in IngestionMetrics().exposition()
 
 
 def test_a_gpu_is_useful_for_the_part_that_is_not_padding_and_not_for_others_work():
-    metrics = WorkerMetrics(gpu=lambda: [0.8, 0.5])
+    metrics = IngestionMetrics()
+    metrics.registry.register(GpuReading(lambda: [0.8, 0.5], metrics.embedded))
     metrics.batch(300, 400)
     seen = samples(metrics.exposition())
     assert seen["ragsaver_gpu_useful_utilization", "0"] == pytest.approx(0.6)
@@ -69,36 +109,22 @@ def test_a_gpu_is_useful_for_the_part_that_is_not_padding_and_not_for_others_wor
 
 
 PROCESS = """
-import sys
-from ragsaver.workers.metrics import WorkerMetrics
-metrics = WorkerMetrics()
-metrics.queue("embed", int(sys.argv[1]), 1.0)
+from ragsaver.ingestion.job_report import State
+from ragsaver.workers.gpu import GpuReading
+from ragsaver.workers.metrics import IngestionMetrics
+metrics = IngestionMetrics.of_process()
+metrics.registry.register(GpuReading(lambda: [1.0], metrics.embedded))
 metrics.batch(300, 400)
-metrics.document("applied")
-"""
-EXPOSE = """
-import pathlib, sys
-from ragsaver.workers.metrics import WorkerMetrics
-metrics = WorkerMetrics(gpu=lambda: [1.0])
-sys.stdout.buffer.write(metrics.exposition(pathlib.Path(sys.argv[1])))
+metrics.document(State.APPLIED)
+print(metrics.exposition().decode())
 """
 
 
 def test_processes_that_share_a_folder_are_exposed_together(tmp_path: Path):
     shared = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    for depth in ("5", "3"):
-        subprocess.run([sys.executable, "-c", PROCESS, depth], env=shared, check=True)
-    done = subprocess.run([sys.executable, "-c", EXPOSE, str(tmp_path)], env=shared, check=True, capture_output=True)
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", PROCESS], env=shared, check=True, capture_output=True)
     seen = samples(done.stdout)
     assert seen["ragsaver_embed_tokens_total",] == 600
     assert seen["ragsaver_documents_total", "applied"] == 2
-    # the queue is one: what was seen last holds, and not the sum
-    assert seen["ragsaver_queue_depth", "embed"] == 3
     assert seen["ragsaver_gpu_useful_utilization", "0"] == pytest.approx(0.75)
-
-
-def test_a_process_that_is_gone_can_be_forgotten(tmp_path: Path):
-    (tmp_path / "gauge_livesum_77.db").touch()
-    (tmp_path / "counter_77.db").touch()
-    forget_process(77, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["counter_77.db"]

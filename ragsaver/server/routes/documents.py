@@ -33,7 +33,9 @@ async def documents(body: DocumentsBody, access: Shared, queue: Queued, request:
     posted = [PostedDocument(one.source, one.text, one.format, one.metadata) for one in body.documents]
     scope = runtime.scope(body.collection)
     if queue is None:
-        return await access.ingest(lambda: runtime.ingestor.ingest_texts(posted, scope, progress=access.go_on))
+        return await access.ingest(
+            lambda: access.count(runtime.ingestor.ingest_texts(posted, scope, progress=access.go_on))
+        )
     try:
         report = await run_in_threadpool(queue.put_texts, posted, scope, body.priority)
     except QueueFull as error:

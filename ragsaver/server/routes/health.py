@@ -20,7 +20,7 @@ async def readyz(access: Shared) -> Health:
     runtime = access.runtime
 
     def probe() -> None:
-        vector = runtime.encoder.encode(["ready"])[0]
+        vector = runtime.encoder.encode(["ready"], query=True)[0]
         runtime.index.search(runtime.scope(), "ready", vector, 1)
         runtime.engine()
 

@@ -41,7 +41,7 @@ async def _events(body: IngestOrder, access: Access, request_id: str) -> AsyncIt
     def work() -> None:
         try:
             scope = runtime.scope(body.collection)
-            report = runtime.ingestor.ingest(body, scope, progress=step)
+            report = access.count(runtime.ingestor.ingest(body, scope, progress=step))
             tell(IngestEvent(report=report))
         except CallerLeft:
             pass

@@ -1,0 +1,65 @@
+"""Where is state kept? In SQLite files under `home`, or in one PostgreSQL that workers on several machines share.
+
+Whoever keeps something says which tables it has, and reads and writes in transactions; `dialects` has what the two
+say differently.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from ragsaver.postgres import PostgresDatabase, PostgresSchema
+from ragsaver.sqlite import SqliteDatabase
+
+Place = Path | PostgresSchema
+
+
+class Database(Protocol):
+    """One SQLite file, or one schema of a PostgreSQL database.
+
+    :ivar where: it is, for people; without a password.
+    """
+
+    where: str
+
+    def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str) -> None:
+        """Make the tables that are not there; several processes may do it at once.
+
+        :param version: of the tables' format.
+        :param remedy: where they are there in another format.
+        :raises StorageError: if they are, or can't be made.
+        """
+        ...
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """A connection to read from.
+
+        :raises StorageError: if it can't be read.
+        """
+        ...
+
+    def writing(self) -> AbstractContextManager[sa.Connection]:
+        """One transaction: all of what is done inside, or nothing where it raises.
+
+        :raises StorageError: if it can't be written.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        ...
+
+
+def open_database(place: Place, what: str, remedy: str) -> Database:
+    """Open what is at a place.
+
+    :param what: it holds, for errors: `the manifest`.
+    :param remedy: where a file can't be read or written; for a server it depends on what the server says.
+    :raises MissingExtra: if it takes a driver that is not installed.
+    """
+    if isinstance(place, Path):
+        return SqliteDatabase(place, what, remedy)
+    return PostgresDatabase(place, what)
