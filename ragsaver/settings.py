@@ -103,13 +103,33 @@ class IngestionSettings(_Section):
 
 
 class OutlineSettings(_Section):
-    """Each document's headings, with the sentence that stands for each section."""
+    """Each document's headings, with the sentence that stands for each section, or a language model's summary of it."""
 
     budget_tokens: int = Field(
         default=0,
         ge=0,
         le=1_000_000,
         description="of an outline that is shown as text; the deepest lines are left out first; 0 shows all of it",
+    )
+    summary_model: str | None = Field(
+        default=None, description="one of `generation.models`, by name, that summarises sections; none costs nothing"
+    )
+    summary_min_words: int = Field(
+        default=150, ge=1, le=1_000_000, description="shorter sections keep their most central sentence"
+    )
+    summary_max_words: int = Field(
+        default=3000, ge=1, le=1_000_000, description="of a longer section the model reads no more than this"
+    )
+    summary_max_tokens: int = Field(default=120, ge=16, le=4096, description="that the model may answer")
+    summary_concurrency: int = Field(default=4, ge=1, le=256, description="sections that are asked for at a time")
+    summary_attempts: int = Field(
+        default=3, ge=1, le=10, description="at one section, in place of the model's `max_retries`"
+    )
+    summary_deadline_s: float = Field(
+        default=60.0, gt=0, le=3600, description="for all attempts at one section; then its central sentence stays"
+    )
+    summary_cache_mb: int = Field(
+        default=64, ge=1, le=100_000, description="of kept summaries; what was used longest ago goes first"
     )
 
 

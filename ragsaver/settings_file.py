@@ -186,3 +186,10 @@ def _check_relations(settings: Settings, file: Path) -> None:
             f"`chunking.min_words` ({settings.chunking.min_words})",
             where=str(file),
         )
+    model, known = settings.outline.summary_model, [one.name for one in settings.generation.models]
+    if model is not None and model not in known:
+        raise SettingsError(
+            f"`outline.summary_model` ({model}) is none of `generation.models`",
+            where=str(file),
+            remedy=f"Name one of these: {', '.join(known)}" if known else "Write it there, with its endpoint",
+        )

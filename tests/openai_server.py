@@ -18,13 +18,20 @@ USAGE = {
 
 @dataclass
 class Script:
-    """What the server does next: `statuses` are answered one by one before the reply."""
+    """What the server does next: `statuses` are answered one by one before the reply; one of 200 lets it through.
+
+    While `hold` is there, and not set, nothing is answered. `most_at_once` is how many requests were there together.
+    """
 
     reply: str = "The permit is issued by the office [1]."
     usage: dict[str, Any] | None = field(default_factory=lambda: dict(USAGE))
     statuses: list[int] = field(default_factory=list)
     cut_after: int | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
+    hold: threading.Event | None = None
+    at_once: int = 0
+    most_at_once: int = 0
+    counting: threading.Lock = field(default_factory=threading.Lock)
 
 
 @contextmanager
@@ -34,9 +41,22 @@ def openai_server(script: Script) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            script.requests.append(body)
-            if script.statuses:
-                self._send(script.statuses.pop(0), {"error": {"message": "on purpose"}})
+            with script.counting:
+                script.requests.append(body)
+                script.at_once += 1
+                script.most_at_once = max(script.most_at_once, script.at_once)
+                status = script.statuses.pop(0) if script.statuses else 200
+            if script.hold is not None:
+                script.hold.wait(30)
+            try:
+                self._answer(status, body)
+            finally:
+                with script.counting:
+                    script.at_once -= 1
+
+        def _answer(self, status: int, body: dict[str, Any]) -> None:
+            if status != 200:
+                self._send(status, {"error": {"message": "on purpose"}})
             elif body.get("stream"):
                 self._stream()
             else:

@@ -14,15 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy.dialects.sqlite import insert
 
+from ragsaver.caching.eviction import evict
 from ragsaver.sqlite import create_tables, open_file, writing
 
 # SQLite takes 32,766 variables in a statement unless it was built otherwise.
 _VARIABLES = 10_000
 # A use is noted once in so many seconds: the order of eviction does not need it finer.
 _NOTE_USE_S = 3600.0
-_EVICT_TO = 0.9
 
 _metadata = sa.MetaData()
 _vectors = sa.Table(
@@ -46,6 +45,8 @@ _HELD = sa.select(_vectors.c.hash).where(*_HERE)
 _NOTE_USE = (
     sa.update(_vectors).where(*_HERE, _vectors.c.used_at < sa.bindparam("long_ago")).values(used_at=sa.bindparam("now"))
 )
+# By the thousand: the driver takes them as they are.
+_PUT = "INSERT INTO embeddings (partition, hash, vector, used_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 
 class EmbeddingCache(Protocol):
@@ -113,32 +114,15 @@ class SqliteEmbeddingCache:
         if not vectors:
             return
         now = time.time()
-        rows = [
-            {
-                "partition": partition,
-                "hash": bytes.fromhex(one),
-                "vector": v.astype(np.float16).tobytes(),
-                "used_at": now,
-            }
-            for one, v in vectors.items()
-        ]
+        halves = np.stack(list(vectors.values())).astype(np.float16)
+        rows = [(partition, bytes.fromhex(one), v.tobytes(), now) for one, v in zip(vectors, halves, strict=True)]
         with self._writing() as connection:
-            connection.execute(insert(_vectors).on_conflict_do_nothing(), rows)
-            self._evict(connection)
+            connection.exec_driver_sql(_PUT, rows)
+            evict(connection, _vectors.c.used_at, self._max_bytes)
 
     def close(self) -> None:
         """Close the file."""
         self._engine.dispose()
-
-    def _evict(self, connection: sa.Connection) -> None:
-        used = _used_bytes(connection)
-        if used <= self._max_bytes:
-            return
-        total = connection.scalar(sa.select(sa.func.count()).select_from(_vectors)) or 0
-        surplus = int(total * (1 - _EVICT_TO * self._max_bytes / used)) + 1
-        oldest = sa.select(_vectors.c.used_at).order_by(_vectors.c.used_at).offset(surplus - 1).limit(1)
-        last = connection.scalar(oldest)
-        connection.execute(sa.delete(_vectors).where(_vectors.c.used_at <= last))
 
     def _writing(self) -> AbstractContextManager[sa.Connection]:
         return writing(
@@ -147,13 +131,6 @@ class SqliteEmbeddingCache:
             self.path,
             "Free some space or check the folder's rights; the file may also be deleted: it is only a cache",
         )
-
-
-def _used_bytes(connection: sa.Connection) -> int:
-    pages, free, size = (
-        int(connection.scalar(sa.text(f"PRAGMA {name}")) or 0) for name in ("page_count", "freelist_count", "page_size")
-    )
-    return (pages - free) * size
 
 
 def _parts(partition: str, hashes: Sequence[str]) -> Iterator[dict[str, Any]]:

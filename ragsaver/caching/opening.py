@@ -1,10 +1,11 @@
-"""Open the embedding cache that the settings name. The only place that knows which there are."""
+"""Open the caches that the settings name. The only place that knows which there are."""
 
 from pathlib import Path
 
 from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
 from ragsaver.caching.redis_embeddings import RedisEmbeddingCache
-from ragsaver.settings import EmbeddingCacheSettings, environment
+from ragsaver.caching.summaries import SummaryCache
+from ragsaver.settings import EmbeddingCacheSettings, OutlineSettings, environment
 
 
 def open_embedding_cache(home: Path, settings: EmbeddingCacheSettings) -> EmbeddingCache:
@@ -17,3 +18,11 @@ def open_embedding_cache(home: Path, settings: EmbeddingCacheSettings) -> Embedd
         url = own or environment("REDIS_URL") or "redis://127.0.0.1:6379/0"
         return RedisEmbeddingCache(url, ttl_days=settings.ttl_days)
     return SqliteEmbeddingCache(home / "embeddings.sqlite", settings.max_mb * 2**20)
+
+
+def open_summary_cache(home: Path, settings: OutlineSettings) -> SummaryCache:
+    """The cache under `home`.
+
+    :raises StorageError: if the disk refuses.
+    """
+    return SummaryCache(home / "summaries.sqlite", settings.summary_cache_mb * 2**20)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, tell_what_stays_out
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -50,6 +50,7 @@ def list_documents(
         for one in found.documents:
             used = f"used {one.last_used}" if one.last_used else "never used"
             typer.echo(f"{one.id}  {one.chunks:>5} chunks  {one.bytes:>9} bytes  {used}  {one.source}")
+        tell_what_stays_out(found.tombstoned, {})
 
 
 @app.command("delete")
@@ -154,3 +155,4 @@ def _show(holdings: "HoldingsReport") -> None:
         typer.echo(f"the same content, {same.bytes} bytes too many: {', '.join(same.sources)}")
     chunks = holdings.same_chunks
     typer.echo(f"{chunks.texts} chunks stand in several documents: {chunks.surplus_points} points too many")
+    tell_what_stays_out(holdings.tombstoned, {})

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, Paths, Prune, order
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
+from ragsaver.cli.output import errors_told, print_json, tell_what_stays_out
 from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.ingestion.turns import Priority
 from ragsaver.settings import quiet_haystack
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ragsaver.ingestion.report import IngestReport, Progress
     from ragsaver.settings import Settings
 
+# What was not done again, by where it came from.
+_AGAIN = {"embedding cache": "embedded", "summary cache": "spent on summaries"}
+
 
 def ingest(
     paths: Paths,
@@ -30,7 +33,8 @@ def ingest(
     include: Include = None,
     exclude: Exclude = None,
     checksum: Checksum = False,
-    max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if embedding would cost more.")] = None,
+    include_expired: IncludeExpired = False,
+    max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if it would cost more.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on, and ingest again whenever a file changes.")] = False,
     queue: Annotated[bool, typer.Option("--queue", help="Let workers do it; needs a broker.")] = False,
     priority: Annotated[Priority | None, typer.Option(help="With --queue: what is worked on first.")] = None,
@@ -50,6 +54,7 @@ def ingest(
             include=include,
             exclude=exclude,
             checksum=checksum,
+            include_expired=include_expired,
             max_cost_usd=max_cost,
         )
         if wait and not queue:
@@ -84,9 +89,12 @@ def _keep_ingesting(work: "Backend", wanted: "IngestOrder", settings: "Settings"
         except KeyboardInterrupt:
             return
         report = work.ingest(wanted, None)
-        if report.documents.seen > report.documents.unchanged + report.documents.failed or report.documents.deleted:
+        there = report.documents
+        if there.seen > there.unchanged + there.failed + there.tombstoned or there.deleted:
             _show(report, as_json)
             work.optimise()
+        # What expires from now on is not asked for.
+        wanted = wanted.model_copy(update={"include_expired": False})
 
 
 def _queue(wanted: "IngestOrder", settings: "Settings", priority: Priority, wait: bool, as_json: bool) -> None:
@@ -139,8 +147,17 @@ def _show(report: "IngestReport", as_json: bool) -> None:
         f"{chunks.deleted} deleted\n{report.embedding.tokens} tokens embedded in {report.seconds:.1f} s"
     )
     for line in report.receipt.lines:
-        if line.saved_usd or line.item == "embedding cache":
-            typer.echo(f"{line.quantity:g} tokens not embedded again: {line.reason} (saved ${line.saved_usd:.6f})")
+        if line.item in _AGAIN:
+            typer.echo(
+                f"{line.quantity:g} tokens not {_AGAIN[line.item]} again: {line.reason} (saved ${line.saved_usd:.6f})"
+            )
+    summaries = report.summaries
+    if summaries.made or summaries.lacking:
+        typer.echo(f"{summaries.made} sections summarised: {summaries.tokens} tokens, ${summaries.cost_usd:.6f}")
+    for line in report.receipt.lines:
+        if line.unit == "sections":
+            typer.echo(f"{line.quantity:g} {line.item}: {line.reason}", err=True)
+    tell_what_stays_out(documents.tombstoned, report.passed_over)
 
 
 @contextmanager

@@ -18,6 +18,10 @@ Include = Annotated[list[str] | None, typer.Option(help="Only what matches, as i
 Exclude = Annotated[list[str] | None, typer.Option(help="Not what matches; may be repeated.")]
 Checksum = Annotated[bool, typer.Option("--checksum", help="Read every document, whatever its size and time say.")]
 
+IncludeExpired = Annotated[
+    bool, typer.Option("--include-expired", help="Bring in what retention took out, though it has not changed.")
+]
+
 
 def order(
     paths: list[str],
@@ -27,6 +31,7 @@ def order(
     include: list[str] | None,
     exclude: list[str] | None,
     checksum: bool,
+    include_expired: bool,
     max_cost_usd: str | None = None,
 ) -> "IngestOrder":
     """What the options say.
@@ -47,6 +52,7 @@ def order(
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
             checksum=checksum,
+            include_expired=include_expired,
             max_cost_usd=None if max_cost_usd is None else Decimal(max_cost_usd),
         )
     except (ValidationError, ArithmeticError) as error:

@@ -17,7 +17,7 @@ def outline(
     collection: Annotated[str | None, typer.Option(help="Where it is.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
 ) -> None:
-    """Show a document's headings, with the most central sentence of each section."""
+    """Show a document's headings, with the sentence, or summary, of each section."""
     with errors_told(as_json):
         from ragsaver.cli.backend import backend
 

@@ -3,7 +3,7 @@
 import errno
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import typer
@@ -15,6 +15,17 @@ def print_json(model_json: str) -> None:
     """The last line of stdout."""
     sys.stdout.write(model_json + "\n")
     sys.stdout.flush()
+
+
+def tell_what_stays_out(tombstoned: int, passed_over: Mapping[str, int]) -> None:
+    """What a person may miss: documents that retention keeps out, and files of kinds that can't be read."""
+    if tombstoned:
+        typer.echo(
+            f"{tombstoned} documents stay out: retention took them out (`ingest --include-expired` brings them in)"
+        )
+    if passed_over:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in passed_over.items())
+        typer.echo(f"{sum(passed_over.values())} files passed over, their kind can't be read: {kinds}")
 
 
 @contextmanager

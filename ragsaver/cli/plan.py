@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, Paths, Prune, order
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
+from ragsaver.cli.output import errors_told, print_json, tell_what_stays_out
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -22,6 +22,7 @@ def plan(
     include: Include = None,
     exclude: Exclude = None,
     checksum: Checksum = False,
+    include_expired: IncludeExpired = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
 ) -> None:
     """Say what `ingest` would do with the same arguments, and why; nothing is spent."""
@@ -29,7 +30,15 @@ def plan(
         from ragsaver.cli.backend import backend
 
         quiet_haystack()
-        wanted = order(paths, collection, prune=prune, include=include, exclude=exclude, checksum=checksum)
+        wanted = order(
+            paths,
+            collection,
+            prune=prune,
+            include=include,
+            exclude=exclude,
+            checksum=checksum,
+            include_expired=include_expired,
+        )
         with backend(load_settings(), "ragsaver plan") as work:
             report = work.plan(wanted)
         if as_json:
@@ -57,6 +66,13 @@ def _show(report: "PlanReport") -> None:
         f"{chunks.move} to move, {chunks.delete} to delete\n"
         f"{embedding.tokens} tokens, {took(embedding.seconds)}, ${embedding.cost_usd:.4f}"
     )
+    summaries = report.summaries
+    if summaries.sections:
+        typer.echo(
+            f"{summaries.sections} sections to summarise: at most {summaries.input_tokens} tokens in and "
+            f"{summaries.output_tokens} out, ${summaries.cost_usd:.4f}"
+        )
+    tell_what_stays_out(documents.tombstoned, report.passed_over)
 
 
 def took(seconds: float | None) -> str:

@@ -72,10 +72,17 @@ class ChatTier:
         self._count = count_tokens
         self._built: Any = None
 
-    def reply(self, messages: Sequence[ChatMessage], on_chunk: SyncCallback | None = None) -> ChatReply:
+    def reply(
+        self,
+        messages: Sequence[ChatMessage],
+        on_chunk: SyncCallback | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> ChatReply:
         """Ask the model.
 
-        :param on_chunk: called with each piece as it comes.
+        :param on_chunk: called with each piece as it comes; what it raises ends the call.
+        :param timeout_s: in place of the settings'.
         :raises GenerationError: naming endpoint and model, with the remedy.
         """
         heard = _Heard()
@@ -89,7 +96,7 @@ class ChatTier:
             result = self._generator().run(
                 messages=list(messages),
                 streaming_callback=listen if on_chunk else None,
-                generation_kwargs=self._wishes(streaming=on_chunk is not None),
+                generation_kwargs=self._wishes(streaming=on_chunk is not None, timeout_s=timeout_s),
             )
         except Exception as error:
             raise self._explain(error, messages, heard) from error
@@ -157,12 +164,14 @@ class ChatTier:
             )
         return self._built
 
-    def _wishes(self, *, streaming: bool) -> dict[str, Any]:
+    def _wishes(self, *, streaming: bool, timeout_s: float | None = None) -> dict[str, Any]:
         # Newer OpenAI models take only the first name, most compatible servers only the second.
         limit = "max_tokens" if self.settings.base_url else "max_completion_tokens"
         wishes: dict[str, Any] = {limit: self.settings.max_output_tokens}
         if self.settings.temperature is not None:
             wishes["temperature"] = self.settings.temperature
+        if timeout_s is not None:
+            wishes["timeout"] = timeout_s
         if streaming:
             wishes["stream_options"] = {"include_usage": True}
         return wishes

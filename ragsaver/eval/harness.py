@@ -20,7 +20,9 @@ def indexed(dataset: Dataset, settings: Settings) -> Iterator[Runtime]:
     :raises UsageError: if a document did not go in: figures over part of a corpus would mislead.
     """
     with tempfile.TemporaryDirectory(prefix="ragsaver-eval-") as home:
-        elsewhere = settings.model_copy(update={"home": Path(home)})
+        # No question looks at an outline, and a summary would cost money.
+        outline = settings.outline.model_copy(update={"summary_model": None})
+        elsewhere = settings.model_copy(update={"home": Path(home), "outline": outline})
         with open_runtime(elsewhere, "ragsaver eval") as runtime:
             posted = [
                 PostedDocument(one.id, _as_html(one.title, one.text), "html")

@@ -1,15 +1,15 @@
 """The index follows the manifest: one batch of changes at a time, and whatever stops it is mended by the next run.
 
-record the intents → embed what the cache lacks, and fill the cache → write the new points, unlisted → commit the
-manifest's rows and outlines → rewrite what staying points carry → list the new points and delete the old ones →
-clear the intents. Each step may be done twice. Until the commit the old version of a document is the true one, and
-its points are untouched.
+record the intents → embed what the cache lacks, and fill the cache → write the new points, unlisted → make the
+outlines → commit them with the manifest's rows → rewrite what staying points carry → list the new points and delete
+the old ones → clear the intents. Each step may be done twice. Until the commit the old version of a document is the
+true one, and its points are untouched.
 """
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -22,6 +22,8 @@ from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
 from ragsaver.ingestion.outlining import Outliner
 from ragsaver.ingestion.planning import Change, forgetting
+from ragsaver.ingestion.summarising import Allowance, Summaries, Summarised
+from ragsaver.ingestion.tombstones import Tombstone
 from ragsaver.models.protocol import Encoder
 
 
@@ -31,6 +33,7 @@ class Step(StrEnum):
     INTENT = "intent"
     EMBEDDED = "embedded"
     UPSERTED = "upserted"
+    OUTLINED = "outlined"
     COMMITTED = "committed"
     REWRITTEN = "rewritten"
     SWAPPED = "swapped"
@@ -39,13 +42,14 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What a batch took: texts embedded, in how many seconds, texts that the cache had, and their tokens."""
+    """What a batch took: texts embedded, in how many seconds, texts that the cache had, their tokens, and summaries."""
 
     embedded: int = 0
     embedded_tokens: int = 0
     embedded_s: float = 0.0
     cached: int = 0
     cached_tokens: int = 0
+    summaries: Summarised = field(default_factory=Summarised)
 
     def __add__(self, other: "Paid") -> "Paid":
         return Paid(
@@ -54,6 +58,7 @@ class Paid:
             self.embedded_s + other.embedded_s,
             self.cached + other.cached,
             self.cached_tokens + other.cached_tokens,
+            self.summaries + other.summaries,
         )
 
 
@@ -70,7 +75,8 @@ class Embedded:
 class Applier:
     """Takes changes through the protocol. One at a time: the caller owns the index.
 
-    :param shared_by_tenants: whether tenants share the embedding cache.
+    :param shared_by_tenants: whether tenants share the caches of embeddings and summaries.
+    :param summaries: of sections, for outlines; None where none are wanted.
     :param fault: called with each step once it is done; tests stop the run there.
     """
 
@@ -82,6 +88,7 @@ class Applier:
         cache: EmbeddingCache,
         *,
         shared_by_tenants: bool = False,
+        summaries: Summaries | None = None,
         fault: Callable[[Step], None] = lambda step: None,
     ) -> None:
         self._index = index
@@ -90,10 +97,10 @@ class Applier:
         self._cache = cache
         self._shared = shared_by_tenants
         self._fault = fault
-        self.outliner = Outliner(index, manifest)
+        self.outliner = Outliner(index, manifest, summaries)
 
     def partition(self, scope: Scope) -> str:
-        """The part of the embedding cache that a scope may use: its tenant's, unless all share one."""
+        """The part of the caches that a scope may use: its tenant's, unless all share one."""
         return "" if self._shared else scope.tenant
 
     def measure(self, scope: Scope, chunks: Sequence[IdentifiedChunk]) -> float:
@@ -116,14 +123,14 @@ class Applier:
                 self._index.list_and_delete(scope, [], [one for one in intent.listed if one not in stay])
             self._manifest.clear_intents([intent.document_id])
 
-    def apply(self, scope: Scope, batch: Sequence[Change]) -> Paid:
+    def apply(self, scope: Scope, batch: Sequence[Change], allowance: Allowance | None = None) -> Paid:
         """Make the new versions the true ones.
 
+        :param allowance: what summaries may cost.
         :raises StorageError: if the disk is full; the old versions stay until a later run.
         """
         embedded = self.embed(scope, batch)
-        self.write(scope, embedded)
-        return embedded.paid
+        return replace(embedded.paid, summaries=self.write(scope, embedded, allowance))
 
     def embed(self, scope: Scope, batch: Sequence[Change]) -> Embedded:
         """The first half of `apply`: index and manifest's documents are not touched yet.
@@ -137,8 +144,11 @@ class Applier:
         self._fault(Step.EMBEDDED)
         return Embedded(batch, intents, vectors, paid)
 
-    def write(self, scope: Scope, embedded: Embedded) -> None:
-        """The second half, one at a time."""
+    def write(self, scope: Scope, embedded: Embedded, allowance: Allowance | None = None) -> Summarised:
+        """The second half, one at a time; what summaries took.
+
+        :param allowance: what they may cost.
+        """
         batch, vectors = embedded.batch, embedded.vectors
         new = [(change, one) for change in batch for one in change.new]
         shown = self._encoder.count_tokens([one.chunk.text for _, one in new])
@@ -156,21 +166,26 @@ class Applier:
             ],
         )
         self._fault(Step.UPSERTED)
-        outlines = self.outliner.outlines(scope, batch, vectors)
+        outlines, taken = self.outliner.outlines(scope, self.partition(scope), batch, vectors, allowance)
+        self._fault(Step.OUTLINED)
         self._manifest.commit(scope, [change.record for change in batch], outlines=outlines)
         self._fault(Step.COMMITTED)
         self._follow(scope, embedded.intents)
         self._manifest.clear_intents([intent.document_id for intent in embedded.intents])
         self._fault(Step.CLEARED)
+        return taken
 
-    def forget(self, scope: Scope, records: Sequence[DocumentRecord]) -> None:
-        """Remove documents and their points."""
+    def forget(self, scope: Scope, records: Sequence[DocumentRecord], buried: Sequence[Tombstone] = ()) -> None:
+        """Remove documents and their points.
+
+        :param buried: tombstones of those that retention takes out.
+        """
         if not records:
             return
         intents = [forgetting(record) for record in records]
         self._manifest.record_intents(scope, intents)
         self._fault(Step.INTENT)
-        self._manifest.commit(scope, [], gone=[record.id for record in records])
+        self._manifest.commit(scope, [], gone=[record.id for record in records], buried=buried)
         self._fault(Step.COMMITTED)
         self._follow(scope, intents)
         self._manifest.clear_intents([intent.document_id for intent in intents])

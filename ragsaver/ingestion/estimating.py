@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from ragsaver.caching.embeddings import EmbeddingCache
+from ragsaver.ingestion.asking import Tokens
 from ragsaver.ingestion.gates import Gates, printable
 from ragsaver.ingestion.manifest import DocumentRecord
 from ragsaver.ingestion.planning import Change, Reason
@@ -13,8 +14,11 @@ from ragsaver.ingestion.report import (
     PlannedChunks,
     PlannedDocuments,
     PlannedEmbedding,
+    PlannedSummaries,
     PlanReport,
 )
+from ragsaver.ingestion.summaries import Section
+from ragsaver.ingestion.summarising import Summaries
 from ragsaver.models.protocol import Encoder
 
 MILLION = Decimal(1_000_000)
@@ -23,10 +27,13 @@ MILLION = Decimal(1_000_000)
 class Estimate:
     """Adds up what changes would take.
 
-    :param partition: the embedding cache's, of the tenant.
+    :param partition: the caches', of the tenant.
+    :param summaries: of sections; None where none are wanted.
     """
 
-    def __init__(self, cache: EmbeddingCache, encoder: Encoder, partition: str) -> None:
+    def __init__(
+        self, cache: EmbeddingCache, encoder: Encoder, partition: str, summaries: Summaries | None = None
+    ) -> None:
         self._cache = cache
         self._encoder = encoder
         self._partition = partition
@@ -34,10 +41,19 @@ class Estimate:
         self._chunks: Counter[str] = Counter()
         self._reasons: Counter[Reason] = Counter()
         self._tokens = 0
+        self._summaries = summaries
+        self._sections: dict[str, Tokens] = {}
         self._changes: list[PlannedChange] = []
 
-    def add(self, change: Change) -> None:
-        """Count one change; a text that stands in several documents is embedded once."""
+    def add(self, change: Change, sections: Sequence[Section] = ()) -> None:
+        """Count one change; a text that stands in several documents is embedded, or summarised, once.
+
+        :param sections: that a language model would be asked for.
+        """
+        if self._summaries:
+            self._sections |= {
+                one.hash: self._summaries.worst(one) for one in sections if one.hash not in self._sections
+            }
         texts = {one.prints.embedded: one.chunk.embed_text for one in change.new}
         there = self._cache.holds(self._partition, list(texts)) | (texts.keys() & self._wanted)
         lacking = texts.keys() - there
@@ -74,6 +90,7 @@ class Estimate:
                 unchanged=seen.unchanged,
                 deleted=len(gone),
                 failed=len(seen.errors),
+                tombstoned=seen.tombstoned,
             ),
             chunks=PlannedChunks(**self._chunks),
             embedding=PlannedEmbedding(
@@ -81,6 +98,18 @@ class Estimate:
                 seconds=round(self._tokens / tokens_per_s, 1) if tokens_per_s else None,
                 cost_usd=self._tokens * usd_per_mtok / MILLION,
             ),
+            summaries=self._planned_summaries(),
             changes=tuple(self._changes),
             errors=tuple(seen.errors),
+        )
+
+    def _planned_summaries(self) -> PlannedSummaries:
+        if self._summaries is None:
+            return PlannedSummaries()
+        worst = sum(self._sections.values(), Tokens())
+        return PlannedSummaries(
+            sections=len(self._sections),
+            input_tokens=worst.input,
+            output_tokens=worst.output,
+            cost_usd=self._summaries.cost(worst),
         )

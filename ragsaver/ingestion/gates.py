@@ -7,6 +7,7 @@ whose bytes have the same hash is not parsed. What is left is cut, and only chun
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol
 
 from ragsaver.errors import UnreadableDocument
@@ -16,7 +17,12 @@ from ragsaver.ingestion.manifest import DocumentRecord, now
 from ragsaver.ingestion.planning import Change, Reason
 from ragsaver.ingestion.preparing import Prepared, Raw, Recipe
 from ragsaver.ingestion.report import IngestFailure
+from ragsaver.ingestion.retention import keeps_out
 from ragsaver.ingestion.sources import SourceItem
+from ragsaver.ingestion.tombstones import Tombstone
+from ragsaver.settings import RetentionSettings
+
+STAYS_OUT = "retention took it out, and it has not changed: `--include-expired` brings it in"
 
 
 class Preparing(Protocol):
@@ -32,12 +38,16 @@ class Seen:
     """What came by the gates.
 
     :ivar touched: documents whose version is another and whose content is not; the manifest wants to know.
+    :ivar tombstoned: documents that stay out, because retention took them out before.
+    :ivar reburied: those of them whose version is another.
     """
 
     documents: int = 0
     unchanged: int = 0
     unchanged_chunks: int = 0
     touched: list[DocumentRecord] = field(default_factory=list)
+    tombstoned: int = 0
+    reburied: list[Tombstone] = field(default_factory=list)
     errors: list[IngestFailure] = field(default_factory=list)
 
     def fail(self, source: str, error: UnreadableDocument) -> None:
@@ -59,6 +69,8 @@ class Gates:
 
     :param known: what the manifest has, by source.
     :param checksum: read every document, whatever its version says.
+    :param tombstones: what retention took out, by source; none where that was asked for.
+    :param rule: the collection's retention.
     """
 
     def __init__(
@@ -69,6 +81,8 @@ class Gates:
         preparing: Preparing,
         *,
         checksum: bool = False,
+        tombstones: Mapping[str, Tombstone] = MappingProxyType({}),
+        rule: RetentionSettings | None = None,
         step: Callable[[], None] = lambda: None,
     ) -> None:
         self.seen = Seen()
@@ -78,6 +92,8 @@ class Gates:
         self._config = recipe.config
         self._preparing = preparing
         self._checksum = checksum
+        self._tombstones = tombstones
+        self._rule = rule
         self._step = step
 
     def changes(self, items: Iterable[SourceItem]) -> Iterator[Change]:
@@ -106,7 +122,7 @@ class Gates:
                 yield item.source, raw
 
     def _raw(self, item: SourceItem, reading: deque[_Read]) -> Raw | None:
-        """The document's bytes; None if nothing changed."""
+        """The document's bytes; None if nothing changed, or it has to stay out."""
         old = self._known.get(item.source)
         current = old is not None and old.config == self._config
         about = metadata_hash(item.metadata)
@@ -114,9 +130,20 @@ class Gates:
         if old and current and same_place and not self._checksum and item.version and item.version == old.version:
             self._unchanged(old)
             return None
+        # What is posted as text is asked for.
+        tombstone = None if old or item.location is None else self._tombstones.get(item.source)
+        out = tombstone if tombstone and keeps_out(tombstone, self._rule, now()) else None
+        if out and not self._checksum and item.version and _place(item) == _place(out):
+            self.seen.tombstoned += 1
+            return None
         _require_utf8(item.source)
         data = item.read()
         digest = content_hash(data)
+        if out and out.content_hash == digest:
+            self.seen.tombstoned += 1
+            if _place(item) != _place(out):
+                self.seen.reburied.append(replace(out, version=item.version, location=item.location or out.location))
+            return None
         if old and current and (old.content_hash, old.metadata_hash) == (digest, about):
             if (old.location, old.version) != (item.location, item.version):
                 self.seen.touched.append(
@@ -134,7 +161,7 @@ class Gates:
             metadata_hash=about,
             config=self._config,
             generation=old.generation + 1 if old else 1,
-            ingested_at=now(),
+            ingested_at=_since(old, tombstone, digest, about) or now(),
             chunks=(),
         )
         reading.append(_Read(record, old, _reason(old, self._config, digest)))
@@ -143,6 +170,19 @@ class Gates:
     def _unchanged(self, old: DocumentRecord) -> None:
         self.seen.unchanged += 1
         self.seen.unchanged_chunks += len(old.chunks)
+
+
+def _place(one: SourceItem | Tombstone) -> tuple[str, str | None]:
+    return one.version, one.location
+
+
+def _since(old: DocumentRecord | None, tombstone: Tombstone | None, digest: str, about: str) -> float | None:
+    """Since when a document has been in, if this version says nothing new: to cut or outline it again makes it no
+    younger, nor does a rule that lets it come back.
+    """
+    if old is not None:
+        return old.ingested_at if (old.content_hash, old.metadata_hash) == (digest, about) else None
+    return tombstone.ingested_at if tombstone and tombstone.content_hash == digest else None
 
 
 def _reason(old: DocumentRecord | None, config: str, digest: str) -> Reason:

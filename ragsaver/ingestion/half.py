@@ -161,6 +161,7 @@ def _bring_uses(old: Manifest, settings: Settings, folder: Path) -> None:
     try:
         for scope in old.scopes():
             new.uses.note(old.uses.of(scope))
+        new.tombstones.become(old.tombstones)
     finally:
         new.close()
 

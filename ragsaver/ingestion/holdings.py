@@ -69,7 +69,10 @@ class SameChunks(_Frozen):
 
 
 class HoldingsReport(_Frozen):
-    """A collection. `never_used` ones were found by no question yet, `cold` ones for `cold_after_days` and more."""
+    """A collection. `never_used` ones were found by no question yet, `cold` ones for `cold_after_days` and more.
+
+    `tombstoned` ones are not in: retention took them out, and they stay out.
+    """
 
     total: Held = Held()
     cold_after_days: float = 0.0
@@ -77,6 +80,7 @@ class HoldingsReport(_Frozen):
     cold: ColdDocuments = ColdDocuments()
     same_content: tuple[SameContent, ...] = ()
     same_chunks: SameChunks = SameChunks()
+    tombstoned: int = 0
 
 
 def report_holdings(
@@ -86,11 +90,13 @@ def report_holdings(
     cold_after_s: float,
     usd_per_gb_month: Decimal,
     vector_bytes: int,
+    tombstoned: int = 0,
 ) -> HoldingsReport:
     """Add a collection up.
 
     :param now: seconds since 1970.
     :param vector_bytes: of one chunk's vector.
+    :param tombstoned: documents that retention took out and that stay out.
     """
     cold = sorted(
         (document for document in documents if now - document.touched_at >= cold_after_s),
@@ -103,6 +109,7 @@ def report_holdings(
         cold=ColdDocuments(**_sums(cold, usd_per_gb_month), items=tuple(held(document) for document in cold)),
         same_content=_same_content(documents),
         same_chunks=_same_chunks(documents, usd_per_gb_month, vector_bytes),
+        tombstoned=tombstoned,
     )
 
 

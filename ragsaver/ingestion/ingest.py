@@ -6,19 +6,19 @@ in batches (`applying`). A stop anywhere is mended by the next run.
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass
 from typing import Self
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.accounting import Tally, report_of, told_kinds
 from ragsaver.ingestion.applying import Applier, Embedded, Paid, Step
-from ragsaver.ingestion.estimating import MILLION
-from ragsaver.ingestion.gates import Gates, Preparing, printable
+from ragsaver.ingestion.gates import Gates, Preparing, Seen
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
@@ -26,62 +26,61 @@ from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare, recipe_of
 from ragsaver.ingestion.quota import admitted
-from ragsaver.ingestion.report import (
-    ChunkCounts,
-    DocumentCounts,
-    EmbeddingSpend,
-    ExpiredDocument,
-    IngestReport,
-    PlanReport,
-    Progress,
-)
+from ragsaver.ingestion.report import IngestReport, PlanReport, Progress
 from ragsaver.ingestion.rereading import item_again
-from ragsaver.ingestion.retention import Expiry, expiries
+from ragsaver.ingestion.retention import Expiry, expiries, tombstone_of
 from ragsaver.ingestion.sources import PostedDocument, SourceItem, list_sources, location_of
 from ragsaver.ingestion.standing import standings, vector_bytes
+from ragsaver.ingestion.summarising import Allowance, Summaries, Summarised
+from ragsaver.ingestion.tombstones import Tombstone, without_source
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
-from ragsaver.spend.receipt import OpenReceipt, Receipt
 
 # Tokens from which a run says more reliably than a few texts how fast this machine embeds.
 _PACE_TOKENS = 5000
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What became of the changes."""
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a run is made.
 
-    added: int = 0
-    changed: int = 0
-    deleted: int = 0
-    total: int = 0
-    dropped: int = 0
-    expired: list[Expiry] = field(default_factory=list)
-    paid: Paid = field(default_factory=Paid)
+    :ivar gone: documents that go.
+    :ivar lost: tombstones that go.
+    :ivar checksum: read every document, whatever its version says.
+    :ivar include_expired: bring in what retention took out.
+    :ivar allowance: what summaries may cost.
+    """
 
-    def add(self, embedded: Embedded) -> None:
-        """Count a batch."""
-        self.paid += embedded.paid
-        for change in embedded.batch:
-            self.added += change.old is None
-            self.changed += change.old is not None
-            self.total += len(change.chunks)
-            self.dropped += len(change.dropped)
+    gone: Sequence[DocumentRecord] = ()
+    lost: Sequence[Tombstone] = ()
+    checksum: bool = False
+    include_expired: bool = False
+    allowance: Allowance | None = None
+
+
+def _no_step() -> None:
+    """Nobody counts the documents."""
 
 
 class _Writing:
-    """A thread that writes one batch while the next is read, cut and embedded. Leaving it waits for the last one."""
+    """A thread that writes one batch while the next is read, cut and embedded. Leaving it waits for the last one.
 
-    def __init__(self, applier: Applier, scope: Scope) -> None:
+    :param allowance: what summaries may cost.
+    :ivar summaries: what they took, of the batches that are written.
+    """
+
+    def __init__(self, applier: Applier, scope: Scope, allowance: Allowance | None) -> None:
         self._applier = applier
         self._scope = scope
+        self._allowance = allowance
+        self.summaries = Summarised()
         self._thread = ThreadPoolExecutor(1, "writing")
-        self._last: Future[None] | None = None
+        self._last: Future[Summarised] | None = None
 
     def put(self, embedded: Embedded) -> None:
         """Write a batch once the one before is written; what went wrong with that one is raised here."""
         self._wait()
-        self._last = self._thread.submit(self._applier.write, self._scope, embedded)
+        self._last = self._thread.submit(self._applier.write, self._scope, embedded, self._allowance)
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +94,7 @@ class _Writing:
     def _wait(self) -> None:
         last, self._last = self._last, None
         if last:
-            last.result()
+            self.summaries += last.result()
 
 
 class InProcess:
@@ -115,6 +114,7 @@ class Ingestor:
 
     :param preparing: where documents are cut; in this process if None.
     :param fault: called with each step of the protocol once it is done; tests stop the run there.
+    :param summaries: of sections, for outlines; None where none are wanted.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class Ingestor:
         cache: EmbeddingCache,
         preparing: Preparing | None = None,
         fault: Callable[[Step], None] = lambda step: None,
+        summaries: Summaries | None = None,
     ) -> None:
         self._settings = settings
         self._index = index
@@ -133,6 +134,7 @@ class Ingestor:
         self._encoder = encoder
         self._cache = cache
         self._preparing = preparing or InProcess()
+        self._summaries = summaries
         self._one_at_a_time = threading.RLock()
         self._applier = Applier(
             index,
@@ -140,6 +142,7 @@ class Ingestor:
             manifest,
             cache,
             shared_by_tenants=settings.embedding_cache.shared_by_tenants,
+            summaries=summaries,
             fault=fault,
         )
         self.recipe = recipe_of(settings, encoder.fingerprint)
@@ -155,12 +158,23 @@ class Ingestor:
         :raises StorageError: if the disk is full; what went in stays.
         """
         started = time.perf_counter()
+        allowance = None
         if order.max_cost_usd is not None:
-            require_affordable(self.plan(order, scope), order.max_cost_usd)
-        items = self._items(order)
+            plan = self.plan(order, scope)
+            require_affordable(plan, order.max_cost_usd)
+            allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
+        passed_over: Counter[str] = Counter()
+        items = self._items(order, passed_over)
         known = self._manifest.documents(scope)
-        gone = gone_from(known, items, order) if order.prune else []
-        return self._run(items, known, scope, progress, gone=gone, checksum=order.checksum, started=started)
+        way = _Way(
+            gone=gone_from(known, items, order) if order.prune else [],
+            lost=self._lost(scope, items, order),
+            checksum=order.checksum,
+            include_expired=order.include_expired,
+            allowance=allowance,
+        )
+        report = self._run(items, known, scope, progress, way, started)
+        return report.model_copy(update={"passed_over": told_kinds(passed_over)})
 
     def plan(self, order: IngestOrder, scope: Scope) -> PlanReport:
         """What `ingest` would do with the same order; index and manifest stay as they are.
@@ -168,25 +182,39 @@ class Ingestor:
         Where this machine has not yet shown how fast it embeds, and embedding costs nothing, a few of the texts are
         embedded and kept for later.
         """
-        items = self._items(order)
-        gone = gone_from(self._manifest.documents(scope), items, order) if order.prune else []
-        return self.plan_items(items, scope, gone=gone, checksum=order.checksum)
+        passed_over: Counter[str] = Counter()
+        items = self._items(order, passed_over)
+        way = _Way(
+            gone=gone_from(self._manifest.documents(scope), items, order) if order.prune else [],
+            checksum=order.checksum,
+            include_expired=order.include_expired,
+        )
+        return self._plan(items, scope, way).model_copy(update={"passed_over": told_kinds(passed_over)})
 
-    def plan_items(
-        self,
-        items: Sequence[SourceItem],
-        scope: Scope,
-        *,
-        gone: Sequence[DocumentRecord] = (),
-        checksum: bool = False,
-    ) -> PlanReport:
+    def plan_items(self, items: Sequence[SourceItem], scope: Scope) -> PlanReport:
         """What `ingest_items` would do."""
+        return self._plan(items, scope, _Way())
+
+    def _plan(self, items: Sequence[SourceItem], scope: Scope, way: _Way) -> PlanReport:
         known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
-        planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._preparing)
+        planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._summaries)
+        gates = self._gates(scope, known, way)
         with self._one_at_a_time:
-            return planner.plan(
-                items, known, scope, gone=gone, checksum=checksum, pace=lambda sample: self._pace(scope, sample)
-            )
+            return planner.plan(gates, items, scope, gone=way.gone, pace=lambda sample: self._pace(scope, sample))
+
+    def _gates(
+        self, scope: Scope, known: Mapping[str, DocumentRecord], way: _Way, step: Callable[[], None] = _no_step
+    ) -> Gates:
+        return Gates(
+            scope,
+            known,
+            self.recipe,
+            self._preparing,
+            checksum=way.checksum,
+            tombstones={} if way.include_expired else self._manifest.tombstones.of(scope),
+            rule=self._settings.lifecycle.retention.get(scope.collection),
+            step=step,
+        )
 
     def _pace(self, scope: Scope, sample: Sequence[IdentifiedChunk]) -> float | None:
         known = self._manifest.pace(self.recipe.model)
@@ -210,7 +238,7 @@ class Ingestor:
         if not all(source.strip() for source in sources) or len(set(sources)) < len(sources):
             raise UsageError("each document needs a source of its own", where="documents")
         items = [document.item() for document in documents]
-        return self._run(items, self._manifest.documents(scope), scope, progress, started=started)
+        return self._run(items, self._manifest.documents(scope), scope, progress, _Way(), started)
 
     def ingest_again(self, records: Sequence[DocumentRecord], scope: Scope) -> IngestReport:
         """Ingest documents from where they came from, or from the text that was posted; those that are nowhere any
@@ -233,16 +261,22 @@ class Ingestor:
         :param progress: as for `ingest`.
         """
         started = time.perf_counter()
-        return self._run(items, self._manifest.documents(scope), scope, progress, gone=gone, started=started)
+        return self._run(items, self._manifest.documents(scope), scope, progress, _Way(gone=gone), started)
 
     def forget(
-        self, scope: Scope, choose: Callable[[Mapping[str, DocumentRecord]], Sequence[DocumentRecord]]
+        self,
+        scope: Scope,
+        choose: Callable[[Mapping[str, DocumentRecord]], Sequence[DocumentRecord]],
+        buried: Sequence[Tombstone] = (),
     ) -> list[DocumentRecord]:
-        """Remove the documents that `choose` takes of those that are there, by source; no run comes in between."""
+        """Remove the documents that `choose` takes of those that are there, by source; no run comes in between.
+
+        :param buried: tombstones of those that retention takes out.
+        """
         with self._one_at_a_time:
             self._applier.recover(scope)
             gone = list(choose(self._manifest.documents(scope)))
-            self._applier.forget(scope, gone)
+            self._applier.forget(scope, gone, buried)
             self._index.flush()
         return gone
 
@@ -254,14 +288,15 @@ class Ingestor:
         with self._one_at_a_time:
             going = expiries(standings(self._manifest, scope, self._encoder.dim), rule, now())
             if not dry_run:
-                self.forget(scope, lambda _: [expiry.document.record for expiry in going])
+                buried = [one for expiry in going if (one := tombstone_of(expiry, now()))]
+                self.forget(scope, lambda _: [expiry.document.record for expiry in going], buried)
         return going
 
     def recover(self, scope: Scope) -> None:
         """Finish, or undo, what a stop left half done."""
         self._applier.recover(scope)
 
-    def _items(self, order: IngestOrder) -> list[SourceItem]:
+    def _items(self, order: IngestOrder, passed_over: Counter[str]) -> list[SourceItem]:
         return list(
             list_sources(
                 order.paths,
@@ -271,8 +306,17 @@ class Ingestor:
                 exclude=order.exclude,
                 settings=self._settings.sources,
                 max_bytes=self._settings.ingestion.max_file_mb * 2**20,
+                passed_over=passed_over,
             )
         )
+
+    def _lost(self, scope: Scope, items: Sequence[SourceItem], order: IngestOrder) -> list[Tombstone]:
+        """Tombstones of documents that are nowhere under the paths any more."""
+        tombstones = self._manifest.tombstones.of(scope)
+        if not tombstones:
+            return []
+        roots = [location_of(path, order.cwd.resolve()) for path in order.paths]
+        return without_source(tombstones, {item.source for item in items}, roots, pruning=order.prune)
 
     def _run(
         self,
@@ -280,15 +324,14 @@ class Ingestor:
         known: Mapping[str, DocumentRecord],
         scope: Scope,
         progress: Callable[[Progress], None] | None,
-        *,
+        way: _Way,
         started: float,
-        gone: Sequence[DocumentRecord] = (),
-        checksum: bool = False,
     ) -> IngestReport:
         with self._one_at_a_time:
-            gates, tally = self._bring_in(items, known, scope, progress, gone, checksum)
-        price = self._settings.spend.embedding_per_mtok
-        return _report(gates, tally, price, time.perf_counter() - started)
+            seen, tally = self._bring_in(items, known, scope, progress, way)
+        settings = self._settings
+        seconds = time.perf_counter() - started
+        return report_of(seen, tally, settings.spend, settings.outline.summary_model, seconds)
 
     def _bring_in(
         self,
@@ -296,11 +339,10 @@ class Ingestor:
         known: Mapping[str, DocumentRecord],
         scope: Scope,
         progress: Callable[[Progress], None] | None,
-        gone: Sequence[DocumentRecord],
-        checksum: bool,
-    ) -> tuple[Gates, _Tally]:
+        way: _Way,
+    ) -> tuple[Seen, Tally]:
         self._applier.recover(scope)
-        tally = _Tally()
+        tally = Tally()
         done = 0
 
         def step() -> None:
@@ -310,10 +352,10 @@ class Ingestor:
                 progress(Progress(done=done, total=len(items), embedded=tally.paid.embedded))
 
         known = self._applier.outliner.to_do(scope, known)
-        gates = Gates(scope, known, self.recipe, self._preparing, checksum=checksum, step=step)
+        gates = self._gates(scope, known, way, step)
         posted = {item.source: item for item in items if item.location is None}
-        changes = self._admitted(gates, items, scope, gone)
-        with _Writing(self._applier, scope) as writing:
+        changes = self._admitted(gates, items, scope, way.gone)
+        with _Writing(self._applier, scope, way.allowance) as writing:
             for batch in batches(changes, self._settings.ingestion.batch_chunks):
                 originals = [original_of(change, posted.get(change.record.source)) for change in batch]
                 self._manifest.originals.keep(scope, originals)
@@ -322,18 +364,21 @@ class Ingestor:
                 tally.add(embedded)
                 if progress:
                     progress(Progress(done=done, total=len(items), embedded=tally.paid.embedded))
+        tally.paid += Paid(summaries=writing.summaries)
         self._manifest.commit(scope, gates.seen.touched)
         for record in gates.seen.touched:
             if record.source in posted:
                 self._manifest.originals.add_text(record.id, record.generation, posted[record.source])
         if tally.paid.embedded_tokens >= _PACE_TOKENS:
             self._manifest.note_pace(self.recipe.model, tally.paid.embedded_tokens / tally.paid.embedded_s)
-        self._applier.forget(scope, gone)
-        tally.deleted = len(gone)
-        tally.dropped += sum(len(record.chunks) for record in gone)
+        self._manifest.tombstones.keep(scope, gates.seen.reburied)
+        self._manifest.tombstones.drop([one.document_id for one in way.lost])
+        self._applier.forget(scope, way.gone)
+        tally.deleted = len(way.gone)
+        tally.dropped += sum(len(record.chunks) for record in way.gone)
         tally.expired = self.expire(scope)
         self._index.flush()
-        return gates, tally
+        return gates.seen, tally
 
     def _admitted(
         self, gates: Gates, items: Sequence[SourceItem], scope: Scope, gone: Sequence[DocumentRecord]
@@ -356,51 +401,3 @@ def gone_from(
         and record.source not in present
         and any(record.location == root or record.location.startswith(root.rstrip("/") + "/") for root in roots)
     ]
-
-
-def _receipt(paid: Paid, usd_per_mtok: Decimal) -> Receipt:
-    """What embedding cost, and what the cache saved; the baseline embeds every text again."""
-    receipt = OpenReceipt()
-    cost, saved = (tokens * usd_per_mtok / MILLION for tokens in (paid.embedded_tokens, paid.cached_tokens))
-    if paid.embedded:
-        receipt.add("embed", "texts embedded", paid.embedded_tokens, "tokens", cost_usd=cost)
-    if paid.cached:
-        receipt.add(
-            "embed",
-            "embedding cache",
-            paid.cached_tokens,
-            "tokens",
-            saved_usd=saved,
-            reason=f"{paid.cached} texts were embedded before",
-        )
-    return receipt.close()
-
-
-def _report(gates: Gates, tally: _Tally, usd_per_mtok: Decimal, seconds: float) -> IngestReport:
-    seen, paid = gates.seen, tally.paid
-    receipt = _receipt(paid, usd_per_mtok)
-    total = seen.unchanged_chunks + tally.total
-    return IngestReport(
-        documents=DocumentCounts(
-            seen=seen.documents,
-            added=tally.added,
-            changed=tally.changed,
-            unchanged=seen.unchanged,
-            deleted=tally.deleted + len(tally.expired),
-            failed=len(seen.errors),
-        ),
-        chunks=ChunkCounts(
-            total=total,
-            embedded=paid.embedded,
-            reused=tally.total - paid.embedded,
-            deleted=tally.dropped + sum(len(expiry.document.record.chunks) for expiry in tally.expired),
-        ),
-        embedding=EmbeddingSpend(tokens=paid.embedded_tokens, cost_usd=receipt.cost_usd),
-        seconds=round(seconds, 3),
-        errors=tuple(seen.errors),
-        expired=tuple(
-            ExpiredDocument(source=printable(expiry.document.record.source), reason=expiry.reason)
-            for expiry in tally.expired
-        ),
-        receipt=receipt,
-    )

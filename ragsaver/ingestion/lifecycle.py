@@ -22,9 +22,10 @@ class _Frozen(BaseModel):
 
 
 class DocumentList(_Frozen):
-    """Documents by source."""
+    """Documents by source; `tombstoned` ones of the collection are not in: retention took them out."""
 
     documents: tuple[HeldDocument, ...] = ()
+    tombstoned: int = 0
 
 
 class RemovedDocument(_Frozen):
@@ -60,7 +61,10 @@ class Lifecycle:
         """The documents that a selection means; all of the collection if it names no condition."""
         at = now()
         documents = standings(self._manifest, scope, self._dim)
-        return DocumentList(documents=tuple(held(one) for one in documents if selection.takes(one, at)))
+        return DocumentList(
+            documents=tuple(held(one) for one in documents if selection.takes(one, at)),
+            tombstoned=self._manifest.tombstones.count(scope),
+        )
 
     def delete(self, selection: DocumentSelection, scope: Scope, *, dry_run: bool = False) -> RemovalReport:
         """Remove the documents that a selection means; none is no error.
@@ -112,6 +116,7 @@ class Lifecycle:
             cold_after_s=settings.lifecycle.cold_after_days * _DAY_S if cold_after_s is None else cold_after_s,
             usd_per_gb_month=settings.spend.storage_per_gb_month,
             vector_bytes=vector_bytes(1, self._dim),
+            tombstoned=self._manifest.tombstones.count(scope),
         )
 
 

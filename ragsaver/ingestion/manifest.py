@@ -13,7 +13,7 @@ from ragsaver import dialects
 from ragsaver.database import Place, open_database
 from ragsaver.dialects import VARIABLES, LongInteger, write_rows
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion import originals, uses
+from ragsaver.ingestion import originals, tombstones, uses
 from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
 from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
@@ -153,8 +153,9 @@ class Manifest:
         self._reading, self._writing = self._database.reading, self._database.writing
         self.originals = originals.Originals(self._database)
         self.uses = uses.Uses(self._database)
+        self.tombstones = tombstones.Tombstones(self._database)
         self._database.set_up(
-            (_metadata, originals.metadata, uses.metadata),
+            (_metadata, originals.metadata, uses.metadata, tombstones.metadata),
             SCHEMA,
             "Point `home` (RAGSAVER_HOME) to a new folder, or `database` to a new schema, and ingest again",
         )
@@ -217,19 +218,22 @@ class Manifest:
         records: Sequence[DocumentRecord],
         gone: Sequence[str] = (),
         outlines: Mapping[str, Outline] = MappingProxyType({}),
+        buried: Sequence[tombstones.Tombstone] = (),
     ) -> None:
         """Make new versions of documents the true ones, and forget those that are `gone`, in one transaction.
 
         :param outlines: of documents whose outline is another, by id.
+        :param buried: tombstones of those of the `gone` that retention took out.
         """
         with self._writing() as connection:
             if records:
                 rows = [_row(record, scope) for record in records]
                 write_rows(connection, dialects.replace(connection.dialect.name, _documents), rows)
                 originals.drop_older(connection, [record.id for record in records if record.generation > 1])
+                _delete(connection, tombstones.DOCUMENT_ID, [record.id for record in records])
             if outlines:
                 rows = [
-                    {"document_id": one, "outliner": OUTLINER, "outline": to_json(made)}
+                    {"document_id": one, "outliner": _outliner(made.summariser), "outline": to_json(made)}
                     for one, made in outlines.items()
                 ]
                 write_rows(connection, dialects.replace(connection.dialect.name, _outlines), rows)
@@ -237,10 +241,14 @@ class Manifest:
                 dialects.lock(connection, _documents.c.id, _documents.c.id.in_(gone[start : start + VARIABLES]))
             for column in (_documents.c.id, _outlines.c.document_id, originals.DOCUMENT_ID, uses.DOCUMENT_ID):
                 _delete(connection, column, gone)
+            if buried:
+                tombstones.bury(connection, scope, buried)
 
     def outline(self, scope: Scope, source: str) -> Outline | None:
         """The outline of a document; None if there is no such document, or it has none yet."""
-        query = _outlined(scope, _outlines.c.outline).where(_documents.c.source == source)
+        joined = _documents.join(_outlines, _documents.c.id == _outlines.c.document_id)
+        query = sa.select(_outlines.c.outline).select_from(joined)
+        query = query.where(*_in(_documents, scope), _documents.c.source == source, _of_today())
         with self._reading() as connection:
             kept = connection.scalar(query)
         return from_json(kept) if kept else None
@@ -251,14 +259,23 @@ class Manifest:
         with self._reading() as connection:
             for start in range(0, len(document_ids), VARIABLES):
                 some = _outlines.c.document_id.in_(document_ids[start : start + VARIABLES])
-                query = sa.select(_outlines).where(some, _outlines.c.outliner == OUTLINER)
+                query = sa.select(_outlines).where(some, _of_today())
                 found.update((row.document_id, from_json(row.outline)) for row in connection.execute(query))
         return found
 
-    def outlined(self, scope: Scope) -> set[str]:
-        """Ids of the documents that have an outline."""
+    def without_outline(self, scope: Scope, summariser: str | None = None, source: str | None = None) -> set[str]:
+        """Ids of the documents that have no outline.
+
+        :param summariser: also those that lack a summary of this one.
+        :param source: only this document.
+        """
+        made = _of_today() if summariser is None else _outlines.c.outliner == _outliner(summariser)
+        there = sa.exists().where(_outlines.c.document_id == _documents.c.id, made)
+        query = sa.select(_documents.c.id).where(*_in(_documents, scope), ~there)
+        if source is not None:
+            query = query.where(_documents.c.source == source)
         with self._reading() as connection:
-            return set(connection.scalars(_outlined(scope, _documents.c.id)))
+            return set(connection.scalars(query))
 
     def clear_intents(self, document_ids: Sequence[str]) -> None:
         """The index has followed: forget the intents."""
@@ -310,10 +327,14 @@ def _delete(connection: sa.Connection, key: sa.Column[str], values: Sequence[str
         connection.execute(sa.delete(key.table).where(key.in_(values[start : start + VARIABLES])))
 
 
-def _outlined(scope: Scope, column: sa.Column[Any]) -> sa.Select[tuple[Any]]:
-    joined = _documents.join(_outlines, _documents.c.id == _outlines.c.document_id)
-    query = sa.select(column).select_from(joined)
-    return query.where(*_in(_documents, scope), _outlines.c.outliner == OUTLINER)
+def _outliner(summariser: str) -> str:
+    """How an outline was made: by which outliner, and where all its long sections are summarised, by what."""
+    return f"{OUTLINER}:{summariser}" if summariser else OUTLINER
+
+
+def _of_today() -> sa.ColumnElement[bool]:
+    """Outlines that today's outliner made."""
+    return sa.or_(_outlines.c.outliner == OUTLINER, _outlines.c.outliner.startswith(f"{OUTLINER}:", autoescape=True))
 
 
 def _in(table: sa.Table, scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:

@@ -17,6 +17,7 @@ from ragsaver.errors import IndexLocked, TooExpensive, UsageError
 from ragsaver.index.identity import read_identity
 from ragsaver.index.opening import open_index
 from ragsaver.index.ownership import Ownership
+from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.gates import Preparing
@@ -28,6 +29,7 @@ from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.report import Progress
 from ragsaver.ingestion.rereading import item_again
 from ragsaver.ingestion.sources import SourceItem
+from ragsaver.ingestion.summarising import Summaries, open_summaries
 from ragsaver.ingestion.verify import STALE
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import LifecycleSettings, Settings
@@ -52,6 +54,7 @@ class Migration:
         cache: EmbeddingCache,
         preparing: Preparing | None,
         fault: Callable[[Step], None],
+        summaries: Summaries | None,
     ) -> None:
         # What is in comes over: it is no growth, and nothing of it has just come in.
         self._settings = settings.model_copy(update={"lifecycle": LifecycleSettings()})
@@ -60,6 +63,7 @@ class Migration:
         self._cache = cache
         self._preparing = preparing
         self._fault = fault
+        self._summaries = summaries
         self._building = Building.of(settings, encoder)
         self._half = Half(settings.home, self._building)
 
@@ -153,7 +157,19 @@ class Migration:
             built = folder == self._half.folder
             new = open_manifest(self._settings, folder) if built else Manifest(folder / "manifest.sqlite")
             try:
-                yield new, Ingestor(self._settings, index, encoder, new, self._cache, self._preparing, self._fault)
+                yield (
+                    new,
+                    Ingestor(
+                        self._settings,
+                        index,
+                        encoder,
+                        new,
+                        self._cache,
+                        self._preparing,
+                        self._fault,
+                        summaries=self._summaries,
+                    ),
+                )
             finally:
                 new.close()
         finally:
@@ -175,9 +191,21 @@ class Migration:
         for scope in dict.fromkeys((*old.scopes(), *new.scopes())):
             records = old.documents(scope)
             gone = [record for source, record in new.documents(scope).items() if source not in records]
+            self._bring_summaries(old, scope, records)
             report = ingestor.ingest_items(self._items(records, old), scope, gone=gone, progress=progress)
             carry_over(old, new, scope)
             tally.add(len(records), report, sorted(records.keys() - new.documents(scope).keys()))
+        new.tombstones.become(old.tombstones)
+
+    def _bring_summaries(self, old: Manifest, scope: Scope, records: Mapping[str, DocumentRecord]) -> None:
+        """What the old outlines say is in the cache from now on, so that the new ones say it without being paid for."""
+        if self._summaries is not None:
+            partition = "" if self._settings.embedding_cache.shared_by_tenants else scope.tenant
+            made = old.outlines([record.id for record in records.values()])
+            self._summaries.remember(
+                partition,
+                {line.summarised: line.sentence for one in made.values() for line in one.lines if line.summarised},
+            )
 
     def _items(self, records: Mapping[str, DocumentRecord], old: Manifest) -> list[SourceItem]:
         return [item for record in records.values() if (item := item_again(record, old, self._settings))]
@@ -219,10 +247,14 @@ def open_migration(
     """
     with holding(settings.home):
         cache = open_embedding_cache(settings.home, settings.embedding_cache)
+        # Nobody is asked: what is not summarised yet, the first ingestion after the switch summarises.
+        summaries = open_summaries(settings, None, encoder.count_tokens)
         try:
-            yield Migration(settings, encoder, cache, preparing, fault)
+            yield Migration(settings, encoder, cache, preparing, fault, summaries)
         finally:
             cache.close()
+            if summaries is not None:
+                summaries.close()
 
 
 def _require_affordable(plan: MigrationPlan, max_cost_usd: Decimal) -> None:

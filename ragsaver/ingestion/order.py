@@ -18,7 +18,8 @@ class IngestOrder(BaseModel):
     :ivar include: patterns of which a document must match one; any if empty.
     :ivar exclude: patterns of which a document must match none.
     :ivar checksum: read every document, whatever its size and time say.
-    :ivar max_cost_usd: refuse before anything is spent if embedding would cost more.
+    :ivar include_expired: bring in what retention took out, too.
+    :ivar max_cost_usd: refuse before anything is spent if embeddings and summaries would cost more.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,4 +31,5 @@ class IngestOrder(BaseModel):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     checksum: bool = False
+    include_expired: bool = False
     max_cost_usd: Decimal | None = Field(default=None, ge=0)

@@ -1,8 +1,9 @@
-"""What is a document about, heading by heading? Its heading tree, with the most central sentence of each section.
+"""What is a document about, heading by heading? Its heading tree, with the most central sentence of each section, or
+a summary that a language model made of it (`summaries`).
 
-Nothing is paid for it: the chunk that stands for a section is the one whose vector is nearest to the others', and
-the sentence that stands for the chunk is the one that shares most stems with the others (degree centrality: Erkan &
-Radev, LexRank, 2004, section 3.1). A section whose chunks are the same keeps its sentence.
+Nothing is paid for the sentence: the chunk that stands for a section is the one whose vector is nearest to the
+others', and the sentence that stands for the chunk is the one that shares most stems with the others (degree
+centrality: Erkan & Radev, LexRank, 2004, section 3.1). A section whose chunks are the same keeps its sentence.
 """
 
 import math
@@ -11,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,9 +43,11 @@ class OutlineLine:
     """One heading, or the text before the first one.
 
     :ivar level: depth in the tree from 1; 0 for text before any heading.
-    :ivar sentence: a verbatim slice of one of its chunks; empty where it has no text of its own, or only code.
+    :ivar sentence: a verbatim slice of one of its chunks, or a summary of them; empty where it has no text of its own,
+        or only code.
     :ivar chunk_ids: points of its own text, in document order; those of the headings below it are theirs.
     :ivar ordinal: of the first chunk of its own or below it.
+    :ivar summarised: the name of the summary that `sentence` is; empty where it is the document's own.
     """
 
     level: int
@@ -51,14 +55,27 @@ class OutlineLine:
     sentence: str
     chunk_ids: tuple[str, ...]
     ordinal: int
+    summarised: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The lines of a document, in document order."""
+    """The lines of a document, in document order.
+
+    :ivar summariser: by which every long section is summarised; empty if none is, or one lacks its summary.
+    """
 
     title: str
     lines: tuple[OutlineLine, ...]
+    summariser: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a language model said of a section, and its name: `hash` of model, instructions and text."""
+
+    text: str
+    hash: str
 
 
 def outline(
@@ -66,6 +83,7 @@ def outline(
     chunks: Sequence[IdentifiedChunk],
     vectors: Mapping[str, NDArray[np.float32]],
     before: Outline | None = None,
+    summaries: Mapping[tuple[str, ...], Summary] = MappingProxyType({}),
 ) -> Outline:
     """The outline of a document.
 
@@ -73,11 +91,12 @@ def outline(
     :param vectors: (dim,) float32 each, L2-normalised, by `prints.embedded`: those of `deciding` count. A chunk
         whose vector is not there comes last.
     :param before: of the document's old version: sections with the same chunks keep their sentence.
+    :param summaries: of sections, by their chunks; they win.
     """
     known = _sentences(before)
     lines: list[OutlineLine] = []
     path: tuple[str, ...] = ()
-    for names, section in _sections(chunks):
+    for names, section in sections(chunks):
         ids = tuple(one.id for one in section)
         ordinal = section[0].chunk.ordinal
         # headings above this one that have no text of their own; one that has come before is not repeated
@@ -86,8 +105,11 @@ def outline(
             known_to += 1
         for depth in range(known_to, len(names) - 1):
             lines.append(OutlineLine(depth + 1, names[depth], "", (), ordinal))
-        sentence = known[ids] if ids in known else _central(section, vectors)
-        lines.append(OutlineLine(len(names), names[-1] if names else "", sentence, ids, ordinal))
+        if ids in summaries:
+            sentence, summarised = summaries[ids].text, summaries[ids].hash
+        else:
+            sentence, summarised = known[ids] if ids in known else (_central(section, vectors), "")
+        lines.append(OutlineLine(len(names), names[-1] if names else "", sentence, ids, ordinal, summarised))
         path = names
     return Outline(title, tuple(lines))
 
@@ -95,7 +117,7 @@ def outline(
 def deciding(chunks: Sequence[IdentifiedChunk], before: Outline | None = None) -> list[IdentifiedChunk]:
     """The chunks whose vectors `outline` looks at: of sections that are new, where there are more than two."""
     known = _sentences(before)
-    new = [section for _, section in _sections(chunks) if tuple(one.id for one in section) not in known]
+    new = [section for _, section in sections(chunks) if tuple(one.id for one in section) not in known]
     return [one for section in new if len(section) > 2 for one in section]
 
 
@@ -139,28 +161,32 @@ def central_sentence(text: str) -> tuple[str, bool]:
 
 def to_json(outline: Outline) -> dict[str, Any]:
     """As the manifest keeps it."""
-    lines = [[line.level, line.heading, line.sentence, line.chunk_ids, line.ordinal] for line in outline.lines]
+    lines = [
+        [line.level, line.heading, line.sentence, line.chunk_ids, line.ordinal, *filter(None, [line.summarised])]
+        for line in outline.lines
+    ]
     return {"title": outline.title, "lines": lines}
 
 
 def from_json(kept: Mapping[str, Any]) -> Outline:
     """What `to_json` gave, from JSON."""
     lines = (
-        OutlineLine(level, heading, sentence, tuple(chunk_ids), ordinal)
-        for level, heading, sentence, chunk_ids, ordinal in kept["lines"]
+        OutlineLine(level, heading, sentence, tuple(chunk_ids), ordinal, *summarised)
+        for level, heading, sentence, chunk_ids, ordinal, *summarised in kept["lines"]
     )
     return Outline(kept["title"], tuple(lines))
 
 
-def _sections(chunks: Sequence[IdentifiedChunk]) -> Iterator[tuple[tuple[str, ...], list[IdentifiedChunk]]]:
+def sections(chunks: Sequence[IdentifiedChunk]) -> Iterator[tuple[tuple[str, ...], list[IdentifiedChunk]]]:
     """Neighbouring chunks under one heading, with the path to it."""
     for heading, section in groupby(chunks, key=lambda one: one.chunk.heading):
         yield tuple(heading.split(_JOINER)) if heading else (), list(section)
 
 
-def _sentences(before: Outline | None) -> dict[tuple[str, ...], str]:
-    """Sentences by the chunks they stand for: a chunk's id says exactly what its text is."""
-    return {line.chunk_ids: line.sentence for line in before.lines if line.chunk_ids} if before else {}
+def _sentences(before: Outline | None) -> dict[tuple[str, ...], tuple[str, str]]:
+    """Sentences, and what they summarise, by the chunks they stand for: a chunk's id says exactly what its text is."""
+    lines = before.lines if before else ()
+    return {line.chunk_ids: (line.sentence, line.summarised) for line in lines if line.chunk_ids}
 
 
 def _central(section: Sequence[IdentifiedChunk], vectors: Mapping[str, NDArray[np.float32]]) -> str:

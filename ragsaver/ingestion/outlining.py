@@ -1,8 +1,9 @@
 """Which outlines does a batch of changes make? They are worked out from what the batch has, and from vectors that the
-index has already: nothing is embedded.
+index has already: nothing is embedded. A language model is asked for what it has not summarised before, where the
+settings name one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,8 @@ from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.outlines import Outline, deciding, outline, render
 from ragsaver.ingestion.planning import Change
 from ragsaver.ingestion.report import OutlineReport
+from ragsaver.ingestion.summaries import Section, by_chunks, long_sections, unsummarised
+from ragsaver.ingestion.summarising import Allowance, Summaries, Summarised
 
 # What the gates take for another configuration.
 LACKING = "no outline"
@@ -41,21 +44,34 @@ def outline_report(
 
 
 class Outliner:
-    """Makes outlines; the manifest keeps them."""
+    """Makes outlines; the manifest keeps them.
 
-    def __init__(self, index: VectorIndex, manifest: Manifest) -> None:
+    :param summaries: of sections; None where none are wanted.
+    """
+
+    def __init__(self, index: VectorIndex, manifest: Manifest, summaries: Summaries | None = None) -> None:
         self._index = index
         self._manifest = manifest
+        self._summaries = summaries
 
     def outlines(
-        self, scope: Scope, batch: Sequence[Change], vectors: Mapping[str, NDArray[np.float32]]
-    ) -> dict[str, Outline]:
-        """The outlines of the new versions, by document.
+        self,
+        scope: Scope,
+        partition: str,
+        batch: Sequence[Change],
+        vectors: Mapping[str, NDArray[np.float32]],
+        allowance: Allowance | None = None,
+    ) -> tuple[dict[str, Outline], Summarised]:
+        """The outlines of the new versions, by document, and what summaries took.
 
+        :param partition: of the caches that the scope may use.
         :param vectors: of the batch's new chunks, by what was embedded; those of chunks that stay are in the index.
+        :param allowance: what summaries may cost.
         """
-        old = [change.record.id for change in batch if change.old]
-        before = self._manifest.outlines(old) if old else {}
+        before = self._before(batch)
+        long = self._long(batch)
+        wanted = [one for found, old in self._with_old(batch, long, before) for one in unsummarised(found, old)]
+        texts, taken = self._summaries.of(partition, wanted, allowance) if self._summaries else ({}, Summarised())
         staying = {
             one.id: one.prints.embedded
             for change in batch
@@ -65,17 +81,53 @@ class Outliner:
         }
         there = self._index.vectors(scope, list(staying)) if staying else {}
         known = {**vectors, **{staying[point]: vector for point, vector in there.items()}}
-        return {
-            change.record.id: outline(
-                str(change.chunks[0].payload["title"]), change.chunks, known, before.get(change.record.id)
-            )
-            for change in batch
-        }
+        made: dict[str, Outline] = {}
+        for change, (found, old) in zip(batch, self._with_old(batch, long, before), strict=True):
+            title = str(change.chunks[0].payload["title"])
+            new = outline(title, change.chunks, known, old, by_chunks(found, texts))
+            if self._summaries and not unsummarised(found, new):
+                new = replace(new, summariser=self._summaries.name)
+            made[change.record.id] = new
+        return made, taken
 
     def to_do(self, scope: Scope, known: Mapping[str, DocumentRecord]) -> dict[str, DocumentRecord]:
-        """What the manifest has, by source; a document without an outline counts as stale, so that it gets one."""
-        outlined = self._manifest.outlined(scope)
-        return {
-            source: record if record.id in outlined else replace(record, config=LACKING)
-            for source, record in known.items()
-        }
+        """What the manifest has, by source; a document that lacks its outline counts as stale, so that it gets one."""
+        by = self._summaries.name if self._summaries and self._summaries.asks else None
+        return to_outline(self._manifest, scope, known, by)
+
+    def _before(self, batch: Sequence[Change]) -> dict[str, Outline]:
+        old = [change.record.id for change in batch if change.old]
+        return self._manifest.outlines(old) if old else {}
+
+    def _long(self, batch: Sequence[Change]) -> list[list[Section]]:
+        if self._summaries is None:
+            return [[] for _ in batch]
+        return [long_sections(change.chunks, self._summaries.settings) for change in batch]
+
+    def _with_old(
+        self, batch: Sequence[Change], long: Sequence[list[Section]], before: Mapping[str, Outline]
+    ) -> Iterator[tuple[list[Section], Outline | None]]:
+        for change, found in zip(batch, long, strict=True):
+            yield found, before.get(change.record.id)
+
+
+def to_summarise(manifest: Manifest, summaries: Summaries | None, partition: str, change: Change) -> list[Section]:
+    """The sections that a language model would be asked for, were the change applied."""
+    if summaries is None:
+        return []
+    record, found = change.record, long_sections(change.chunks, summaries.settings)
+    old = manifest.outlines([record.id]).get(record.id) if change.old else None
+    return summaries.lacking(partition, unsummarised(found, old))
+
+
+def to_outline(
+    manifest: Manifest, scope: Scope, known: Mapping[str, DocumentRecord], summariser: str | None
+) -> dict[str, DocumentRecord]:
+    """Some documents of a scope, by source; stale are those without an outline, or without summaries of this name."""
+    source = next(iter(known)) if len(known) == 1 else None
+    lacking = manifest.without_outline(scope, summariser, source)
+    if not lacking:
+        return dict(known)
+    return {
+        source: replace(record, config=LACKING) if record.id in lacking else record for source, record in known.items()
+    }

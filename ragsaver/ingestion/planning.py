@@ -37,20 +37,26 @@ class Change:
     @property
     def new(self) -> list[IdentifiedChunk]:
         """Chunks that the old version does not have."""
-        there = set(self.old.points) if self.old else set()
+        if self.old is None:
+            return list(self.chunks)
+        there = set(self.old.points)
         return [one for one in self.chunks if one.id not in there]
 
     @property
     def moved(self) -> list[IdentifiedChunk]:
         """Chunks that stay and carry something else, or stand elsewhere."""
-        before = {prints.id: prints for prints in self.old.chunks} if self.old else {}
+        if self.old is None:
+            return []
+        before = {prints.id: prints for prints in self.old.chunks}
         return [one for one in self.chunks if one.id in before and one.prints != before[one.id]]
 
     @property
     def dropped(self) -> tuple[str, ...]:
         """Ids of the old version's points that the new one does not have."""
+        if self.old is None:
+            return ()
         stay = {one.id for one in self.chunks}
-        return tuple(point for point in self.old.points if point not in stay) if self.old else ()
+        return tuple(point for point in self.old.points if point not in stay)
 
     @property
     def payload_bytes(self) -> int:

@@ -1,5 +1,7 @@
 """What an ingestion did, in the shape that scripts read."""
 
+from decimal import Decimal
+
 from pydantic import BaseModel, ConfigDict
 
 from ragsaver.ingestion.outlines import OutlineLine
@@ -19,7 +21,7 @@ class Progress(_Frozen):
 
 
 class DocumentCounts(_Frozen):
-    """Documents by what became of them."""
+    """Documents by what became of them; `tombstoned` ones stay out, because retention took them out before."""
 
     seen: int = 0
     added: int = 0
@@ -27,6 +29,7 @@ class DocumentCounts(_Frozen):
     unchanged: int = 0
     deleted: int = 0
     failed: int = 0
+    tombstoned: int = 0
 
 
 class ChunkCounts(_Frozen):
@@ -41,6 +44,16 @@ class ChunkCounts(_Frozen):
 class EmbeddingSpend(_Frozen):
     """What embedding took."""
 
+    tokens: int = 0
+    cost_usd: Usd = ZERO
+
+
+class SummarySpend(_Frozen):
+    """Sections that a language model summarised: now, before, and those that it did not; their tokens are billed."""
+
+    made: int = 0
+    cached: int = 0
+    lacking: int = 0
     tokens: int = 0
     cost_usd: Usd = ZERO
 
@@ -60,17 +73,19 @@ class ExpiredDocument(_Frozen):
 
 
 class IngestReport(_Frozen):
-    """One run of ingestion. `receipt` says what embedding cost, and what was not paid for again.
+    """One run of ingestion. `receipt` says what it cost, and what was not paid for again.
 
-    `expired` documents are counted as deleted.
+    `expired` documents are counted as deleted. `passed_over` are files of kinds that can't be read, by suffix.
     """
 
     documents: DocumentCounts = DocumentCounts()
     chunks: ChunkCounts = ChunkCounts()
     embedding: EmbeddingSpend = EmbeddingSpend()
+    summaries: SummarySpend = SummarySpend()
     seconds: float = 0.0
     errors: tuple[IngestFailure, ...] = ()
     expired: tuple[ExpiredDocument, ...] = ()
+    passed_over: dict[str, int] = {}
     receipt: Receipt = Receipt()
 
 
@@ -85,6 +100,7 @@ class PlannedDocuments(_Frozen):
     unchanged: int = 0
     deleted: int = 0
     failed: int = 0
+    tombstoned: int = 0
 
 
 class PlannedChunks(_Frozen):
@@ -105,6 +121,15 @@ class PlannedEmbedding(_Frozen):
     cost_usd: Usd = ZERO
 
 
+class PlannedSummaries(_Frozen):
+    """Sections that a language model would be asked for, and the most that this would take."""
+
+    sections: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Usd = ZERO
+
+
 class PlannedChange(_Frozen):
     """One document that would change, and why."""
 
@@ -122,8 +147,15 @@ class PlanReport(_Frozen):
     documents: PlannedDocuments = PlannedDocuments()
     chunks: PlannedChunks = PlannedChunks()
     embedding: PlannedEmbedding = PlannedEmbedding()
+    summaries: PlannedSummaries = PlannedSummaries()
     changes: tuple[PlannedChange, ...] = ()
     errors: tuple[IngestFailure, ...] = ()
+    passed_over: dict[str, int] = {}
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """All that the ingestion would cost."""
+        return self.embedding.cost_usd + self.summaries.cost_usd
 
 
 class OutlineReport(_Frozen):

@@ -20,9 +20,11 @@ from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
 from ragsaver.ingestion.report import OutlineReport
+from ragsaver.ingestion.summarising import Summaries, open_summaries
 from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.pipelines.engine import QueryEngine
+from ragsaver.pipelines.summariser import ChatSummariser
 from ragsaver.settings import Settings, usable_cores
 
 
@@ -79,9 +81,25 @@ class Runtime:
         )
 
     @cached_property
+    def summaries(self) -> Summaries | None:
+        """What sections say, in the words of `outline.summary_model`; None if there is none."""
+        if self.settings.outline.summary_model is None:
+            return None
+        count = self.encoder.count_tokens
+        return open_summaries(self.settings, ChatSummariser(self.settings, count), count)
+
+    @cached_property
     def ingestor(self) -> Ingestor:
         """The way in for documents."""
-        return Ingestor(self.settings, self.index, self.encoder, self.manifest, self.embeddings, self.preparing)
+        return Ingestor(
+            self.settings,
+            self.index,
+            self.encoder,
+            self.manifest,
+            self.embeddings,
+            self.preparing,
+            summaries=self.summaries,
+        )
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
@@ -118,8 +136,8 @@ class Runtime:
     def close(self) -> None:
         """Close what was opened."""
         self.resources.uses.close()
-        for opened in ("preparing", "manifest", "embeddings"):
-            if opened in self.__dict__:
+        for opened in ("preparing", "summaries", "manifest", "embeddings"):
+            if self.__dict__.get(opened) is not None:
                 self.__dict__[opened].close()
         self.resources.close()
 

@@ -53,6 +53,7 @@ def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None]
             metrics.registry.register(GpuReading(gpu, metrics.embedded))
         runtime.prepare()
         config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=_GRACE_S)
+        listener.listen()  # who is told of the address may connect from then on, and waits for uvicorn
         runtime.ownership.publish(url, access.token)
         listening(url)
         try:

@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ragsaver.errors import UnreadableDocument
-from ragsaver.ingestion.gates import Gates
+from ragsaver.ingestion.gates import STAYS_OUT, Gates
 from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.job_report import State
+from ragsaver.ingestion.outlining import to_outline
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
 from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.sources import SourceItem, item_at
 from ragsaver.ingestion.sources.listing import scheme
 from ragsaver.ingestion.staging import Staged, pack
+from ragsaver.ingestion.summaries import fingerprint
 from ragsaver.workers.app import EMBED
 from ragsaver.workers.stages import Step, Worker
 
@@ -64,8 +66,18 @@ class Converting:
         item, refused = _remembering(self._item(document))
         record = worker.manifest.document(document.scope, document.source)
         known = {document.source: record} if record else {}
+        outlines = worker.settings.outline
+        summariser = fingerprint(outlines) if outlines.summary_model else None
         with self._pool() as pool:
-            gates = Gates(document.scope, known, worker.recipe, pool, checksum=document.checksum)
+            gates = Gates(
+                document.scope,
+                to_outline(worker.manifest, document.scope, known, summariser),
+                worker.recipe,
+                pool,
+                checksum=document.checksum,
+                tombstones=worker.manifest.tombstones.of(document.scope, document.source),
+                rule=worker.settings.lifecycle.retention.get(document.scope.collection),
+            )
             changes = list(gates.changes([item]))
         if gates.seen.errors:
             if refused and _may_pass(document.location):
@@ -75,6 +87,9 @@ class Converting:
             self._stage(document, Staged.of(changes[0]))
         elif gates.seen.touched:
             self._stage(document, Staged.touching(gates.seen.touched[0]))
+        elif gates.seen.tombstoned:
+            worker.manifest.tombstones.keep(document.scope, gates.seen.reburied)
+            self._end(document, State.UNCHANGED, STAYS_OUT)
         else:
             self._end(document, State.UNCHANGED)
 

@@ -11,14 +11,15 @@ from ragsaver.errors import StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier
 from ragsaver.ingestion.applying import Step as ApplyStep
-from ragsaver.ingestion.gates import Seen
+from ragsaver.ingestion.gates import STAYS_OUT, Seen
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
-from ragsaver.ingestion.manifest import DocumentRecord
+from ragsaver.ingestion.manifest import DocumentRecord, now
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.preparing import recipe_of
 from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.quota import admitted
+from ragsaver.ingestion.retention import keeps_out
 from ragsaver.ingestion.staging import Action, Settled, Staged, settle, unpack
 from ragsaver.ingestion.standing import vector_bytes
 from ragsaver.pipelines.runtime import Runtime
@@ -63,6 +64,7 @@ class Drainer:
             runtime.manifest,
             runtime.embeddings,
             shared_by_tenants=runtime.settings.embedding_cache.shared_by_tenants,
+            summaries=runtime.summaries,
             fault=fault,
         )
 
@@ -103,12 +105,33 @@ class Drainer:
         if staged.action is Action.APPLY and staged.record.config != recipe.config:
             self._jobs.documents.restart(document.id)
             return None
-        todo = settle(staged, runtime.manifest.document(document.scope, document.source))
+        current = runtime.manifest.document(document.scope, document.source)
+        if (
+            current is None
+            and staged.action is Action.APPLY
+            and document.text is None
+            and self._stays_out(document, staged)
+        ):
+            self._forward(document, State.UNCHANGED, STAYS_OUT)
+            return None
+        if current is not None and staged.action is Action.APPLY:
+            current = self._applier.outliner.to_do(document.scope, {document.source: current})[document.source]
+        todo = settle(staged, current)
         if isinstance(todo, Settled):
             done = State.APPLIED if todo is Settled.IS_IN else State.UNCHANGED
             self._forward(document, done, None if done is State.APPLIED else todo.value)
             return None
         return _Ready(document, staged, todo)
+
+    def _stays_out(self, document: QueuedDocument, staged: Staged) -> bool:
+        """Whether retention has taken the document out since it was cut."""
+        tombstone = self._runtime.manifest.tombstones.of(document.scope, document.source).get(document.source)
+        rule = self._settings.lifecycle.retention.get(document.scope.collection)
+        return (
+            tombstone is not None
+            and tombstone.content_hash == staged.record.content_hash
+            and keeps_out(tombstone, rule, now())
+        )
 
     def _apply(self, scope: Scope, ready: Sequence[_Ready]) -> None:
         changes = [one.todo for one in ready if isinstance(one.todo, Change)]
@@ -119,7 +142,9 @@ class Drainer:
         for batch in batches(self._admitted(changes, seen, scope, gone), self._settings.ingestion.batch_chunks):
             originals = [original_of(change, posted.get(change.record.source)) for change in batch]
             self._runtime.manifest.originals.keep(scope, originals)
-            self._applier.apply(scope, batch)
+            lacking = self._applier.apply(scope, batch).summaries
+            if lacking.lacking:
+                _log.warning("%d sections are without a summary: %s", lacking.lacking, lacking.problem)
         self._applier.forget(scope, gone)
         self._runtime.manifest.commit(scope, [record for action, record in others if action is Action.TOUCH])
         refused = {failure.source: failure.error for failure in seen.errors}

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from decimal import Decimal
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -14,15 +16,17 @@ from ragsaver.ingestion.gates import printable
 from ragsaver.ingestion.ingest import gone_from
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.jobs import JobStore
-from ragsaver.ingestion.manifest import DocumentRecord
+from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.opening import jobs_place, open_manifest
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.planner import plan_without_index, require_affordable
 from ragsaver.ingestion.queued_document import NewDocument
+from ragsaver.ingestion.report import PlanReport
 from ragsaver.ingestion.sources import PostedDocument, SourceItem, list_sources
 from ragsaver.ingestion.sources.listing import scheme
 from ragsaver.ingestion.staging import Staged, pack
 from ragsaver.ingestion.turns import Priority
+from ragsaver.pipelines.summariser import ChatSummariser
 from ragsaver.settings import Settings
 from ragsaver.workers.app import CONVERT
 from ragsaver.workers.broker import Broker
@@ -72,12 +76,13 @@ class IngestQueue:
             max_bytes=self._settings.ingestion.max_file_mb * 2**20,
         )
         gone: list[DocumentRecord] = []
-        if order.prune or order.max_cost_usd is not None:
+        if order.prune or order.include_expired or order.max_cost_usd is not None:
             items = iter(listed := list(items))
             gone = self._gone(listed, order, scope) if order.prune else []
             if order.max_cost_usd is not None:
-                plan = plan_without_index(self._settings, listed, scope, gone=gone, checksum=order.checksum)
-                require_affordable(plan, order.max_cost_usd)
+                require_affordable(self._plan(listed, order, scope, gone), order.max_cost_usd)
+            if order.include_expired:
+                self._let_in(listed, scope)
         return self._put(
             order, scope, priority, chain((_new(item, order.checksum) for item in items), map(_forgetting, gone))
         )
@@ -149,13 +154,33 @@ class IngestQueue:
         self.jobs.listed(job_id)
         return self.known(job_id, scope.tenant)
 
+    def _plan(
+        self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope, gone: Sequence[DocumentRecord]
+    ) -> PlanReport:
+        asked = partial(ChatSummariser, self._settings) if self._settings.outline.summary_model else None
+        return plan_without_index(
+            self._settings,
+            items,
+            scope,
+            gone=gone,
+            checksum=order.checksum,
+            include_expired=order.include_expired,
+            summariser=asked,
+        )
+
     def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[DocumentRecord]:
-        manifest = open_manifest(self._settings, current_store(self._settings.home))
-        try:
-            known = manifest.documents(scope)
-        finally:
-            manifest.close()
-        return gone_from(known, items, order)
+        with self._manifest() as manifest:
+            return gone_from(manifest.documents(scope), items, order)
+
+    def _let_in(self, items: Sequence[SourceItem], scope: Scope) -> None:
+        """Tombstones of what is asked for are forgotten at once, so that workers let it in."""
+        asked = {item.source for item in items}
+        with self._manifest() as manifest:
+            tombstones = manifest.tombstones.of(scope)
+            manifest.tombstones.drop([one.document_id for source, one in tombstones.items() if source in asked])
+
+    def _manifest(self) -> closing[Manifest]:
+        return closing(open_manifest(self._settings, current_store(self._settings.home)))
 
 
 def _forgetting(record: DocumentRecord) -> NewDocument:

@@ -1,20 +1,25 @@
 """A real index, manifest and cache in a folder, and an encoder that counts what it is paid for."""
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
 
 from ragsaver.caching.embeddings import SqliteEmbeddingCache
+from ragsaver.caching.opening import open_summary_cache
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Step
+from ragsaver.ingestion.asking import Asking, Reply, Summariser, Tokens
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.order import IngestOrder
+from ragsaver.ingestion.summarising import Summaries
 from ragsaver.ingestion.verify import verify
 from ragsaver.settings import Settings
+from ragsaver.spend.prices import PriceBook
 
 SCOPE = Scope("acme", "docs")
 
@@ -40,6 +45,20 @@ class CountingEncoder:
         return [len(text.split()) for text in texts]
 
 
+class CountingSummariser:
+    """Stands in for the language model: every section that it was paid for; it is silent while it is `down`."""
+
+    def __init__(self):
+        self.paid: list[str] = []
+        self.down = False
+
+    def ask(self, instructions, data, timeout_s):
+        if self.down:
+            return Reply("", problem="it is down", again=False)
+        self.paid.append(data)
+        return Reply(f"It says {len(self.paid)}.", Tokens(10, 0, 2))
+
+
 class Stopped(KeyboardInterrupt):
     """The process ends here."""
 
@@ -57,13 +76,34 @@ class Bench:
         self.manifest = open_manifest(self.settings, folder / "home")
         self.cache = SqliteEmbeddingCache(folder / "home" / "embeddings.sqlite", 2**30)
         self.encoder = CountingEncoder()
+        self.summaries: Summaries | None = None
+
+    def summarise_by(self, summariser: Summariser) -> None:
+        """From now on sections are summarised, as the settings say."""
+        asking = Asking(1, 1e9, clock=itertools.count(0, 100.0).__next__)  # nobody rests for long
+        self.summaries = Summaries(
+            self.settings.outline,
+            open_summary_cache(self.settings.home, self.settings.outline),
+            summariser,
+            PriceBook().price("nobody's"),
+            self.encoder.count_tokens,
+            asking,
+        )
 
     def ingestor(self, stop_after: Step | None = None) -> Ingestor:
         def fault(step: Step) -> None:
             if step == stop_after:
                 raise Stopped
 
-        return Ingestor(self.settings, self.index, self.encoder, self.manifest, self.cache, fault=fault)
+        return Ingestor(
+            self.settings,
+            self.index,
+            self.encoder,
+            self.manifest,
+            self.cache,
+            fault=fault,
+            summaries=self.summaries,
+        )
 
     def order(self, **more) -> IngestOrder:
         return IngestOrder(paths=(str(self.docs),), cwd=self.folder, **more)
@@ -85,6 +125,8 @@ class Bench:
         return {point for point, listed in self.index.ids(SCOPE) if listed}
 
     def close(self) -> None:
+        if self.summaries:
+            self.summaries.close()
         self.manifest.close()
         self.cache.close()
         self.index.close()

@@ -11,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.preparing import Raw, prepare
+from ragsaver.ingestion.summaries import long_sections
 from tests.databases import database, needs_postgres
-from tests.ingestion.bench import SCOPE, Bench, Stopped
+from tests.ingestion.bench import SCOPE, Bench, CountingSummariser, Stopped
 
 names = st.sampled_from(["a.md", "sub/b.md"])
 paragraphs = st.integers(0, 9).map(lambda n: f"Paragraph {n} of zebras says " + f"w{n} " * 45)
@@ -29,7 +30,10 @@ class Corpus(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.kept = contextlib.ExitStack()
         settings = self.kept.enter_context(database(self.kind))
-        self.bench = Bench(self.folder, ingestion={"batch_chunks": 2}, database=settings)
+        outline = {"summary_model": "counting", "summary_min_words": 20}
+        self.bench = Bench(self.folder, ingestion={"batch_chunks": 2}, database=settings, outline=outline)
+        self.summariser = CountingSummariser()
+        self.bench.summarise_by(self.summariser)
         (self.bench.docs / "always.txt").write_text("This file is always there.")
 
     @rule(name=names, text=texts)
@@ -47,6 +51,10 @@ class Corpus(RuleBasedStateMachine):
         if (self.bench.docs / name).exists():
             (self.bench.docs / other).parent.mkdir(exist_ok=True)
             (self.bench.docs / name).rename(self.bench.docs / other)
+
+    @rule(down=st.booleans())
+    def silence(self, down: bool) -> None:
+        self.summariser.down = down
 
     @rule(step=st.sampled_from(Step), prune=st.booleans())
     def ingest_and_stop(self, step: Step, prune: bool) -> None:
@@ -69,11 +77,15 @@ class Corpus(RuleBasedStateMachine):
             outline = self.bench.manifest.outline(SCOPE, source)
             assert outline is not None
             assert record.points == tuple(point for line in outline.lines for point in line.chunk_ids)
+            if not self.summariser.down:
+                long = {one.chunk_ids: one.hash for one in long_sections(again, self.bench.settings.outline)}
+                assert {line.chunk_ids: line.summarised for line in outline.lines if line.summarised} == long
 
     @invariant()
     def nothing_was_paid_for_twice(self) -> None:
         if hasattr(self, "bench"):
-            assert len(self.bench.encoder.paid) == len(set(self.bench.encoder.paid))
+            for paid in (self.bench.encoder.paid, self.summariser.paid):
+                assert len(paid) == len(set(paid))
 
     @invariant()
     def every_document_is_found_whole(self) -> None:

@@ -42,8 +42,16 @@ TEXT = "Owls hunt voles at night, and the voles know it."
 class Line:
     """A queue and what works on it, one stage at a time."""
 
-    def __init__(self, folder: Path, redis: RedisServer, database: DatabaseSettings, **queue: object) -> None:
-        self.bench = Bench(folder, database=database, queue={"broker_url": redis.url, "backoff_s": 0.001, **queue})
+    def __init__(
+        self,
+        folder: Path,
+        redis: RedisServer,
+        database: DatabaseSettings,
+        more: dict[str, object] | None = None,
+        **queue: object,
+    ) -> None:
+        told = {"broker_url": redis.url, "backoff_s": 0.001, **queue}
+        self.bench = Bench(folder, database=database, queue=told, **(more or {}))
         self.settings = self.bench.settings
         self.queue = IngestQueue(self.settings)
         ownership = Ownership.acquire(self.settings.home, "a test")
@@ -103,6 +111,8 @@ class Line:
     def close(self) -> None:
         for converting in self._converting:
             converting.close()
+        if self.runtime.summaries:
+            self.runtime.summaries.close()
         self.runtime.manifest.close()
         self.runtime.embeddings.close()
         self.runtime.ownership.release()

@@ -64,6 +64,11 @@ _SUCCESSORS = {".doc": ".docx", ".dot": ".docx", ".xls": ".xlsx", ".ppt": ".pptx
 _ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
 
 
+def is_outdated(name: str) -> bool:
+    """Whether a file's name says that it is an Office document of before 2007, which can't be read."""
+    return PurePosixPath(name).suffix.lower() in _SUCCESSORS
+
+
 def format_of(name: str) -> str | None:
     """The format that a file's name says; None if it is not one that can be read."""
     return FORMATS.get(PurePosixPath(name).suffix.lower())

@@ -1,6 +1,7 @@
 """Files and folders: the documents that the disk has."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,21 @@ from ragsaver.ingestion.sources.walk import Found, find_files
 _RACY_S = 2.0
 
 
-def list_files(path: Path, *, home: Path, cwd: Path, selection: Selection, max_bytes: int) -> Iterator[SourceItem]:
+def list_files(
+    path: Path,
+    *,
+    home: Path,
+    cwd: Path,
+    selection: Selection,
+    max_bytes: int,
+    passed_over: Counter[str] | None = None,
+) -> Iterator[SourceItem]:
     """A file, or the files of a folder in the order of their names.
 
+    :param passed_over: counts the files that are left out for their kind alone, by suffix.
     :raises UsageError: if an ignore file can't be read, or the folder holds nothing that is taken.
     """
-    for found in find_files(path, home=home, cwd=cwd, selection=selection):
+    for found in find_files(path, home=home, cwd=cwd, selection=selection, passed_over=passed_over):
         if found.error is not None:
             error = UnreadableDocument(
                 f"can't be looked into: {found.error.strerror}", where=found.source, remedy="Check its rights"

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -34,6 +35,7 @@ def list_sources(
     exclude: Sequence[str] = (),
     settings: SourcesSettings,
     max_bytes: int,
+    passed_over: Counter[str] | None = None,
 ) -> Iterator[SourceItem]:
     """The documents at the places named, each once, by name within a place; found as they are asked for.
 
@@ -45,6 +47,7 @@ def list_sources(
         itself is always taken.
     :param exclude: patterns likewise; what matches is left out.
     :param max_bytes: of one document.
+    :param passed_over: counts the files of folders and stores that are left out for their kind alone, by suffix.
     :raises UsageError: at once if a place is not there or a pattern is none; when its turn comes if it is empty.
     :raises MissingExtra: at once if a protocol needs a package that is not installed.
     """
@@ -59,7 +62,15 @@ def list_sources(
 
     def folder(path: Path) -> _Root:
         check_path(path)
-        return partial(list_files, path, home=home, cwd=cwd, selection=selection, max_bytes=max_bytes)
+        return partial(
+            list_files,
+            path,
+            home=home,
+            cwd=cwd,
+            selection=selection,
+            max_bytes=max_bytes,
+            passed_over=passed_over,
+        )
 
     def root(named: str | Path) -> _Root:
         if isinstance(named, Path) or os.path.lexists(cwd / named):
@@ -74,7 +85,7 @@ def list_sources(
         if protocol in ("file", "local"):
             return folder(local_path(named))
         if protocol is not None:
-            return _store(named, selection, max_bytes)
+            return _store(named, selection, max_bytes, passed_over)
         return folder(cwd / named)
 
     return _each_once([root(named) for named in paths])
@@ -154,7 +165,7 @@ def _checked(url: str) -> str:
         raise UsageError(error.problem, where=error.where, remedy=error.remedy) from error
 
 
-def _store(uri: str, selection: Selection, max_bytes: int) -> _Root:
+def _store(uri: str, selection: Selection, max_bytes: int, passed_over: Counter[str] | None) -> _Root:
     from ragsaver.ingestion.sources.objects import open_store
 
-    return partial(open_store(uri), selection, max_bytes)
+    return partial(open_store(uri), selection, max_bytes, passed_over)

@@ -1,24 +1,27 @@
 """Documents in object stores and on other file systems: whatever fsspec knows, by its URI."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from ragsaver.errors import MissingExtra, UnreadableDocument, UsageError
-from ragsaver.ingestion.converters import FORMATS, format_of
+from ragsaver.ingestion.converters import FORMATS, format_of, is_outdated
 from ragsaver.ingestion.sources.bounded import join, pieces
 from ragsaver.ingestion.sources.item import SourceItem, unreadable
 from ragsaver.ingestion.sources.rules import Selection
+from ragsaver.ingestion.sources.walk import suffix_of
 
 # What the stores call a value that changes with the content, and a time of the last change.
 _TAGS = ("ETag", "etag", "checksum", "content_hash", "md5Hash", "md5", "sha256", "sha", "crc32c")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modification_time")
 
 
-def open_store(uri: str) -> Callable[[Selection, int], Iterator[SourceItem]]:
+def open_store(uri: str) -> Callable[[Selection, int, Counter[str] | None], Iterator[SourceItem]]:
     """Get ready to list what lies under a URI; nothing is asked of the store yet.
 
-    :returns: lists it, given what is selected and the most bytes of one object.
+    :returns: lists it, given what is selected, the most bytes of one object, and what counts the objects that are
+        left out for their kind alone, by suffix.
     :raises MissingExtra: if the protocol needs a package that is not installed.
     :raises UsageError: if there is no such protocol, or the URI holds a password.
     """
@@ -59,14 +62,22 @@ def version_of(info: Mapping[str, Any]) -> str:
     return "" if time is None else f"{info.get('size')}:{time}"
 
 
-def _list(store: Any, path: str, uri: str, protocol: str, selection: Selection, max_bytes: int) -> Iterator[SourceItem]:
+def _list(
+    store: Any,
+    path: str,
+    uri: str,
+    protocol: str,
+    selection: Selection,
+    max_bytes: int,
+    passed_over: Counter[str] | None,
+) -> Iterator[SourceItem]:
     try:
         found: dict[str, dict[str, Any]] = store.find(path, detail=True)
     except Exception as error:
         problem = UnreadableDocument(f"can't be listed: {error}", where=uri, remedy=_remedy(protocol))
         yield unreadable(uri, uri, problem)
         return
-    taken = dict(_taken(found, path, uri, selection))
+    taken = dict(_taken(found, path, uri, selection, passed_over))
     if not taken:
         raise UsageError(
             "there is no document that can be read", where=uri, remedy=f"Kinds that can: {', '.join(sorted(FORMATS))}"
@@ -79,7 +90,7 @@ def _list(store: Any, path: str, uri: str, protocol: str, selection: Selection, 
 
 
 def _taken(
-    found: Mapping[str, dict[str, Any]], path: str, uri: str, selection: Selection
+    found: Mapping[str, dict[str, Any]], path: str, uri: str, selection: Selection, passed_over: Counter[str] | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects that are documents, by their URIs. One that is named itself is always taken."""
     root = path.rstrip("/")
@@ -89,12 +100,12 @@ def _taken(
         name = place[len(root) :].strip("/")
         if not name:
             yield uri, info
-        elif (
-            not any(part.startswith(".") for part in name.split("/"))
-            and format_of(name) is not None
-            and selection.takes_all_the_way(name)
-        ):
+        elif any(part.startswith(".") for part in name.split("/")) or not selection.takes_all_the_way(name):
+            continue
+        elif format_of(name) is not None or (selection.include is not None and is_outdated(name)):
             yield f"{uri}/{name}", info
+        elif passed_over is not None:
+            passed_over[suffix_of(name)] += 1
 
 
 def _read(store: Any, path: str, uri: str, protocol: str, max_bytes: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from operator import itemgetter
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ragsaver.errors import UnreadableDocument, UsageError
-from ragsaver.ingestion.converters import FORMATS, format_of
+from ragsaver.ingestion.converters import FORMATS, format_of, is_outdated
 from ragsaver.ingestion.sources.bounded import read_file
 from ragsaver.ingestion.sources.rules import IGNORE_FILE, IgnoreRules, Selection
 
@@ -36,10 +37,13 @@ class _Folder(NamedTuple):
     entries: Iterator[tuple[str, os.DirEntry[str], bool]]
 
 
-def find_files(path: Path, *, home: Path, cwd: Path, selection: Selection | None) -> Iterator[Found]:
+def find_files(
+    path: Path, *, home: Path, cwd: Path, selection: Selection | None, passed_over: Counter[str] | None = None
+) -> Iterator[Found]:
     """What `list_files` lists, not yet readable.
 
     :param selection: None passes over the ignore files as well.
+    :param passed_over: counts the files that are left out for their kind alone, by suffix.
     """
     real = os.path.realpath(path)
     name = source_name(path, cwd)
@@ -53,7 +57,7 @@ def find_files(path: Path, *, home: Path, cwd: Path, selection: Selection | None
         return
     rules = None if selection is None else _rules_above(real, os.path.realpath(cwd))
     prefix = "" if name == "." else name.rstrip("/") + "/"
-    walk = _Walk(real.rstrip(os.sep) + os.sep, os.path.realpath(home) + os.sep, selection or Selection())
+    walk = _Walk(real.rstrip(os.sep) + os.sep, os.path.realpath(home) + os.sep, selection or Selection(), passed_over)
     empty = True
     if rules is None or not rules.ignore(walk.root):
         for found in walk.files(prefix, rules):
@@ -81,13 +85,15 @@ class _Walk:
     """One way through a folder.
 
     :param root: without links, with a slash at its end, like `home`.
+    :param passed_over: counts the files that are left out for their kind alone, by suffix.
     """
 
-    def __init__(self, root: str, home: str, selection: Selection) -> None:
+    def __init__(self, root: str, home: str, selection: Selection, passed_over: Counter[str] | None) -> None:
         self.root = root
         self._home = home
         self._selects = selection.include is not None or selection.exclude is not None
         self._selection = selection
+        self._passed_over = passed_over
 
     def files(self, prefix: str, rules: IgnoreRules | None) -> Iterator[Found]:
         """Depth first, so that names come in order: a folder sorts as its name with the slash."""
@@ -118,6 +124,7 @@ class _Walk:
     def _enter(self, path: str, source: str, name: str, rules: IgnoreRules | None) -> _Folder:
         """Look into a folder; what is hidden, of no known kind or left out is not kept."""
         kept: list[tuple[str, os.DirEntry[str], bool]] = []
+        others: list[str] = []
         with os.scandir(path) as entries:
             for entry in entries:
                 if entry.name[0] == ".":
@@ -125,19 +132,31 @@ class _Walk:
                         rules = rules.below(path, _ignore_text(path + IGNORE_FILE))
                 elif entry.is_dir(follow_symlinks=False):
                     kept.append((entry.name + "/", entry, True))
-                elif _has_known_suffix(entry.name[entry.name.rfind(".") :]):
+                elif _has_known_suffix(entry.name[entry.name.rfind(".") :]) or (
+                    self._selection.include is not None and is_outdated(entry.name)
+                ):
                     kept.append((entry.name, entry, False))
+                elif self._passed_over is not None:
+                    others.append(entry.name)
         if self._home.startswith(path):
             kept = [one for one in kept if path + one[0] != self._home]
         if rules is not None and rules.levels:
             kept = [one for one in kept if not rules.ignore(path + one[0])]
         if self._selects:
             kept = [one for one in kept if self._selected(name + one[0], one[2])]
+        if self._passed_over is not None:
+            self._passed_over.update(suffix_of(other) for other in others if self._wanted(other, path, name, rules))
         kept.sort(key=itemgetter(0))
         return _Folder(path, source, name, rules, iter(kept))
 
     def _selected(self, name: str, is_folder: bool) -> bool:
         return self._selection.enters(name) if is_folder else self._selection.takes(name)
+
+    def _wanted(self, file: str, path: str, name: str, rules: IgnoreRules | None) -> bool:
+        """Whether a file would be taken if it were of another kind."""
+        return not (rules and rules.levels and rules.ignore(path + file)) and (
+            not self._selects or self._selection.takes(name + file)
+        )
 
     def _file(self, entry: os.DirEntry[str], source: str) -> Found | None:
         """The file, if it is one, is still there and lies in the folder."""
@@ -156,6 +175,11 @@ class _Walk:
         if not stat.S_ISREG(status.st_mode):
             return None
         return Found(source, location, status.st_size, status.st_mtime_ns)
+
+
+def suffix_of(name: str) -> str:
+    """A file's suffix in small letters, by which what is passed over is counted."""
+    return os.path.splitext(name)[1].lower() or "no suffix"  # noqa: PTH122
 
 
 @lru_cache(maxsize=1024)

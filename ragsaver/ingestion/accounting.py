@@ -1,0 +1,155 @@
+"""What did a run do, and what did it cost? Added up while it goes, told as its report and receipt."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from ragsaver.ingestion.applying import Embedded, Paid
+from ragsaver.ingestion.estimating import MILLION
+from ragsaver.ingestion.gates import Seen, printable
+from ragsaver.ingestion.report import (
+    ChunkCounts,
+    DocumentCounts,
+    EmbeddingSpend,
+    ExpiredDocument,
+    IngestReport,
+    SummarySpend,
+)
+from ragsaver.ingestion.retention import Expiry
+from ragsaver.ingestion.summarising import Summarised
+from ragsaver.settings import SpendSettings
+from ragsaver.spend.prices import Price, PriceBook
+from ragsaver.spend.receipt import OpenReceipt, Receipt
+
+# Kinds of files that are told by name; the others are told together.
+_KINDS = 10
+_OTHERS = "other"
+
+_STAGE = "outline"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the changes."""
+
+    added: int = 0
+    changed: int = 0
+    deleted: int = 0
+    total: int = 0
+    dropped: int = 0
+    expired: list[Expiry] = field(default_factory=list)
+    paid: Paid = field(default_factory=Paid)
+
+    def add(self, embedded: Embedded) -> None:
+        """Count a batch."""
+        self.paid += embedded.paid
+        for change in embedded.batch:
+            self.added += change.old is None
+            self.changed += change.old is not None
+            self.total += len(change.chunks)
+            self.dropped += len(change.dropped)
+
+
+def report_of(
+    seen: Seen, tally: Tally, prices: SpendSettings, summary_model: str | None, seconds: float
+) -> IngestReport:
+    """The report of a run.
+
+    :param summary_model: what summarises sections, if anything does.
+    """
+    paid = tally.paid
+    receipt = _receipt(paid, prices, summary_model)
+    return IngestReport(
+        documents=DocumentCounts(
+            seen=seen.documents,
+            added=tally.added,
+            changed=tally.changed,
+            unchanged=seen.unchanged,
+            deleted=tally.deleted + len(tally.expired),
+            failed=len(seen.errors),
+            tombstoned=seen.tombstoned,
+        ),
+        chunks=ChunkCounts(
+            total=seen.unchanged_chunks + tally.total,
+            embedded=paid.embedded,
+            reused=tally.total - paid.embedded,
+            deleted=tally.dropped + sum(len(expiry.document.record.chunks) for expiry in tally.expired),
+        ),
+        embedding=EmbeddingSpend(
+            tokens=paid.embedded_tokens, cost_usd=paid.embedded_tokens * prices.embedding_per_mtok / MILLION
+        ),
+        summaries=SummarySpend(
+            made=paid.summaries.made,
+            cached=paid.summaries.cached,
+            lacking=paid.summaries.lacking,
+            tokens=paid.summaries.tokens.total,
+            cost_usd=sum((line.cost_usd for line in receipt.lines if line.stage == _STAGE), Decimal(0)),
+        ),
+        seconds=round(seconds, 3),
+        errors=tuple(seen.errors),
+        expired=tuple(
+            ExpiredDocument(source=printable(expiry.document.record.source), reason=expiry.reason)
+            for expiry in tally.expired
+        ),
+        receipt=receipt,
+    )
+
+
+def told_kinds(passed_over: Mapping[str, int]) -> dict[str, int]:
+    """Files by suffix, the most frequent ones by name and the others together."""
+    ranked = Counter(passed_over).most_common()
+    rest = sum(count for _, count in ranked[_KINDS:])
+    return dict(ranked[:_KINDS]) | ({_OTHERS: rest} if rest else {})
+
+
+def _receipt(paid: Paid, prices: SpendSettings, summary_model: str | None) -> Receipt:
+    """What the run cost, and what the caches saved; the baseline embeds and summarises every text again."""
+    receipt = OpenReceipt()
+    usd_per_mtok = prices.embedding_per_mtok
+    cost, saved = (tokens * usd_per_mtok / MILLION for tokens in (paid.embedded_tokens, paid.cached_tokens))
+    if paid.embedded:
+        receipt.add("embed", "texts embedded", paid.embedded_tokens, "tokens", cost_usd=cost)
+    if paid.cached:
+        receipt.add(
+            "embed",
+            "embedding cache",
+            paid.cached_tokens,
+            "tokens",
+            saved_usd=saved,
+            reason=f"{paid.cached} texts were embedded before",
+        )
+    if summary_model is not None and paid.summaries != Summarised():
+        _add_summaries(receipt, paid.summaries, PriceBook(prices.prices).price(summary_model))
+    return receipt.close()
+
+
+def _add_summaries(receipt: OpenReceipt, taken: Summarised, price: Price) -> None:
+    spent, saved = taken.tokens, taken.saved
+    if spent.total:
+        receipt.count(input=spent.input, cached_input=spent.cached_input, output=spent.output)
+        receipt.add(
+            _STAGE,
+            price.model,
+            spent.total,
+            "tokens",
+            cost_usd=price.cost(input=spent.input, cached_input=spent.cached_input, output=spent.output),
+            reason=f"{taken.made} sections summarised, price by {price.origin}",
+        )
+    if taken.cached:
+        receipt.add(
+            _STAGE,
+            "summary cache",
+            saved.total,
+            "tokens",
+            saved_usd=price.cost(input=saved.input, cached_input=saved.cached_input, output=saved.output),
+            reason=f"{taken.cached} sections were summarised before",
+        )
+    if taken.lacking:
+        receipt.add(
+            _STAGE,
+            "sections without a summary",
+            taken.lacking,
+            "sections",
+            reason=f"{taken.problem}; the next ingestion tries them again",
+        )

@@ -1,0 +1,215 @@
+"""Summaries of sections: from the cache, else by a language model, a few sections at a time.
+
+A summary is written down as soon as it is there, so that what stops an ingestion afterwards costs nothing. A section
+that gets none keeps its central sentence, and its document is outlined again by the next ingestion.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from ragsaver.caching.opening import open_summary_cache
+from ragsaver.caching.summaries import KeptSummary, SummaryCache
+from ragsaver.ingestion.asking import Answer, Asking, Reply, Summariser, Tokens
+from ragsaver.ingestion.summaries import INSTRUCTIONS, Section, as_data, fingerprint, kept
+from ragsaver.settings import OutlineSettings, Settings
+from ragsaver.spend.prices import Price, PriceBook
+
+# What an endpoint puts around the messages of a prompt.
+_AROUND_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Summarised:
+    """What summaries took.
+
+    :ivar made: sections that were summarised now; `cached` ones were before, `lacking` ones have no summary.
+    :ivar saved: tokens that the cached ones would have taken.
+    :ivar problem: of one of those that lack a summary.
+    """
+
+    made: int = 0
+    cached: int = 0
+    lacking: int = 0
+    tokens: Tokens = field(default_factory=Tokens)
+    saved: Tokens = field(default_factory=Tokens)
+    problem: str = ""
+
+    def __add__(self, other: "Summarised") -> "Summarised":
+        return Summarised(
+            self.made + other.made,
+            self.cached + other.cached,
+            self.lacking + other.lacking,
+            self.tokens + other.tokens,
+            self.saved + other.saved,
+            self.problem or other.problem,
+        )
+
+
+class Allowance:
+    """What the summaries of a run may cost: the worst is reserved before a call, and settled after it.
+
+    :param usd: None sets no limit.
+    """
+
+    def __init__(self, usd: Decimal | None = None) -> None:
+        self._left = usd
+        self._counting = threading.Lock()
+
+    def reserve(self, usd: Decimal) -> bool:
+        """Whether that much is left; it is taken then."""
+        with self._counting:
+            if self._left is None:
+                return True
+            if usd > self._left:
+                return False
+            self._left -= usd
+            return True
+
+    def settle(self, reserved: Decimal, spent: Decimal) -> None:
+        """A call is over: give back what it did not take."""
+        with self._counting:
+            if self._left is not None:
+                self._left += reserved - spent
+
+
+class Summaries:
+    """Knows, or finds out, what sections say.
+
+    :param summariser: the language model; None where only what was summarised before is wanted.
+    :param price: of its tokens.
+    :param count_tokens: of each of some texts.
+    :param asking: how patiently it is asked; as the settings say if None.
+    """
+
+    def __init__(
+        self,
+        settings: OutlineSettings,
+        cache: SummaryCache,
+        summariser: Summariser | None,
+        price: Price,
+        count_tokens: Callable[[Sequence[str]], list[int]],
+        asking: Asking | None = None,
+    ) -> None:
+        self.settings = settings
+        self.price = price
+        self.name = fingerprint(settings)
+        self._cache = cache
+        self._summariser = summariser
+        self._count = count_tokens
+        self._asking = asking or Asking(settings.summary_attempts, settings.summary_deadline_s)
+        self._threads = ThreadPoolExecutor(settings.summary_concurrency, "summaries")
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is a model to ask."""
+        return self._summariser is not None
+
+    def of(
+        self, partition: str, sections: Sequence[Section], allowance: Allowance | None = None
+    ) -> tuple[dict[str, str], Summarised]:
+        """The summaries that there are now, by hash, and what they took.
+
+        :param partition: of the cache, as the embedding cache has them.
+        :raises StorageError: if the disk refuses to keep one.
+        """
+        there = self._cache.get(partition, list({section.hash for section in sections}))
+        lacking = list({section.hash: section for section in sections if section.hash not in there}.values())
+        answers = self._ask(partition, lacking, allowance or Allowance())
+        texts = {name: one.text for name, one in there.items()}
+        texts.update((name, answer.text) for name, answer in answers.items() if answer.text)
+        return texts, _tally(sections, there, answers)
+
+    def lacking(self, partition: str, sections: Sequence[Section]) -> list[Section]:
+        """Those that `of` would ask for, each text once; nothing is asked, or noted as used."""
+        if not self.asks:
+            return []
+        there = self._cache.holds(partition, [section.hash for section in sections])
+        return list({section.hash: section for section in sections if section.hash not in there}.values())
+
+    def worst(self, section: Section) -> Tokens:
+        """The most that one attempt takes: the prompt as counted here, and the longest answer."""
+        counted = sum(self._count([INSTRUCTIONS, as_data(section.text)])) + _AROUND_TOKENS
+        return Tokens(input=counted, output=self.settings.summary_max_tokens)
+
+    def remember(self, partition: str, texts: dict[str, str]) -> None:
+        """Keep summaries that stand in outlines, by hash, though the cache may have lost them."""
+        self._cache.put(partition, {name: KeptSummary(text) for name, text in texts.items()})
+
+    def close(self) -> None:
+        """Ask for nothing any more, and close the cache."""
+        self._asking.stop()
+        self._threads.shutdown(cancel_futures=True)
+        self._cache.close()
+
+    def cost(self, tokens: Tokens) -> Decimal:
+        """Dollars for tokens of the model."""
+        return self.price.cost(input=tokens.input, cached_input=tokens.cached_input, output=tokens.output)
+
+    def _ask(self, partition: str, lacking: Sequence[Section], allowance: Allowance) -> dict[str, Answer]:
+        if self._summariser is None:
+            return {section.hash: Answer("", problem="no model is asked here") for section in lacking}
+        asked = [self._threads.submit(self._summarise, self._summariser, partition, one, allowance) for one in lacking]
+        try:
+            return {section.hash: future.result() for section, future in zip(lacking, asked, strict=True)}
+        except BaseException:
+            for future in asked:
+                future.cancel()
+            raise
+
+    def _summarise(self, summariser: Summariser, partition: str, section: Section, allowance: Allowance) -> Answer:
+        worst = self.cost(self.worst(section))
+
+        def attempt(timeout_s: float) -> Reply:
+            if not allowance.reserve(worst):
+                return Reply("", problem="the limit on the cost was reached", again=False, asked=False)
+            reply = Reply("")
+            try:
+                reply = summariser.ask(INSTRUCTIONS, as_data(section.text), timeout_s)
+            finally:
+                allowance.settle(worst, self.cost(reply.tokens))
+            return replace(reply, text=kept(reply.text, complete=reply.complete))
+
+        answer = self._asking.ask(attempt)
+        if answer.text:
+            took = answer.tokens
+            summary = KeptSummary(answer.text, took.input + took.cached_input, took.output)
+            self._cache.put(partition, {section.hash: summary})
+        return answer
+
+
+def _tally(sections: Sequence[Section], there: Mapping[str, KeptSummary], answers: Mapping[str, Answer]) -> Summarised:
+    """What the sections took; of several with the same text the first one pays."""
+    taken = Summarised()
+    paid: set[str] = set()
+    for section in sections:
+        answer = answers.get(section.hash)
+        first = section.hash not in paid
+        paid.add(section.hash)
+        if answer is None:
+            before = there[section.hash]
+            taken += Summarised(cached=1, saved=Tokens(before.input_tokens, 0, before.output_tokens))
+        elif not answer.text:
+            taken += Summarised(lacking=1, tokens=answer.tokens if first else Tokens(), problem=answer.problem)
+        elif first:
+            taken += Summarised(made=1, tokens=answer.tokens)
+        else:
+            taken += Summarised(cached=1, saved=answer.tokens)
+    return taken
+
+
+def open_summaries(
+    settings: Settings, summariser: Summariser | None, count_tokens: Callable[[Sequence[str]], list[int]]
+) -> Summaries | None:
+    """Summaries as the settings want them; None if they want none.
+
+    :param summariser: None where nobody is to be asked.
+    :raises StorageError: if the cache can't be opened.
+    """
+    model = settings.outline.summary_model
+    if model is None:
+        return None
+    cache = open_summary_cache(settings.home, settings.outline)
+    return Summaries(settings.outline, cache, summariser, PriceBook(settings.spend.prices).price(model), count_tokens)
