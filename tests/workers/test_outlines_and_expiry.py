@@ -28,7 +28,7 @@ def script() -> Script:
 
 
 @pytest.fixture
-def line(tmp_path: Path, redis: RedisServer, script: Script) -> Iterator[Line]:
+def line(tmp_path: Path, redis: RedisServer, database: DatabaseSettings, script: Script) -> Iterator[Line]:
     with openai_server(script) as url:
         settings = {
             "outline": {"summary_model": "tiny", "summary_min_words": 20, "summary_attempts": 1},
@@ -36,7 +36,7 @@ def line(tmp_path: Path, redis: RedisServer, script: Script) -> Iterator[Line]:
             "lifecycle": {"retention": {"docs": {"max_age_days": 30}}},
             "spend": {"prices": {"tiny": {"input_per_mtok": 1, "cached_input_per_mtok": "0.5", "output_per_mtok": 10}}},
         }
-        made = Line(tmp_path, redis, DatabaseSettings(), settings)
+        made = Line(tmp_path, redis, database, settings)
         yield made
         made.close()
 
