@@ -112,10 +112,7 @@ def run_worker(
         if told.metrics_port is not None:
             _read(metrics, Backlog(jobs), celery.pool, wanted)
             told.metrics_at(opened.enter_context(exposed(metrics, settings.queue.metrics_host, told.metrics_port)))
-        limits = settings.queue
-        tender = Tender(
-            jobs, broker, stopping, lease_s=limits.visibility_timeout_s, every_s=limits.look_every_s, drain=drain
-        )
+        tender = Tender(jobs, broker, stopping, settings.queue, drain=drain, moved=metrics.document)
         tender.start()
         opened.callback(tender.join)
         opened.callback(stopping.set)
