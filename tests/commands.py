@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,8 +36,10 @@ def as_json(project: Path, *arguments: str, code: int = 0, **more: str) -> dict:
 
 
 @contextmanager
-def serving(project: Path, *arguments: str, stop: signal.Signals = signal.SIGTERM, **more: str) -> Iterator[str]:
-    """A running server on a free port; yields its URL. Told to stop, it must end well and without a word."""
+def serving(
+    project: Path, *arguments: str, stop: signal.Signals = signal.SIGTERM, says: str = "", **more: str
+) -> Iterator[str]:
+    """A running server on a free port; yields its URL. Told to stop, it must end well, with no word but `says`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ragsaver", "serve", "--port", "0", *arguments],
         cwd=project,
@@ -44,11 +47,28 @@ def serving(project: Path, *arguments: str, stop: signal.Signals = signal.SIGTER
         stderr=subprocess.PIPE,
         text=True,
     )
-    line = process.stderr.readline()
-    assert "listens on" in line, line + process.stderr.read()
+    line, before = process.stderr.readline(), ""
+    while line and "listens on" not in line:
+        line, before = process.stderr.readline(), before + line
+    assert line, before
     try:
         yield line.split()[-1]
     finally:
         process.send_signal(stop)
-        _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (0, "")
+        said = before + process.communicate(timeout=30)[1]
+    assert process.returncode == 0, said
+    assert says in said if says else not said, said
+
+
+def committed_documents(store: Path) -> int:
+    """How many documents the manifest in a folder has, while another process may write it."""
+    manifest = store / "manifest.sqlite"
+    if not manifest.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{manifest}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("select count(*) from documents").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        connection.close()

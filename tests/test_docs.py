@@ -154,11 +154,12 @@ def test_the_commands_page_names_every_command_and_option():
 
 def test_the_rest_page_names_every_route_and_status(runtime):
     from ragsaver.errors import RagSaverError
+    from ragsaver.pipelines.live import LiveRuntime
     from ragsaver.server.access import Access
     from ragsaver.server.app import create_app
 
     page = (ROOT / "docs/reference/rest.md").read_text()
-    for path in create_app(Access(runtime, "token")).openapi()["paths"]:
+    for path in create_app(Access(LiveRuntime(runtime), "token")).openapi()["paths"]:
         assert path in page
     raised = {error.status for error in all_errors(RagSaverError)} - {409}  # that stops the start of a server
     assert raised <= {int(status) for status in re.findall(r"^\| (\d{3}) \|", page, re.MULTILINE)}

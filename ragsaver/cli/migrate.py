@@ -54,7 +54,12 @@ def migrate(
                     _show_plan(migration.plan(), as_json)
                     return
                 with progress_bar() as progress:
-                    report = migration.run(max_cost_usd=limit, drop_missing=drop_missing, progress=progress)
+                    report = migration.run(
+                        max_cost_usd=limit,
+                        drop_missing=drop_missing,
+                        progress=progress,
+                        waits=lambda what: typer.echo(what, err=True),
+                    )
         finally:
             pool.close()
         _show(report, as_json)

@@ -18,14 +18,14 @@ def serve(
         quiet_haystack()
         settings = load_settings()
         from ragsaver.index.ownership import SERVES
-        from ragsaver.pipelines.runtime import open_runtime
+        from ragsaver.pipelines.live import open_live
         from ragsaver.server.run import run
         from ragsaver.workers.metrics import IngestionMetrics
 
         metrics = IngestionMetrics.of_process()
-        with open_runtime(settings, SERVES, metrics.batch) as runtime:
+        with open_live(settings, SERVES, metrics.batch) as live:
             run(
-                runtime,
+                live,
                 settings.server.host if host is None else host,
                 settings.server.port if port is None else port,
                 lambda url: typer.echo(f"RAGSaver listens on {url}", err=True),

@@ -6,7 +6,6 @@ directory names.
 """
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -17,7 +16,6 @@ from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
-from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.settings import Settings
@@ -45,9 +43,10 @@ class Resources:
         object.__setattr__(self, "default_scope", Scope(self.settings.tenant, self.settings.collection))
 
     def close(self) -> None:
-        """Flush and close the index, then let go of it; `uses` is closed by whoever gave it its place to write."""
+        """Flush and close the index, whose owner this process stays; `uses` is closed by whoever gave it its place to
+        write.
+        """
         self.index.close()
-        self.ownership.release()
 
 
 @runtime_checkable
@@ -76,34 +75,34 @@ class Bound:
         return self._bound
 
 
-def open_resources(
-    settings: Settings,
-    role: str,
-    find_store: Callable[[Settings, Encoder], Path] = lambda settings, _: current_store(settings.home),
-    on_batch: BatchObserver | None = None,
-) -> Resources:
+def open_resources(settings: Settings, role: str) -> Resources:
     """Become the owner of the index under `settings.home` and open all that questions and documents need.
 
     :param role: what this process does, for the errors of others.
-    :param find_store: says where index and manifest are; called by the owner.
-    :param on_batch: told of each batch of documents that is embedded.
     :raises IndexLocked: if another process owns the index.
     :raises ModelMismatch: if another model built it.
     """
-    encoder = load_encoder(settings.embedding, on_batch)
+    encoder = load_encoder(settings.embedding)
     ownership = Ownership.acquire(settings.home, role)
     try:
-        store = find_store(settings, encoder)
-        index = open_index(
-            store,
-            settings.index,
-            dim=encoder.dim,
-            fingerprint=encoder.fingerprint,
-            model_name=encoder.name,
-        )
+        return resources_on(current_store(settings.home), settings, encoder, ownership)
     except BaseException:
         ownership.release()
         raise
+
+
+def resources_on(store: Path, settings: Settings, encoder: Encoder, ownership: Ownership) -> Resources:
+    """Open what is in a store's folder; this process owns its home.
+
+    :raises ModelMismatch: if another model built it.
+    """
+    index = open_index(
+        store,
+        settings.index,
+        dim=encoder.dim,
+        fingerprint=encoder.fingerprint,
+        model_name=encoder.name,
+    )
     return Resources(settings, index, encoder, PriceBook(settings.spend.prices), ownership, store)
 
 

@@ -14,6 +14,7 @@ LOCK_FILE = "owner.lock"
 OWNER_FILE = "owner.json"
 
 SERVES = "ragsaver serve"
+APPLIES = "ragsaver worker --apply"
 
 _GRACE_S = 1.0  # a process that only looks holds the lock for an instant
 _STARTING_S = 60.0  # a server that has the lock tells its address within this

@@ -1,14 +1,15 @@
 """The new half of a migration on disk: what it is built for, whether it is complete, and how it becomes the old one.
 
-`home/next` holds index, manifest and two notes: `building.json` says by which model and recipe it is built, and
-`ready.json`, once it is complete, which state of the old manifest it has reached. `home/next.lock` is held by whoever
-works on it; the right to `home` is another one.
+The folder that comes after the one in use (`store`) holds index, manifest and notes: `building.json` says by which
+model and recipe it is built; `ready.json`, once it is complete, which state of the old manifest it has reached; and
+`refused.json` why the old one's owner did not take it. `home/next.lock` is held by whoever works on it; the right to
+`home` is another one.
 """
 
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,14 +19,14 @@ from ragsaver.errors import IndexLocked
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.opening import wanted_identity
 from ragsaver.index.scope import Scope
-from ragsaver.index.store import NEXT, current_store, discard_others, switch
+from ragsaver.index.store import current_store, discard_others, next_store, switch
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.opening import note_in_use, open_manifest
 from ragsaver.ingestion.preparing import recipe_of
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
 
-_LOCK, _BUILDING, _READY = "next.lock", "building.json", "ready.json"
+_LOCK, _BUILDING, _READY, _REFUSED = "next.lock", "building.json", "ready.json", "refused.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,23 @@ class Building:
         return cls(identity, recipe_of(settings, encoder.fingerprint).config)
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """How far a half is.
+
+    :ivar state: of the old manifest, that it has reached.
+    :ivar drop_missing: whether documents that can't be read any more may stay behind.
+    """
+
+    state: str
+    drop_missing: bool = False
+
+
 class Half:
     """The half under a home, for one way of building it."""
 
     def __init__(self, home: Path, building: Building) -> None:
-        self.folder = home / NEXT
+        self.folder = next_store(home)
         self._home = home
         self._text = json.dumps(asdict(building), sort_keys=True)
 
@@ -61,50 +74,78 @@ class Half:
         if not self.begun():
             self.remove()
             self.folder.mkdir(parents=True)
-            (self.folder / _BUILDING).write_text(self._text, encoding="utf-8")
+            _write(self.folder / _BUILDING, self._text)
+        self.mark_unready()
+
+    def mark_ready(self, ready: Ready) -> None:
+        """It holds what the old manifest held in that state."""
+        (self.folder / _REFUSED).unlink(missing_ok=True)
+        _write(self.folder / _READY, json.dumps(asdict(ready)))
+
+    def mark_unready(self) -> None:
+        """It may not be taken as it is."""
         (self.folder / _READY).unlink(missing_ok=True)
 
-    def mark_ready(self, state: str) -> None:
-        """It holds what the old manifest held in that state."""
-        draft = self.folder / f"{_READY}.new"
-        draft.write_text(state, encoding="utf-8")
-        draft.replace(self.folder / _READY)
+    def ready(self) -> Ready | None:
+        """How far it is; None if it is not complete, or of another kind."""
+        text = _text(self.folder / _READY) if self.begun() else None
+        return None if text is None else Ready(**json.loads(text))
 
-    def ready_for(self, state: str) -> bool:
-        """Whether it is of this kind, complete, and up to date with the old manifest's state."""
-        return self.begun() and _text(self.folder / _READY) == state
+    def refusal(self) -> str | None:
+        """Why the owner of the old half did not take it; None if it has not said so."""
+        text = _text(self.folder / _REFUSED)
+        return None if text is None else str(json.loads(text))
+
+    def in_use(self) -> bool:
+        """Whether it is no half any more: it has taken the old one's place."""
+        return current_store(self._home) == self.folder
 
     def remove(self) -> bool:
         """Remove it, whatever its kind; true if there was one."""
-        current_store(self._home)  # a switch that was cut short is completed first: then it is no half any more
         there = self.folder.exists()
         shutil.rmtree(self.folder, ignore_errors=True)
         return there
 
-    def take_over(self) -> None:
-        """Put it in the old one's place, and remove that. The caller owns `home`; nothing of either is open."""
-        switch(self._home)
-        discard_others(self._home)
+    def take_over(self, old: Manifest, settings: Settings) -> None:
+        """Put it in the old one's place; the caller owns `home`, and removes the old one once nothing is open of it.
+
+        :param old: the manifest in use, in a state that the half has reached.
+        :raises StorageError: if the disk refuses; the old one stays in use then.
+        """
+        with closing(open_manifest(settings, self.folder)) as new:
+            bring_uses(old, new)
+            new.tombstones.become(old.tombstones)
+        switch(self._home, self.folder)
 
 
 @contextmanager
-def holding(home: Path) -> Iterator[None]:
-    """Hold the lock of the half under `home` for the code inside.
+def holding(home: Path) -> Iterator[FileLock]:
+    """Hold the lock of the half under `home` for the code inside, which may let go of it sooner.
 
     :raises IndexLocked: if another process works on it.
     """
     home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home / _LOCK)
+    hold(lock)
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def hold(lock: FileLock) -> None:
+    """Take the lock of a half.
+
+    :raises IndexLocked: if another process works on it.
+    """
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise IndexLocked(
-            "another `ragsaver migrate` is under way", where=str(home), remedy="Wait for it to end, or stop it"
+            "another `ragsaver migrate` is under way",
+            where=str(Path(lock.lock_file).parent),
+            remedy="Wait for it to end, or stop it",
         ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -117,29 +158,39 @@ def manifest_in_use(settings: Settings) -> Iterator[Manifest]:
         manifest.close()
 
 
+def waits_for_owner(home: Path) -> bool:
+    """Whether a complete half is there that the owner of `home` has not looked at; a glance, no more."""
+    folder = next_store(home)
+    return (folder / _READY).exists() and not (folder / _REFUSED).exists()
+
+
+def refuse(home: Path, reason: str) -> None:
+    """Say why the half is not taken, so that it is not looked at again before somebody has mended it."""
+    folder = next_store(home)
+    try:
+        _write(folder / _REFUSED, json.dumps(reason))
+    except OSError:  # the disk is full: to say less is better than to try without end
+        (folder / _READY).unlink(missing_ok=True)
+
+
 def take_ready(settings: Settings, encoder: Encoder) -> Path:
     """The folder of index and manifest; switches first to a half that is complete, by these settings and up to date.
 
     The caller owns `settings.home` and has nothing of it open.
     """
     home = settings.home
-    if (home / NEXT / _READY).exists():
+    if (next_store(home) / _READY).exists():
         half = Half(home, Building.of(settings, encoder))
         try:
-            with holding(home):
-                with manifest_in_use(settings) as old:
-                    ready = half.ready_for(old.state())
-                    if ready:
-                        _bring_uses(old, settings, half.folder)
-                if ready:
-                    half.take_over()
+            with holding(home), manifest_in_use(settings) as old:
+                ready = half.ready()
+                if ready is not None and ready.state == old.state():
+                    half.take_over(old, settings)
         except IndexLocked:
             pass  # it is worked on, so it is not complete: the old one goes on
-    store = current_store(home)
-    if store != home:
-        discard_others(home)
-    note_in_use(settings, store)
-    return store
+    discard_others(home)
+    note_in_use(settings, current_store(home))
+    return current_store(home)
 
 
 def carry_over(old: Manifest, new: Manifest, scope: Scope) -> None:
@@ -156,14 +207,16 @@ def carry_over(old: Manifest, new: Manifest, scope: Scope) -> None:
     new.uses.note(old.uses.of(scope))
 
 
-def _bring_uses(old: Manifest, settings: Settings, folder: Path) -> None:
-    new = open_manifest(settings, folder)
-    try:
-        for scope in old.scopes():
-            new.uses.note(old.uses.of(scope))
-        new.tombstones.become(old.tombstones)
-    finally:
-        new.close()
+def bring_uses(old: Manifest, new: Manifest) -> None:
+    """Documents were last used when they were in the old half."""
+    for scope in old.scopes():
+        new.uses.note(old.uses.of(scope))
+
+
+def _write(file: Path, text: str) -> None:
+    draft = file.with_name(f"{file.name}.new")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)
 
 
 def _text(file: Path) -> str | None:

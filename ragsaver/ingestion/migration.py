@@ -5,11 +5,13 @@ removed where the settings have changed again. The embedding cache is shared, so
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from filelock import FileLock
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache
@@ -17,31 +19,24 @@ from ragsaver.errors import IndexLocked, TooExpensive, UsageError
 from ragsaver.index.identity import read_identity
 from ragsaver.index.opening import open_index
 from ragsaver.index.ownership import Ownership
-from ragsaver.index.scope import Scope
-from ragsaver.index.store import current_store
+from ragsaver.index.store import current_store, discard_others
 from ragsaver.ingestion.applying import Step
+from ragsaver.ingestion.following import Follower, Tell, items_again, too_many_missing, without_limits
 from ragsaver.ingestion.gates import Preparing
-from ragsaver.ingestion.half import Building, Half, carry_over, holding, manifest_in_use
+from ragsaver.ingestion.half import Building, Half, Ready, hold, holding, manifest_in_use
+from ragsaver.ingestion.handing_over import hand_over
 from ragsaver.ingestion.ingest import Ingestor
-from ragsaver.ingestion.manifest import DocumentRecord, Manifest
+from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.migration_report import MigrationPlan, MigrationReport, PlanTally, RunTally
 from ragsaver.ingestion.opening import open_manifest
-from ragsaver.ingestion.report import Progress
-from ragsaver.ingestion.rereading import item_again
-from ragsaver.ingestion.sources import SourceItem
 from ragsaver.ingestion.summarising import Summaries, open_summaries
 from ragsaver.ingestion.verify import STALE
 from ragsaver.models.protocol import Encoder
-from ragsaver.settings import LifecycleSettings, Settings
+from ragsaver.settings import Settings
 
 ROLE = "ragsaver migrate"
 
-# Passes over the documents until none came in meanwhile; the last one is made while nobody else owns the index.
-_PASSES = 3
-
 _NOTHING = "the index is as the settings say: there is nothing to do"
-
-Tell = Callable[[Progress], None]
 
 
 class Migration:
@@ -52,15 +47,16 @@ class Migration:
         settings: Settings,
         encoder: Encoder,
         cache: EmbeddingCache,
+        lock: FileLock,
         preparing: Preparing | None,
         fault: Callable[[Step], None],
         summaries: Summaries | None,
     ) -> None:
-        # What is in comes over: it is no growth, and nothing of it has just come in.
-        self._settings = settings.model_copy(update={"lifecycle": LifecycleSettings()})
+        self._settings = without_limits(settings)
         self._home = settings.home
         self._encoder = encoder
         self._cache = cache
+        self._lock = lock
         self._preparing = preparing
         self._fault = fault
         self._summaries = summaries
@@ -98,19 +94,26 @@ class Migration:
         with manifest_in_use(self._settings) as old, self._for_planning() as (new, ingestor):
             for scope in old.scopes():
                 records, known = old.documents(scope), new.documents(scope)
-                items = self._items(records, old)
+                items = items_again(records, old, self._settings)
                 lost = records.keys() - {item.source for item in items} - known.keys()
                 tally.add(len(records), ingestor.plan_items(items, scope), sorted(lost))
         return tally.plan(reason)
 
     def run(
-        self, *, max_cost_usd: Decimal | None = None, drop_missing: bool = False, progress: Tell | None = None
+        self,
+        *,
+        max_cost_usd: Decimal | None = None,
+        drop_missing: bool = False,
+        progress: Tell | None = None,
+        waits: Callable[[str], None] = lambda what: None,
     ) -> MigrationReport:
-        """Build, or complete, the new half, and switch to it.
+        """Build, or complete, the new half, and switch to it; where a server owns the old one, let that switch.
 
         :param drop_missing: switch although some documents can't be read any more.
         :param progress: called as it goes; what it raises stops the run, and the next one completes it.
+        :param waits: called with what is waited for.
         :raises TooExpensive: before anything is spent.
+        :raises IndexLocked: if another migration has begun while this one waited.
         """
         started = time.perf_counter()
         reason = self.reason()
@@ -121,11 +124,9 @@ class Migration:
             _require_affordable(self.plan(), max_cost_usd)
         tally = RunTally()
         with manifest_in_use(self._settings) as old:
-            state = self._follow(old, tally, progress)
-        waiting = _too_many_missing(tally, drop_missing)
+            waiting = self._build(old, tally, drop_missing, progress)
         if waiting is None:
-            self._half.mark_ready(state)
-            waiting = self._switch(state, tally, drop_missing, progress)
+            waiting = self._switch(tally, drop_missing, progress, waits)
         return tally.report(reason, waiting, time.perf_counter() - started)
 
     def abort(self) -> bool:
@@ -175,61 +176,49 @@ class Migration:
         finally:
             index.close()
 
-    def _follow(self, old: Manifest, tally: RunTally, progress: Tell | None) -> str:
-        """Bring the half to where the old manifest is; gives the state of that one that it has reached."""
+    def _build(self, old: Manifest, tally: RunTally, drop_missing: bool, progress: Tell | None) -> str | None:
+        """Bring the half to where the old manifest is; says why it may not be used."""
         self._half.begin()
         with self._opened(self._half.folder) as (new, ingestor):
-            for _ in range(_PASSES):
-                state = old.state()
-                self._pass(old, new, ingestor, tally, progress)
-                if old.state() == state:
-                    break
-        return state
+            state = Follower(self._settings, new, ingestor, self._summaries).follow(old, tally, progress)
+        waiting = too_many_missing(tally, drop_missing)
+        if waiting is None:
+            self._half.mark_ready(Ready(state, drop_missing))
+        return waiting
 
-    def _pass(self, old: Manifest, new: Manifest, ingestor: Ingestor, tally: RunTally, progress: Tell | None) -> None:
-        tally.begin_pass()
-        for scope in dict.fromkeys((*old.scopes(), *new.scopes())):
-            records = old.documents(scope)
-            gone = [record for source, record in new.documents(scope).items() if source not in records]
-            self._bring_summaries(old, scope, records)
-            report = ingestor.ingest_items(self._items(records, old), scope, gone=gone, progress=progress)
-            carry_over(old, new, scope)
-            tally.add(len(records), report, sorted(records.keys() - new.documents(scope).keys()))
-        new.tombstones.become(old.tombstones)
+    def _switch(
+        self, tally: RunTally, drop_missing: bool, progress: Tell | None, waits: Callable[[str], None]
+    ) -> str | None:
+        """Have the half put in the old one's place. Where that can't be yet, says why and what to do."""
+        waiting: str | None = None
+        while waiting is None and not self._half.in_use():
+            try:
+                ownership = Ownership.acquire(self._home, ROLE)
+            except IndexLocked:
+                self._lock.release()  # the owner takes the half, and must hold it for that
+                waiting = hand_over(self._home, self._half, waits)
+                continue
+            try:
+                if not self._half.in_use():  # else an owner took it and ended
+                    waiting = self._take_over(tally, drop_missing, progress)
+            finally:
+                ownership.release()
+        return waiting
 
-    def _bring_summaries(self, old: Manifest, scope: Scope, records: Mapping[str, DocumentRecord]) -> None:
-        """What the old outlines say is in the cache from now on, so that the new ones say it without being paid for."""
-        if self._summaries is not None:
-            partition = "" if self._settings.embedding_cache.shared_by_tenants else scope.tenant
-            made = old.outlines([record.id for record in records.values()])
-            self._summaries.remember(
-                partition,
-                {line.summarised: line.sentence for one in made.values() for line in one.lines if line.summarised},
-            )
-
-    def _items(self, records: Mapping[str, DocumentRecord], old: Manifest) -> list[SourceItem]:
-        return [item for record in records.values() if (item := item_again(record, old, self._settings))]
-
-    def _switch(self, state: str, tally: RunTally, drop_missing: bool, progress: Tell | None) -> str | None:
-        """Put the half in the old one's place. Where that can't be yet, says why and what to do."""
-        try:
-            ownership = Ownership.acquire(self._home, ROLE)
-        except IndexLocked as error:
-            return (
-                f"the new index is ready, but {error.problem}, which goes on with the old one. Stop it, and start it "
-                "again with the new settings: it takes the new index as it starts. If documents came in meanwhile, it "
-                "says so and does not start: then run `ragsaver migrate` once more"
-            )
-        try:
-            with manifest_in_use(self._settings) as old:
-                if old.state() != state:  # nobody else writes now: this pass is the last one
-                    self._follow(old, tally, progress)
-            waiting = _too_many_missing(tally, drop_missing)
+    def _take_over(self, tally: RunTally, drop_missing: bool, progress: Tell | None) -> str | None:
+        """Switch here: this process owns both."""
+        if not self._lock.is_locked:
+            hold(self._lock)
+        waiting = None
+        with manifest_in_use(self._settings) as old:
+            ready = self._half.ready()
+            if ready is None or ready.state != old.state():  # nobody else writes now: this pass is the last one
+                waiting = self._build(old, tally, drop_missing, progress)
             if waiting is None:
-                self._half.take_over()
-            return waiting
-        finally:
-            ownership.release()
+                self._half.take_over(old, self._settings)
+        if waiting is None:
+            discard_others(self._home)
+        return waiting
 
 
 @contextmanager
@@ -245,12 +234,12 @@ def open_migration(
     :param fault: called with each step of the ingestion; tests stop the run there.
     :raises IndexLocked: if another migration is under way.
     """
-    with holding(settings.home):
+    with holding(settings.home) as lock:
         cache = open_embedding_cache(settings.home, settings.embedding_cache)
         # Nobody is asked: what is not summarised yet, the first ingestion after the switch summarises.
         summaries = open_summaries(settings, None, encoder.count_tokens)
         try:
-            yield Migration(settings, encoder, cache, preparing, fault, summaries)
+            yield Migration(settings, encoder, cache, lock, preparing, fault, summaries)
         finally:
             cache.close()
             if summaries is not None:
@@ -264,12 +253,3 @@ def _require_affordable(plan: MigrationPlan, max_cost_usd: Decimal) -> None:
             f"${max_cost_usd:.4f} are allowed",
             remedy="Raise --max-cost: `ragsaver migrate --plan` shows what it takes",
         )
-
-
-def _too_many_missing(tally: RunTally, drop_missing: bool) -> str | None:
-    if not tally.missing or drop_missing:
-        return None
-    return (
-        f"{len(tally.missing)} documents can't be read any more, so the old index stays in use. Bring them back or "
-        "delete them (`ragsaver documents delete`), and run it again; --drop-missing switches without them"
-    )

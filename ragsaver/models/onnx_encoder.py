@@ -13,9 +13,10 @@ from tokenizers import Tokenizer
 
 from ragsaver.errors import RagSaverError, SettingsError
 from ragsaver.models.batching import BatchObserver, batches, tokens_of
-from ragsaver.models.devices import WEIGHTS, Device, Precision, Wanted, batch_budget, onnx_devices, onnx_weights
+from ragsaver.models.devices import WEIGHTS, Device, batch_budget, onnx_devices, onnx_weights
 from ragsaver.models.fingerprint import fingerprint
 from ragsaver.models.onnx_session import OnnxSession, onnxruntime
+from ragsaver.models.options import DEFAULTS, EncoderOptions
 
 TOKENIZER = "tokenizer.json"
 
@@ -31,31 +32,13 @@ class OnnxEncoder:
     Dynamic int8 quantisation scales activations by the whole batch, so the same text's vector moves a little
     with its company in the batch: docs/benchmarks.md says by how much.
 
-    :param device: `auto` takes CUDA where onnxruntime has it and it works.
-    :param precision: `float16` runs `model_float16.onnx`, `auto` does so on CUDA where it is there; else
+    :param options: `precision` float16 runs `model_float16.onnx`, `auto` does so on CUDA where it is there; else
         `model.onnx` is run as it is.
-    :param threads: CPU threads; 0 takes the cores that this process may use.
-    :param batch_tokens: padded tokens in one batch; 0 takes what suits the device.
-    :param max_tokens: tokens of one text, special ones and prefix included; the rest is cut.
-    :param prefix: put before each document.
-    :param query_prefix: put before each question.
     :param on_batch: told of each batch of documents.
     :raises SettingsError: if the folder holds no such model.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        device: Wanted = "auto",
-        precision: Precision = "auto",
-        threads: int = 0,
-        batch_tokens: int = 0,
-        max_tokens: int = 256,
-        prefix: str = "",
-        query_prefix: str = "",
-        on_batch: BatchObserver | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, options: EncoderOptions = DEFAULTS, on_batch: BatchObserver | None = None) -> None:
         for name in (WEIGHTS, TOKENIZER):
             if not (folder / name).is_file():
                 raise SettingsError(
@@ -63,15 +46,9 @@ class OnnxEncoder:
                     where=str(folder),
                     remedy="Set `embedding.model` to `bundled` or to a folder with model.onnx and tokenizer.json",
                 )
-        onnx_weights(folder, precision, "cpu")  # so that a file that is missing is told now
+        onnx_weights(folder, options.precision, "cpu")  # so that a file that is missing is told now
         self.folder = folder
-        self._wanted = device
-        self._precision = precision
-        self._threads = threads
-        self._batch_tokens = batch_tokens
-        self._max_tokens = max_tokens
-        self._prefix = prefix
-        self._query_prefix = query_prefix
+        self._options = options
         self._on_batch = on_batch
         self._opening = threading.Lock()
         self._opened: OnnxSession | None = None
@@ -84,9 +61,11 @@ class OnnxEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of everything that shapes a document's vector; the precision is part of the weights."""
-        on_cpu, on_cuda = (onnx_weights(self.folder, self._precision, device) for device in ("cpu", "cuda"))
+        on_cpu, on_cuda = (onnx_weights(self.folder, self._options.precision, device) for device in ("cpu", "cuda"))
         weights = on_cpu if on_cpu == on_cuda else self._session.weights
-        return fingerprint(weights, self.folder / TOKENIZER, max_tokens=self._max_tokens, prefix=self._prefix)
+        return fingerprint(
+            weights, self.folder / TOKENIZER, max_tokens=self._options.max_tokens, prefix=self._options.prefix
+        )
 
     @property
     def dim(self) -> int:
@@ -109,10 +88,10 @@ class OnnxEncoder:
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         if not texts:
             return vectors
-        prefix = self._query_prefix if query else self._prefix
+        prefix = self._options.prefix_of(query=query)
         encodings = self._tokenizer.encode_batch_fast([prefix + text for text in texts])
         ids = [encoding.ids for encoding in encodings]
-        for group in batches([len(row) for row in ids], batch_budget(self._batch_tokens, self.device)):
+        for group in batches([len(row) for row in ids], batch_budget(self._options.batch_tokens, self.device)):
             rows = [ids[position] for position in group]
             vectors[group] = self._embed(rows)
             if self._on_batch and not query:
@@ -140,7 +119,7 @@ class OnnxEncoder:
     def _tokenizer(self) -> Any:
         tokenizer = Tokenizer.from_file(str(self.folder / TOKENIZER))
         tokenizer.no_padding()
-        tokenizer.enable_truncation(max_length=self._max_tokens)
+        tokenizer.enable_truncation(max_length=self._options.max_tokens)
         return tokenizer
 
     @cached_property
@@ -159,7 +138,7 @@ class OnnxEncoder:
         return self._opened
 
     def _open(self) -> OnnxSession:
-        *better, last = onnx_devices(self._wanted, onnxruntime().get_available_providers())
+        *better, last = onnx_devices(self._options.device, onnxruntime().get_available_providers())
         for device in better:
             try:
                 return self._open_on(device)
@@ -168,7 +147,9 @@ class OnnxEncoder:
         return self._open_on(last)
 
     def _open_on(self, device: Device) -> OnnxSession:
-        return OnnxSession(onnx_weights(self.folder, self._precision, device), device, threads=self._threads)
+        return OnnxSession(
+            onnx_weights(self.folder, self._options.precision, device), device, threads=self._options.threads
+        )
 
 
 def mean_pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:

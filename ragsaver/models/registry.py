@@ -6,6 +6,7 @@ from pathlib import Path
 from ragsaver.errors import SettingsError
 from ragsaver.models.batching import BatchObserver
 from ragsaver.models.onnx_encoder import OnnxEncoder
+from ragsaver.models.options import EncoderOptions
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.torch_encoder import TorchEncoder
 from ragsaver.settings import EmbeddingSettings
@@ -32,20 +33,7 @@ def load_encoder(settings: EmbeddingSettings, on_batch: BatchObserver | None = N
             where="embedding.precision",
             remedy="Set `embedding.precision` to `auto`, or `embedding.model` to another model",
         )
-    if settings.backend == "sentence-transformers":
-        return TorchEncoder(
-            settings.model,
-            device=settings.device,
-            precision=settings.precision,
-            threads=settings.threads,
-            batch_tokens=settings.batch_tokens,
-            max_tokens=settings.max_tokens,
-            prefix=settings.prefix,
-            query_prefix=settings.query_prefix,
-            on_batch=on_batch,
-        )
-    return OnnxEncoder(
-        bundled_folder() if bundled else Path(settings.model).expanduser(),
+    options = EncoderOptions(
         device=settings.device,
         precision=settings.precision,
         threads=settings.threads,
@@ -53,8 +41,10 @@ def load_encoder(settings: EmbeddingSettings, on_batch: BatchObserver | None = N
         max_tokens=settings.max_tokens,
         prefix=settings.prefix,
         query_prefix=settings.query_prefix,
-        on_batch=on_batch,
     )
+    if settings.backend == "sentence-transformers":
+        return TorchEncoder(settings.model, options, on_batch)
+    return OnnxEncoder(bundled_folder() if bundled else Path(settings.model).expanduser(), options, on_batch)
 
 
 def bundled_folder() -> Path:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ragsaver.errors import MissingExtra, SettingsError
 from ragsaver.models.batching import BatchObserver, batches, tokens_of
-from ragsaver.models.devices import Device, Precision, Wanted, batch_budget, torch_device
+from ragsaver.models.devices import Device, batch_budget, torch_device
 from ragsaver.models.fingerprint import folder_digest, torch_fingerprint
+from ragsaver.models.options import DEFAULTS, EncoderOptions
 
 
 class TorchEncoder:
@@ -22,30 +23,13 @@ class TorchEncoder:
     Prompts in the model's configuration are not used: `prefix` and `query_prefix` are.
 
     :param model: a folder, or a name on the hub: `owner/name`, or `owner/name@revision`.
-    :param device: `auto` takes CUDA where torch sees a GPU.
-    :param precision: of the weights; `auto` takes float16 on CUDA, else what the model was saved in.
-    :param threads: CPU threads of torch in this process; 0 leaves them as they are.
-    :param batch_tokens: padded tokens in one batch; 0 takes what suits the device.
-    :param max_tokens: tokens of one text, special ones and prefix included; never more than the model's own limit.
-    :param prefix: put before each document.
-    :param query_prefix: put before each question.
+    :param options: `precision` `auto` takes float16 on CUDA, else what the model was saved in; `threads` are torch's in
+        this process; `max_tokens` is never more than the model's own limit.
     :param on_batch: told of each batch of documents.
     :raises SettingsError: if `model` is neither.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        device: Wanted = "auto",
-        precision: Precision = "auto",
-        threads: int = 0,
-        batch_tokens: int = 0,
-        max_tokens: int = 256,
-        prefix: str = "",
-        query_prefix: str = "",
-        on_batch: BatchObserver | None = None,
-    ) -> None:
+    def __init__(self, model: str, options: EncoderOptions = DEFAULTS, on_batch: BatchObserver | None = None) -> None:
         path = Path(model).expanduser()
         self._folder = path if model and path.is_dir() else None
         if not self._folder and (path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1):
@@ -55,13 +39,7 @@ class TorchEncoder:
                 remedy="Set `embedding.model` to a model's folder, or to owner/name",
             )
         self._name, _, self._revision = (path.name, "", "") if self._folder else model.partition("@")
-        self._wanted = device
-        self._precision = precision
-        self._threads = threads
-        self._batch_tokens = batch_tokens
-        self._max_tokens = max_tokens
-        self._prefix = prefix
-        self._query_prefix = query_prefix
+        self._options = options
         self._on_batch = on_batch
         self._opening = threading.Lock()
         # a Rust tokenizer keeps its cut-off in itself: two threads must not set it at once
@@ -78,7 +56,7 @@ class TorchEncoder:
         """Digest of everything that shapes a document's vector: files or commit, precision, prefix, cut-off."""
         dtype = str(next(self._model.parameters()).dtype).removeprefix("torch.")
         source = folder_digest(self._folder) if self._folder else f"{self._name}@{self._commit}"
-        return torch_fingerprint(source, dtype=dtype, max_tokens=self._max_tokens, prefix=self._prefix)
+        return torch_fingerprint(source, dtype=dtype, max_tokens=self._options.max_tokens, prefix=self._options.prefix)
 
     @cached_property
     def dim(self) -> int:
@@ -101,7 +79,7 @@ class TorchEncoder:
         """
         if not texts:
             return np.zeros((0, self.dim), dtype=np.float32)
-        prefix = self._query_prefix if query else self._prefix
+        prefix = self._options.prefix_of(query=query)
         model = self._model
         rows = self._tokenize([prefix + text for text in texts], truncation=True, max_length=model.max_seq_length)
         lengths = [len(ids) for ids in rows["input_ids"]]
@@ -116,7 +94,7 @@ class TorchEncoder:
             if progress:
                 progress(len(group))
 
-        for group in batches(lengths, batch_budget(self._batch_tokens, self.device)):
+        for group in batches(lengths, batch_budget(self._options.batch_tokens, self.device)):
             # CUDA computes this batch while the one before it is fetched and the next one is padded
             found.append((group, self._embed({name: [values[n] for n in group] for name, values in rows.items()})))
             if len(found) > 1:
@@ -188,10 +166,10 @@ class TorchEncoder:
                 remedy='Install it with `pip install "ragsaver[train]"`, or set `embedding.backend` to `onnx`',
             ) from None
         device = torch_device(
-            self._wanted, built_with_cuda=torch.version.cuda is not None, sees_gpu=torch.cuda.is_available()
+            self._options.device, built_with_cuda=torch.version.cuda is not None, sees_gpu=torch.cuda.is_available()
         )
-        if self._threads:
-            torch.set_num_threads(self._threads)
+        if self._options.threads:
+            torch.set_num_threads(self._options.threads)
         source = str(self._folder) if self._folder else self._name
         try:
             model = transformers.SentenceTransformer(source, revision=self._revision or None, device="cpu")
@@ -205,9 +183,9 @@ class TorchEncoder:
             raise SettingsError(
                 "is no transformer for text", where=source, remedy="Set `embedding.model` to one that reads by tokens"
             )
-        model.max_seq_length = min(self._max_tokens, model.max_seq_length or self._max_tokens)
-        if self._precision == "float16" or (self._precision == "auto" and device == "cuda"):
+        model.max_seq_length = min(self._options.max_tokens, model.max_seq_length or self._options.max_tokens)
+        if self._options.precision == "float16" or (self._options.precision == "auto" and device == "cuda"):
             model.half()
-        elif self._precision == "float32":
+        elif self._options.precision == "float32":
             model.float()
         return model.to(device).eval()

@@ -4,13 +4,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache
-from ragsaver.components.resources import Resources, open_resources
+from ragsaver.components.resources import Resources, resources_on
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.built_by import note, settings_in_use
 from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.half import take_ready
 from ragsaver.ingestion.ingest import Ingestor
@@ -23,6 +25,7 @@ from ragsaver.ingestion.report import OutlineReport
 from ragsaver.ingestion.summarising import Summaries, open_summaries
 from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
+from ragsaver.models.registry import load_encoder
 from ragsaver.pipelines.engine import QueryEngine
 from ragsaver.pipelines.summariser import ChatSummariser
 from ragsaver.settings import Settings, usable_cores
@@ -38,6 +41,36 @@ class Runtime:
         resources.uses.write_to(
             lambda used_at: self.manifest.uses.note(used_at), resources.settings.lifecycle.note_uses_every_s
         )
+
+    @classmethod
+    def open(cls, settings: Settings, role: str, on_batch: BatchObserver | None = None) -> "Runtime":
+        """Own the index under `settings.home`; the caller closes the runtime, then releases its `ownership`.
+
+        A new half that is ready is taken first. While one is built, the old one is opened as it was before.
+
+        :param on_batch: told of each batch of documents that is embedded.
+        """
+        encoder = load_encoder(settings.embedding, on_batch)
+        ownership = Ownership.acquire(settings.home, role)
+        try:
+            store = take_ready(settings, encoder)
+            in_use = settings_in_use(settings, encoder)
+            if in_use != settings:
+                encoder = load_encoder(in_use.embedding, on_batch)
+            return cls.on(store, in_use, encoder, ownership)
+        except BaseException:
+            ownership.release()
+            raise
+
+    @classmethod
+    def on(cls, store: Path, settings: Settings, encoder: Encoder, ownership: Ownership) -> "Runtime":
+        """Open what is in a store's folder; this process owns its home.
+
+        :raises ModelMismatch: if another model built it.
+        """
+        resources = resources_on(store, settings, encoder, ownership)
+        note(store, settings)
+        return cls(resources)
 
     @property
     def settings(self) -> Settings:
@@ -134,7 +167,7 @@ class Runtime:
         return outline_report(self.manifest, self.scope(collection), source, budget, self.encoder.count_tokens)
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close what was opened; the right to the index stays with this process."""
         self.resources.uses.close()
         for opened in ("preparing", "summaries", "manifest", "embeddings"):
             if self.__dict__.get(opened) is not None:
@@ -151,8 +184,9 @@ def open_runtime(settings: Settings, role: str, on_batch: BatchObserver | None =
     :raises IndexLocked: if another process owns it.
     :raises ModelMismatch: if another model built it.
     """
-    runtime = Runtime(open_resources(settings, role, take_ready, on_batch))
+    runtime = Runtime.open(settings, role, on_batch)
     try:
         yield runtime
     finally:
         runtime.close()
+        runtime.ownership.release()

@@ -1,4 +1,4 @@
-"""What routes share: the runtime, the thread pools that keep queries and ingestion apart, the owner's token."""
+"""What routes share: the runtime in use, the thread pools that keep queries and ingestion apart, the owner's token."""
 
 import asyncio
 import hmac
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from ragsaver.errors import RUN_AGAIN, Stopped
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.report import IngestReport, Progress
+from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.workers.moves import Moved, nobody
 
@@ -27,24 +28,36 @@ QUERY_THREADS = 4
 class Access:
     """The runtime behind the routes. Ingestion has one thread: the index has one writer.
 
+    Work gets the runtime when it begins, and keeps none: another may take its place (`pipelines.live`).
+
     :param stopping: set once the server is told to stop.
     :param moved: told of the documents that were brought in.
     """
 
-    runtime: Runtime
+    live: LiveRuntime
     token: str
     stopping: threading.Event = field(default_factory=threading.Event)
     moved: Moved = nobody
     queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUERY_THREADS, "query"))
     ingestion: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ingestion"))
 
-    async def query(self, work: Callable[[], T]) -> T:
+    async def query(self, work: Callable[[Runtime], T]) -> T:
         """Run a query's work in a thread of its own pool."""
-        return await asyncio.get_running_loop().run_in_executor(self.queries, copy_context().run, work)
 
-    async def ingest(self, work: Callable[[], T]) -> T:
+        def reading() -> T:
+            with self.live.use() as runtime:
+                return work(runtime)
+
+        return await asyncio.get_running_loop().run_in_executor(self.queries, copy_context().run, reading)
+
+    async def ingest(self, work: Callable[[Runtime], T]) -> T:
         """Run ingestion's work; never on the queries' threads."""
-        return await asyncio.get_running_loop().run_in_executor(self.ingestion, copy_context().run, work)
+        return await asyncio.get_running_loop().run_in_executor(self.ingestion, copy_context().run, self.writing, work)
+
+    def writing(self, work: Callable[[Runtime], T]) -> T:
+        """Run work of ingestion; called on its thread."""
+        with self.live.write() as runtime:
+            return work(runtime)
 
     def count(self, report: IngestReport) -> IngestReport:
         """Tell what became of the documents of an ingestion; returns its report."""

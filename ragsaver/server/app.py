@@ -16,7 +16,7 @@ from ragsaver.workers.readings import QueueReading
 def create_app(access: Access, queue: IngestQueue | None = None, told: IngestionMetrics | None = None) -> FastAPI:
     """The ASGI app.
 
-    :param access: the runtime and what lets the commands of this user in; the caller closes both.
+    :param access: the runtime in use and what lets the commands of this user in; the caller closes both.
     :param queue: where documents go if workers ingest them; the caller closes it.
     :param told: what `/metrics` tells, besides the queues.
     """
@@ -29,5 +29,5 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     for routes in (query, documents, jobs, local, local_documents, health, metrics):
         app.include_router(routes.router)
     problems.register(app)
-    app.add_middleware(RequestId, max_body_bytes=access.runtime.settings.server.max_body_mb * 2**20)
+    app.add_middleware(RequestId, max_body_bytes=access.live.settings.server.max_body_mb * 2**20)
     return app

@@ -11,7 +11,9 @@ import uvicorn
 
 from ragsaver.errors import UsageError
 from ragsaver.index.upkeep import upkeep
+from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
+from ragsaver.pipelines.succession import Succession
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
 from ragsaver.workers.draining import Drainer
@@ -23,7 +25,7 @@ from ragsaver.workers.tending import Tender
 _GRACE_S = 20  # for answers under way when the server is told to stop
 
 
-def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None], metrics: IngestionMetrics) -> None:
+def run(live: LiveRuntime, host: str, port: int, listening: Callable[[str], None], metrics: IngestionMetrics) -> None:
     """Serve until SIGINT or SIGTERM.
 
     :param port: 0 takes a free one.
@@ -46,21 +48,26 @@ def run(runtime: Runtime, host: str, port: int, listening: Callable[[str], None]
         bound = listener.getsockname()[1]
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         url = f"http://{shown}:{bound}"
-        access = Access(runtime, secrets.token_urlsafe(32), moved=metrics.document)
-        queue = IngestQueue(runtime.settings, metrics.document) if runtime.settings.queue.broker_url else None
+        access = Access(live, secrets.token_urlsafe(32), moved=metrics.document)
+        queue = IngestQueue(live.settings, metrics.document) if live.settings.queue.broker_url else None
         app = create_app(access, queue, metrics)
         if queue is None and (gpu := nvidia_reader()):  # with workers, theirs is the GPU
             metrics.registry.register(GpuReading(gpu, metrics.embedded))
-        runtime.prepare()
         config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=_GRACE_S)
-        listener.listen()  # who is told of the address may connect from then on, and waits for uvicorn
-        runtime.ownership.publish(url, access.token)
+        with live.use() as runtime:
+            runtime.prepare()
+            listener.listen()  # who is told of the address may connect from then on, and waits for uvicorn
+            runtime.ownership.publish(url, access.token)
         listening(url)
+        succession = Succession(live, access.stopping, on_batch=metrics.batch)
+        succession.start()
         try:
-            with _told_to_stop(), upkeep(lambda: access.runtime.index), _bringing_in(access, queue):
+            with _told_to_stop(), upkeep(lambda: live.index), _bringing_in(access, queue):
                 _Server(config, access).run([listener])
         finally:
+            access.stopping.set()
             access.close()
+            succession.join()
             if queue:
                 queue.close()
 
@@ -84,15 +91,18 @@ def _bringing_in(access: Access, queue: IngestQueue | None) -> Iterator[None]:
     if queue is None:
         yield
         return
-    limits = access.runtime.settings.queue
-    drainer = Drainer(access.runtime, queue.jobs, moved=access.moved)
+    limits = access.live.settings.queue
+
+    def drain(runtime: Runtime) -> int:
+        return Drainer(runtime, queue.jobs, moved=access.moved).drain(access.stopping.is_set)
+
     tender = Tender(
         queue.jobs,
         queue.broker,
         access.stopping,
         lease_s=limits.visibility_timeout_s,
         every_s=limits.look_every_s,
-        drain=lambda: access.ingestion.submit(drainer.drain, access.stopping.is_set).result(),
+        drain=lambda: access.ingestion.submit(access.writing, drain).result(),
     )
     tender.start()
     try:

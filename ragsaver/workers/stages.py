@@ -3,18 +3,17 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache
+from ragsaver.database import Place
 from ragsaver.index.scope import Scope
-from ragsaver.index.store import current_store
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore, QueuedDocument
 from ragsaver.ingestion.manifest import Manifest
-from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.preparing import Recipe, recipe_of
 from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
@@ -46,6 +45,7 @@ class Worker:
     :param stopping: set once the process is told to stop: what has not begun is handed back.
     :param fault: called with each step once it is done, and the source; tests end the process there.
     :param moved: told of the documents that this worker moved on.
+    :param opened: close what it opened itself.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Worker:
         stopping: threading.Event,
         fault: Callable[[Step, str], None] | None = None,
         moved: Moved = nobody,
+        opened: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.settings = settings
         self.broker = broker
@@ -69,6 +70,7 @@ class Worker:
         self.stopping = stopping
         self.fault = fault or _go_on
         self._moved = moved
+        self._opened = opened
         self._found_dead: set[str] = set()
         self.lease_s = settings.queue.visibility_timeout_s
         self.holding = Holding(jobs, self.lease_s)
@@ -77,36 +79,42 @@ class Worker:
     def of_its_own(
         cls,
         settings: Settings,
+        manifest_at: Place,
         broker: Broker,
         stopping: threading.Event,
         on_batch: BatchObserver | None = None,
         moved: Moved = nobody,
     ) -> "Worker":
-        """One that opens what it works with."""
-        return cls(
-            settings,
-            broker,
-            open_jobs(settings),
-            load_encoder(settings.embedding, on_batch),
-            open_manifest(settings, current_store(settings.home)),
-            open_embedding_cache(settings.home, settings.embedding_cache),
-            stopping,
-            moved=moved,
-        )
+        """One that opens what it works with.
+
+        :param manifest_at: where the manifest in use is.
+        """
+        jobs, manifest = open_jobs(settings), Manifest(manifest_at)
+        cache = open_embedding_cache(settings.home, settings.embedding_cache)
+        encoder = load_encoder(settings.embedding, on_batch)
+        opened = (jobs.close, manifest.close, cache.close)
+        return cls(settings, broker, jobs, encoder, manifest, cache, stopping, moved=moved, opened=opened)
 
     @classmethod
     def of_runtime(cls, runtime: Runtime, broker: Broker, stopping: threading.Event, moved: Moved = nobody) -> "Worker":
         """One in the process that owns the index."""
+        jobs = open_jobs(runtime.settings)
         return cls(
             runtime.settings,
             broker,
-            open_jobs(runtime.settings),
+            jobs,
             runtime.encoder,
             runtime.manifest,
             runtime.embeddings,
             stopping,
             moved=moved,
+            opened=(jobs.close,),
         )
+
+    def close(self) -> None:
+        """Close what it opened itself."""
+        for close in self._opened:
+            close()
 
     @property
     def recipe(self) -> Recipe:

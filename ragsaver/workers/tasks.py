@@ -1,74 +1,30 @@
-"""What Celery calls: the two tasks, and who does their work. A pool that forks is refused where it embeds."""
+"""What Celery calls: the two tasks. A pool that forks is refused where it embeds."""
 
-import threading
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ragsaver.errors import SettingsError
 from ragsaver.settings import Settings
 from ragsaver.workers.app import CONVERT, EMBED, task_name
-from ragsaver.workers.converting import Converting
-from ragsaver.workers.embedding import Embedding
-from ragsaver.workers.stages import Worker
+from ragsaver.workers.hands import Hands, K
 
 if TYPE_CHECKING:
     from celery import Celery
 
 
-class Hands:
-    """The stages of one process, opened with its first task, so that nothing is opened before a fork."""
-
-    def __init__(self, open_worker: Callable[[], Worker]) -> None:
-        self._open_worker = open_worker
-        self._opening = threading.Lock()
-
-    @property
-    def converting(self) -> Converting:
-        """The first stage."""
-        with self._opening:
-            return self._converting
-
-    @property
-    def embedding(self) -> Embedding:
-        """The second stage."""
-        with self._opening:
-            return self._embedding
-
-    @cached_property
-    def _worker(self) -> Worker:
-        return self._open_worker()
-
-    @cached_property
-    def _converting(self) -> Converting:
-        return Converting(self._worker)
-
-    @cached_property
-    def _embedding(self) -> Embedding:
-        return Embedding(self._worker)
-
-    def keep(self, processes: int) -> None:
-        """End guarded processes beyond these: fewer threads work from now on."""
-        if "_converting" in self.__dict__:
-            self._converting.keep(processes)
-
-    def close(self) -> None:
-        """End the guarded processes."""
-        if "_converting" in self.__dict__:
-            self._converting.close()
-
-
-def add_tasks(app: "Celery", settings: Settings, hands: Hands) -> None:
+def add_tasks(app: "Celery", settings: Settings, hands: Hands[K]) -> None:
     """Give the app its two tasks, and refuse a pool that forks where it embeds."""
     from celery import bootsteps
     from celery.concurrency.prefork import TaskPool as Prefork
     from celery_batches import Batches
 
     def convert(document_id: str) -> None:
-        hands.converting.convert(document_id)
+        with hands.stages() as stages:
+            stages.converting.convert(document_id)
 
     def embed(requests: Sequence[Any]) -> None:
-        hands.embedding.embed([request.args[0] for request in requests])
+        with hands.stages() as stages:
+            stages.embedding.embed([request.args[0] for request in requests])
 
     app.task(convert, name=task_name(CONVERT))
     app.task(

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ragsaver.index.ownership import SERVES, current_owner
+from ragsaver.index.ownership import APPLIES, SERVES, current_owner
 from ragsaver.index.upkeep import upkeep
+from ragsaver.ingestion.jobs import JobStore
 from ragsaver.models.batching import BatchObserver
-from ragsaver.pipelines.runtime import Runtime, open_runtime
+from ragsaver.pipelines.live import LiveRuntime, open_live
+from ragsaver.pipelines.succession import Succession
 from ragsaver.settings import Settings
 from ragsaver.workers.app import EMBED, known_queues, make_app
 from ragsaver.workers.backlog import Backlog
@@ -25,18 +27,19 @@ from ragsaver.workers.broker import Broker
 from ragsaver.workers.draining import Drainer
 from ragsaver.workers.exposing import exposed
 from ragsaver.workers.gpu import GpuReading, nvidia_reader
+from ragsaver.workers.hands import Hands, hands_of_its_own
 from ragsaver.workers.metrics import IngestionMetrics
-from ragsaver.workers.moves import Tally
+from ragsaver.workers.moves import Moved, Tally
+from ragsaver.workers.queueing import open_jobs
 from ragsaver.workers.readings import QueueReading, ThreadsReading
 from ragsaver.workers.scaling import Policy
 from ragsaver.workers.stages import Worker
-from ragsaver.workers.tasks import Hands, add_tasks
+from ragsaver.workers.tasks import add_tasks
 from ragsaver.workers.tending import Tender
 
 if TYPE_CHECKING:
     from celery import Celery
 
-ROLE = "ragsaver worker --apply"
 _OTHERS_END_S = 60.0
 _LOOK_AGAIN_S = 0.1
 
@@ -81,20 +84,24 @@ def run_worker(
     metrics = IngestionMetrics.of_process()
     tally = Tally(metrics.document)
     with ExitStack() as opened:
+        jobs = open_jobs(settings)
+        opened.callback(jobs.close)
+        drain: Callable[[], int] | None = None
         if apply:
-            runtime = opened.enter_context(_owning(settings, metrics.batch))
-            opened.enter_context(upkeep(lambda: runtime.index))
-            worker = Worker.of_runtime(runtime, broker, stopping, tally)
-            drainer = Drainer(runtime, worker.jobs, moved=metrics.document)
-            drain = lambda: drainer.drain(stopping.is_set)  # noqa: E731
+            live = opened.enter_context(_owning(settings, metrics.batch))
+            opened.enter_context(upkeep(lambda: live.index))
+            succession = Succession(live, stopping, on_batch=metrics.batch)
+            succession.start()
+            opened.callback(succession.join)
+            hands: Hands[Any] = Hands(live.use, lambda runtime: Worker.of_runtime(runtime, broker, stopping, tally))
+            drain = partial(_drain, live, jobs, metrics.document, stopping)
         else:
-            worker = Worker.of_its_own(settings, broker, stopping, metrics.batch, tally)
-            drain = None
-        hands = Hands(lambda: worker)
-        opened.callback(worker.jobs.close)
+            hands = hands_of_its_own(settings, broker, stopping, metrics.batch, tally)
         opened.callback(hands.close)
+        with hands.stages():
+            pass  # so that a model that is not there is told now
         add_tasks(app, settings, hands)
-        backlog = Backlog(worker.jobs)
+        backlog = Backlog(jobs)
         if autoscale is not None:
             from ragsaver.workers.autoscaler import QueueAutoscaler, QueueWatch
 
@@ -105,8 +112,9 @@ def run_worker(
         if told.metrics_port is not None:
             _read(metrics, backlog, celery.pool, wanted)
             told.metrics_at(opened.enter_context(exposed(metrics, settings.queue.metrics_host, told.metrics_port)))
+        limits = settings.queue
         tender = Tender(
-            worker.jobs, broker, stopping, lease_s=worker.lease_s, every_s=settings.queue.look_every_s, drain=drain
+            jobs, broker, stopping, lease_s=limits.visibility_timeout_s, every_s=limits.look_every_s, drain=drain
         )
         tender.start()
         opened.callback(tender.join)
@@ -115,13 +123,18 @@ def run_worker(
         return int(celery.exitcode or 0)
 
 
-def _owning(settings: Settings, on_batch: BatchObserver) -> AbstractContextManager[Runtime]:
+def _drain(live: LiveRuntime, jobs: JobStore, moved: Moved, stopping: threading.Event) -> int:
+    with live.write() as runtime:
+        return Drainer(runtime, jobs, moved=moved).drain(stopping.is_set)
+
+
+def _owning(settings: Settings, on_batch: BatchObserver) -> AbstractContextManager[LiveRuntime]:
     """Own the index; where a command has it, wait for its end for a while."""
     deadline = time.monotonic() + _OTHERS_END_S
     while True:
         owner = current_owner(settings.home)
         if owner is None or owner.role == SERVES or time.monotonic() > deadline:
-            return open_runtime(settings, ROLE, on_batch)
+            return open_live(settings, APPLIES, on_batch)
         time.sleep(_LOOK_AGAIN_S)
 
 

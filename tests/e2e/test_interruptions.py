@@ -6,7 +6,6 @@ import pty
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ragsaver.models.registry import bundled_folder
-from tests.commands import as_json, environment, run, serving
+from tests.commands import as_json, committed_documents, environment, run, serving
 
 DOCUMENTS = 120
 # So that there is a middle to stop in.
@@ -92,22 +91,9 @@ class Ingestion:
         return json.loads(out.splitlines()[-1]) if out else {}, self._terminal.close()
 
 
-def committed_documents(project: Path) -> int:
-    manifest = project / ".ragsaver" / "manifest.sqlite"
-    if not manifest.exists():
-        return 0
-    connection = sqlite3.connect(f"file:{manifest}?mode=ro", uri=True)
-    try:
-        return int(connection.execute("select count(*) from documents").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-    finally:
-        connection.close()
-
-
 def completed(project: Path) -> None:
     """The next run completes what was begun, and pays only for the rest."""
-    before = committed_documents(project)
+    before = committed_documents(project / ".ragsaver")
     assert 0 < before < DOCUMENTS
     report = as_json(project, "ingest", "docs")
     assert report["documents"]["unchanged"] >= before

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ragsaver.errors import IndexLocked, ModelMismatch, TooExpensive, UsageError
+from ragsaver.errors import IndexLocked, ModelMismatch, StorageError, TooExpensive, UsageError
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import read_identity
 from ragsaver.index.ownership import Ownership
@@ -26,7 +25,7 @@ from ragsaver.ingestion.migration import open_migration
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.models.registry import bundled_folder
 from ragsaver.settings import Settings
-from tests.commands import as_json, environment, run, serving
+from tests.commands import as_json, committed_documents, environment, run, serving
 from tests.ingestion.bench import SCOPE, Bench, CountingEncoder, Stopped
 
 OTHER_SCOPE = Scope("other", "notes")
@@ -101,7 +100,8 @@ def test_all_tenants_files_and_posted_texts_come_over_and_the_old_half_goes(old:
     assert found_in_use(old, encoder) == ALL
     assert found_in_use(old, encoder, OTHER_SCOPE) == {"zebra of another"}
     home = old.settings.home
-    assert not (home / "index").exists() and not (home / "manifest.sqlite").exists() and not (home / "next").exists()
+    assert not (home / "index").exists() and not (home / "manifest.sqlite").exists()
+    assert [entry.name for entry in home.glob("store-*")] == ["store-1"]
     new = Manifest(current_store(home) / "manifest.sqlite")
     assert {source: record.ingested_at for source, record in new.documents(SCOPE).items()} == before
     assert new.uses.of(SCOPE) == uses
@@ -132,7 +132,7 @@ def test_a_half_by_other_settings_is_removed(old: Bench):
         under_way.run()
     with migration(old, second) as under_way:
         assert under_way.plan().documents == 7
-        assert (old.settings.home / "next").exists()  # a plan leaves another half as it is
+        assert (old.settings.home / "store-1").exists()  # a plan leaves another half as it is
         assert under_way.run().switched
     assert len(second.paid) == 7
     assert read_identity(current_store(old.settings.home) / "index").fingerprint == second.fingerprint
@@ -143,7 +143,7 @@ def test_going_back_to_the_old_settings_removes_the_half(old: Bench):
         under_way.run()
     with migration(old, old.encoder) as under_way:
         assert not under_way.run().switched
-    assert not (old.settings.home / "next").exists()
+    assert not (old.settings.home / "store-1").exists()
     assert old.found("zebra") == ALL
 
 
@@ -169,7 +169,7 @@ def test_a_plan_says_what_it_takes_and_leaves_no_half(old: Bench):
         plan = under_way.plan()
         assert (plan.documents, plan.chunks, plan.missing) == (7, 7, ())
         assert plan.embedding.tokens > 0 and plan.reason
-        assert {entry.name for entry in old.settings.home.iterdir()}.isdisjoint({"next", "current"})
+        assert {entry.name for entry in old.settings.home.iterdir()}.isdisjoint({"store-1", "current"})
         assert under_way.run().switched
     assert len(encoder.paid) == 7  # what the plan measured with was kept
 
@@ -179,7 +179,7 @@ def test_too_dear_a_migration_is_refused_before_anything_is_built(old: Bench):
     with migration(old, NewEncoder(), spend=spend) as under_way:
         with pytest.raises(TooExpensive, match="--plan"):
             under_way.run(max_cost_usd=Decimal("0.001"))
-        assert not (old.settings.home / "next").exists()
+        assert not (old.settings.home / "store-1").exists()
         assert under_way.run(max_cost_usd=Decimal(1)).switched
 
 
@@ -202,10 +202,10 @@ def test_a_document_that_can_t_be_read_any_more_stops_the_switch_until_somebody_
 
 def test_an_index_that_is_held_is_switched_when_its_next_owner_starts(old: Bench):
     encoder = NewEncoder()
-    held = Ownership.acquire(old.settings.home, "ragsaver serve")
+    held = Ownership.acquire(old.settings.home, "a Haystack pipeline")
     with migration(old, encoder) as under_way:
         report = under_way.run()
-    assert not report.switched and "ragsaver serve" in report.waiting
+    assert not report.switched and "a Haystack pipeline" in report.waiting
     old.manifest.uses.note({old.manifest.documents(SCOPE)["note"].id: 7.0})
     assert current_store(old.settings.home) == old.settings.home
     assert take_ready(old.settings, old.encoder) == old.settings.home  # it is not for these settings
@@ -220,7 +220,7 @@ def test_an_index_that_is_held_is_switched_when_its_next_owner_starts(old: Bench
 
 def test_documents_that_came_in_meanwhile_keep_the_half_waiting_and_the_next_run_brings_them(old: Bench):
     encoder = NewEncoder()
-    held = Ownership.acquire(old.settings.home, "ragsaver serve")
+    held = Ownership.acquire(old.settings.home, "a Haystack pipeline")
     with migration(old, encoder) as under_way:
         under_way.run()
     note = old.manifest.documents(SCOPE)["note"]
@@ -247,22 +247,60 @@ def test_documents_that_come_in_while_it_builds_are_brought_too(old: Bench):
     assert found_in_use(old, encoder) == ALL | {"zebra that came late"}
 
 
-def test_a_switch_that_was_cut_short_is_completed_by_whoever_looks_next(old: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_a_stop_just_before_the_switch_leaves_a_half_that_the_next_owner_takes(
+    old: Bench, monkeypatch: pytest.MonkeyPatch
+):
     encoder = NewEncoder()
 
-    def dies(self: Path, target: Path) -> None:
+    def dies(home: Path, store: Path) -> None:
         raise Stopped
 
     with migration(old, encoder) as under_way:
-        monkeypatch.setattr(Path, "rename", dies)
+        monkeypatch.setattr("ragsaver.ingestion.half.switch", dies)
         with pytest.raises(Stopped):
             under_way.run()
         monkeypatch.undo()
+    assert current_store(old.settings.home) == old.settings.home
+    assert take_ready(old.settings, encoder) == current_store(old.settings.home) == old.settings.home / "store-1"
+    assert found_in_use(old, encoder) == ALL
+
+
+def test_a_stop_just_after_the_switch_leaves_the_new_half_and_the_next_owner_cleans(
+    old: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    encoder = NewEncoder()
+
+    def dies(home: Path) -> None:
+        raise Stopped
+
+    with migration(old, encoder) as under_way:
+        monkeypatch.setattr("ragsaver.ingestion.migration.discard_others", dies)
+        with pytest.raises(Stopped):
+            under_way.run()
+    assert (old.settings.home / "manifest.sqlite").exists()
     with migration(old, encoder) as under_way:
         assert under_way.abort() is False  # it is in use, no half any more
     assert take_ready(old.settings, encoder) == current_store(old.settings.home) != old.settings.home
     assert found_in_use(old, encoder) == ALL
     assert not (old.settings.home / "manifest.sqlite").exists()
+
+
+def test_a_disk_that_refuses_the_switch_leaves_the_old_half_in_use(old: Bench, monkeypatch: pytest.MonkeyPatch):
+    encoder = NewEncoder()
+
+    def full(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with migration(old, encoder) as under_way:
+        monkeypatch.setattr("ragsaver.index.store.os.fsync", full)
+        with pytest.raises(StorageError, match="No space left"):
+            under_way.run()
+        monkeypatch.undo()
+    assert old.found("zebra") == ALL
+    with migration(old, encoder) as under_way:
+        report = under_way.run()
+    assert (report.switched, report.chunks.embedded) == (True, 0)
+    assert found_in_use(old, encoder) == ALL
 
 
 def test_one_migration_at_a_time(old: Bench):
@@ -326,18 +364,6 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def committed(folder: Path) -> int:
-    if not (folder / "manifest.sqlite").exists():
-        return 0
-    connection = sqlite3.connect(f"file:{folder / 'manifest.sqlite'}?mode=ro", uri=True)
-    try:
-        return int(connection.execute("select count(*) from documents").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-    finally:
-        connection.close()
-
-
 def kill_in_the_middle(project: Path, new_model: dict[str, str]) -> int:
     """Kill a migration once it has committed something; how many documents that was."""
     process = subprocess.Popen(
@@ -348,7 +374,7 @@ def kill_in_the_middle(project: Path, new_model: dict[str, str]) -> int:
         stderr=subprocess.PIPE,
     )
     try:
-        while not committed(project / ".ragsaver" / "next"):
+        while not committed_documents(project / ".ragsaver" / "store-1"):
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.02)
                 raise AssertionError(process.communicate())
@@ -356,7 +382,7 @@ def kill_in_the_middle(project: Path, new_model: dict[str, str]) -> int:
         process.kill()
         process.communicate()
     assert process.returncode == -signal.SIGKILL
-    return committed(project / ".ragsaver" / "next")
+    return committed_documents(project / ".ragsaver" / "store-1")
 
 
 def test_a_killed_migration_is_completed_while_the_server_answers_and_switched_at_its_restart(project: Path):
@@ -368,7 +394,7 @@ def test_a_killed_migration_is_completed_while_the_server_answers_and_switched_a
     assert (plan["documents"], plan["missing"]) == (DOCUMENTS, [])
     assert plan["embedding"]["tokens"] > 0 and plan["embedding"]["seconds"] > 0
 
-    with serving(project):
+    with serving(project, says="its own settings mean another index"):
         before = kill_in_the_middle(project, new_model)
         assert 0 < before < DOCUMENTS
         assert "lives here" in as_json(project, "ask", "Where does zebra number 2 live?")["answer"]

@@ -11,6 +11,7 @@ from ragsaver.errors import SettingsError
 from ragsaver.models.float16 import write_float16
 from ragsaver.models.onnx_encoder import OnnxEncoder
 from ragsaver.models.onnx_session import OnnxSession
+from ragsaver.models.options import EncoderOptions
 from ragsaver.models.registry import bundled_folder
 
 pytestmark = pytest.mark.train
@@ -28,11 +29,14 @@ def folder(exported, tmp_path):
 
 
 def test_vectors_stay_near_and_the_fingerprint_changes(folder):
-    half, full = OnnxEncoder(folder, device="cpu", precision="float16"), OnnxEncoder(folder, device="cpu")
+    half, full = (
+        OnnxEncoder(folder, EncoderOptions(device="cpu", precision="float16")),
+        OnnxEncoder(folder, EncoderOptions(device="cpu")),
+    )
     assert half.dim == full.dim == 32
     assert ((half.encode(TEXTS) * full.encode(TEXTS)).sum(axis=1) > 0.999).all()
     np.testing.assert_allclose(np.linalg.norm(half.encode(TEXTS), axis=1), 1, atol=1e-5)
-    assert half.fingerprint != full.fingerprint == OnnxEncoder(folder, precision="float32").fingerprint
+    assert half.fingerprint != full.fingerprint == OnnxEncoder(folder, EncoderOptions(precision="float32")).fingerprint
 
 
 def test_only_vectors_leave_the_model(folder):
@@ -43,7 +47,7 @@ def test_only_vectors_leave_the_model(folder):
 
 
 def test_padding_does_not_count(folder):
-    encoder = OnnxEncoder(folder, device="cpu", precision="float16")
+    encoder = OnnxEncoder(folder, EncoderOptions(device="cpu", precision="float16"))
     np.testing.assert_allclose(encoder.encode(TEXTS)[0], encoder.encode(TEXTS[:1])[0], atol=2e-3)
 
 
@@ -53,7 +57,7 @@ def test_a_machine_whose_cuda_does_not_work_runs_and_is_told_by_the_plain_weight
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    assert OnnxEncoder(folder).fingerprint == OnnxEncoder(folder, device="cpu").fingerprint
+    assert OnnxEncoder(folder).fingerprint == OnnxEncoder(folder, EncoderOptions(device="cpu")).fingerprint
 
 
 def test_a_quantised_model_is_refused(tmp_path):

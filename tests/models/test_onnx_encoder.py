@@ -10,6 +10,7 @@ import pytest
 from ragsaver.errors import MissingExtra, SettingsError
 from ragsaver.models.onnx_encoder import OnnxEncoder, mean_pool
 from ragsaver.models.onnx_session import OnnxSession
+from ragsaver.models.options import EncoderOptions
 from ragsaver.models.registry import bundled_folder, load_encoder
 from ragsaver.settings import EmbeddingSettings
 
@@ -50,7 +51,7 @@ def test_no_text_gives_no_vector(encoder):
 
 
 def test_what_lies_behind_the_cut_changes_nothing():
-    short = OnnxEncoder(bundled_folder(), max_tokens=16)
+    short = OnnxEncoder(bundled_folder(), EncoderOptions(max_tokens=16))
     first, second = short.encode(["word " * 14 + "cat"])[0], short.encode(["word " * 14 + "tax return"])[0]
     np.testing.assert_array_equal(first, second)
 
@@ -104,7 +105,7 @@ def test_without_onnxruntime_the_extra_is_named(monkeypatch):
 
 
 def test_documents_and_questions_have_prefixes_of_their_own(encoder):
-    prefixed = OnnxEncoder(bundled_folder(), prefix="passage: ", query_prefix="query: ")
+    prefixed = OnnxEncoder(bundled_folder(), EncoderOptions(prefix="passage: ", query_prefix="query: "))
     np.testing.assert_array_equal(prefixed.encode(["a cat"]), encoder.encode(["passage: a cat"]))
     np.testing.assert_array_equal(prefixed.encode(["a cat"], query=True), encoder.encode(["query: a cat"]))
     np.testing.assert_array_equal(encoder.encode(["a cat"], query=True), encoder.encode(["a cat"]))
@@ -138,7 +139,7 @@ def test_a_machine_whose_cuda_does_not_work_embeds_on_the_cpu_and_says_so(cuda_c
 
 def test_cuda_that_was_asked_for_and_does_not_work_is_an_error(cuda_claimed):
     with pytest.raises(SettingsError, match="sees no GPU.*nvidia-smi"):
-        OnnxEncoder(bundled_folder(), device="cuda").encode(["a cat"])
+        OnnxEncoder(bundled_folder(), EncoderOptions(device="cuda")).encode(["a cat"])
 
 
 def test_cuda_asked_of_a_build_without_it_is_an_error(monkeypatch):

@@ -146,7 +146,9 @@ def test_a_model_of_the_hub_is_told_by_its_commit(exported, tmp_path):
         (repository / "refs" / "main").write_text(commit)
         code = (
             "import json; from ragsaver.models.torch_encoder import TorchEncoder as E\n"
-            "a, b = E('tiny/bert', device='cpu'), E('tiny/bert@' + '1' * 40, device='cpu')\n"
+            "from ragsaver.models.options import EncoderOptions\n"
+            "cpu = EncoderOptions(device='cpu')\n"
+            "a, b = E('tiny/bert', cpu), E('tiny/bert@' + '1' * 40, cpu)\n"
             "print(json.dumps([a.name, a.dim, a.fingerprint, b.fingerprint]))"
         )
         environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}

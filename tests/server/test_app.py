@@ -3,6 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
+from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
@@ -12,7 +13,7 @@ TOKEN = "owner-token"
 
 @pytest.fixture
 def access(runtime: Runtime):
-    made = Access(runtime, TOKEN)
+    made = Access(LiveRuntime(runtime), TOKEN)
     yield made
     made.close()
 

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.sources import PostedDocument
+from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import open_runtime
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
@@ -22,7 +23,7 @@ def served(tmp_path: Path, redis: RedisServer) -> Iterator[tuple[TestClient, Ing
         {"home": tmp_path / "home", "queue": {"broker_url": redis.url, "max_waiting_documents": 2}}
     )
     with open_runtime(settings, "a test") as runtime:
-        access, queue = Access(runtime, "token"), IngestQueue(settings)
+        access, queue = Access(LiveRuntime(runtime), "token"), IngestQueue(settings)
         with TestClient(create_app(access, queue), raise_server_exceptions=False) as client:
             yield client, queue
         access.close()

@@ -29,13 +29,15 @@ async def documents(body: DocumentsBody, access: Shared, queue: Queued, request:
 
     Where workers do it, the answer is 202 with a job.
     """
-    runtime = access.runtime
     posted = [PostedDocument(one.source, one.text, one.format, one.metadata) for one in body.documents]
-    scope = runtime.scope(body.collection)
     if queue is None:
         return await access.ingest(
-            lambda: access.count(runtime.ingestor.ingest_texts(posted, scope, progress=access.go_on))
+            lambda runtime: access.count(
+                runtime.ingestor.ingest_texts(posted, runtime.scope(body.collection), progress=access.go_on)
+            )
         )
+    with access.live.use() as runtime:
+        scope = runtime.scope(body.collection)
     try:
         report = await run_in_threadpool(queue.put_texts, posted, scope)
     except QueueFull as error:
@@ -54,10 +56,8 @@ async def list_documents(
     collection: Annotated[Name | None, Query(description="which collection")] = None,
 ) -> DocumentList:
     """The documents of a collection, with their ids."""
-    runtime = access.runtime
-    scope = runtime.scope(collection)
     selection = DocumentSelection(source=source)
-    return await access.query(lambda: runtime.lifecycle.list(selection, scope))
+    return await access.query(lambda runtime: runtime.lifecycle.list(selection, runtime.scope(collection)))
 
 
 @router.delete("/documents/{document_id}")
@@ -65,6 +65,4 @@ async def delete_document(
     document_id: str, access: Shared, collection: Annotated[Name | None, Query(description="which collection")] = None
 ) -> RemovalReport:
     """Delete one document of a collection."""
-    runtime = access.runtime
-    scope = runtime.scope(collection)
-    return await access.ingest(lambda: runtime.lifecycle.delete_one(document_id, scope))
+    return await access.ingest(lambda runtime: runtime.lifecycle.delete_one(document_id, runtime.scope(collection)))

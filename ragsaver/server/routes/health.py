@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Shared
 from ragsaver.server.schemas import Health, Problem
 
@@ -17,9 +18,8 @@ async def healthz() -> Health:
 @router.get("/readyz", responses={"default": {"model": Problem}})
 async def readyz(access: Shared) -> Health:
     """The index, the model and the pipeline answer."""
-    runtime = access.runtime
 
-    def probe() -> None:
+    def probe(runtime: Runtime) -> None:
         vector = runtime.encoder.encode(["ready"], query=True)[0]
         runtime.index.search(runtime.scope(), "ready", vector, 1)
         runtime.engine()

@@ -31,7 +31,7 @@ async def job(
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> JobReport:
     """How far a job is; `progress` has `limit` of its documents from `offset` on."""
-    tenant = access.runtime.scope().tenant
+    tenant = access.live.settings.tenant
     report = None
     if queue is not None:
         report = await run_in_threadpool(queue.report, job_id, tenant, limit=limit, offset=offset)

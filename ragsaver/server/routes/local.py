@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.report import OutlineReport, PlanReport, Progress, VerifyReport
 from ragsaver.ingestion.verify import verify
+from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access, Local
 from ragsaver.server.problems import problem_of
 from ragsaver.server.schemas import IngestEvent, LocalOutlineBody, LocalVerifyBody
@@ -24,7 +25,6 @@ async def ingest(body: IngestOrder, access: Local, request: Request) -> Streamin
 
 
 async def _events(body: IngestOrder, access: Access, request_id: str) -> AsyncIterator[str]:
-    runtime = access.runtime
     loop = asyncio.get_running_loop()
     told: asyncio.Queue[IngestEvent] = asyncio.Queue()
     left = threading.Event()
@@ -38,7 +38,7 @@ async def _events(body: IngestOrder, access: Access, request_id: str) -> AsyncIt
         access.go_on(progress)
         tell(IngestEvent(progress=progress))
 
-    def work() -> None:
+    def work(runtime: Runtime) -> None:
         try:
             scope = runtime.scope(body.collection)
             report = access.count(runtime.ingestor.ingest(body, scope, progress=step))
@@ -62,9 +62,7 @@ async def _events(body: IngestOrder, access: Access, request_id: str) -> AsyncIt
 @router.post("/plan")
 async def plan(body: IngestOrder, access: Local) -> PlanReport:
     """What an ingestion would do."""
-    runtime = access.runtime
-    scope = runtime.scope(body.collection)
-    return await access.ingest(lambda: runtime.ingestor.plan(body, scope))
+    return await access.ingest(lambda runtime: runtime.ingestor.plan(body, runtime.scope(body.collection)))
 
 
 class CallerLeft(Exception):
@@ -74,12 +72,12 @@ class CallerLeft(Exception):
 @router.post("/verify")
 async def check(body: LocalVerifyBody, access: Local) -> VerifyReport:
     """Compare manifest and index, and repair."""
-    runtime = access.runtime
-    scope = runtime.scope(body.collection)
-    return await access.ingest(lambda: verify(runtime.manifest, runtime.index, runtime.ingestor, scope))
+    return await access.ingest(
+        lambda runtime: verify(runtime.manifest, runtime.index, runtime.ingestor, runtime.scope(body.collection))
+    )
 
 
 @router.post("/outline")
 async def outline(body: LocalOutlineBody, access: Local) -> OutlineReport:
     """A document's outline."""
-    return await access.query(lambda: access.runtime.outline(body.source, body.collection, body.budget_tokens))
+    return await access.query(lambda runtime: runtime.outline(body.source, body.collection, body.budget_tokens))

@@ -14,29 +14,29 @@ router = APIRouter(prefix="/v1/local/documents", include_in_schema=False)
 @router.post("/list")
 async def list_documents(body: DocumentSelection, access: Local) -> DocumentList:
     """The documents that are in."""
-    runtime = access.runtime
-    return await access.query(lambda: runtime.lifecycle.list(body, runtime.scope(body.collection)))
+    return await access.query(lambda runtime: runtime.lifecycle.list(body, runtime.scope(body.collection)))
 
 
 @router.post("/delete")
 async def delete(body: LocalDeleteBody, access: Local) -> RemovalReport:
     """Remove documents."""
-    runtime = access.runtime
-    scope = runtime.scope(body.selection.collection)
-    return await access.ingest(lambda: runtime.lifecycle.delete(body.selection, scope, dry_run=body.dry_run))
+    selection = body.selection
+    return await access.ingest(
+        lambda runtime: runtime.lifecycle.delete(selection, runtime.scope(selection.collection), dry_run=body.dry_run)
+    )
 
 
 @router.post("/expire")
 async def expire(body: LocalExpireBody, access: Local) -> RemovalReport:
     """Apply a collection's retention."""
-    runtime = access.runtime
-    scope = runtime.scope(body.collection)
-    return await access.ingest(lambda: runtime.lifecycle.expire(scope, dry_run=body.dry_run))
+    return await access.ingest(
+        lambda runtime: runtime.lifecycle.expire(runtime.scope(body.collection), dry_run=body.dry_run)
+    )
 
 
 @router.post("/report")
 async def report(body: LocalHoldingsBody, access: Local) -> HoldingsReport:
     """What a collection holds."""
-    runtime = access.runtime
-    scope = runtime.scope(body.collection)
-    return await access.query(lambda: runtime.lifecycle.report(scope, body.cold_after_s))
+    return await access.query(
+        lambda runtime: runtime.lifecycle.report(runtime.scope(body.collection), body.cold_after_s)
+    )

@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
 
 from ragsaver.components.request import Request as Question
-from ragsaver.pipelines.engine import QueryEngine
 from ragsaver.pipelines.result import AskResult, SearchResult
-from ragsaver.server.access import Shared
+from ragsaver.pipelines.runtime import Runtime
+from ragsaver.server.access import Access, Shared
 from ragsaver.server.problems import problem_of
 from ragsaver.server.schemas import Problem, QueryBody, SearchBody
 
@@ -18,13 +19,15 @@ router = APIRouter(prefix="/v1", responses={"default": {"model": Problem}})
 @router.post("/query", response_model=AskResult)
 async def query(body: QueryBody, access: Shared, request: Request) -> Response:
     """Answer a question; with `stream` as Server-Sent Events: `delta`, then `result` or `error`."""
-    runtime = access.runtime
-    asked = Question(runtime.scope(body.collection), request_id=request.state.request_id)
-    engine = await access.query(lambda: runtime.engine(body.pipeline))
+    request_id: str = request.state.request_id
     if body.stream:
-        engine.check(body.query)
-        return EventSourceResponse(_events(engine, body.query, asked))
-    result = await access.query(lambda: engine.ask(body.query, asked))
+        await access.query(lambda runtime: runtime.engine(body.pipeline).check(body.query))
+        return EventSourceResponse(_events(access, body, request_id))
+
+    def ask(runtime: Runtime) -> AskResult:
+        return runtime.engine(body.pipeline).ask(body.query, _asked(runtime, body.collection, request_id))
+
+    result = await access.query(ask)
     return Response(
         result.model_dump_json(),
         media_type="application/json",
@@ -35,19 +38,26 @@ async def query(body: QueryBody, access: Shared, request: Request) -> Response:
 @router.post("/search", response_model=SearchResult)
 async def search(body: SearchBody, access: Shared, request: Request) -> Response:
     """Passages, best first."""
-    runtime = access.runtime
-    asked = Question(runtime.scope(body.collection), request_id=request.state.request_id)
-    result = await access.query(lambda: runtime.engine().search(body.query, asked, body.top_k))
+    request_id: str = request.state.request_id
+    result = await access.query(
+        lambda runtime: runtime.engine().search(body.query, _asked(runtime, body.collection, request_id), body.top_k)
+    )
     return Response(result.model_dump_json(), media_type="application/json")
 
 
-async def _events(engine: QueryEngine, text: str, asked: Question) -> AsyncIterator[dict[str, str]]:
+async def _events(access: Access, body: QueryBody, request_id: str) -> AsyncIterator[dict[str, str]]:
     try:
-        async for part in engine.stream(text, asked):
-            if isinstance(part, str):
-                yield {"event": "delta", "data": part}
-            else:
-                yield {"event": "result", "data": part.model_dump_json()}
+        with access.live.use() as runtime:
+            engine = await run_in_threadpool(runtime.engine, body.pipeline)
+            async for part in engine.stream(body.query, _asked(runtime, body.collection, request_id)):
+                if isinstance(part, str):
+                    yield {"event": "delta", "data": part}
+                else:
+                    yield {"event": "result", "data": part.model_dump_json()}
     except Exception as error:
-        problem = problem_of(error, "/v1/query", asked.request_id)
+        problem = problem_of(error, "/v1/query", request_id)
         yield {"event": "error", "data": problem.model_dump_json(exclude_none=True)}
+
+
+def _asked(runtime: Runtime, collection: str | None, request_id: str) -> Question:
+    return Question(runtime.scope(collection), request_id=request_id)

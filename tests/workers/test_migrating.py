@@ -1,0 +1,36 @@
+"""Another model and chunker under running workers: the one that owns the index moves, and the others follow it."""
+
+import shutil
+from contextlib import ExitStack
+
+import pytest
+
+from ragsaver.models.registry import bundled_folder
+from tests.workers.fleet import Project
+
+NEW = "embedding: {model: other-model}\nchunking: {embed_headings: false}\n"
+
+
+@pytest.mark.parametrize("workers", [["--apply"], ["--apply --queues embed", "--queues convert"]])
+def test_workers_go_on_by_the_new_settings_after_a_migration(project: Project, workers: list[str]):
+    for n in range(3):
+        project.write(f"{n}.md", f"animal{n}")
+    shutil.copytree(bundled_folder(), project.folder / "other-model")
+    tokenizer = project.folder / "other-model" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + "\n")
+    with ExitStack() as running:
+        for command in workers:
+            running.enter_context(project.running("worker", *command.split()))
+        assert project.run("ingest", "docs", "--queue", "--wait")["documents"]["applied"] == 3
+        (project.folder / "ragsaver.yaml").write_text(NEW)
+        report = project.run("migrate")
+        assert (report["switched"], report["documents"]["brought"]) == (True, 3)
+        project.write("late.md", "latecomer")
+        done = project.run("ingest", "docs", "--queue", "--wait")["documents"]
+        assert (done["applied"], done["unchanged"]) == (1, 3)
+        assert project.run("migrate")["reason"] is None  # each document is by the new settings
+    checked = project.run("verify")
+    assert (checked["documents"], checked["missing"], checked["orphaned"]) == (4, 0, 0)
+    home = project.folder / ".ragsaver"
+    assert [entry.name for entry in home.glob("store-*")] == ["store-1"]
+    assert not (home / "index").exists() and not list(home.glob("manifest.sqlite*"))
