@@ -89,6 +89,25 @@ def lock(connection: sa.Connection, key: sa.Column[str], *where: sa.ColumnElemen
         connection.execute(sa.select(key).where(*where).order_by(key).with_for_update()).all()
 
 
+def lock_rows(
+    connection: sa.Connection, table: sa.Table, key: sa.Column[str], *where: sa.ColumnElement[bool]
+) -> Sequence[sa.Row[Any]]:
+    """Rows that stay as they are for others until the transaction ends, locked in the order of their key."""
+    if connection.dialect.name == POSTGRES:
+        return connection.execute(sa.select(table).where(*where).order_by(key).with_for_update()).all()
+    # A write, since in SQLite only that begins a transaction.
+    same = sa.update(table).where(*where).values({key.name: key})
+    return connection.execute(same.returning(table)).all()
+
+
+def chosen(some: sa.Select[tuple[str]]) -> sa.Select[tuple[str]]:
+    """Keys of rows that the statement around it changes: chosen once, and those that another changes right now are
+    passed over, so that nobody waits for them. Of such a statement SQLite counts no rows: let it return them.
+    """
+    once = some.with_for_update(skip_locked=True).cte("chosen")
+    return sa.select(*once.c)
+
+
 class json_length(sa.sql.functions.GenericFunction[int]):
     """The length of an array that is kept as JSON text."""
 

@@ -58,14 +58,19 @@ class PostgresDatabase:
         for table in (_format, *(table for some in tables for table in some.sorted_tables)):
             wanted += (table, *indexes(table, POSTGRES))
         with self.writing() as connection:
-            if self._missing(connection, wanted):
+            missing = self._missing(connection, wanted)
+            if missing:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETTING_UP)))
-                self._make(connection, self._missing(connection, wanted), version)
-            found = connection.scalar(sa.select(_format.c.version))
+                missing = self._missing(connection, wanted)
+            # Asked first: an index may be on columns that tables of another format lack.
+            found = version if _format in missing else connection.scalar(sa.select(_format.c.version))
             if found != version:
                 raise StorageError(
-                    f"{self._what} has format {found}, this RAGSaver reads {version}", where=self.where, remedy=remedy
+                    f"this is format {found} of {self._what}, this RAGSaver reads {version}",
+                    where=self.where,
+                    remedy=remedy,
                 )
+            self._make(connection, missing, version)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -108,7 +113,7 @@ class PostgresDatabase:
         return [one for one in wanted if one.name not in there]
 
     def _make(self, connection: sa.Connection, missing: Sequence[sa.Table | sa.Index], version: int) -> None:
-        if not sa.inspect(connection).has_schema(self._schema.name):
+        if missing and not sa.inspect(connection).has_schema(self._schema.name):
             connection.execute(sa.schema.CreateSchema(self._schema.name))
         for one in missing:
             connection.execute(sa.schema.CreateTable(one) if isinstance(one, sa.Table) else sa.schema.CreateIndex(one))

@@ -225,6 +225,18 @@ class QueueSettings(_Section):
     max_waiting_documents: int = Field(
         default=100_000, ge=1, le=100_000_000, description="from which on new jobs are refused"
     )
+    max_waiting_documents_per_tenant: int | None = Field(
+        default=None, ge=1, le=100_000_000, description="of one tenant, from which on its new jobs are refused"
+    )
+    max_hold_s: float = Field(
+        default=1800.0,
+        gt=0,
+        le=604_800,
+        description="that work on a document or batch may take, after which it counts as hung and others take over",
+    )
+    keep_finished_days: float | None = Field(
+        default=30.0, gt=0, le=36_500, description="after which a job that has ended is removed; null: never"
+    )
     look_every_s: float = Field(
         default=1.0,
         gt=0,

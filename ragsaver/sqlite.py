@@ -53,15 +53,18 @@ class SqliteDatabase:
     def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str) -> None:
         """Make the tables that are not there; the file's `user_version` says of which format they are."""
         with self.writing() as connection:
+            found = connection.scalar(sa.text("PRAGMA user_version"))
+            # Asked first: an index may be on columns that tables of another format lack.
+            if found not in (0, version):
+                raise StorageError(
+                    f"this is format {found} of {self._what}, this RAGSaver reads {version}",
+                    where=self.where,
+                    remedy=remedy,
+                )
             for some in tables:
                 create_tables(connection, some)
-            found = connection.scalar(sa.text("PRAGMA user_version"))
             if found == 0:
                 connection.execute(sa.text(f"PRAGMA user_version = {version}"))
-            elif found != version:
-                raise StorageError(
-                    f"{self._what} has format {found}, this RAGSaver reads {version}", where=self.where, remedy=remedy
-                )
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

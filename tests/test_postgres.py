@@ -16,9 +16,11 @@ from ragsaver.errors import MissingExtra, SettingsError, StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import Fingerprints
 from ragsaver.ingestion.job_report import State
-from ragsaver.ingestion.jobs import JobStore, NewDocument
+from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.opening import asked_server, jobs_place, open_manifest
+from ragsaver.ingestion.queued_document import NewDocument
+from ragsaver.ingestion.turns import Priority
 from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import DatabaseSettings, Settings
 from ragsaver.settings_file import load_settings
@@ -31,7 +33,7 @@ PROCESSES = 4
 
 # Each does its work when it is told to, and says on its last line what it did.
 BEGIN = """
-import json, random, sys
+import json, random, sys, uuid
 from pydantic import SecretStr
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
@@ -50,16 +52,42 @@ print("[]")
     "claim": """
 jobs = JobStore(PostgresSchema(url, name))
 print("ready", flush=True); sys.stdin.readline()
-random.shuffle(given)
-print(json.dumps([one for one in given if jobs.claim(one, State.QUEUED, "me", lease_s=60, max_attempts=5)]))
+mine = []
+while some := jobs.documents.claim(State.QUEUED, "me", limit=random.randint(1, 8), lease_s=60):
+    mine += [one.id for one in some]
+print(json.dumps(mine))
 """,
     "send": """
 jobs = JobStore(PostgresSchema(url, name))
 print("ready", flush=True); sys.stdin.readline()
-sent = []
-while some := jobs.to_send(State.QUEUED, lease_s=60, lost=True):
+sent = 0
+while some := jobs.documents.to_send(State.QUEUED, lease_s=60, lost=True):
     sent += some
-print(json.dumps(sent))
+print(json.dumps({"sent": sent}))
+""",
+    # All that happens to documents, in any order; held so shortly that others take over what is under way.
+    "everything": """
+stages = {State.QUEUED: State.CONVERTED, State.CONVERTED: State.EMBEDDED, State.EMBEDDED: State.APPLIED}
+jobs = JobStore(PostgresSchema(url, name))
+documents = jobs.documents
+print("ready", flush=True); sys.stdin.readline()
+ended = []
+while any(documents.waiting(state) for state in stages):
+    holder = uuid.uuid4().hex
+    for state, after in random.sample(sorted(stages.items()), 3):
+        documents.bury(state, 1000)
+        documents.line_up(state)
+        lost = documents.to_send(state, lease_s=random.random() / 50, lost=random.random() < 0.5)
+        documents.unsend(state, lost // 2)
+        some = documents.claim(state, holder, limit=8, lease_s=random.random() / 50)
+        jobs.hold_on([holder], random.random() / 50)
+        random.shuffle(some)
+        for one in some:
+            if random.random() < 0.2:
+                documents.put_back(one.id, holder, wait_s=0.0, error=None, tried=True)
+            elif documents.forward(one.id, state, after, lease_s=random.random() / 50) and after is State.APPLIED:
+                ended.append(one.id)
+print(json.dumps(ended))
 """,
     "texts": """
 jobs = JobStore(PostgresSchema(url, name))
@@ -68,7 +96,7 @@ mine = []
 for start in range(0, len(given), 40):
     some = given[start : start + 60]
     random.shuffle(some)
-    mine += jobs.claim_texts("p", some, str(random.random()), 60)
+    mine += jobs.texts.claim("p", some, str(random.random()), 60)
 print(json.dumps(mine))
 """,
 }
@@ -113,9 +141,16 @@ def at_once(work: str, server: DatabaseSettings, given: list[str] = []) -> Count
     return done
 
 
-def queued(jobs: JobStore, number: int, lease_s: float = 0.0) -> list[str]:
-    job = jobs.create(SCOPE, None, 10_000)
-    return jobs.add(job, [NewDocument(f"{n}.md", text=f"Text {n}.") for n in range(number)], first=0, lease_s=lease_s)
+def queued(
+    jobs: JobStore,
+    number: int,
+    lease_s: float = 0.0,
+    scope: Scope = SCOPE,
+    priority: Priority = Priority.NORMAL,
+) -> list[str]:
+    job = jobs.create(scope, None, 10_000, priority=priority)
+    jobs.add(job, [NewDocument(f"{n}.md", text=f"Text {n}.") for n in range(number)], first=0, lease_s=lease_s)
+    return [f"{job}-{n}" for n in range(number)]
 
 
 def end_connections(server: DatabaseSettings) -> None:
@@ -138,7 +173,7 @@ def test_an_index_that_a_newer_ragsaver_has_is_added(jobs: JobStore, server: Dat
     asked = sa.text(f"SELECT count(*) FROM pg_indexes WHERE schemaname = '{schema}'")
     with asking(server) as connection:
         before = connection.scalar(asked)
-        connection.execute(sa.text(f"DROP INDEX {schema}.documents_waiting"))
+        connection.execute(sa.text(f"DROP INDEX {schema}.documents_in_line"))
         JobStore(jobs.place).close()
         assert connection.scalar(asked) == before
 
@@ -146,13 +181,27 @@ def test_an_index_that_a_newer_ragsaver_has_is_added(jobs: JobStore, server: Dat
 @needs_postgres
 def test_a_document_is_claimed_by_one_process(jobs: JobStore, server: DatabaseSettings):
     ids = queued(jobs, 200, lease_s=60)
-    assert at_once("claim", server, ids) == Counter(ids)
+    assert at_once("claim", server) == Counter(ids)
+
+
+@needs_postgres
+def test_whatever_processes_do_at_once_each_document_ends_once_and_nobody_waits_for_ever(jobs: JobStore, server):
+    ids = [
+        one
+        for priority in Priority
+        for tenant in ("ants", "bees")
+        for one in queued(jobs, 25, scope=Scope(tenant, "docs"), priority=priority)
+    ]
+    assert at_once("everything", server) == Counter(ids)
+    with jobs._database.reading() as connection:
+        table = sa.table("documents", sa.column("round"), sa.column("holder"), schema=f"{server.schema_name}_jobs")
+        assert set(connection.execute(sa.select(table)).all()) == {(None, None)}
 
 
 @needs_postgres
 def test_a_message_is_sent_by_one_process(jobs: JobStore, server: DatabaseSettings):
-    ids = queued(jobs, 3000)
-    assert at_once("send", server) == Counter(ids)
+    queued(jobs, 3000)
+    assert at_once("send", server) == {"sent": 3000}
 
 
 @needs_postgres
@@ -169,9 +218,9 @@ def test_a_connection_that_ends_in_a_transaction_leaves_nothing_half_done(jobs: 
         assert connection.execute(sa.update(table).values(state=State.DEAD)).rowcount == 2
         end_connections(server)
         connection.execute(sa.update(table).values(state=State.FAILED))
-    assert jobs.waiting(State.QUEUED) == 2
-    assert jobs.claim(first, State.QUEUED, "me", lease_s=60, max_attempts=5)
-    assert jobs.forward(second, State.QUEUED, State.CONVERTED)
+    assert jobs.documents.waiting(State.QUEUED) == 2
+    assert [one.id for one in jobs.documents.claim(State.QUEUED, "me", limit=1, lease_s=60)] == [first]
+    assert jobs.documents.forward(second, State.QUEUED, State.CONVERTED)
 
 
 @needs_postgres
@@ -195,17 +244,16 @@ with jobs._database.writing() as connection:
     assert process.stdout.readline() == "ready\n"
     process.kill()
     process.communicate()
-    claimed = [jobs.claim(one, State.QUEUED, "me", lease_s=60, max_attempts=5) for one in ids]
-    assert [one.id for one in claimed] == ids
+    assert [one.id for one in jobs.documents.claim(State.QUEUED, "me", limit=2, lease_s=60)] == ids
 
 
 @needs_postgres
 def test_connections_that_the_server_closed_meanwhile_are_opened_again(jobs: JobStore, server: DatabaseSettings):
     ids = queued(jobs, 1)
     end_connections(server)
-    assert jobs.tried(ids) == set()
+    assert jobs.documents.late(State.QUEUED) == 1
     end_connections(server)
-    assert jobs.claim(ids[0], State.QUEUED, "me", lease_s=60, max_attempts=5)
+    assert [one.id for one in jobs.documents.claim(State.QUEUED, "me", limit=1, lease_s=60)] == ids
 
 
 @needs_postgres
@@ -217,7 +265,7 @@ def test_jobs_and_manifest_of_several_projects_share_a_database(jobs: JobStore, 
                 manifest.commit(SCOPE, [record(source)])
                 assert set(manifest.documents(SCOPE)) == {source}
         with closing(JobStore(jobs_place(Settings(database=other)))) as others:
-            assert others.waiting(State.QUEUED) == 0
+            assert others.documents.waiting(State.QUEUED) == 0
 
 
 def record(source: str, size: int = 3) -> DocumentRecord:
@@ -235,10 +283,10 @@ def test_a_source_may_be_long_a_file_large_and_a_text_have_any_character(jobs, s
         assert manifest.document(SCOPE, one.source) == one
     text, metadata = "before\0after \N{OWL}", {"a\0b": "c\0d"}
     job = jobs.create(SCOPE, None, 10)
-    (given,) = jobs.add(job, [NewDocument("a.md", text=text, metadata=metadata)], first=0, lease_s=60)
-    held = jobs.claim(given, State.QUEUED, "me", lease_s=60, max_attempts=5)
+    assert jobs.add(job, [NewDocument("a.md", text=text, metadata=metadata)], first=0, lease_s=60) == 1
+    (held,) = jobs.documents.claim(State.QUEUED, "me", limit=1, lease_s=60)
     assert (held.text, held.metadata) == (text, metadata)
-    jobs.put_back(given, "me", wait_s=0, error="a \0 is in it", tried=True)
+    jobs.documents.put_back(held.id, "me", wait_s=0, error="a \0 is in it", tried=True)
     assert jobs.report(job, SCOPE.tenant, 0).progress[0].error == "a \N{REPLACEMENT CHARACTER} is in it"
 
 

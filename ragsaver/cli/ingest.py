@@ -11,6 +11,7 @@ import typer
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
 from ragsaver.cli.output import errors_told, print_json, tell_what_stays_out
 from ragsaver.errors import UnreadableDocument, UsageError
+from ragsaver.ingestion.turns import Priority
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -36,6 +37,7 @@ def ingest(
     max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if it would cost more.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on, and ingest again whenever a file changes.")] = False,
     queue: Annotated[bool, typer.Option("--queue", help="Let workers do it; needs a broker.")] = False,
+    priority: Annotated[Priority | None, typer.Option(help="With --queue: what is worked on first.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="With --queue: until it is done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
 ) -> None:
@@ -57,10 +59,12 @@ def ingest(
         )
         if wait and not queue:
             raise UsageError("goes with --queue only", where="--wait")
+        if priority and not queue:
+            raise UsageError("goes with --queue only", where="--priority")
         if watch and queue:
             raise UsageError("does not go with --queue", where="--watch")
         if queue:
-            _queue(wanted, settings, wait, as_json)
+            _queue(wanted, settings, priority or Priority.NORMAL, wait, as_json)
             return
         with backend(settings, "ragsaver ingest") as work:
             if watch:
@@ -93,7 +97,7 @@ def _keep_ingesting(work: "Backend", wanted: "IngestOrder", settings: "Settings"
         wanted = wanted.model_copy(update={"include_expired": False})
 
 
-def _queue(wanted: "IngestOrder", settings: "Settings", wait: bool, as_json: bool) -> None:
+def _queue(wanted: "IngestOrder", settings: "Settings", priority: Priority, wait: bool, as_json: bool) -> None:
     """Hand the documents to workers, and wait for them if that is wanted."""
     from ragsaver.cli.jobs import line_of
     from ragsaver.index.scope import Scope
@@ -102,7 +106,7 @@ def _queue(wanted: "IngestOrder", settings: "Settings", wait: bool, as_json: boo
 
     scope = Scope(settings.tenant, wanted.collection or settings.collection)
     with closing(IngestQueue(settings)) as jobs:
-        report = jobs.put(wanted, scope)
+        report = jobs.put(wanted, scope, priority)
         if wait:
             with progress_bar() as progress:
                 report = wait_for(jobs, settings, report.job_id, scope.tenant, _shown_by(progress))

@@ -89,7 +89,7 @@ def drop(job: _Job, as_json: _Json = False) -> None:
 def line_of(report: "JobReport") -> str:
     """A job on one line."""
     counts = ", ".join(f"{count} {name}" for name, count in report.documents.model_dump().items() if count)
-    return f"{report.job_id}  {report.state:<10} {report.collection}: {counts or 'no documents'}"
+    return f"{report.job_id}  {report.state:<10} {report.priority:<6} {report.collection}: {counts or 'no documents'}"
 
 
 def _unknown(job: str) -> UsageError:

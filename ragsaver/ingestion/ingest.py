@@ -10,20 +10,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Self
 
 from ragsaver.caching.embeddings import EmbeddingCache
-from ragsaver.errors import TooExpensive, UnreadableDocument, UsageError
+from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.accounting import Tally, report_of, told_kinds
 from ragsaver.ingestion.applying import Applier, Embedded, Paid, Step
-from ragsaver.ingestion.estimating import Estimate
 from ragsaver.ingestion.gates import Gates, Preparing, Seen
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
+from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare, recipe_of
 from ragsaver.ingestion.quota import admitted
@@ -37,8 +36,7 @@ from ragsaver.ingestion.tombstones import Tombstone, without_source
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
 
-# Texts that show how fast this machine embeds, and tokens from which a run says it more reliably.
-_SAMPLE_CHUNKS = 16
+# Tokens from which a run says more reliably than a few texts how fast this machine embeds.
 _PACE_TOKENS = 5000
 
 
@@ -163,7 +161,7 @@ class Ingestor:
         allowance = None
         if order.max_cost_usd is not None:
             plan = self.plan(order, scope)
-            _require_affordable(plan, order.max_cost_usd)
+            require_affordable(plan, order.max_cost_usd)
             allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
         passed_over: Counter[str] = Counter()
         items = self._items(order, passed_over)
@@ -199,20 +197,10 @@ class Ingestor:
 
     def _plan(self, items: Sequence[SourceItem], scope: Scope, way: _Way) -> PlanReport:
         known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
+        planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._summaries)
         gates = self._gates(scope, known, way)
-        partition = self._applier.partition(scope)
-        counted = Estimate(self._cache, self._encoder, partition, self._summaries)
-        sample: list[IdentifiedChunk] = []
         with self._one_at_a_time:
-            for change in self._admitted(gates, items, scope, way.gone):
-                counted.add(change, self._applier.outliner.lacking(partition, change))
-                sample.extend(change.new[: _SAMPLE_CHUNKS - len(sample)])
-        return counted.report(
-            gates,
-            way.gone,
-            tokens_per_s=self._pace(scope, sample),
-            usd_per_mtok=self._settings.spend.embedding_per_mtok,
-        )
+            return planner.plan(gates, items, scope, gone=way.gone, pace=lambda sample: self._pace(scope, sample))
 
     def _gates(
         self, scope: Scope, known: Mapping[str, DocumentRecord], way: _Way, step: Callable[[], None] = _no_step
@@ -413,14 +401,3 @@ def gone_from(
         and record.source not in present
         and any(record.location == root or record.location.startswith(root.rstrip("/") + "/") for root in roots)
     ]
-
-
-def _require_affordable(plan: PlanReport, max_cost_usd: Decimal) -> None:
-    if plan.cost_usd > max_cost_usd:
-        sections = plan.summaries.sections
-        summaries = f", and summarising {sections} sections up to ${plan.summaries.cost_usd:.4f}" if sections else ""
-        raise TooExpensive(
-            f"embedding {plan.embedding.tokens} tokens would cost ${plan.embedding.cost_usd:.4f}{summaries}, "
-            f"${max_cost_usd:.4f} are allowed",
-            remedy="Raise --max-cost, or leave documents out: `ragsaver plan` shows what each would take",
-        )

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from ragsaver.ingestion.report import EmbeddingSpend, IngestFailure
+from ragsaver.ingestion.turns import Priority
 
 
 class State(StrEnum):
@@ -68,6 +69,7 @@ class JobReport(_Frozen):
 
     job_id: str
     collection: str
+    priority: Priority
     state: JobState
     created_at: float
     documents: JobDocuments = JobDocuments()

@@ -90,13 +90,6 @@ class Outliner:
             made[change.record.id] = new
         return made, taken
 
-    def lacking(self, partition: str, change: Change) -> list[Section]:
-        """The sections that a language model would be asked for, were the change applied."""
-        if self._summaries is None:
-            return []
-        (found,) = self._long([change])
-        return self._summaries.lacking(partition, unsummarised(found, self._before([change]).get(change.record.id)))
-
     def to_do(self, scope: Scope, known: Mapping[str, DocumentRecord]) -> dict[str, DocumentRecord]:
         """What the manifest has, by source; a document that lacks its outline counts as stale, so that it gets one."""
         by = self._summaries.name if self._summaries and self._summaries.asks else None
@@ -116,6 +109,15 @@ class Outliner:
     ) -> Iterator[tuple[list[Section], Outline | None]]:
         for change, found in zip(batch, long, strict=True):
             yield found, before.get(change.record.id)
+
+
+def to_summarise(manifest: Manifest, summaries: Summaries | None, partition: str, change: Change) -> list[Section]:
+    """The sections that a language model would be asked for, were the change applied."""
+    if summaries is None:
+        return []
+    record, found = change.record, long_sections(change.chunks, summaries.settings)
+    old = manifest.outlines([record.id]).get(record.id) if change.old else None
+    return summaries.lacking(partition, unsummarised(found, old))
 
 
 def to_outline(

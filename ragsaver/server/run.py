@@ -100,9 +100,9 @@ def _bringing_in(access: Access, queue: IngestQueue | None) -> Iterator[None]:
         queue.jobs,
         queue.broker,
         access.stopping,
-        lease_s=limits.visibility_timeout_s,
-        every_s=limits.look_every_s,
+        limits,
         drain=lambda: access.ingestion.submit(access.writing, drain).result(),
+        moved=access.moved,
     )
     tender.start()
     try:

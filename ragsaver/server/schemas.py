@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from ragsaver.ingestion.order import Name
 from ragsaver.ingestion.report import IngestReport, Progress
 from ragsaver.ingestion.selection import DocumentSelection
+from ragsaver.ingestion.turns import Priority
 
 
 class _Body(BaseModel):
@@ -44,6 +45,7 @@ class DocumentsBody(_Body):
 
     documents: list[DocumentBody] = Field(min_length=1, max_length=1000)
     collection: Name | None = None
+    priority: Priority = Field(default=Priority.NORMAL, description="what workers do first; without workers no matter")
 
 
 class LocalVerifyBody(_Body):

@@ -48,7 +48,7 @@ class Backlog:
             return self._seen
 
     def _read(self) -> Mapping[str, Waiting]:
-        waiting = self._jobs.backlog()
+        waiting = self._jobs.documents.backlog()
         at_s = now()
         seen = {queue: Waiting() for queue in _QUEUES.values()}
         for state, (documents, oldest) in waiting.items():

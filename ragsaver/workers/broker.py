@@ -1,6 +1,8 @@
-"""What is asked of the broker: take messages, and say how many wait. The work itself is in the job store."""
+"""What is asked of the broker: take messages, and say how many wait. A message names no document: the work is in the
+job store.
+"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,16 +31,16 @@ class Broker:
         with self._answering(), self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0.2, timeout=5.0)
 
-    def send(self, queue: str, document_ids: Sequence[str]) -> None:
-        """One message for each document.
+    def send(self, queue: str, count: int) -> None:
+        """So many messages, each of which says that a document waits; which one is next, the job store says.
 
         :raises BrokerUnavailable: if it does not answer.
         """
-        if not document_ids:
+        if not count:
             return
         with self._answering(), self._app.producer_pool.acquire(block=True) as producer:
-            for one in document_ids:
-                self._app.send_task(task_name(queue), args=[one], queue=queue, producer=producer, ignore_result=True)
+            for _ in range(count):
+                self._app.send_task(task_name(queue), queue=queue, producer=producer, ignore_result=True)
 
     def backlog(self, queue: str) -> int:
         """Messages that no worker has taken yet.

@@ -10,9 +10,9 @@ from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.gates import STAYS_OUT, Gates
 from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.job_report import State
-from ragsaver.ingestion.jobs import QueuedDocument
 from ragsaver.ingestion.outlining import to_outline
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
+from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.sources import SourceItem, item_at
 from ragsaver.ingestion.sources.listing import scheme
 from ragsaver.ingestion.staging import Staged, pack
@@ -31,16 +31,16 @@ class Converting:
         self._idle: list[GuardedPool[Raw, Prepared]] = []
         self._busy = 0
 
-    def convert(self, document_id: str) -> None:
-        """Take a document from `queued` on. Where somebody else does or did, nothing happens."""
+    def convert(self) -> None:
+        """Take the next document from `queued` on. Where none waits, as after a message too many, nothing happens."""
         worker = self._worker
         if worker.stopping.is_set():
-            worker.jobs.unsend([document_id])
+            worker.jobs.documents.unsend(State.QUEUED, 1)
             return
-        claimed = worker.claim(document_id, State.QUEUED)
-        if claimed is None:
+        documents, holder = worker.claim(State.QUEUED, 1)
+        if not documents:
             return
-        document, holder = claimed
+        (document,) = documents
         with worker.holding([holder]):
             worker.fault(Step.CONVERTING, document.source)
             try:
@@ -106,7 +106,7 @@ class Converting:
         moved = worker.forward(document.id, State.QUEUED, after, staged=pack(staged), lease_s=lease_s)
         worker.fault(Step.CONVERTED, document.source)
         if moved and after is State.CONVERTED:
-            worker.broker.send(EMBED, [document.id])
+            worker.broker.send(EMBED, 1)
 
     def _end(self, document: QueuedDocument, state: State, error: str | None = None) -> None:
         self._worker.forward(document.id, State.QUEUED, state, error=error)

@@ -13,10 +13,11 @@ from ragsaver.ingestion.applying import Applier
 from ragsaver.ingestion.applying import Step as ApplyStep
 from ragsaver.ingestion.gates import STAYS_OUT, Seen
 from ragsaver.ingestion.job_report import State
-from ragsaver.ingestion.jobs import JobStore, QueuedDocument
+from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import DocumentRecord, now
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.preparing import recipe_of
+from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.retention import keeps_out
 from ragsaver.ingestion.staging import Action, Settled, Staged, settle, unpack
@@ -74,7 +75,7 @@ class Drainer:
         :raises StorageError: if the disk is full; the documents wait.
         """
         moved = 0
-        while not stopping() and (ready := self._jobs.ready(_AT_A_TIME)):
+        while not stopping() and (ready := self._jobs.documents.ready(_AT_A_TIME)):
             for scope, some in _batches(ready):
                 if stopping():
                     break
@@ -102,7 +103,7 @@ class Drainer:
         runtime = self._runtime
         recipe = recipe_of(runtime.settings, runtime.encoder.fingerprint)
         if staged.action is Action.APPLY and staged.record.config != recipe.config:
-            self._jobs.restart(document.id)
+            self._jobs.documents.restart(document.id)
             return None
         current = runtime.manifest.document(document.scope, document.source)
         if (
@@ -111,7 +112,7 @@ class Drainer:
             and document.text is None
             and self._stays_out(document, staged)
         ):
-            self._jobs.forward(document.id, State.EMBEDDED, State.UNCHANGED, error=STAYS_OUT)
+            self._forward(document, State.UNCHANGED, STAYS_OUT)
             return None
         if current is not None and staged.action is Action.APPLY:
             current = self._applier.outliner.to_do(document.scope, {document.source: current})[document.source]
@@ -153,7 +154,7 @@ class Drainer:
             self._forward(one.document, State.FAILED if error else done, error)
 
     def _forward(self, document: QueuedDocument, after: State, error: str | None) -> None:
-        if self._jobs.forward(document.id, State.EMBEDDED, after, error=error):
+        if self._jobs.documents.forward(document.id, State.EMBEDDED, after, error=error):
             self._moved(after, 1)
 
     def _admitted(
@@ -166,20 +167,24 @@ class Drainer:
         _log.warning("%s can't be brought in: %s", document.source, told(error))
         limits = self._runtime.settings.queue
         wait_s = backoff_s(document.attempts + 1, limits)
-        self._jobs.not_applied(document.id, told(error), wait_s=wait_s, max_attempts=limits.max_attempts)
-        if self._jobs.is_dead(document.id):
+        dead = self._jobs.documents.not_applied(
+            document.id, told(error), wait_s=wait_s, max_attempts=limits.max_attempts
+        )
+        if dead:
             self._moved(State.DEAD, 1)
 
 
 def _batches(ready: Sequence[QueuedDocument]) -> Iterator[tuple[Scope, list[QueuedDocument]]]:
-    """Documents of one scope together, and never two versions of one document: the second sees the first one in."""
-    batch: list[QueuedDocument] = []
-    sources: set[str] = set()
+    """Documents of one scope together, those scopes first that are first; never two versions of one document in a
+    batch: the second sees the first one in.
+    """
+    opened: list[tuple[Scope, dict[str, QueuedDocument]]] = []
+    last: dict[Scope, dict[str, QueuedDocument]] = {}
     for document in ready:
-        if batch and (batch[0].scope != document.scope or document.source in sources):
-            yield batch[0].scope, batch
-            batch, sources = [], set()
-        batch.append(document)
-        sources.add(document.source)
-    if batch:
-        yield batch[0].scope, batch
+        there = last.get(document.scope)
+        if there is None or document.source in there:
+            there = last[document.scope] = {}
+            opened.append((document.scope, there))
+        there[document.source] = document
+    for scope, batch in opened:
+        yield scope, list(batch.values())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ragsaver.caching.embeddings import rounded
 from ragsaver.errors import RagSaverError
 from ragsaver.ingestion.job_report import State
-from ragsaver.ingestion.jobs import QueuedDocument
+from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.staging import unpack
 from ragsaver.models.batching import batches
 from ragsaver.workers.stages import Step, Worker
@@ -35,34 +35,33 @@ class Embedding:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
-    def embed(self, document_ids: Sequence[str]) -> None:
-        """Take documents from `converted` on. Where somebody else does or did, nothing happens to them.
+    def embed(self, count: int) -> None:
+        """Take the next documents from `converted` on, so many or as many as wait.
 
         Documents that were tried before go alone: one of them may be what ended the worker that tried them.
         """
-        alone = self._worker.jobs.tried(document_ids)
-        self._together([one for one in document_ids if one not in alone])
-        for one in sorted(alone):
-            self._together([one])
+        left = count
+        while left:
+            if self._worker.stopping.is_set():
+                self._worker.jobs.documents.unsend(State.CONVERTED, left)
+                return
+            documents, holder = self._worker.claim(State.CONVERTED, left)
+            if not documents:
+                return
+            left -= len(documents)
+            self._together(documents, holder)
 
-    def _together(self, document_ids: Sequence[str]) -> None:
-        if self._worker.stopping.is_set():
-            self._worker.jobs.unsend(document_ids)
-            return
-        held = [one for document_id in document_ids if (one := self._hold(document_id))]
-        by_partition: dict[str, list[_Held]] = {}
-        for one in held:
-            by_partition.setdefault(self._worker.partition(one.document.scope), []).append(one)
-        with self._worker.holding([one.holder for one in held]):
+    def _together(self, documents: Sequence[QueuedDocument], holder: str) -> None:
+        with self._worker.holding([holder]):
+            by_partition: dict[str, list[_Held]] = {}
+            for document in documents:
+                if one := self._hold(document, holder):
+                    by_partition.setdefault(self._worker.partition(document.scope), []).append(one)
             for partition, some in by_partition.items():
                 self._try(partition, some)
 
-    def _hold(self, document_id: str) -> _Held | None:
+    def _hold(self, document: QueuedDocument, holder: str) -> _Held | None:
         worker = self._worker
-        claimed = worker.claim(document_id, State.CONVERTED)
-        if claimed is None:
-            return None
-        document, holder = claimed
         try:
             staged = unpack(document.staged or b"")
             if staged.record.config != worker.recipe.config:
@@ -96,7 +95,7 @@ class Embedding:
         texts = {name: text for one in held for name, text in one.texts.items()}
         counts: dict[str, int] = {}
         holder = uuid.uuid4().hex
-        mine = worker.jobs.claim_texts(partition, list(texts), holder, worker.lease_s)
+        mine = worker.jobs.texts.claim(partition, list(texts), holder, worker.lease_s)
         try:
             with worker.holding([holder]):
                 # Asked after the claim: who held a text before us has put it there.
@@ -112,7 +111,7 @@ class Embedding:
                     self._fault(Step.CACHED, held)
                     counts.update((names[n], tokens[n]) for n in group)
         finally:
-            worker.jobs.release_texts(holder)
+            worker.jobs.texts.release(holder)
         return counts
 
     def _move_on(self, partition: str, held: Sequence[_Held], tokens: dict[str, int]) -> None:
@@ -125,7 +124,7 @@ class Embedding:
             elif worker.stopping.is_set():
                 worker.hand_back(one.document, one.holder)
             else:
-                worker.jobs.put_back(one.document.id, one.holder, wait_s=_OTHERS_S, error=None, tried=False)
+                worker.jobs.documents.put_back(one.document.id, one.holder, wait_s=_OTHERS_S, error=None, tried=False)
         self._fault(Step.EMBEDDED, held)
 
     def _fault(self, step: Step, held: Sequence[_Held]) -> None:

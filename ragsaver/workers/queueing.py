@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from decimal import Decimal
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -13,12 +15,18 @@ from ragsaver.ingestion.estimating import MILLION
 from ragsaver.ingestion.gates import printable
 from ragsaver.ingestion.ingest import gone_from
 from ragsaver.ingestion.job_report import JobReport, State
-from ragsaver.ingestion.jobs import JobStore, NewDocument
+from ragsaver.ingestion.jobs import JobStore
+from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.opening import jobs_place, open_manifest
 from ragsaver.ingestion.order import IngestOrder
+from ragsaver.ingestion.planner import plan_without_index, require_affordable
+from ragsaver.ingestion.queued_document import NewDocument
+from ragsaver.ingestion.report import PlanReport
 from ragsaver.ingestion.sources import PostedDocument, SourceItem, list_sources
 from ragsaver.ingestion.sources.listing import scheme
 from ragsaver.ingestion.staging import Staged, pack
+from ragsaver.ingestion.turns import Priority
+from ragsaver.pipelines.summariser import ChatSummariser
 from ragsaver.settings import Settings
 from ragsaver.workers.app import CONVERT
 from ragsaver.workers.broker import Broker
@@ -51,18 +59,13 @@ class IngestQueue:
         self.broker = Broker(settings)
         self.jobs = open_jobs(settings)
 
-    def put(self, order: IngestOrder, scope: Scope) -> JobReport:
-        """Queue files, folders, objects and pages.
+    def put(self, order: IngestOrder, scope: Scope, priority: Priority = Priority.NORMAL) -> JobReport:
+        """Queue files, folders, objects and pages. With a limit on the cost they are read and cut here first.
 
-        :raises UsageError: if a path is not there, or the order has a limit on its cost.
-        :raises QueueFull, BrokerUnavailable: nothing was taken then.
+        :raises UsageError: if a path is not there.
+        :raises QueueFull, BrokerUnavailable, TooExpensive: nothing was taken then.
         """
-        if order.max_cost_usd is not None:
-            raise UsageError(
-                "a job has no limit on its cost",
-                where="--max-cost",
-                remedy="`ragsaver plan` says what it would cost; leave --max-cost or --queue out",
-            )
+        self.broker.check()
         items = list_sources(
             order.paths,
             home=self._settings.home,
@@ -72,13 +75,21 @@ class IngestQueue:
             settings=self._settings.sources,
             max_bytes=self._settings.ingestion.max_file_mb * 2**20,
         )
-        gone: list[NewDocument] = []
-        if order.prune or order.include_expired:
+        gone: list[DocumentRecord] = []
+        if order.prune or order.include_expired or order.max_cost_usd is not None:
             items = iter(listed := list(items))
-            gone = self._gone(listed, order, scope)
-        return self._put(order, scope, chain((_new(item, order.checksum) for item in items), gone))
+            gone = self._gone(listed, order, scope) if order.prune else []
+            if order.max_cost_usd is not None:
+                require_affordable(self._plan(listed, order, scope, gone), order.max_cost_usd)
+            if order.include_expired:
+                self._let_in(listed, scope)
+        return self._put(
+            order, scope, priority, chain((_new(item, order.checksum) for item in items), map(_forgetting, gone))
+        )
 
-    def put_texts(self, documents: Sequence[PostedDocument], scope: Scope) -> JobReport:
+    def put_texts(
+        self, documents: Sequence[PostedDocument], scope: Scope, priority: Priority = Priority.NORMAL
+    ) -> JobReport:
         """Queue documents given as text.
 
         :raises UsageError: if a source is empty or named twice.
@@ -87,9 +98,11 @@ class IngestQueue:
         sources = [document.source for document in documents]
         if not all(source.strip() for source in sources) or len(set(sources)) < len(sources):
             raise UsageError("each document needs a source of its own", where="documents")
+        self.broker.check()
         return self._put(
             None,
             scope,
+            priority,
             (NewDocument(one.source, format=one.format, metadata=one.metadata, text=one.text) for one in documents),
         )
 
@@ -112,18 +125,25 @@ class IngestQueue:
         self.broker.close()
         self.jobs.close()
 
-    def _put(self, order: IngestOrder | None, scope: Scope, documents: Iterable[NewDocument]) -> JobReport:
-        self.broker.check()
+    def _put(
+        self, order: IngestOrder | None, scope: Scope, priority: Priority, documents: Iterable[NewDocument]
+    ) -> JobReport:
         coming = iter(documents)
         some = list(islice(coming, _AT_A_TIME))  # an empty folder is an error before there is a job
-        job_id = self.jobs.create(scope, order, self._settings.queue.max_waiting_documents)
-        lease_s = self._settings.queue.visibility_timeout_s
+        limits = self._settings.queue
+        job_id = self.jobs.create(
+            scope,
+            order,
+            limits.max_waiting_documents,
+            priority=priority,
+            max_waiting_of_tenant=limits.max_waiting_documents_per_tenant,
+        )
         number = 0
         while some:
-            ids = self.jobs.add(job_id, some, first=number, lease_s=lease_s)
+            to_read = self.jobs.add(job_id, some, first=number, lease_s=limits.visibility_timeout_s)
             number += len(some)
             try:
-                self.broker.send(CONVERT, ids)
+                self.broker.send(CONVERT, to_read)
             except BrokerUnavailable:
                 if number == len(some):
                     self.jobs.drop(job_id, scope.tenant)
@@ -134,20 +154,37 @@ class IngestQueue:
         self.jobs.listed(job_id)
         return self.known(job_id, scope.tenant)
 
-    def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[NewDocument]:
-        """Documents to forget; tombstones of what is asked for are forgotten at once, so that workers let it in."""
-        manifest = open_manifest(self._settings, current_store(self._settings.home))
-        try:
-            known = manifest.documents(scope) if order.prune else {}
+    def _plan(
+        self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope, gone: Sequence[DocumentRecord]
+    ) -> PlanReport:
+        asked = partial(ChatSummariser, self._settings) if self._settings.outline.summary_model else None
+        return plan_without_index(
+            self._settings,
+            items,
+            scope,
+            gone=gone,
+            checksum=order.checksum,
+            include_expired=order.include_expired,
+            summariser=asked,
+        )
+
+    def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[DocumentRecord]:
+        with self._manifest() as manifest:
+            return gone_from(manifest.documents(scope), items, order)
+
+    def _let_in(self, items: Sequence[SourceItem], scope: Scope) -> None:
+        """Tombstones of what is asked for are forgotten at once, so that workers let it in."""
+        asked = {item.source for item in items}
+        with self._manifest() as manifest:
             tombstones = manifest.tombstones.of(scope)
-            asked = {item.source for item in items} if order.include_expired else set()
             manifest.tombstones.drop([one.document_id for source, one in tombstones.items() if source in asked])
-        finally:
-            manifest.close()
-        return [
-            NewDocument(one.source, one.location, state=State.EMBEDDED, staged=pack(Staged.forgetting(one)))
-            for one in gone_from(known, items, order)
-        ]
+
+    def _manifest(self) -> closing[Manifest]:
+        return closing(open_manifest(self._settings, current_store(self._settings.home)))
+
+
+def _forgetting(record: DocumentRecord) -> NewDocument:
+    return NewDocument(record.source, record.location, state=State.EMBEDDED, staged=pack(Staged.forgetting(record)))
 
 
 def _new(item: SourceItem, checksum: bool) -> NewDocument:

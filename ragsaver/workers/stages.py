@@ -12,9 +12,10 @@ from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.database import Place
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
-from ragsaver.ingestion.jobs import JobStore, QueuedDocument
+from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.preparing import Recipe, recipe_of
+from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
@@ -71,9 +72,8 @@ class Worker:
         self.fault = fault or _go_on
         self._moved = moved
         self._opened = opened
-        self._found_dead: set[str] = set()
         self.lease_s = settings.queue.visibility_timeout_s
-        self.holding = Holding(jobs, self.lease_s)
+        self.holding = Holding(jobs, self.lease_s, settings.queue.max_hold_s)
 
     @classmethod
     def of_its_own(
@@ -125,22 +125,14 @@ class Worker:
         """The part of the embedding cache that a scope may use, as `Applier.partition` has it."""
         return "" if self.settings.embedding_cache.shared_by_tenants else scope.tenant
 
-    def claim(self, document_id: str, state: State) -> tuple[QueuedDocument, str] | None:
-        """Hold a document, under a name of our own; None if that is not to be had."""
+    def claim(self, state: State, limit: int) -> tuple[list[QueuedDocument], str]:
+        """Hold the documents whose turn it is, `limit` at most, under a name of our own; none if none waits."""
         holder = uuid.uuid4().hex
-        attempts = self.settings.queue.max_attempts
-        held = self.jobs.claim(document_id, state, holder, lease_s=self.lease_s, max_attempts=attempts)
-        if held is not None:
-            return held, holder
-        # Each worker that tried it died: it was given up with this claim, or a message too many says so once more.
-        if document_id not in self._found_dead and self.jobs.is_dead(document_id):
-            self._found_dead.add(document_id)
-            self._moved(State.DEAD, 1)
-        return None
+        return self.jobs.documents.claim(state, holder, limit=limit, lease_s=self.lease_s), holder
 
     def forward(self, document_id: str, before: State, after: State, **more: Any) -> bool:
-        """Move a document on, as `JobStore.forward` does, and tell of it."""
-        moved = self.jobs.forward(document_id, before, after, **more)
+        """Move a document on, as `DocumentLine.forward` does, and tell of it."""
+        moved = self.jobs.documents.forward(document_id, before, after, **more)
         if moved:
             self._moved(after, 1)
         return moved
@@ -153,11 +145,11 @@ class Worker:
             self.forward(document.id, state, State.DEAD, error=told(error))
         else:
             wait_s = backoff_s(document.attempts, limits)
-            self.jobs.put_back(document.id, holder, wait_s=wait_s, error=told(error), tried=True)
+            self.jobs.documents.put_back(document.id, holder, wait_s=wait_s, error=told(error), tried=True)
 
     def hand_back(self, document: QueuedDocument, holder: str) -> None:
         """Somebody else may go on at once; this was no attempt."""
-        self.jobs.put_back(document.id, holder, wait_s=0.0, error=None, tried=False)
+        self.jobs.documents.put_back(document.id, holder, wait_s=0.0, error=None, tried=False)
 
 
 def _go_on(step: Step, source: str) -> None:

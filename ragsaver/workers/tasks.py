@@ -18,13 +18,13 @@ def add_tasks(app: "Celery", settings: Settings, hands: Hands[K]) -> None:
     from celery.concurrency.prefork import TaskPool as Prefork
     from celery_batches import Batches
 
-    def convert(document_id: str) -> None:
+    def convert() -> None:
         with hands.stages() as stages:
-            stages.converting.convert(document_id)
+            stages.converting.convert()
 
     def embed(requests: Sequence[Any]) -> None:
         with hands.stages() as stages:
-            stages.embedding.embed([request.args[0] for request in requests])
+            stages.embedding.embed(len(requests))
 
     app.task(convert, name=task_name(CONVERT))
     app.task(

@@ -1,42 +1,52 @@
 """What if a message is lost, or its worker died? Now and then somebody looks for documents that nothing happens to.
 
-A document whose time has come gets a message. One that had a message may still have it, behind others: it gets
-another only where fewer messages wait than such documents, as after a Redis that lost its data. A message too many
-does no harm.
+A document whose time has come gets in line, with a message. For one that had a message there is another only where
+fewer messages wait than such documents, as after a Redis that lost its data. A message too many does no harm. Jobs
+that ended long ago are removed on the way.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from ragsaver.errors import BrokerUnavailable, RagSaverError
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
+from ragsaver.ingestion.manifest import now
+from ragsaver.settings import QueueSettings
 from ragsaver.workers.app import CONVERT, EMBED
 from ragsaver.workers.broker import Broker
+from ragsaver.workers.moves import Moved, nobody
 
 _STAGES = ((State.QUEUED, CONVERT), (State.CONVERTED, EMBED))
+
+_CLEAN_EVERY_S = 600.0
+_DAY_S = 86_400.0
 
 _log = logging.getLogger(__name__)
 
 
-def requeue(jobs: JobStore, broker: Broker, lease_s: float) -> int:
-    """Send the messages that are missing; how many.
+def requeue(jobs: JobStore, broker: Broker, limits: QueueSettings, moved: Moved = nobody) -> int:
+    """Put overdue documents back in line, and send the messages that are missing; how many.
 
-    :param lease_s: after which a document is looked for once more.
+    :param moved: told of the documents that are given up.
     :raises BrokerUnavailable: if the broker does not answer.
     """
     sent = 0
     for state, queue in _STAGES:
-        late = jobs.late(state)
+        if buried := jobs.documents.bury(state, limits.max_attempts):
+            moved(State.DEAD, buried)
+        jobs.documents.line_up(state)
+        late = jobs.documents.late(state)
         lost = late > 0 and broker.backlog(queue) < late
-        ids = jobs.to_send(state, lease_s=lease_s, lost=lost)
+        missing = jobs.documents.to_send(state, lease_s=limits.visibility_timeout_s, lost=lost)
         try:
-            broker.send(queue, ids)
+            broker.send(queue, missing)
         except BrokerUnavailable:
-            jobs.unsend(ids)
+            jobs.documents.unsend(state, missing)
             raise
-        sent += len(ids)
+        sent += missing
     return sent
 
 
@@ -45,6 +55,7 @@ class Tender:
 
     :param drain: brings in what is embedded, where this process owns the index.
     :param stopping: ends it.
+    :param moved: told of the documents that are given up.
     """
 
     def __init__(
@@ -52,17 +63,18 @@ class Tender:
         jobs: JobStore,
         broker: Broker,
         stopping: threading.Event,
+        limits: QueueSettings,
         *,
-        lease_s: float,
-        every_s: float,
         drain: Callable[[], int] | None = None,
+        moved: Moved = nobody,
     ) -> None:
         self._jobs = jobs
         self._broker = broker
         self._stopping = stopping
-        self._lease_s = lease_s
-        self._every_s = every_s
+        self._limits = limits
         self._drain = drain
+        self._moved = moved
+        self._cleaned_s: float | None = None
         self._thread = threading.Thread(target=self._go, name="tender", daemon=True)
 
     def start(self) -> None:
@@ -85,11 +97,19 @@ class Tender:
                 troubled = True
             except Exception:
                 _log.exception("ingestion by workers waits")
-            self._stopping.wait(self._every_s)
+            self._stopping.wait(self._limits.look_every_s)
 
     def _look(self) -> None:
         try:
-            requeue(self._jobs, self._broker, self._lease_s)
+            requeue(self._jobs, self._broker, self._limits, self._moved)
         finally:
-            if self._drain is not None and self._jobs.waiting(State.EMBEDDED):
+            if self._drain is not None and self._jobs.documents.waiting(State.EMBEDDED):
                 self._drain()
+        self._clean()
+
+    def _clean(self) -> None:
+        keep_days, at_s = self._limits.keep_finished_days, time.monotonic()
+        if keep_days is None or (self._cleaned_s is not None and at_s - self._cleaned_s < _CLEAN_EVERY_S):
+            return
+        self._cleaned_s = at_s
+        self._jobs.remove_finished(now() - keep_days * _DAY_S)

@@ -26,7 +26,7 @@ def wait_for(
     """
     while not (report := queue.known(job_id, tenant)).finished:
         step(report)
-        requeue(queue.jobs, queue.broker, settings.queue.visibility_timeout_s)
+        requeue(queue.jobs, queue.broker, settings.queue)
         if not _brought_in(queue, settings):
             time.sleep(_LOOK_S)
     return report
@@ -34,7 +34,7 @@ def wait_for(
 
 def _brought_in(queue: IngestQueue, settings: Settings) -> bool:
     """Whether something was. The index is held no longer than that takes: a server or worker may want it."""
-    if not queue.jobs.waiting(State.EMBEDDED) or current_owner(settings.home) is not None:
+    if not queue.jobs.documents.waiting(State.EMBEDDED) or current_owner(settings.home) is not None:
         return False
     try:
         with open_runtime(settings, "ragsaver ingest --queue --wait") as runtime:

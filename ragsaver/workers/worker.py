@@ -101,21 +101,18 @@ def run_worker(
         with hands.stages():
             pass  # so that a model that is not there is told now
         add_tasks(app, settings, hands)
-        backlog = Backlog(jobs)
         if autoscale is not None:
             from ragsaver.workers.autoscaler import QueueAutoscaler, QueueWatch
 
-            watch = QueueWatch(backlog, wanted, lambda: tally.total)
+            # it asks no more often than its policy says, and then for what is so now
+            watch = QueueWatch(Backlog(jobs, fresh_s=0.0), wanted, lambda: tally.total)
             app.conf.worker_autoscaler = partial(QueueAutoscaler, watch=watch, policy=autoscale, resized=hands.keep)
         celery = _celery(app, settings, wanted, concurrency, autoscale)
         _connect(stopping, told.ready)
         if told.metrics_port is not None:
-            _read(metrics, backlog, celery.pool, wanted)
+            _read(metrics, Backlog(jobs), celery.pool, wanted)
             told.metrics_at(opened.enter_context(exposed(metrics, settings.queue.metrics_host, told.metrics_port)))
-        limits = settings.queue
-        tender = Tender(
-            jobs, broker, stopping, lease_s=limits.visibility_timeout_s, every_s=limits.look_every_s, drain=drain
-        )
+        tender = Tender(jobs, broker, stopping, settings.queue, drain=drain, moved=metrics.document)
         tender.start()
         opened.callback(tender.join)
         opened.callback(stopping.set)

@@ -121,6 +121,7 @@ class Project:
         self.kept: dict[str, str] = {}
         self.paid_file = folder / ".paid"
         self.paid_file.touch()
+        self.steps_file = folder / ".steps"
         (folder / ".marks").mkdir()
         (folder / "docs").mkdir()
 
@@ -131,6 +132,7 @@ class Project:
                 "PYTHONPATH": ROOT,
                 "REDIS_URL": self.redis.url,
                 "RAGSAVER_TEST_PAID": str(self.paid_file),
+                "RAGSAVER_TEST_STEPS": str(self.steps_file),
                 "RAGSAVER_TEST_MARKS": str(self.folder / ".marks"),
                 **SMALL,
                 **self.kept,
@@ -174,6 +176,11 @@ class Project:
     def paid(self) -> Counter:
         """How often each text was embedded."""
         return Counter(self.paid_file.read_text().split())
+
+    def steps(self, step: str) -> list[str]:
+        """The documents that took a step, in order."""
+        lines = self.steps_file.read_text().splitlines()
+        return [line.removeprefix(f"{step}:") for line in lines if line.startswith(f"{step}:")]
 
     def settings(self, home: str = ".ragsaver") -> Settings:
         return load_settings(self.folder, self.environment(RAGSAVER_HOME=str(self.folder / home)))

@@ -1,6 +1,6 @@
 """The `ragsaver` command, run by tests: it writes down each text it embeds, and dies where it is told to, once.
 
-RAGSAVER_TEST_PAID names a file that gets a line for each text. RAGSAVER_TEST_DIE lists STEP:SOURCE, with a plus before
+RAGSAVER_TEST_PAID names a file that gets a line for each text, RAGSAVER_TEST_STEPS one for each step of a document. RAGSAVER_TEST_DIE lists STEP:SOURCE, with a plus before
 it to die there until there is a mark `healed`; RAGSAVER_TEST_MARKS is a folder that remembers who has died.
 """
 
@@ -30,6 +30,8 @@ def digest(text: str) -> str:
 
 def perhaps_die(step: str, source: str = "") -> None:
     place = f"{step}:{source}"
+    with open(os.environ["RAGSAVER_TEST_STEPS"], "a") as steps:
+        steps.write(f"{place}\n")
     deaths = os.environ.get("RAGSAVER_TEST_DIE", "").split(",")
     healed = (Path(os.environ["RAGSAVER_TEST_MARKS"]) / "healed").exists()
     if (f"+{place}" in deaths and not healed) or (place in deaths and first_time(place)):

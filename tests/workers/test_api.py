@@ -56,6 +56,15 @@ def test_new_jobs_are_refused_while_too_many_documents_wait(served: tuple[TestCl
     assert post(client, "c.md").status_code == 202
 
 
+def test_a_document_is_posted_with_a_priority(served: tuple[TestClient, IngestQueue]):
+    client, _ = served
+    body = {"documents": [{"source": "a.md", "text": "Owls."}]}
+    first = client.post("/v1/documents", json={**body, "priority": "high"})
+    assert first.json()["priority"] == client.get(first.headers["location"]).json()["priority"] == "high"
+    assert client.post("/v1/documents", json=body).json()["priority"] == "normal"
+    assert client.post("/v1/documents", json={**body, "priority": "urgent"}).status_code == 422
+
+
 def test_a_tenant_does_not_learn_of_another_s_job(served: tuple[TestClient, IngestQueue]):
     client, queue = served
     theirs = queue.put_texts([PostedDocument("a.md", "Secret.")], Scope("other", "default")).job_id

@@ -14,7 +14,8 @@ from kombu.utils.imports import symbol_by_name
 from ragsaver.errors import SettingsError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
-from ragsaver.ingestion.jobs import JobStore, NewDocument
+from ragsaver.ingestion.jobs import JobStore
+from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.workers.app import CONVERT, EMBED
 from ragsaver.workers.autoscaler import QueueAutoscaler, QueueWatch
 from ragsaver.workers.backlog import APPLY, Backlog
@@ -40,13 +41,14 @@ class Store:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.jobs = JobStore(folder / "jobs.sqlite")
         self.clock = Clock()
-        for module in ("jobs", "manifest"):
+        for module in ("document_line", "jobs", "manifest"):
             monkeypatch.setattr(f"ragsaver.ingestion.{module}.now", self.clock, raising=False)
         monkeypatch.setattr("ragsaver.workers.backlog.now", self.clock)
 
     def put(self, documents: int) -> list[str]:
         job = self.jobs.create(SCOPE, None, 10**6)
-        return self.jobs.add(job, [NewDocument(f"{n}.md", text="Owls.") for n in range(documents)], first=0, lease_s=60)
+        self.jobs.add(job, [NewDocument(f"{n}.md", text="Owls.") for n in range(documents)], first=0, lease_s=60)
+        return [f"{job}-{n}" for n in range(documents)]
 
     def backlog(self) -> Backlog:
         return Backlog(self.jobs, 0.0)
@@ -129,13 +131,16 @@ def test_busy_threads_are_left_to_finish(pool, store):
 
 
 def test_a_document_that_somebody_works_on_waits_no_more(store):
-    first, *_ = store.put(3)
+    first, again, *_ = store.put(4)
     store.clock.now_s += 7
     later = store.put(1)
-    store.jobs.claim(first, State.QUEUED, "me", lease_s=60, max_attempts=5)
-    store.jobs.forward(later[0], State.QUEUED, State.CONVERTED)
+    held = store.jobs.documents.claim(State.QUEUED, "me", limit=2, lease_s=60)
+    assert [one.id for one in held] == [first, again]
+    # one that is to be tried again waits, also before its time has come
+    store.jobs.documents.put_back(again, "me", wait_s=5, error="busy", tried=True)
+    store.jobs.documents.forward(later[0], State.QUEUED, State.CONVERTED)
     seen = store.backlog().look()
-    assert (seen[CONVERT].documents, seen[CONVERT].oldest_age_s) == (2, 7)
+    assert (seen[CONVERT].documents, seen[CONVERT].oldest_age_s) == (3, 7)
     assert (seen[EMBED].documents, seen[EMBED].oldest_age_s) == (1, 0)
     assert (seen[APPLY].documents, seen[APPLY].oldest_age_s) == (0, 0)
 

@@ -4,11 +4,13 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import httpx
 import yaml
 
+from ragsaver.index.scope import Scope
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.runtime import open_runtime
 from tests.ingestion.sources.site import serving as serving_site
@@ -144,6 +146,26 @@ def test_a_broker_that_lost_its_data_and_a_worker_that_stops_lose_no_document(pr
         assert project.finished(job).documents.applied == 10
         assert worker.process.poll() is None
     assert set(project.paid().values()) == {1}
+
+
+def test_workers_take_high_priorities_first_and_each_tenant_in_turn(project: Project):
+    for n in range(6):
+        project.write(f"{n}.md", f"animal{n}", sections=1)
+    project.write("urgent.md", "fire", sections=1)
+    with project.queue() as queue:
+        many = queue.put(project.order("docs"), SCOPE).job_id
+        other = queue.put_texts([PostedDocument("other.md", "Owls of another tenant.")], Scope("other", "default"))
+    (project.folder / "docs/urgent.md").write_text("# On fire\n\nIt is spreading to the owls.\n")
+    urgent = project.run("ingest", "docs/urgent.md", "--queue", "--priority", "high")
+    assert urgent["priority"] == "high"
+    with project.running("worker", "--apply", "--concurrency", "1"), project.queue() as queue:
+        project.finished(many)
+        project.finished(urgent["job_id"])
+        while not queue.report(other.job_id, "other").finished:
+            threading.Event().wait(0.02)
+    first = project.steps("converting")
+    assert first[:3] == ["docs/urgent.md", "docs/0.md", "other.md"]
+    assert sorted(first[3:]) == [*(f"docs/{n}.md" for n in range(1, 6)), "docs/urgent.md"]
 
 
 def test_an_embedding_worker_that_would_fork_is_refused(project: Project):

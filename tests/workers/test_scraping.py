@@ -16,7 +16,7 @@ from tests.workers.fleet import SCOPE, Project, Running
 OF_A_GPU = "ragsaver_gpu_useful_utilization"
 # Any backlog needs more threads, and three seconds without one need fewer.
 EAGER = {
-    "RAGSAVER_QUEUE__SCALING__TARGET_AGE_S": "1",
+    "RAGSAVER_QUEUE__SCALING__TARGET_AGE_S": "0.1",
     "RAGSAVER_QUEUE__SCALING__COOLDOWN_S": "3",
     "RAGSAVER_QUEUE__SCALING__LOOK_EVERY_S": "0.1",
     # so small that what arrived before, which fades in minutes, asks for no second thread

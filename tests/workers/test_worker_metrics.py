@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
-from ragsaver.ingestion.jobs import JobStore, NewDocument
+from ragsaver.ingestion.jobs import JobStore
+from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.models.registry import load_encoder
 from ragsaver.settings import EmbeddingSettings
 from ragsaver.workers.backlog import Backlog

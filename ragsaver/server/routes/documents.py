@@ -39,7 +39,7 @@ async def documents(body: DocumentsBody, access: Shared, queue: Queued, request:
     with access.live.use() as runtime:
         scope = runtime.scope(body.collection)
     try:
-        report = await run_in_threadpool(queue.put_texts, posted, scope)
+        report = await run_in_threadpool(queue.put_texts, posted, scope, body.priority)
     except QueueFull as error:
         refused = problem_response(problem_of(error, request.url.path, request.state.request_id))
         refused.headers["retry-after"] = str(_TRY_AGAIN_S)
