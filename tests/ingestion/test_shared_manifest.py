@@ -131,6 +131,7 @@ def test_an_owner_that_lost_its_disk_finds_its_manifest_again(old: Bench, tmp_pa
     migrate(old, encoder)
     start(old, encoder)
     known, fresh = records(old.settings), elsewhere(old, tmp_path)
+    fresh.home.mkdir()
     for _ in range(2):
         take_ready(fresh, encoder)
         assert records(fresh) == known

@@ -16,13 +16,13 @@ from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.lifecycle import Lifecycle
-from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.migration import open_migration
+from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.retention import DAY_S, keeps_out
 from ragsaver.ingestion.selection import DocumentSelection
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.tombstones import Tombstone
-from ragsaver.settings import RetentionSettings
+from ragsaver.settings import DatabaseSettings, RetentionSettings
 from tests.commands import as_json, run
 from tests.ingestion.bench import SCOPE, Bench, CountingEncoder, Stopped
 
@@ -30,8 +30,8 @@ OLD = 1e9
 
 
 @pytest.fixture
-def bench(tmp_path: Path):
-    made = Bench(tmp_path)
+def bench(tmp_path: Path, database: DatabaseSettings):
+    made = Bench(tmp_path, database=database)
     yield made
     if (made.settings.home / "index").exists():
         made.close()
@@ -204,7 +204,7 @@ def test_a_migration_takes_tombstones_over(bench: Bench):
     encoder.fingerprint = "d" * 32
     with open_migration(bench.settings, encoder) as migration:
         assert migration.run().switched
-    new = Manifest(current_store(bench.settings.home) / "manifest.sqlite")
+    new = open_manifest(bench.settings, current_store(bench.settings.home))
     assert new.tombstones.of(SCOPE) == bench.manifest.tombstones.of(SCOPE) != {}
     new.close()
 
