@@ -63,6 +63,6 @@ def discard_others(home: Path) -> None:
         shutil.rmtree(home / "index", ignore_errors=True)
         for file in home.glob("manifest.sqlite*"):
             file.unlink(missing_ok=True)
-    for entry in home.iterdir():
+    for entry in home.glob("store-*"):
         if _NAME.fullmatch(entry.name) and entry not in (store, coming):
             shutil.rmtree(entry, ignore_errors=True)

@@ -93,6 +93,7 @@ def run_worker(
             succession = Succession(live, stopping, on_batch=metrics.batch)
             succession.start()
             opened.callback(succession.join)
+            opened.callback(stopping.set)  # also where the rest of the start fails
             hands: Hands[Any] = Hands(live.use, lambda runtime: Worker.of_runtime(runtime, broker, stopping, tally))
             drain = partial(_drain, live, jobs, metrics.document, stopping)
         else:

@@ -1,12 +1,15 @@
 """Another model and chunker under running workers: the one that owns the index moves, and the others follow it."""
 
 import shutil
+import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 
 import pytest
 
 from ragsaver.models.registry import bundled_folder
-from tests.workers.fleet import Project
+from tests.workers.fleet import MORTAL, Project
 
 NEW = "embedding: {model: other-model}\nchunking: {embed_headings: false}\n"
 
@@ -15,9 +18,7 @@ NEW = "embedding: {model: other-model}\nchunking: {embed_headings: false}\n"
 def test_workers_go_on_by_the_new_settings_after_a_migration(project: Project, workers: list[str]):
     for n in range(3):
         project.write(f"{n}.md", f"animal{n}")
-    shutil.copytree(bundled_folder(), project.folder / "other-model")
-    tokenizer = project.folder / "other-model" / "tokenizer.json"
-    tokenizer.write_text(tokenizer.read_text() + "\n")
+    other_model(project)
     with ExitStack() as running:
         for command in workers:
             running.enter_context(project.running("worker", *command.split()))
@@ -34,3 +35,24 @@ def test_workers_go_on_by_the_new_settings_after_a_migration(project: Project, w
     home = project.folder / ".ragsaver"
     assert [entry.name for entry in home.glob("store-*")] == ["store-1"]
     assert not (home / "index").exists() and not list(home.glob("manifest.sqlite*"))
+
+
+def other_model(project: Project) -> None:
+    shutil.copytree(bundled_folder(), project.folder / "other-model")
+    tokenizer = project.folder / "other-model" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + "\n")
+
+
+def test_an_owner_that_can_t_start_ends_though_it_looks_for_a_new_index_already(project: Project):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = subprocess.run(
+            [sys.executable, MORTAL, "worker", "--apply", "--metrics-port", str(taken.getsockname()[1])],
+            cwd=project.folder,
+            env=project.environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 2 and "--metrics-port" in done.stderr, done.stderr

@@ -8,6 +8,7 @@ from ragsaver.pipelines.runtime import open_runtime
 from tests.databases import URL, database, needs_postgres
 from tests.workers.fleet import SCOPE, Project
 from tests.workers.test_fleet import SERVICES, service
+from tests.workers.test_migrating import NEW, other_model
 
 
 @pytest.fixture
@@ -64,3 +65,25 @@ def test_machines_with_homes_of_their_own_bring_in_what_one_process_does(shared:
         (shared.folder / "docs/2.md").unlink()
         alone.ingestor.ingest(shared.order(prune=True), SCOPE)
     assert by_fleet == shared.contents(".alone")
+
+
+@needs_postgres
+def test_machines_with_homes_of_their_own_go_on_by_the_new_settings_after_a_migration(shared: Project):
+    for n in range(3):
+        shared.write(f"{n}.md", f"animal{n}")
+    other_model(shared)
+    homes = [str(shared.folder / "machines" / name) for name in ("converter", "embedder")]
+    with (
+        shared.running(*service("converter"), RAGSAVER_HOME=homes[0]),
+        shared.running(*service("embedder"), RAGSAVER_HOME=homes[1]),
+        shared.running(*service("api")),
+    ):
+        assert shared.run("ingest", "docs", "--queue", "--wait")["documents"]["applied"] == 3
+        (shared.folder / "ragsaver.yaml").write_text(NEW)
+        assert shared.run("migrate")["switched"]
+        shared.write("late.md", "latecomer")
+        done = shared.run("ingest", "docs", "--queue", "--wait", RAGSAVER_HOME=homes[0])["documents"]
+        assert (done["applied"], done["unchanged"]) == (1, 3)
+        assert shared.run("migrate")["reason"] is None
+    checked = shared.run("verify")
+    assert (checked["documents"], checked["missing"], checked["orphaned"]) == (4, 0, 0)
