@@ -42,7 +42,6 @@ class JobStore:
         self.place = place
         if isinstance(place, Path):
             place.parent.mkdir(parents=True, exist_ok=True)
-        self.place = place
         self._database = open_database(place, "the jobs", "Free some space or check the folder's rights")
         self._reading, self._writing = self._database.reading, self._database.writing
         self._database.set_up((_metadata,), SCHEMA, "Delete the file, or the schema, and queue the documents again")
