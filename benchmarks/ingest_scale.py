@@ -1,7 +1,8 @@
 """Does ingestion keep its pace and its memory as the corpus grows? JSON on the last line.
 
 Generated Markdown in files of about 20 KB goes through the guarded processes, with an encoder that is free: into an
-index that keeps nothing, and into the embedded engine. Each run is a process of its own.
+index that keeps nothing, and into the embedded engine. Each run is a process of its own. The engine is optimised
+afterwards, by another process: that is not in these figures.
 """
 
 import argparse
@@ -146,7 +147,6 @@ def measure(folder: Path, name: str, profile: Path | None) -> dict[str, Any]:
         )
         order = IngestOrder(paths=(str(folder / "docs"),), cwd=folder)
         ingestor = Ingestor(settings, index, encoder, manifest, cache, pool)
-        optimise_s: list[float] = []
         started, cpu_started = time.perf_counter(), time.process_time()
         report = profiled(profile, lambda: ingestor.ingest(order, Scope("benchmark", "docs")))
         seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
@@ -161,28 +161,11 @@ def measure(folder: Path, name: str, profile: Path | None) -> dict[str, Any]:
         "chunks": report.chunks.total,
         "seconds": round(seconds, 2),
         "mb_per_s": round(size_mb / seconds, 2),
-        "optimise_s": round(sum(optimise_s), 2),
-        "mb_per_s_before_optimising": round(size_mb / (seconds - sum(optimise_s)), 2),
         "parent_cpu_s": round(cpu_s, 2),
         "workers_cpu_s": round(sum(cpu for _, cpu in workers), 2),
         "parent_peak_mb": round(peak_mb(os.getpid())),
         "worker_peak_mb": round(max(peak for peak, _ in workers)),
     }
-
-
-def timed_maintenance(index: VectorIndex) -> list[float]:
-    """Seconds that the index's maintenance at the end of an ingestion will have taken."""
-    seconds: list[float] = []
-    maintain = index.maintain
-
-    def timed(*, force: bool = False) -> bool:
-        started = time.perf_counter()
-        done = maintain(force=force)
-        seconds.append(time.perf_counter() - started)
-        return done
-
-    index.maintain = timed  # type: ignore[method-assign]
-    return seconds
 
 
 def profiled(to: Path | None, run: Any) -> Any:

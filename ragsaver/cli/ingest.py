@@ -83,18 +83,22 @@ def _keep_ingesting(work: "Backend", wanted: "IngestOrder", settings: "Settings"
     from ragsaver.ingestion.sources import watch
 
     changes = watch(wanted.paths, home=settings.home, cwd=wanted.cwd, settings=settings.sources, stop=threading.Event())
-    while True:
-        try:
+    ingesting = False
+    try:
+        while True:
             next(changes)
-        except KeyboardInterrupt:
-            return
-        report = work.ingest(wanted, None)
-        there = report.documents
-        if there.seen > there.unchanged + there.failed + there.tombstoned or there.deleted:
-            _show(report, as_json)
-            work.optimise()
-        # What expires from now on is not asked for.
-        wanted = wanted.model_copy(update={"include_expired": False})
+            ingesting = True
+            report = work.ingest(wanted, None)
+            ingesting = False
+            there = report.documents
+            if there.seen > there.unchanged + there.failed + there.tombstoned or there.deleted:
+                _show(report, as_json)
+                work.optimise()
+            # What expires from now on is not asked for.
+            wanted = wanted.model_copy(update={"include_expired": False})
+    except KeyboardInterrupt:
+        if ingesting:
+            raise
 
 
 def _queue(wanted: "IngestOrder", settings: "Settings", priority: Priority, wait: bool, as_json: bool) -> None:

@@ -65,6 +65,8 @@ def _no_step() -> None:
 class _Writing:
     """A thread that writes one batch while the next is read, cut and embedded. Leaving it waits for the last one.
 
+    It saves time where a model computes, which needs no lock of Python's; the engine's writing does.
+
     :param allowance: what summaries may cost.
     :ivar summaries: what they took, of the batches that are written.
     """
