@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,7 +156,7 @@ class EdgeIndex:
             request = qdrant.ScrollRequest(
                 offset=offset, limit=_PAGE, filter=_within(scope), with_payload=["state"], with_vector=False
             )
-            records, offset = self._read(lambda shard, page=request: shard.scroll(page))  # type: ignore[misc]
+            records, offset = self._read(methodcaller("scroll", request))
             for record in records:
                 yield str(record.id), (record.payload or {}).get("state") == LISTED
             if offset is None:
@@ -226,7 +227,10 @@ class EdgeIndex:
             self.flush()
             held = self.folder / self._pointer.name
             self._require_space(sum(file.stat().st_size for file in held.rglob("*") if file.is_file()))
-            shutil.copytree(held, to)
+            try:
+                shutil.copytree(held, to)
+            except OSError as error:
+                raise StorageError(f"can't be copied to be optimised: {error}", where=str(held)) from error
             self._touched = set()
 
     def _put_in_place(self, name: str) -> None:
@@ -237,11 +241,12 @@ class EdgeIndex:
             for start in range(0, len(touched), _PAGE):
                 self._bring_up_to_date(shard, touched[start : start + _PAGE])
             self._ask(shard.flush)
-            self._pointer = Pointer(name, self._ask(shard.info).points_count)
-            write_pointer(self.folder, self._pointer)
+            pointer = Pointer(name, self._ask(shard.info).points_count)
+            write_pointer(self.folder, pointer)
+            self._pointer = pointer  # from here on the old one may be discarded
             self._writes = len(touched)
             self._touched = None
-            self._shard.replace(shard)
+            self._ask(lambda: self._shard.replace(shard))
 
     def _bring_up_to_date(self, shard: qdrant.EdgeShard, ids: Sequence[str]) -> None:
         records = self._read(lambda old: old.retrieve(list(ids), with_payload=True, with_vector=True))

@@ -14,8 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from ragsaver.errors import StorageError
+
 FIRST = "shard"
 _POINTER = "shard.json"
+_REMEDY = "Restore it, or delete the index's folder and run `ragsaver verify`"
 
 
 class Closable(Protocol):
@@ -38,22 +41,36 @@ class Pointer:
 
 
 def read_pointer(folder: Path) -> Pointer:
-    """What is in use under `folder`; the first shard where nobody has written a pointer, or it can't be read."""
-    try:
-        found = Pointer(**json.loads((folder / _POINTER).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    """What is in use under `folder`; the first shard where nobody has written a pointer.
+
+    :raises StorageError: if it can't be told: another shard must not be taken for it, and the rest thrown away.
+    """
+    file = folder / _POINTER
+    if not file.exists():
         return Pointer()
-    return found if (folder / found.name).is_dir() else Pointer()
+    try:
+        found = Pointer(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(f"does not say which shard is in use: {error}", where=str(file), remedy=_REMEDY) from error
+    if not (folder / found.name).is_dir():
+        raise StorageError(f"names `{found.name}`, which is not there", where=str(file), remedy=_REMEDY)
+    return found
 
 
 def write_pointer(folder: Path, pointer: Pointer) -> None:
-    """Name the folder in use, at once and lastingly."""
+    """Name the folder in use, at once and lastingly.
+
+    :raises StorageError: if the disk refuses; the one before stays in use.
+    """
     draft = folder / f"{_POINTER}.new"
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(asdict(pointer), file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(folder / _POINTER)
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(asdict(pointer), file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(folder / _POINTER)
+    except OSError as error:
+        raise StorageError(f"can't be written: {error.strerror}", where=str(draft)) from error
 
 
 def following(name: str) -> str:

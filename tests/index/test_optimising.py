@@ -145,6 +145,39 @@ def test_one_that_fails_is_told_and_not_tried_again_at_once(
     assert index.optimise() is False
 
 
+@pytest.mark.parametrize("fails", ["copytree", "write_pointer"])
+def test_a_disk_that_refuses_midway_leaves_the_index_as_it_was(
+    index: EdgeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    listed(index, *range(10))
+    before = contents(index)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if fails == "copytree":
+        monkeypatch.setattr(edge.shutil, "copytree", refuse)
+    else:
+        monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(StorageError, match="can't be"):
+        index.optimise()
+    monkeypatch.undo()
+    assert contents(index) == before
+    assert [entry.name for entry in (tmp_path / "index").iterdir() if entry.is_dir()] == ["shard"]
+
+
+@pytest.mark.parametrize("pointer", ["not JSON", '{"name": "shard-9", "optimised_points": 3}'])
+def test_no_shard_is_thrown_away_where_the_one_in_use_is_not_known(tmp_path: Path, pointer: str) -> None:
+    first = EdgeIndex(tmp_path, IDENTITY, optimize_after_points=5)
+    listed(first, *range(10))
+    assert first.optimise() is True
+    first.close()
+    (tmp_path / "shard.json").write_text(pointer)
+    with pytest.raises(StorageError, match=r"shard\.json"):
+        EdgeIndex(tmp_path, IDENTITY)
+    assert (tmp_path / "shard-1").is_dir()
+
+
 @pytest.mark.parametrize("name", ["shard-1", "shard-7"])
 def test_a_copy_that_nobody_finished_is_thrown_away(tmp_path: Path, name: str) -> None:
     first = EdgeIndex(tmp_path, IDENTITY)
