@@ -7,7 +7,6 @@ would tell one tenant what another has ingested.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +14,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from ragsaver.caching.eviction import evict
-from ragsaver.sqlite import create_tables, open_file, writing
+from ragsaver.caching.cache_file import evict, open_cache
 
 # SQLite takes 32,766 variables in a statement unless it was built otherwise.
 _VARIABLES = 10_000
@@ -84,27 +82,25 @@ class SqliteEmbeddingCache:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
         self._max_bytes = max_bytes
-        self._engine = open_file(path)
-        with self._writing() as connection:
-            create_tables(connection, _metadata)
+        self._file = open_cache(path, "the embedding cache", _metadata)
 
     def get(self, partition: str, hashes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors that are there; their use is noted."""
         found: dict[str, NDArray[np.float32]] = {}
         now = time.time()
         for some in _parts(partition, hashes):
-            with self._engine.connect() as connection:
+            with self._file.reading() as connection:
                 rows = connection.execute(_VECTORS, some).all()
             found.update((row.hash.hex(), np.frombuffer(row.vector, np.float16).astype(np.float32)) for row in rows)
             if rows:
-                with self._writing() as connection:
+                with self._file.writing() as connection:
                     connection.execute(_NOTE_USE, {**some, "long_ago": now - _NOTE_USE_S, "now": now})
         return found
 
     def holds(self, partition: str, hashes: Sequence[str]) -> set[str]:
         """Which of them are there."""
         found: set[str] = set()
-        with self._engine.connect() as connection:
+        with self._file.reading() as connection:
             for some in _parts(partition, hashes):
                 found.update(row.hash.hex() for row in connection.execute(_HELD, some))
         return found
@@ -116,21 +112,13 @@ class SqliteEmbeddingCache:
         now = time.time()
         halves = np.stack(list(vectors.values())).astype(np.float16)
         rows = [(partition, bytes.fromhex(one), v.tobytes(), now) for one, v in zip(vectors, halves, strict=True)]
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.exec_driver_sql(_PUT, rows)
             evict(connection, _vectors.c.used_at, self._max_bytes)
 
     def close(self) -> None:
         """Close the file."""
-        self._engine.dispose()
-
-    def _writing(self) -> AbstractContextManager[sa.Connection]:
-        return writing(
-            self._engine,
-            "the embedding cache",
-            self.path,
-            "Free some space or check the folder's rights; the file may also be deleted: it is only a cache",
-        )
+        self._file.close()
 
 
 def _parts(partition: str, hashes: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -5,15 +5,13 @@ Tenants have partitions of their own, as in the embedding cache.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from ragsaver.caching.eviction import evict
-from ragsaver.sqlite import create_tables, open_file, writing
+from ragsaver.caching.cache_file import evict, open_cache
 
 # SQLite takes 32,766 variables in a statement unless it was built otherwise.
 _VARIABLES = 10_000
@@ -52,16 +50,14 @@ class SummaryCache:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
         self._max_bytes = max_bytes
-        self._engine = open_file(path)
-        with self._writing() as connection:
-            create_tables(connection, _metadata)
+        self._file = open_cache(path, "the cache of summaries", _metadata)
 
     def get(self, partition: str, hashes: Sequence[str]) -> dict[str, KeptSummary]:
         """The summaries that are there; their use is noted."""
         found = self._read(partition, hashes)
         long_ago = _summaries.c.used_at < time.time() - _NOTE_USE_S
         for some in _parts(list(found)):
-            with self._writing() as connection:
+            with self._file.writing() as connection:
                 connection.execute(
                     sa.update(_summaries).where(*_here(partition, some), long_ago).values(used_at=time.time())
                 )
@@ -86,30 +82,22 @@ class SummaryCache:
             }
             for one, kept in summaries.items()
         ]
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.execute(insert(_summaries).on_conflict_do_nothing(), rows)
             evict(connection, _summaries.c.used_at, self._max_bytes)
 
     def close(self) -> None:
         """Close the file."""
-        self._engine.dispose()
+        self._file.close()
 
     def _read(self, partition: str, hashes: Sequence[str]) -> dict[str, KeptSummary]:
         found: dict[str, KeptSummary] = {}
         columns = (_summaries.c.hash, _summaries.c.text, _summaries.c.input_tokens, _summaries.c.output_tokens)
-        with self._engine.connect() as connection:
+        with self._file.reading() as connection:
             for some in _parts(hashes):
                 rows = connection.execute(sa.select(*columns).where(*_here(partition, some)))
                 found.update((row.hash, KeptSummary(row.text, row.input_tokens, row.output_tokens)) for row in rows)
         return found
-
-    def _writing(self) -> AbstractContextManager[sa.Connection]:
-        return writing(
-            self._engine,
-            "the cache of summaries",
-            self.path,
-            "Free some space or check the folder's rights; the file may also be deleted: it is only a cache",
-        )
 
 
 def _here(partition: str, hashes: Sequence[str]) -> tuple[sa.ColumnElement[bool], ...]:

@@ -1,9 +1,27 @@
-"""A cache in a SQLite file keeps to its bound: what was used longest ago goes first."""
+"""A cache in a SQLite file, which keeps to its bound: what was used longest ago goes first."""
+
+from pathlib import Path
 
 import sqlalchemy as sa
 
+from ragsaver.sqlite import SqliteDatabase
+
+_FORMAT = 1
+_REMEDY = "Free some space or check the folder's rights; the file may also be deleted: it is only a cache"
+
 # Below the bound, so that not every write has to make room.
 _EVICT_TO = 0.9
+
+
+def open_cache(path: Path, what: str, tables: sa.MetaData) -> SqliteDatabase:
+    """Open the file, or make it.
+
+    :param what: it holds, for errors: `the embedding cache`.
+    :raises StorageError: if it can't be opened or written.
+    """
+    database = SqliteDatabase(path, what, _REMEDY)
+    database.set_up((tables,), _FORMAT, _REMEDY)
+    return database
 
 
 def evict(connection: sa.Connection, used_at: sa.Column[float], max_bytes: int) -> None:
