@@ -20,6 +20,11 @@ def open_embedding_cache(home: Path, settings: EmbeddingCacheSettings) -> Embedd
     return SqliteEmbeddingCache(home / "embeddings.sqlite", settings.max_mb * 2**20)
 
 
+def partition_of(tenant: str, settings: EmbeddingCacheSettings) -> str:
+    """The part of the caches that a tenant may use: its own, unless all share one."""
+    return "" if settings.shared_by_tenants else tenant
+
+
 def open_summary_cache(home: Path, settings: OutlineSettings) -> SummaryCache:
     """The cache under `home`.
 

@@ -9,7 +9,7 @@ import typer
 from ragsaver.cli.output import errors_told, print_json
 from ragsaver.cli.plan import took
 from ragsaver.errors import UnreadableDocument, UsageError
-from ragsaver.settings import quiet_haystack, usable_cores
+from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
 if TYPE_CHECKING:
@@ -30,21 +30,14 @@ def migrate(
     """Build a new index by the settings beside the old one, and put it in its place."""
     with errors_told(as_json):
         from ragsaver.cli.ingest import progress_bar
-        from ragsaver.ingestion.guard import GuardedPool
+        from ragsaver.ingestion.cutting import cutters
         from ragsaver.ingestion.migration import open_migration
-        from ragsaver.ingestion.preparing import prepare
         from ragsaver.models.registry import load_encoder
 
         quiet_haystack()
         settings = load_settings()
         limit = _usd(max_cost)
-        limits = settings.ingestion
-        pool = GuardedPool(
-            prepare,
-            workers=limits.convert_workers or usable_cores(),
-            timeout_s=limits.convert_timeout_s,
-            memory_mb=limits.convert_memory_mb,
-        )
+        pool = cutters(settings.ingestion)
         try:
             with open_migration(settings, load_encoder(settings.embedding), pool) as migration:
                 if abort:

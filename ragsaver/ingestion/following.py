@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ragsaver.caching.opening import partition_of
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.half import carry_over
 from ragsaver.ingestion.ingest import Ingestor
@@ -69,7 +70,7 @@ class Follower:
     def _bring_summaries(self, old: Manifest, scope: Scope, records: Mapping[str, DocumentRecord]) -> None:
         """What the old outlines say is in the cache from now on, so that the new ones say it without being paid for."""
         if self.summaries is not None:
-            partition = "" if self.settings.embedding_cache.shared_by_tenants else scope.tenant
+            partition = partition_of(scope.tenant, self.settings.embedding_cache)
             made = old.outlines([record.id for record in records.values()])
             self.summaries.remember(
                 partition,

@@ -8,20 +8,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self
 
 from ragsaver.caching.embeddings import EmbeddingCache
-from ragsaver.errors import UnreadableDocument, UsageError
+from ragsaver.errors import UnreadableDocument
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.accounting import Tally, report_of, told_kinds
-from ragsaver.ingestion.applying import Applier, Embedded, Paid, Step
+from ragsaver.ingestion.applying import Applier, Paid, Step
 from ragsaver.ingestion.gates import Gates, Preparing, Seen
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
+from ragsaver.ingestion.ordered import gone_from, items_of
 from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare, recipe_of
@@ -29,10 +28,11 @@ from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import IngestReport, PlanReport, Progress
 from ragsaver.ingestion.rereading import item_again
 from ragsaver.ingestion.retention import Expiry, expiries, tombstone_of
-from ragsaver.ingestion.sources import PostedDocument, SourceItem, list_sources, location_of
+from ragsaver.ingestion.sources import PostedDocument, SourceItem, location_of, require_sources
 from ragsaver.ingestion.standing import standings, vector_bytes
-from ragsaver.ingestion.summarising import Allowance, Summaries, Summarised
+from ragsaver.ingestion.summarising import Allowance, Summaries
 from ragsaver.ingestion.tombstones import Tombstone, without_source
+from ragsaver.ingestion.writing import Writing
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
 
@@ -60,43 +60,6 @@ class _Way:
 
 def _no_step() -> None:
     """Nobody counts the documents."""
-
-
-class _Writing:
-    """A thread that writes one batch while the next is read, cut and embedded. Leaving it waits for the last one.
-
-    It saves time where a model computes, which needs no lock of Python's; the engine's writing does.
-
-    :param allowance: what summaries may cost.
-    :ivar summaries: what they took, of the batches that are written.
-    """
-
-    def __init__(self, applier: Applier, scope: Scope, allowance: Allowance | None) -> None:
-        self._applier = applier
-        self._scope = scope
-        self._allowance = allowance
-        self.summaries = Summarised()
-        self._thread = ThreadPoolExecutor(1, "writing")
-        self._last: Future[Summarised] | None = None
-
-    def put(self, embedded: Embedded) -> None:
-        """Write a batch once the one before is written; what went wrong with that one is raised here."""
-        self._wait()
-        self._last = self._thread.submit(self._applier.write, self._scope, embedded, self._allowance)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._wait()
-        finally:
-            self._thread.shutdown()
-
-    def _wait(self) -> None:
-        last, self._last = self._last, None
-        if last:
-            self.summaries += last.result()
 
 
 class InProcess:
@@ -166,7 +129,7 @@ class Ingestor:
             require_affordable(plan, order.max_cost_usd)
             allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
         passed_over: Counter[str] = Counter()
-        items = self._items(order, passed_over)
+        items = list(items_of(order, self._settings, passed_over))
         known = self._manifest.documents(scope)
         way = _Way(
             gone=gone_from(known, items, order) if order.prune else [],
@@ -185,7 +148,7 @@ class Ingestor:
         embedded and kept for later.
         """
         passed_over: Counter[str] = Counter()
-        items = self._items(order, passed_over)
+        items = list(items_of(order, self._settings, passed_over))
         way = _Way(
             gone=gone_from(self._manifest.documents(scope), items, order) if order.prune else [],
             checksum=order.checksum,
@@ -236,9 +199,7 @@ class Ingestor:
         :raises UsageError: if a source is empty or named twice.
         """
         started = time.perf_counter()
-        sources = [document.source for document in documents]
-        if not all(source.strip() for source in sources) or len(set(sources)) < len(sources):
-            raise UsageError("each document needs a source of its own", where="documents")
+        require_sources(documents)
         items = [document.item() for document in documents]
         return self._run(items, self._manifest.documents(scope), scope, progress, _Way(), started)
 
@@ -298,20 +259,6 @@ class Ingestor:
         """Finish, or undo, what a stop left half done."""
         self._applier.recover(scope)
 
-    def _items(self, order: IngestOrder, passed_over: Counter[str]) -> list[SourceItem]:
-        return list(
-            list_sources(
-                order.paths,
-                home=self._settings.home,
-                cwd=order.cwd.resolve(),
-                include=order.include,
-                exclude=order.exclude,
-                settings=self._settings.sources,
-                max_bytes=self._settings.ingestion.max_file_mb * 2**20,
-                passed_over=passed_over,
-            )
-        )
-
     def _lost(self, scope: Scope, items: Sequence[SourceItem], order: IngestOrder) -> list[Tombstone]:
         """Tombstones of documents that are nowhere under the paths any more."""
         tombstones = self._manifest.tombstones.of(scope)
@@ -357,7 +304,7 @@ class Ingestor:
         gates = self._gates(scope, known, way, step)
         posted = {item.source: item for item in items if item.location is None}
         changes = self._admitted(gates, items, scope, way.gone)
-        with _Writing(self._applier, scope, way.allowance) as writing:
+        with Writing(self._applier, scope, way.allowance) as writing:
             for batch in batches(changes, self._settings.ingestion.batch_chunks):
                 originals = [original_of(change, posted.get(change.record.source)) for change in batch]
                 self._manifest.originals.keep(scope, originals)
@@ -388,18 +335,3 @@ class Ingestor:
         """The changes that the tenant's quota allows; the others are noted as failed, and nothing of them goes in."""
         limits, dim = self._settings.lifecycle.quota, self._encoder.dim
         return admitted(gates.changes(items), gates.seen, limits, self._manifest, scope, gone, vector_bytes(1, dim))
-
-
-def gone_from(
-    known: Mapping[str, DocumentRecord], items: Sequence[SourceItem], order: IngestOrder
-) -> list[DocumentRecord]:
-    """Documents that were under the paths and are not found there any more."""
-    present = {item.source for item in items}
-    roots = [location_of(path, order.cwd.resolve()) for path in order.paths]
-    return [
-        record
-        for record in known.values()
-        if record.location
-        and record.source not in present
-        and any(record.location == root or record.location.startswith(root.rstrip("/") + "/") for root in roots)
-    ]

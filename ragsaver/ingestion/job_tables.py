@@ -1,5 +1,7 @@
 """The tables of the job store: jobs, their documents, how far the lines are, and texts that are being embedded."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from ragsaver.dialects import AnyText, LongInteger, Words
@@ -8,6 +10,12 @@ metadata = sa.MetaData()
 
 # Of documents that are written together: others wait meanwhile.
 ROWS = 1000
+
+
+def _where(condition: sa.ColumnElement[bool]) -> dict[str, Any]:
+    """For an index on the rows of which this is so, in either database."""
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
 
 jobs = sa.Table(
     "jobs",
@@ -58,22 +66,19 @@ sa.Index(
     documents.c.priority,
     documents.c.round,
     documents.c.created_at,
-    sqlite_where=documents.c.round.isnot(None),
-    postgresql_where=documents.c.round.isnot(None),
+    **_where(documents.c.round.isnot(None)),
 )
 sa.Index(
     "documents_told",
     documents.c.state,
     documents.c.due_at,
     documents.c.round,
-    sqlite_where=documents.c.round.isnot(None),
-    postgresql_where=documents.c.round.isnot(None),
+    **_where(documents.c.round.isnot(None)),
 )
 sa.Index(
     "documents_held",
     documents.c.holder,
-    sqlite_where=documents.c.holder.isnot(None),
-    postgresql_where=documents.c.holder.isnot(None),
+    **_where(documents.c.holder.isnot(None)),
 )
 sa.Index(
     "documents_away",
@@ -82,8 +87,7 @@ sa.Index(
     documents.c.holder,
     documents.c.created_at,
     documents.c.round,
-    sqlite_where=documents.c.round.is_(None),
-    postgresql_where=documents.c.round.is_(None),
+    **_where(documents.c.round.is_(None)),
 )
 
 lines = sa.Table(

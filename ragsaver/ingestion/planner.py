@@ -5,19 +5,19 @@ from contextlib import ExitStack, closing
 from decimal import Decimal
 
 from ragsaver.caching.embeddings import EmbeddingCache
-from ragsaver.caching.opening import open_embedding_cache
+from ragsaver.caching.opening import open_embedding_cache, partition_of
 from ragsaver.errors import TooExpensive
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
 from ragsaver.ingestion.asking import Summariser
+from ragsaver.ingestion.cutting import cutters
 from ragsaver.ingestion.estimating import Estimate
 from ragsaver.ingestion.gates import Gates
-from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.outlining import to_outline, to_summarise
-from ragsaver.ingestion.preparing import prepare, recipe_of
+from ragsaver.ingestion.preparing import recipe_of
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import PlanReport
 from ragsaver.ingestion.sources import SourceItem
@@ -25,7 +25,7 @@ from ragsaver.ingestion.standing import vector_bytes
 from ragsaver.ingestion.summarising import Summaries, open_summaries
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
-from ragsaver.settings import Settings, usable_cores
+from ragsaver.settings import Settings
 
 # Texts that show how fast this machine embeds.
 _SAMPLE_CHUNKS = 16
@@ -69,7 +69,7 @@ class Planner:
         :param gone: documents that the same run takes away.
         :param pace: tokens a second, None where not known; a few of the chunks show it.
         """
-        partition = "" if self._settings.embedding_cache.shared_by_tenants else scope.tenant
+        partition = partition_of(scope.tenant, self._settings.embedding_cache)
         counted = Estimate(self._cache, self._encoder, partition, self._summaries)
         sample: list[IdentifiedChunk] = []
         quota, width = self._settings.lifecycle.quota, vector_bytes(1, self._encoder.dim)
@@ -94,16 +94,10 @@ def plan_without_index(
 
     :param summariser: makes the one who would be asked, of what counts tokens; None where none would.
     """
-    limits = settings.ingestion
     with ExitStack() as opened:
         manifest = opened.enter_context(closing(open_manifest(settings, current_store(settings.home))))
         cache = opened.enter_context(closing(open_embedding_cache(settings.home, settings.embedding_cache)))
-        pool = GuardedPool(
-            prepare,
-            workers=limits.convert_workers or usable_cores(),
-            timeout_s=limits.convert_timeout_s,
-            memory_mb=limits.convert_memory_mb,
-        )
+        pool = cutters(settings.ingestion)
         opened.callback(pool.close)
         encoder = load_encoder(settings.embedding)
         summaries = summariser and open_summaries(settings, summariser(encoder.count_tokens), encoder.count_tokens)

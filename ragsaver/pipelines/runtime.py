@@ -13,6 +13,7 @@ from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.built_by import note, settings_in_use
+from ragsaver.ingestion.cutting import cutters
 from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.half import take_ready
 from ragsaver.ingestion.ingest import Ingestor
@@ -20,7 +21,7 @@ from ragsaver.ingestion.lifecycle import Lifecycle
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.outlining import outline_report
-from ragsaver.ingestion.preparing import Prepared, Raw, prepare
+from ragsaver.ingestion.preparing import Prepared, Raw
 from ragsaver.ingestion.report import OutlineReport
 from ragsaver.ingestion.summarising import Summaries, open_summaries
 from ragsaver.models.batching import BatchObserver
@@ -28,7 +29,7 @@ from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.pipelines.engine import QueryEngine
 from ragsaver.pipelines.summariser import ChatSummariser
-from ragsaver.settings import Settings, usable_cores
+from ragsaver.settings import Settings
 
 
 class Runtime:
@@ -105,13 +106,7 @@ class Runtime:
     @cached_property
     def preparing(self) -> GuardedPool[Raw, Prepared]:
         """Guarded processes that cut documents; they start with the first one."""
-        limits = self.settings.ingestion
-        return GuardedPool(
-            prepare,
-            workers=limits.convert_workers or usable_cores(),
-            timeout_s=limits.convert_timeout_s,
-            memory_mb=limits.convert_memory_mb,
-        )
+        return cutters(self.settings.ingestion)
 
     @cached_property
     def summaries(self) -> Summaries | None:

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ragsaver.errors import UnreadableDocument
+from ragsaver.ingestion.cutting import cutters
 from ragsaver.ingestion.gates import STAYS_OUT, Gates
 from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.outlining import to_outline
-from ragsaver.ingestion.preparing import Prepared, Raw, prepare
+from ragsaver.ingestion.preparing import Prepared, Raw
 from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.sources import SourceItem, item_at
 from ragsaver.ingestion.sources.listing import scheme
@@ -130,14 +131,11 @@ class Converting:
     @contextmanager
     def _pool(self) -> Iterator[GuardedPool[Raw, Prepared]]:
         """A guarded process, one that is there where possible."""
-        limits = self._worker.settings.ingestion
         with self._changing:
             pool = self._idle.pop() if self._idle else None
             self._busy += 1
         if pool is None:
-            pool = GuardedPool(
-                prepare, workers=1, timeout_s=limits.convert_timeout_s, memory_mb=limits.convert_memory_mb
-            )
+            pool = cutters(self._worker.settings.ingestion, workers=1)
         try:
             yield pool
         finally:

@@ -13,16 +13,16 @@ from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
 from ragsaver.ingestion.estimating import MILLION
 from ragsaver.ingestion.gates import printable
-from ragsaver.ingestion.ingest import gone_from
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.opening import jobs_place, open_manifest
 from ragsaver.ingestion.order import IngestOrder
+from ragsaver.ingestion.ordered import gone_from, items_of
 from ragsaver.ingestion.planner import plan_without_index, require_affordable
 from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.ingestion.report import PlanReport
-from ragsaver.ingestion.sources import PostedDocument, SourceItem, list_sources
+from ragsaver.ingestion.sources import PostedDocument, SourceItem, require_sources
 from ragsaver.ingestion.sources.listing import scheme
 from ragsaver.ingestion.staging import Staged, pack
 from ragsaver.ingestion.turns import Priority
@@ -66,15 +66,7 @@ class IngestQueue:
         :raises QueueFull, BrokerUnavailable, TooExpensive: nothing was taken then.
         """
         self.broker.check()
-        items = list_sources(
-            order.paths,
-            home=self._settings.home,
-            cwd=order.cwd.resolve(),
-            include=order.include,
-            exclude=order.exclude,
-            settings=self._settings.sources,
-            max_bytes=self._settings.ingestion.max_file_mb * 2**20,
-        )
+        items = items_of(order, self._settings)
         gone: list[DocumentRecord] = []
         if order.prune or order.include_expired or order.max_cost_usd is not None:
             items = iter(listed := list(items))
@@ -95,9 +87,7 @@ class IngestQueue:
         :raises UsageError: if a source is empty or named twice.
         :raises QueueFull, BrokerUnavailable: nothing was taken then.
         """
-        sources = [document.source for document in documents]
-        if not all(source.strip() for source in sources) or len(set(sources)) < len(sources):
-            raise UsageError("each document needs a source of its own", where="documents")
+        require_sources(documents)
         self.broker.check()
         return self._put(
             None,

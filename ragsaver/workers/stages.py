@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from ragsaver.caching.embeddings import EmbeddingCache
-from ragsaver.caching.opening import open_embedding_cache
+from ragsaver.caching.opening import open_embedding_cache, partition_of
 from ragsaver.database import Place
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
@@ -122,8 +122,8 @@ class Worker:
         return recipe_of(self.settings, self.encoder.fingerprint)
 
     def partition(self, scope: Scope) -> str:
-        """The part of the embedding cache that a scope may use, as `Applier.partition` has it."""
-        return "" if self.settings.embedding_cache.shared_by_tenants else scope.tenant
+        """The part of the embedding cache that a scope may use."""
+        return partition_of(scope.tenant, self.settings.embedding_cache)
 
     def claim(self, state: State, limit: int) -> tuple[list[QueuedDocument], str]:
         """Hold the documents whose turn it is, `limit` at most, under a name of our own; none if none waits."""

@@ -1,10 +1,10 @@
 """A document before it is read: its name, its place, what tells that it changed, and how to read it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ragsaver.errors import UnreadableDocument
+from ragsaver.errors import UnreadableDocument, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,13 @@ class PostedDocument:
         """The document as any other: read by nobody again."""
         data = self.text.encode()
         return SourceItem(self.source, None, len(data), "", self.format or "markdown", lambda: data, self.metadata)
+
+
+def require_sources(documents: Sequence[PostedDocument]) -> None:
+    """:raises UsageError: if a source is empty or named twice."""
+    sources = [document.source for document in documents]
+    if not all(source.strip() for source in sources) or len(set(sources)) < len(sources):
+        raise UsageError("each document needs a source of its own", where="documents")
 
 
 def unreadable(source: str, location: str, error: UnreadableDocument) -> SourceItem:
