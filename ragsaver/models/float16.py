@@ -1,4 +1,4 @@
-"""Weights for a GPU: half as wide, and with the pooling inside, so that only vectors leave the device.
+"""Weights for a GPU: half as wide, operators fused, and the pooling inside, so that only vectors leave the device.
 
 `python -m ragsaver.models.float16 FOLDER` writes `model_float16.onnx` beside `model.onnx`. Needs the extra `train`.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from ragsaver.errors import MissingExtra, RagSaverError, SettingsError
 from ragsaver.models.devices import FLOAT16_WEIGHTS, WEIGHTS
+from ragsaver.models.fusing import fused
 
 VECTORS = "sentence_vectors"
 # from this version of the operators on, axes are an input of ReduceSum
@@ -46,7 +47,7 @@ def write_float16(folder: Path) -> Path:
         ) from None
     model = onnx.load(str(source))
     _check(onnx, model, source)
-    half = float16.convert_float_to_float16(model, keep_io_types=False)
+    half = float16.convert_float_to_float16(fused(model), keep_io_types=False)
     _pool(onnx, half)
     target = folder / FLOAT16_WEIGHTS
     onnx.save(half, str(target))

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ragsaver.errors import RagSaverError, SettingsError
-from ragsaver.models.batching import BatchObserver, batches, tokens_of
+from ragsaver.models.batching import BatchObserver, mask_of, pad_right, ready_batches
 from ragsaver.models.devices import WEIGHTS, Device, batch_budget, onnx_devices, onnx_weights
 from ragsaver.models.fingerprint import fingerprint
 from ragsaver.models.onnx_session import OnnxSession, onnxruntime
 from ragsaver.models.options import DEFAULTS, EncoderOptions
 
 TOKENIZER = "tokenizer.json"
+
+# token ids and their mask, each (batch, tokens)
+_Inputs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 _log = logging.getLogger(__name__)
 
@@ -86,18 +89,14 @@ class OnnxEncoder:
         :param query: the texts are questions, not documents.
         """
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
-        if not texts:
-            return vectors
         prefix = self._options.prefix_of(query=query)
-        encodings = self._tokenizer.encode_batch_fast([prefix + text for text in texts])
-        ids = [encoding.ids for encoding in encodings]
-        for group in batches([len(row) for row in ids], batch_budget(self._options.batch_tokens, self.device)):
-            rows = [ids[position] for position in group]
-            vectors[group] = self._embed(rows)
+        budget = batch_budget(self._options.batch_tokens, self.device)
+        for batch in ready_batches([prefix + text for text in texts], self._tokenize, budget, self.device):
+            vectors[batch.positions] = self._embed(batch.inputs)
             if self._on_batch and not query:
-                self._on_batch(*tokens_of([len(row) for row in rows]))
+                self._on_batch(batch.tokens, batch.padded)
             if progress:
-                progress(len(group))
+                progress(len(batch.positions))
         return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -105,13 +104,17 @@ class OnnxEncoder:
         encodings = self._counter.encode_batch_fast(list(texts), add_special_tokens=False)
         return [len(encoding.ids) for encoding in encodings]
 
-    def _embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        width = max(map(len, rows))
-        ids = np.zeros((len(rows), width), dtype=np.int64)
-        mask = np.zeros((len(rows), width), dtype=np.int64)
-        for number, row in enumerate(rows):
-            ids[number, : len(row)] = row
-            mask[number, : len(row)] = 1
+    def _tokenize(self, texts: list[str]) -> tuple[list[int], Callable[[list[int]], _Inputs]]:
+        rows = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
+
+        def pad(group: list[int]) -> _Inputs:
+            picked = [rows[number] for number in group]
+            return pad_right(picked), mask_of(picked)
+
+        return [len(row) for row in rows], pad
+
+    def _embed(self, inputs: _Inputs) -> NDArray[np.float32]:
+        ids, mask = inputs
         found = self._session.run(ids, mask)
         return normalise(found) if self._session.pools else mean_pool(found, mask)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.errors import MissingExtra, SettingsError
-from ragsaver.models.batching import BatchObserver, batches, tokens_of
+from ragsaver.models.batching import Batch, BatchObserver, mask_of, pad_right, ready_batches
 from ragsaver.models.devices import Device, batch_budget, torch_device
 from ragsaver.models.fingerprint import folder_digest, torch_fingerprint
 from ragsaver.models.options import DEFAULTS, EncoderOptions
@@ -80,29 +80,27 @@ class TorchEncoder:
         if not texts:
             return np.zeros((0, self.dim), dtype=np.float32)
         prefix = self._options.prefix_of(query=query)
-        model = self._model
-        rows = self._tokenize([prefix + text for text in texts], truncation=True, max_length=model.max_seq_length)
-        lengths = [len(ids) for ids in rows["input_ids"]]
-        found: list[tuple[list[int], Any]] = []
+        found: list[tuple[Batch[Any], Any]] = []
         parts: list[NDArray[np.float32]] = []
 
         def fetch() -> None:
-            group, vectors = found[len(parts)]
+            batch, vectors = found[len(parts)]
             parts.append(vectors.cpu().numpy())
             if self._on_batch and not query:
-                self._on_batch(*tokens_of([lengths[position] for position in group]))
+                self._on_batch(batch.tokens, batch.padded)
             if progress:
-                progress(len(group))
+                progress(len(batch.positions))
 
-        for group in batches(lengths, batch_budget(self._options.batch_tokens, self.device)):
-            # CUDA computes this batch while the one before it is fetched and the next one is padded
-            found.append((group, self._embed({name: [values[n] for n in group] for name, values in rows.items()})))
+        budget = batch_budget(self._options.batch_tokens, self.device)
+        for batch in ready_batches([prefix + text for text in texts], self._tokenize, budget, self.device):
+            # CUDA computes this batch while the one before it is fetched
+            found.append((batch, self._embed(batch.inputs)))
             if len(found) > 1:
                 fetch()
         fetch()
         vectors = np.empty((len(texts), parts[0].shape[1]), dtype=np.float32)
-        for (group, _), part in zip(found, parts, strict=True):
-            vectors[group] = part
+        for (batch, _), part in zip(found, parts, strict=True):
+            vectors[batch.positions] = part
         if not np.isfinite(vectors).all():
             raise SettingsError(
                 "gives vectors that are not finite",
@@ -115,19 +113,34 @@ class TorchEncoder:
         """Tokens of each text, without prefix, special tokens and cut."""
         if not texts:
             return []
-        rows = self._tokenize(list(texts), add_special_tokens=False, truncation=False)
+        rows = self._tokens(list(texts), add_special_tokens=False, truncation=False)
         return [len(ids) for ids in rows["input_ids"]]
 
-    def _tokenize(self, texts: list[str], **options: Any) -> dict[str, list[Any]]:
+    def _tokenize(self, texts: list[str]) -> tuple[list[int], Callable[[list[int]], Any]]:
+        tokenizer = self._model.tokenizer
+        rows = self._tokens(texts, truncation=True, max_length=self._model.max_seq_length, return_attention_mask=False)
+        fillings = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
+        on_the_right = tokenizer.padding_side == "right" and rows.keys() <= fillings.keys()
+
+        def pad(group: list[int]) -> dict[str, Any]:
+            picked = {name: [values[number] for number in group] for name, values in rows.items()}
+            if not on_the_right:
+                return dict(tokenizer.pad(picked, padding=True, return_tensors="pt"))
+            arrays = {name: pad_right(values, fillings[name] or 0) for name, values in picked.items()}
+            arrays["attention_mask"] = mask_of(picked["input_ids"])
+            return {name: import_module("torch").from_numpy(array) for name, array in arrays.items()}
+
+        return [len(ids) for ids in rows["input_ids"]], pad
+
+    def _tokens(self, texts: list[str], **options: Any) -> dict[str, list[Any]]:
         tokenizer = self._model.tokenizer
         with self._tokenizing:
             return dict(tokenizer(texts, padding=False, verbose=False, **options))
 
-    def _embed(self, rows: dict[str, list[Any]]) -> Any:
+    def _embed(self, padded: dict[str, Any]) -> Any:
         torch = import_module("torch")
         model = self._model
         with torch.inference_mode():
-            padded = model.tokenizer.pad(rows, padding=True, return_tensors="pt")
             features = {name: values.to(model.device, non_blocking=True) for name, values in padded.items()}
             vectors = model(features)["sentence_embedding"][:, : model.truncate_dim].float()
             return torch.nn.functional.normalize(vectors, dim=1)

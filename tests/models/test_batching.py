@@ -1,10 +1,13 @@
 """Batches hold every text once, waste little on padding and stay within their budget."""
 
+import threading
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.models.batching import batches
+from ragsaver.models.batching import ahead, batches, blocks, mask_of, pad_right, ready_batches
 
 lengths = st.lists(st.integers(0, 300), max_size=200)
 budgets = st.integers(1, 2048)
@@ -39,3 +42,62 @@ def test_a_batch_is_closed_only_when_the_next_text_does_not_fit(given_lengths, b
 def test_a_budget_below_one_is_refused():
     with pytest.raises(ValueError, match="batch_tokens must be at least 1, got 0"):
         batches([3], 0)
+
+
+texts = st.lists(st.text("ab ", max_size=40), max_size=60)
+
+
+def letters(given):
+    """A tokenizer by letters."""
+    return [len(text) for text in given], lambda group: [given[number] for number in group]
+
+
+@given(texts, st.integers(1, 200))
+def test_every_text_is_in_one_block_and_its_neighbours_are_alike(given_texts, characters):
+    positions = [position for group in blocks(given_texts, characters) for position in group]
+    assert sorted(positions) == list(range(len(given_texts)))
+    sizes = [len(given_texts[position]) for position in positions]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@given(texts, st.sampled_from(["cpu", "cuda"]))
+def test_batches_are_ready_with_their_own_texts_on_either_device(given_texts, device):
+    ready = list(ready_batches(given_texts, letters, 64, device))
+    assert sorted(position for batch in ready for position in batch.positions) == list(range(len(given_texts)))
+    for batch in ready:
+        own = [given_texts[position] for position in batch.positions]
+        assert batch.inputs == own
+        assert (batch.tokens, batch.padded) == (sum(map(len, own)), len(own) * max(map(len, own)))
+
+
+def test_what_is_made_ahead_comes_in_order_from_another_thread():
+    made = ((number, threading.get_ident()) for number in range(5))
+    numbers, makers = zip(*ahead(made), strict=True)
+    assert numbers == (0, 1, 2, 3, 4)
+    assert threading.get_ident() not in makers
+
+
+def test_what_breaks_ahead_comes_up_after_what_was_made_before_it():
+    def broken():
+        yield 1
+        raise OSError("no more")
+
+    items = ahead(broken())
+    assert next(items) == 1
+    with pytest.raises(OSError, match="no more"):
+        next(items)
+
+
+def test_nothing_is_left_running_when_the_rest_is_not_wanted():
+    before = threading.active_count()
+    items = ahead(iter(range(100)))
+    assert next(items) == 0
+    items.close()
+    assert threading.active_count() == before
+
+
+def test_rows_are_padded_on_the_right():
+    rows = [[5, 6, 7], [], [8]]
+    np.testing.assert_array_equal(pad_right(rows, 9), [[5, 6, 7], [9, 9, 9], [8, 9, 9]])
+    np.testing.assert_array_equal(mask_of(rows), [[1, 1, 1], [0, 0, 0], [1, 0, 0]])
+    assert pad_right([]).shape == mask_of([]).shape == (0, 0)

@@ -9,6 +9,7 @@ import pytest
 
 from ragsaver.errors import SettingsError
 from ragsaver.models.float16 import write_float16
+from ragsaver.models.fusing import fused
 from ragsaver.models.onnx_encoder import OnnxEncoder
 from ragsaver.models.onnx_session import OnnxSession
 from ragsaver.models.options import EncoderOptions
@@ -44,6 +45,28 @@ def test_only_vectors_leave_the_model(folder):
     assert session.pools
     ids = np.ones((3, 7), dtype=np.int64)
     assert session.run(ids, np.ones_like(ids)).shape == (3, 32)
+
+
+def test_attention_is_one_operator(folder):
+    import onnx
+
+    kinds = [node.op_type for node in onnx.load(folder / "model_float16.onnx").graph.node]
+    assert kinds.count("Attention") == 2
+    assert "Softmax" not in kinds
+
+
+def test_a_model_that_fused_would_give_other_vectors_stays_as_it_was(folder, caplog):
+    import onnx
+
+    model = onnx.load(folder / "model.onnx")
+    softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1000), "sharpness"))
+    sharper = onnx.helper.make_node("Mul", [softmax.input[0], "sharpness"], ["sharper"])
+    model.graph.node.insert(list(model.graph.node).index(softmax), sharper)
+    softmax.input[0] = "sharper"
+    onnx.checker.check_model(model)
+    assert fused(model) is model
+    assert "stays as it was exported" in caplog.text
 
 
 def test_padding_does_not_count(folder):

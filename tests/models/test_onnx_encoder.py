@@ -27,7 +27,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_encoder(EmbeddingSettings())
+    return load_encoder(EmbeddingSettings(device="cpu"))
 
 
 def test_vectors_come_in_the_order_given(encoder):

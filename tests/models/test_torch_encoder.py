@@ -34,6 +34,15 @@ def test_vectors_are_those_of_sentence_transformers(exported):
 
 
 @pytest.mark.train
+def test_a_model_that_pads_on_the_left_is_padded_there(exported):
+    ours = encoder(exported[1], batch_tokens=96)
+    ours._model.tokenizer.padding_side = "left"
+    lengths, pad = ours._tokenize(TEXTS)
+    masks = pad(list(range(len(TEXTS))))["attention_mask"].numpy()
+    assert masks.sum(axis=1).tolist() == lengths and (np.diff(masks, axis=1) >= 0).all()
+
+
+@pytest.mark.train
 def test_the_batches_that_are_run_are_told_of_and_questions_are_not(exported):
     told: list[tuple[int, int]] = []
     settings = EmbeddingSettings(
