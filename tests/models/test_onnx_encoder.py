@@ -105,7 +105,7 @@ def test_without_onnxruntime_the_extra_is_named(monkeypatch):
 
 
 def test_documents_and_questions_have_prefixes_of_their_own(encoder):
-    prefixed = OnnxEncoder(bundled_folder(), EncoderOptions(prefix="passage: ", query_prefix="query: "))
+    prefixed = OnnxEncoder(bundled_folder(), EncoderOptions(device="cpu", prefix="passage: ", query_prefix="query: "))
     np.testing.assert_array_equal(prefixed.encode(["a cat"]), encoder.encode(["passage: a cat"]))
     np.testing.assert_array_equal(prefixed.encode(["a cat"], query=True), encoder.encode(["query: a cat"]))
     np.testing.assert_array_equal(encoder.encode(["a cat"], query=True), encoder.encode(["a cat"]))
