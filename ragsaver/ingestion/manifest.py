@@ -13,7 +13,7 @@ from ragsaver import dialects
 from ragsaver.database import Place, open_database
 from ragsaver.dialects import VARIABLES, LongInteger, write_rows
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion import originals, tombstones, uses
+from ragsaver.ingestion import originals, quiet, tombstones, uses
 from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
 from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
@@ -154,8 +154,9 @@ class Manifest:
         self.originals = originals.Originals(self._database)
         self.uses = uses.Uses(self._database)
         self.tombstones = tombstones.Tombstones(self._database)
+        self.quiet_runs = quiet.QuietRuns(self._database)
         self._database.set_up(
-            (_metadata, originals.metadata, uses.metadata, tombstones.metadata),
+            (_metadata, originals.metadata, uses.metadata, tombstones.metadata, quiet.metadata),
             SCHEMA,
             "Point `home` (RAGSAVER_HOME) to a new folder, or `database` to a new schema, and ingest again",
         )
@@ -225,7 +226,10 @@ class Manifest:
         :param outlines: of documents whose outline is another, by id.
         :param buried: tombstones of those of the `gone` that retention took out.
         """
+        if not (records or gone or outlines or buried):
+            return
         with self._writing() as connection:
+            quiet.strike_out(connection, scope)
             if records:
                 rows = [_row(record, scope) for record in records]
                 write_rows(connection, dialects.replace(connection.dialect.name, _documents), rows)
