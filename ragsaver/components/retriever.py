@@ -5,6 +5,7 @@ from typing import Any
 
 from haystack import Document, component
 
+from ragsaver.components.deduplicator import Folded
 from ragsaver.components.fusion import Fusion, depth, fuse
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
@@ -14,7 +15,7 @@ from ragsaver.spend.receipt import current_receipt
 
 @component
 class HybridRetriever(Bound):
-    """BM25 and vectors, fused by score, within the tenant and collection of the request.
+    """BM25 and vectors, fused by score, within the tenant and collection of the request; what says the same, once.
 
     ```python
     retriever = HybridRetriever(top_k=10)
@@ -74,15 +75,19 @@ class HybridRetriever(Bound):
             legs = index.search(scope, query, vector, candidates, with_payload=False)
             dense = {hit.id: hit.score for hit in legs.dense}
             lexical = {hit.id: hit.score for hit in legs.lexical}
-            best = fuse(dense, lexical, weight, fusion)[:top_k]
-            best = best[: depth([score for _, score in best], fall_off, defaults.least)]
-            carried = index.payloads(scope, [key for key, _ in best])
-            # one that an ingestion has just deleted is not there any more
-            passages = Passages(
-                _document(key, carried[key], score, dense.get(key), lexical.get(key))
-                for key, score in best
-                if key in carried
-            )
+            fused = fuse(dense, lexical, weight, fusion)
+            worth = depth([score for _, score in fused], fall_off, defaults.least)
+            folded = Folded()
+            taken = 0
+            # what is folded away leaves its place to the next one
+            while len(folded) < top_k and taken < worth:
+                some = fused[taken : min(worth, taken + top_k - len(folded))]
+                taken += len(some)
+                carried = index.payloads(scope, [key for key, _ in some])
+                for key, score in some:
+                    if key in carried:  # one that an ingestion has just deleted is not there any more
+                        folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
+            passages = folded.passages()
         receipt = current_receipt()
         receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)
         receipt.add("retrieve", "hybrid search", len(passages), "passages", reason="local index, no fee")
