@@ -35,7 +35,12 @@ def main() -> int:
     if not documents:
         print(f"{given.docs}: no .mdx files; name their folder with --docs", file=sys.stderr)
         return 2
-    rows = read_questions(given.questions)
+    try:
+        rows = read_questions(given.questions)
+    except ValueError as error:
+        print(error)
+        print(json.dumps(counts([], documents, [str(error)])))
+        return 1
     wrong = wrong_shapes(rows)
     if not wrong:
         wrong = wrong_answers(rows, documents)
@@ -58,9 +63,12 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
     """
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        row = json.loads(line)
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
         if not isinstance(row, dict):
-            raise ValueError(f"{path.name}:{number}: not a JSON object")
+            raise ValueError(f"line {number}: not a JSON object")
         rows.append(row)
     return rows
 

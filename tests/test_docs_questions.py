@@ -1,7 +1,9 @@
 """The questions about Haystack's documentation: their shape always, their answers where the documents are there."""
 
 import importlib.util
+import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,8 @@ TEXT = "---\ntitle: A\n---\n# A\nThe head.\n## Limits of size\n" + "More words. 
 def test_the_questions_have_their_shape():
     rows = check.read_questions(check.QUESTIONS)
     assert check.wrong_shapes(rows) == []
-    assert len(rows) >= 60
-    assert len({row["source"] for row in rows}) >= 20
+    assert len(rows) >= 100
+    assert len({row["source"] for row in rows}) >= 60
 
 
 def test_the_answers_stand_in_their_documents():
@@ -75,6 +77,38 @@ def test_what_is_there_twice_is_told():
 def test_a_wrong_answer_is_told(change: dict[str, object], said: str):
     lines = check.wrong_answers([ROW | change], others({"a.mdx": TEXT + " The other."}))
     assert any(said in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        (json.dumps(ROW), 0, ""),
+        (json.dumps(ROW | {"answers": ["eleven"]}), 1, "line 1 (d1): 'eleven' does not stand in a.mdx"),
+        ("[]", 1, "line 1: not a JSON object"),
+        ("{", 1, "line 1: Expecting"),
+    ],
+)
+def test_the_last_line_counts_and_what_is_wrong_is_said_before(
+    line: str, status: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    for name, text in others({"a.mdx": TEXT}).items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "q.jsonl").write_text(line + "\n")
+    given = ["check", "--docs", str(tmp_path), "--questions", str(tmp_path / "q.jsonl")]
+    monkeypatch.setattr(sys, "argv", given)
+    assert check.main() == status
+    *before, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last)["wrong"] == status
+    assert "\n".join(before).startswith(said)
+    assert bool(before) == bool(status)
+
+
+def test_no_documents_is_an_error_that_names_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr(sys, "argv", ["check", "--docs", str(tmp_path)])
+    assert check.main() == 2
+    assert "--docs" in capsys.readouterr().err
 
 
 def others(documents: dict[str, str]) -> dict[str, str]:
