@@ -16,10 +16,12 @@ import qdrant_edge as qdrant
 from numpy.typing import NDArray
 
 from ragsaver.errors import IndexLocked, RagSaverError, StorageError
+from ragsaver.index.edge_config import edge_config, rescoring
 from ragsaver.index.identity import IndexIdentity, claim
 from ragsaver.index.keys import DENSE, LEXICAL, LISTED, SCOPE, STATE, payload_of, scope_key, scopes_of
 from ragsaver.index.optimising import optimised
 from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, StoredPoint
+from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
 from ragsaver.index.shard import Held, Pointer, discard_others, following, read_pointer, write_pointer
 from ragsaver.index.swaps import Swaps
@@ -41,6 +43,7 @@ class EdgeIndex:
     :param identity: what its points are made with; checked against what is there.
     :param tenant_idf: count word statistics within the scope only.
     :param optimize_after_points: fewer writes are not worth optimising for.
+    :param quantization: of the vectors, from the next optimisation on.
     :raises ModelMismatch: if another model built the index.
     :raises IndexLocked: if another process has it open.
     """
@@ -52,10 +55,12 @@ class EdgeIndex:
         *,
         tenant_idf: bool = True,
         optimize_after_points: int = 10_000,
+        quantization: Quantization | None = None,
     ) -> None:
         self.folder = folder
         self._tenant_idf = tenant_idf
         self._optimize_after = optimize_after_points
+        self._rescoring = rescoring(quantization) if quantization else None
         self._unflushed = True  # what was there when it was opened may be in the log only
         self._swaps = Swaps()
         self._writing = threading.RLock()
@@ -68,7 +73,7 @@ class EdgeIndex:
         except OSError as error:
             raise StorageError(f"can't be written: {error.strerror}", where=str(folder)) from error
         claim(folder, identity)
-        self._config = _config(identity.dim)
+        self._config = edge_config(identity.dim, quantization)
         self._pointer = read_pointer(folder)
         self._shard = Held(self._open(folder / self._pointer.name))
         discard_others(folder, self._pointer.name)
@@ -80,7 +85,7 @@ class EdgeIndex:
     ) -> LegHits:
         """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
         visible = _within(scope, LISTED)
-        requests = [_leg(vector.tolist(), DENSE, limit, visible, with_payload)]
+        requests = [_leg(vector.tolist(), DENSE, limit, visible, with_payload, self._rescoring)]
         words = self._bm25.embed_query(text)
         if words.indices:
             params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=visible)) if self._tenant_idf else None
@@ -315,13 +320,6 @@ class EdgeIndex:
             raise
         except Exception as error:
             raise _explain(error, self.folder) from error
-
-
-def _config(dim: int) -> qdrant.EdgeConfig:
-    return qdrant.EdgeConfig(
-        vectors={DENSE: qdrant.EdgeVectorParams(dim, qdrant.Distance.Dot)},
-        sparse_vectors={LEXICAL: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
-    )
 
 
 def _explain(error: Exception, folder: Path) -> RagSaverError:

@@ -1,4 +1,7 @@
-"""Who holds the embedded index? One process at a time, and the others can find out where it listens."""
+"""Who holds the embedded index? One process at a time, and the others can find out where it listens.
+
+An index in a server is nobody's: who writes it takes turns (`ingestion.writers`).
+"""
 
 import json
 import os
@@ -32,9 +35,12 @@ class Owner:
 
 
 class Ownership:
-    """The right to open the index under `home`, held until `release` or the process's end."""
+    """The right to open the index under `home`, held until `release` or the process's end.
 
-    def __init__(self, home: Path, role: str, lock: FileLock) -> None:
+    :param lock: None where the index is shared, and nobody is kept out.
+    """
+
+    def __init__(self, home: Path, role: str, lock: FileLock | None) -> None:
         self.home = home
         self.role = role
         self._lock = lock
@@ -63,13 +69,19 @@ class Ownership:
         ownership._write(Owner(os.getpid(), role))
         return ownership
 
+    @classmethod
+    def of(cls, home: Path, role: str, *, shared: bool) -> "Ownership":
+        """As `acquire`; of an index that all share, the same right as everybody's."""
+        return cls(home, role, None) if shared else cls.acquire(home, role)
+
     def publish(self, url: str, token: str) -> None:
         """Tell other processes of this user where the owner listens, and what lets them in."""
-        self._write(Owner(os.getpid(), self.role, url, token))
+        if self._lock is not None:
+            self._write(Owner(os.getpid(), self.role, url, token))
 
     def release(self) -> None:
         """Let go; harmless when called twice."""
-        if self._lock.is_locked:
+        if self._lock is not None and self._lock.is_locked:
             (self.home / OWNER_FILE).unlink(missing_ok=True)
             self._lock.release()
 

@@ -21,6 +21,7 @@ from ragsaver.index.connection import Connection
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.keys import DENSE, LEXICAL, LISTED, SCOPE, STATE, payload_of, scope_key, scopes_of
 from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, StoredPoint
+from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
 from ragsaver.index.server_collection import Growth, open_collection
 from ragsaver.index.swaps import Swaps
@@ -60,9 +61,10 @@ class ServerIndex:
         self._connection = connection
         self._name = collection
         self._tenant_idf = tenant_idf
-        self._growth = growth or Growth()
+        growth = growth or Growth()
+        self._rescoring = _rescoring(growth.quantization) if growth.quantization else None
         self._swaps = Swaps()
-        open_collection(connection, collection, identity, self._growth, tenant_idf=tenant_idf)
+        open_collection(connection, collection, identity, growth, tenant_idf=tenant_idf)
 
     def search(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
@@ -190,7 +192,7 @@ class ServerIndex:
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, with_payload: bool
     ) -> list[models.QueryRequest]:
         visible = _within(scope, LISTED)
-        legs = [_leg(vector.tolist(), DENSE, limit, visible, with_payload)]
+        legs = [_leg(vector.tolist(), DENSE, limit, visible, with_payload, self._rescoring)]
         words = self._bm25.embed_query(text)
         if words.indices:
             params = models.SearchParams(idf=models.IdfCorpusParams(corpus=visible)) if self._tenant_idf else None
@@ -254,6 +256,12 @@ def _leg(
         filter=visible,
         with_payload=with_payload,
         params=params,
+    )
+
+
+def _rescoring(made: Quantization) -> models.SearchParams:
+    return models.SearchParams(
+        quantization=models.QuantizationSearchParams(rescore=True, oversampling=made.oversampling)
     )
 
 

@@ -15,6 +15,7 @@ from ragsaver.errors import StorageError
 from ragsaver.index.connection import Connection, is_there_already
 from ragsaver.index.identity import IndexIdentity, require_same
 from ragsaver.index.keys import DENSE, LEXICAL, SCOPE, STATE
+from ragsaver.index.quantization import Quantization
 
 _METADATA = "ragsaver"
 
@@ -33,12 +34,13 @@ class Growth:
 
     :ivar shards: the server decides if None.
     :ivar replicas: copies of each shard; a write is answered once most of them have it.
-    :ivar on_disk: vectors are read from disk, not kept in memory.
+    :ivar on_disk: vectors are read from disk, not kept in memory; smaller copies of them are, if there are any.
     """
 
     shards: int | None = None
     replicas: int = 1
     on_disk: bool = False
+    quantization: Quantization | None = None
 
 
 def open_collection(
@@ -99,6 +101,7 @@ def _create(connection: Connection, name: str, identity: IndexIdentity, growth: 
                 replication_factor=growth.replicas,
                 write_consistency_factor=growth.replicas // 2 + 1,
                 on_disk_payload=True,
+                quantization_config=_quantized(growth.quantization) if growth.quantization else None,
                 hnsw_config=models.HnswConfigDiff(on_disk=True) if growth.on_disk else None,
                 metadata={_METADATA: asdict(identity)},
             )
@@ -106,6 +109,21 @@ def _create(connection: Connection, name: str, identity: IndexIdentity, growth: 
     except StorageError as error:
         if error.__cause__ is None or not is_there_already(error.__cause__):
             raise
+
+
+def _quantized(wanted: Quantization) -> models.QuantizationConfig:
+    match wanted.kind:
+        case "int8":
+            scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+            return models.ScalarQuantization(scalar=scalar)
+        case "binary":
+            return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
+        case "product":
+            product = models.ProductQuantizationConfig(compression=models.CompressionRatio.X16, always_ram=True)
+            return models.ProductQuantization(product=product)
+        case "turbo":
+            turbo = models.TurboQuantQuantizationConfig(bits=models.TurboQuantBitSize.BITS4, always_ram=True)
+            return models.TurboQuantization(turbo=turbo)
 
 
 def _index_payload(connection: Connection, name: str) -> None:

@@ -66,6 +66,15 @@ class DocumentLine:
         by_id = {row.id: QueuedDocument.of(row) for row in rows}
         return [by_id[one] for one in ids if one in by_id]
 
+    def still(self, state: State, document_ids: Sequence[str]) -> set[str]:
+        """Those of the documents that are in a state."""
+        found: set[str] = set()
+        with self._reading() as connection:
+            for start in range(0, len(document_ids), ROWS):
+                some = _documents.c.id.in_(document_ids[start : start + ROWS])
+                found.update(connection.scalars(sa.select(_documents.c.id).where(some, _documents.c.state == state)))
+        return found
+
     def forward(
         self,
         document_id: str,

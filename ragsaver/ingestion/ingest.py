@@ -4,10 +4,10 @@ Each document passes the gates (`gates`), what is left of it becomes a change (`
 in batches (`applying`). A stop anywhere is mended by the next run.
 """
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ragsaver.caching.embeddings import EmbeddingCache
@@ -32,6 +32,7 @@ from ragsaver.ingestion.sources import PostedDocument, SourceItem, location_of, 
 from ragsaver.ingestion.standing import standings, vector_bytes
 from ragsaver.ingestion.summarising import Allowance, Summaries
 from ragsaver.ingestion.tombstones import Tombstone, without_source
+from ragsaver.ingestion.writers import Alone, Writers
 from ragsaver.ingestion.writing import Writing
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
@@ -75,11 +76,12 @@ class InProcess:
 
 
 class Ingestor:
-    """The way in for documents. One run at a time: the caller owns the index.
+    """The way in for documents. One run at a time: the caller owns the index, or takes turns with others.
 
     :param preparing: where documents are cut; in this process if None.
     :param fault: called with each step of the protocol once it is done; tests stop the run there.
     :param summaries: of sections, for outlines; None where none are wanted.
+    :param writers: keeps others from changing the same tenant's documents; None where this process owns the index.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Ingestor:
         preparing: Preparing | None = None,
         fault: Callable[[Step], None] = lambda step: None,
         summaries: Summaries | None = None,
+        writers: Writers | None = None,
     ) -> None:
         self._settings = settings
         self._index = index
@@ -100,7 +103,7 @@ class Ingestor:
         self._cache = cache
         self._preparing = preparing or InProcess()
         self._summaries = summaries
-        self._one_at_a_time = threading.RLock()
+        self._writers = writers or Alone()
         self._applier = Applier(
             index,
             encoder,
@@ -130,15 +133,16 @@ class Ingestor:
             allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
         passed_over: Counter[str] = Counter()
         items = list(items_of(order, self._settings, passed_over))
-        known = self._manifest.documents(scope)
-        way = _Way(
-            gone=gone_from(known, items, order) if order.prune else [],
-            lost=self._lost(scope, items, order),
-            checksum=order.checksum,
-            include_expired=order.include_expired,
-            allowance=allowance,
-        )
-        report = self._run(items, known, scope, progress, way, started)
+        with self.writing(scope):
+            known = self._manifest.documents(scope)
+            way = _Way(
+                gone=gone_from(known, items, order) if order.prune else [],
+                lost=self._lost(scope, items, order),
+                checksum=order.checksum,
+                include_expired=order.include_expired,
+                allowance=allowance,
+            )
+            report = self._run(items, known, scope, progress, way, started)
         return report.model_copy(update={"passed_over": told_kinds(passed_over)})
 
     def plan(self, order: IngestOrder, scope: Scope) -> PlanReport:
@@ -164,7 +168,7 @@ class Ingestor:
         known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
         planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._summaries)
         gates = self._gates(scope, known, way)
-        with self._one_at_a_time:
+        with self._writers.one_of_ours():
             return planner.plan(gates, items, scope, gone=way.gone, pace=lambda sample: self._pace(scope, sample))
 
     def _gates(
@@ -201,7 +205,8 @@ class Ingestor:
         started = time.perf_counter()
         require_sources(documents)
         items = [document.item() for document in documents]
-        return self._run(items, self._manifest.documents(scope), scope, progress, _Way(), started)
+        with self.writing(scope):
+            return self._run(items, self._manifest.documents(scope), scope, progress, _Way(), started)
 
     def ingest_again(self, records: Sequence[DocumentRecord], scope: Scope) -> IngestReport:
         """Ingest documents from where they came from, or from the text that was posted; those that are nowhere any
@@ -224,7 +229,8 @@ class Ingestor:
         :param progress: as for `ingest`.
         """
         started = time.perf_counter()
-        return self._run(items, self._manifest.documents(scope), scope, progress, _Way(gone=gone), started)
+        with self.writing(scope):
+            return self._run(items, self._manifest.documents(scope), scope, progress, _Way(gone=gone), started)
 
     def forget(
         self,
@@ -236,7 +242,7 @@ class Ingestor:
 
         :param buried: tombstones of those that retention takes out.
         """
-        with self._one_at_a_time:
+        with self.writing(scope):
             self._applier.recover(scope)
             gone = list(choose(self._manifest.documents(scope)))
             self._applier.forget(scope, gone, buried)
@@ -248,12 +254,19 @@ class Ingestor:
         rule = self._settings.lifecycle.retention.get(scope.collection)
         if rule is None:
             return []
-        with self._one_at_a_time:
+        with self.writing(scope):
             going = expiries(standings(self._manifest, scope, self._encoder.dim), rule, now())
             if not dry_run:
                 buried = [one for expiry in going if (one := tombstone_of(expiry, now()))]
                 self.forget(scope, lambda _: [expiry.document.record for expiry in going], buried)
         return going
+
+    def writing(self, scope: Scope) -> AbstractContextManager[None]:
+        """Nobody else changes the tenant's documents during the code inside; may be nested.
+
+        :raises IndexLocked: if another process does, and goes on doing so.
+        """
+        return self._writers.turn(scope.tenant)
 
     def recover(self, scope: Scope) -> None:
         """Finish, or undo, what a stop left half done."""
@@ -276,8 +289,7 @@ class Ingestor:
         way: _Way,
         started: float,
     ) -> IngestReport:
-        with self._one_at_a_time:
-            seen, tally = self._bring_in(items, known, scope, progress, way)
+        seen, tally = self._bring_in(items, known, scope, progress, way)
         settings = self._settings
         seconds = time.perf_counter() - started
         return report_of(seen, tally, settings.spend, settings.outline.summary_model, seconds)
