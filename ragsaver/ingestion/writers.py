@@ -17,7 +17,7 @@ import xxhash
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import DBAPIError
 
-from ragsaver.errors import IndexLocked
+from ragsaver.errors import IndexLocked, StorageError
 from ragsaver.ingestion.opening import manifest_place
 from ragsaver.postgres import PostgresSchema, told
 from ragsaver.postgres_driver import open_server
@@ -134,6 +134,12 @@ class _InFile:
             self._lock.acquire(timeout=patience_s)
         except Timeout:
             return False
+        except OSError as error:
+            raise StorageError(
+                f"can't be written: {error.strerror or error}",
+                where=self._lock.lock_file,
+                remedy="Set RAGSAVER_HOME to a folder that you own and that has space",
+            ) from error
         return True
 
     def release(self) -> None:
