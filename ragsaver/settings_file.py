@@ -148,7 +148,7 @@ def _in_folder(index: IndexSettings, folder: Path) -> IndexSettings:
 
 
 def _parse(text: str) -> Any:
-    if text.startswith(("[", "{")):
+    if text.startswith(("[", "{")) or text == "null":
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError:
