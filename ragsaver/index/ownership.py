@@ -6,6 +6,8 @@ An index in a server is nobody's: who writes it takes turns (`ingestion.writers`
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,18 +55,13 @@ class Ownership:
         :raises IndexLocked: if another process holds it.
         :raises StorageError: if `home` can't be written.
         """
+        lock = FileLock(home / LOCK_FILE)
         try:
-            home.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(home / LOCK_FILE)
-            lock.acquire(timeout=_GRACE_S)
+            with _writable(home):
+                home.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=_GRACE_S)
         except Timeout:
             raise locked_by(_read_owner(home), home) from None
-        except OSError as error:
-            raise StorageError(
-                f"can't be written: {error.strerror or error}",
-                where=str(home),
-                remedy="Set RAGSAVER_HOME to a folder that you own and that has space",
-            ) from error
         ownership = cls(home, role, lock)
         ownership._write(Owner(os.getpid(), role))
         return ownership
@@ -72,7 +69,11 @@ class Ownership:
     @classmethod
     def of(cls, home: Path, role: str, *, shared: bool) -> "Ownership":
         """As `acquire`; of an index that all share, the same right as everybody's."""
-        return cls(home, role, None) if shared else cls.acquire(home, role)
+        if not shared:
+            return cls.acquire(home, role)
+        with _writable(home):
+            home.mkdir(parents=True, exist_ok=True)
+        return cls(home, role, None)
 
     def publish(self, url: str, token: str) -> None:
         """Tell other processes of this user where the owner listens, and what lets them in."""
@@ -100,6 +101,20 @@ class Ownership:
                 where=str(self.home),
                 remedy="Free some space, or set RAGSAVER_HOME to another folder",
             ) from error
+
+
+@contextmanager
+def _writable(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except Timeout:  # an OSError too
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"can't be written: {error.strerror or error}",
+            where=str(home),
+            remedy="Set RAGSAVER_HOME to a folder that you own and that has space",
+        ) from error
 
 
 def current_owner(home: Path) -> Owner | None:

@@ -181,4 +181,9 @@ def open_writers(settings: Settings, store: Path) -> Writers:
 
     :param store: the folder of the manifest.
     """
-    return Turns(manifest_place(settings, store)) if settings.index.shared else Alone()
+    return turns(settings, store) if settings.index.shared else Alone()
+
+
+def turns(settings: Settings, store: Path) -> Turns:
+    """Those who write to an index in a server by this manifest, whatever engine the settings name."""
+    return Turns(manifest_place(settings, store))
