@@ -62,7 +62,9 @@ class ServerIndex:
         self._name = collection
         self._tenant_idf = tenant_idf
         growth = growth or Growth()
-        self._rescoring = _rescoring(growth.quantization) if growth.quantization else None
+        self._rescoring: models.SearchParams | None = None
+        if growth.quantization and not connection.is_local:  # local mode has whole vectors only
+            self._rescoring = _rescoring(growth.quantization)
         self._swaps = Swaps()
         open_collection(connection, collection, identity, growth, tenant_idf=tenant_idf)
 
