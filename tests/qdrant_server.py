@@ -38,7 +38,7 @@ class StandIn:
         self.asked: list[tuple[str, str, Any]] = []
         self.failures: list[int] = []
         self.indexed: dict[str, Any] = {}
-        self._one = threading.RLock()
+        self.one_at_a_time = threading.RLock()
 
     def requests(self, path: str) -> list[Any]:
         """The bodies that were sent to paths with this ending."""
@@ -49,7 +49,7 @@ class StandIn:
         return await run_in_threadpool(self._answer, request, body)
 
     def _answer(self, request: Request, body: Any) -> Response:
-        with self._one:
+        with self.one_at_a_time:
             path = request.url.path
             self.asked.append((request.method, path, body))
             if self.api_key and request.headers.get("api-key") != self.api_key:

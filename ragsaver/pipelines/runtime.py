@@ -57,7 +57,7 @@ class Runtime:
         encoder = load_encoder(settings.embedding, on_batch)
         ownership = Ownership.of(settings.home, role, shared=settings.index.shared)
         try:
-            if settings.index.shared:
+            if settings.index.engine != "edge":
                 return cls(resources_on(current_store(settings.home), settings, encoder, ownership))
             store = take_ready(settings, encoder)
             in_use = settings_in_use(settings, encoder)

@@ -58,7 +58,7 @@ class Succession:
 
     def start(self) -> None:
         """Begin to look; an index in a server has no halves."""
-        if not self._live.settings.index.shared:
+        if self._live.settings.index.engine == "edge":
             self._thread.start()
 
     def join(self) -> None:

@@ -13,6 +13,7 @@ from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.server import ServerIndex
+from tests.qdrant_grpc import grpc_port
 from tests.qdrant_server import qdrant_server
 
 URL = os.environ.get("RAGSAVER_TEST_QDRANT_URL", "")
@@ -22,6 +23,7 @@ KINDS = [
     "edge",
     "local",
     "rest",
+    "grpc",
     pytest.param("server", marks=needs_server),
     pytest.param("server-rest", marks=needs_server),
 ]
@@ -40,6 +42,9 @@ def engine(kind: str, folder: Path) -> Iterator[Opening]:
     elif kind == "rest":
         with qdrant_server() as server:
             yield _at(ServerPlace(server.url, grpc_port=None), "ragsaver")
+    elif kind == "grpc":
+        with qdrant_server() as server, grpc_port(server) as port:
+            yield _at(ServerPlace(server.url, grpc_port=port), "ragsaver")
     else:
         place = ServerPlace(URL, grpc_port=None) if kind == "server-rest" else ServerPlace(URL)
         name = f"test-{uuid.uuid4().hex[:12]}"

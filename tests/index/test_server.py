@@ -9,21 +9,23 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 from qdrant_client import models
-from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+from qdrant_client.conversions.conversion import GrpcToRest
 
 from ragsaver.errors import IndexLocked, IndexUnavailable, ModelMismatch, SettingsError, StorageError
 from ragsaver.index.connection import Connection, ServerPlace
 from ragsaver.index.identity import IndexIdentity
+from ragsaver.index.quantization import Quantization
 from ragsaver.index.server import ServerIndex
 from ragsaver.index.server_collection import Growth
 from tests.index.points import ACME, IDENTITY, RIVAL, listed, point, vector
+from tests.qdrant_grpc import created, grpc_port
 from tests.qdrant_server import StandIn, qdrant_server
 
-LATE = 0.4
+SOON, LATE = 0.4, 60.0
 
 
-def at(server: StandIn, **more: object) -> ServerIndex:
-    place = ServerPlace(server.url, grpc_port=None, timeout_s=5.0, deadline_s=LATE)
+def at(server: StandIn, deadline_s: float = LATE, **more: object) -> ServerIndex:
+    place = ServerPlace(server.url, grpc_port=None, deadline_s=deadline_s)
     return ServerIndex(Connection(place), "corpus", IDENTITY, **more)
 
 
@@ -105,10 +107,11 @@ def test_a_write_whose_answer_was_lost_is_made_again_and_stands_once(server: Sta
     assert len(server.requests("/collections/corpus/points")) == 2
 
 
-def test_after_the_deadline_it_says_where_and_what_to_do(server: StandIn, index: ServerIndex) -> None:
-    server.failures = [503] * 100
-    with pytest.raises(IndexUnavailable, match=rf"{server.url}: .*does not answer.*index\.url") as failed:
-        index.count(ACME)
+def test_after_the_deadline_it_says_where_and_what_to_do(server: StandIn) -> None:
+    with closing(at(server, SOON)) as index:
+        server.failures = [503] * 100
+        with pytest.raises(IndexUnavailable, match=rf"{server.url}: .*does not answer.*index\.url") as failed:
+            index.count(ACME)
     assert isinstance(failed.value, StorageError)
     assert 0 < len(server.failures) < 100
 
@@ -125,7 +128,7 @@ def test_a_server_that_is_not_there_is_named(grpc: bool) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]
-        place = ServerPlace(f"http://127.0.0.1:{port}", grpc_port=port if grpc else None, deadline_s=LATE)
+        place = ServerPlace(f"http://127.0.0.1:{port}", grpc_port=port if grpc else None, deadline_s=SOON)
         with pytest.raises(IndexUnavailable, match=rf"127\.0\.0\.1:{port}: the Qdrant server does not answer"):
             ServerIndex(Connection(place), "corpus", IDENTITY)
 
@@ -195,7 +198,9 @@ def test_a_coroutine_finds_what_a_thread_finds(server: StandIn, index: ServerInd
     assert asyncio.run(ask()) == asyncio.run(ask()) == index.search(ACME, "zebra", vector(0), 5)
 
 
-def test_a_coroutine_is_told_of_a_server_that_fails(server: StandIn, index: ServerIndex) -> None:
+def test_a_coroutine_is_told_of_a_server_that_fails(server: StandIn) -> None:
+    index = at(server, SOON)
+
     async def ask() -> None:
         server.failures = [503] * 100
         try:
@@ -203,7 +208,7 @@ def test_a_coroutine_is_told_of_a_server_that_fails(server: StandIn, index: Serv
         finally:
             await index.close_async()
 
-    with pytest.raises(IndexUnavailable, match="does not answer"):
+    with closing(index), pytest.raises(IndexUnavailable, match="does not answer"):
         asyncio.run(ask())
 
 
@@ -216,9 +221,46 @@ def test_local_mode_is_one_process_s_and_serves_coroutines_too(tmp_path: Path) -
             Connection(place)
 
 
-def test_what_is_asked_survives_the_way_through_grpc(server: StandIn, index: ServerIndex) -> None:
-    for one in index._legs(ACME, "zebra", vector(0), 5, True):
-        sent = RestToGrpc.convert_query_request(one, "corpus")
-        assert GrpcToRest.convert_filter(sent.filter).must == one.filter.must
-        if one.params:
-            assert GrpcToRest.convert_search_params(sent.params).idf.corpus.must == one.filter.must
+def test_by_grpc_the_same_is_made_asked_and_tried_again(server: StandIn) -> None:
+    growth = Growth(shards=6, replicas=3, on_disk=True, quantization=Quantization("turbo"))
+    with grpc_port(server) as port:
+        place = ServerPlace(server.url, grpc_port=port, deadline_s=LATE)
+        with closing(ServerIndex(Connection(place), "corpus", IDENTITY, growth=growth)) as index:
+            made = created(server)
+            assert (made.shard_number, made.replication_factor, made.write_consistency_factor) == (6, 3, 2)
+            assert made.vectors["dense"].on_disk and made.quantization_config.turbo.always_ram
+            fields = {body.field_name: body for _, name, body in server.asked if name == "CreateFieldIndex"}
+            assert fields["scope"].field_index_params.keyword_index_params.is_tenant
+            kept = point("zebra")
+            server.failures = [-503]
+            listed(index, ACME, kept)
+            server.failures = [429, 504]
+            assert [hit.id for hit in index.search(ACME, "zebra", vector(0), 5).lexical] == [kept.id]
+            asked = next(body for _, name, body in server.asked if name == "QueryBatch").query_points
+            assert GrpcToRest.convert_search_params(asked[0].params).quantization.oversampling == 2.0
+            corpus = GrpcToRest.convert_search_params(asked[1].params).idf.corpus
+            assert {one.match.value for one in corpus.must} == {"acme/docs", "listed"}
+            server.failures = [401]
+            with pytest.raises(IndexUnavailable, match="refuses the key"):
+                index.count(ACME)
+        hurried = Connection(ServerPlace(server.url, grpc_port=port, deadline_s=SOON))
+        with closing(ServerIndex(hurried, "corpus", IDENTITY)) as index:
+            server.failures = [503] * 100
+            with pytest.raises(IndexUnavailable, match="does not answer: on purpose"):
+                index.count(ACME)
+    assert {method for method, _, _ in server.asked} == {"GRPC"}
+
+
+def test_by_grpc_a_coroutine_finds_the_same(server: StandIn) -> None:
+    with grpc_port(server) as port:
+        place = ServerPlace(server.url, grpc_port=port, deadline_s=LATE)
+        with closing(ServerIndex(Connection(place), "corpus", IDENTITY)) as index:
+            listed(index, ACME, point("zebra"), point("horse", 2))
+
+            async def ask() -> object:
+                try:
+                    return await index.search_async(ACME, "zebra", vector(0), 5)
+                finally:
+                    await index.close_async()
+
+            assert asyncio.run(ask()) == index.search(ACME, "zebra", vector(0), 5)
