@@ -134,9 +134,11 @@ def _take_broker(values: dict[str, Any], env: Mapping[str, str]) -> None:
 def _take_qdrant(values: dict[str, Any], env: Mapping[str, str]) -> None:
     """The variables that Qdrant's own clients read, unless ours or the file name a server."""
     section = values.setdefault("index", {})
-    if isinstance(section, dict) and "url" not in section and env.get("QDRANT_URL"):
+    if not isinstance(section, dict):
+        return
+    if "url" not in section and env.get("QDRANT_URL", "").startswith(("http://", "https://")):
         section["url"] = env["QDRANT_URL"]
-    if isinstance(section, dict) and "api_key" not in section and env.get("QDRANT_API_KEY"):
+    if "api_key" not in section and env.get("QDRANT_API_KEY"):
         section["api_key"] = env["QDRANT_API_KEY"]
 
 

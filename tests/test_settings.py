@@ -51,6 +51,7 @@ def test_qdrant_s_own_variables_name_the_server_unless_ours_do(tmp_path: Path):
     index = load_settings(tmp_path, given).index
     assert (index.url, index.api_key.get_secret_value(), index.shared) == ("http://qdrant:6333", "k3y", True)
     assert "k3y" not in repr(index)
+    assert load_settings(tmp_path, {"QDRANT_URL": "qdrant:6333"}).index.url is None
     write(tmp_path, "index:\n  url: http://other:6333\n  grpc_port: null\n")
     index = load_settings(tmp_path, given).index
     assert (index.url, index.grpc_port) == ("http://other:6333", None)
