@@ -57,7 +57,9 @@ class DocumentLine:
         return [QueuedDocument.of(row) for row in claimed]
 
     def ready(self, limit: int) -> list[QueuedDocument]:
-        """The documents whose turn it is to be brought in; nobody holds them, since the index has one owner."""
+        """The documents whose turn it is to be brought in; nobody holds them: the index has one
+        owner, or a turn for each tenant.
+        """
         self.line_up(State.EMBEDDED)
         with self._writing() as connection:
             choice = _next(connection, State.EMBEDDED, limit, tried_alone=False)
