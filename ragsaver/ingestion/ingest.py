@@ -112,6 +112,7 @@ class Ingestor:
             cache,
             shared_by_tenants=settings.embedding_cache.shared_by_tenants,
             summaries=summaries,
+            still=self._writers.still,
             fault=fault,
         )
         self.recipe = recipe_of(settings, encoder.fingerprint)

@@ -6,7 +6,6 @@ for one that a stop left half done. It ends with the process that has it, howeve
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Protocol
 import sqlalchemy as sa
 import xxhash
 from filelock import FileLock, Timeout
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from ragsaver.errors import IndexLocked, StorageError
 from ragsaver.ingestion.opening import manifest_place
-from ragsaver.postgres import PostgresSchema, told
+from ragsaver.postgres import PostgresSchema, place_of, told
 from ragsaver.postgres_driver import open_server
 from ragsaver.settings import Settings
 
@@ -35,6 +34,13 @@ class Writers(Protocol):
         """Nobody else changes the tenant's documents during the code inside; a thread may nest it.
 
         :raises IndexLocked: if another process does, for longer than `patience_s`.
+        """
+        ...
+
+    def still(self, tenant: str) -> None:
+        """Ask whether the turn is ours yet, before what can't be undone.
+
+        :raises StorageError: if it was lost: another process may have undone what is not committed.
         """
         ...
 
@@ -59,6 +65,9 @@ class Alone:
         with self._ours:
             yield
 
+    def still(self, tenant: str) -> None:
+        """Nobody else could take it."""
+
     def one_of_ours(self) -> AbstractContextManager[object]:
         """As a turn."""
         return self._ours
@@ -72,6 +81,10 @@ class Lock(Protocol):
 
     def acquire(self, patience_s: float) -> bool:
         """Take it; false if it can't be had in time."""
+        ...
+
+    def ask(self) -> None:
+        """:raises StorageError: if it was lost."""
         ...
 
     def release(self) -> None:
@@ -88,13 +101,13 @@ class Turns:
     def __init__(self, place: Path | PostgresSchema) -> None:
         self._place = place
         self._ours = threading.RLock()
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, Lock] = {}
 
     @contextmanager
     def turn(self, tenant: str, *, patience_s: float = _PATIENCE_S) -> Iterator[None]:
         """One thread of one process at a time."""
         with self._ours:
-            if self._held[tenant]:
+            if tenant in self._held:
                 yield
                 return
             lock = self._lock(tenant)
@@ -104,12 +117,17 @@ class Turns:
                     where="the index in the server",
                     remedy="Wait for it to end, or stop it: what is in stays",
                 )
-            self._held[tenant] += 1
+            self._held[tenant] = lock
             try:
                 yield
             finally:
-                self._held[tenant] -= 1
+                del self._held[tenant]
                 lock.release()
+
+    def still(self, tenant: str) -> None:
+        """Ask whoever keeps the lock; outside a turn there is nothing to ask."""
+        if tenant in self._held:
+            self._held[tenant].ask()
 
     def one_of_ours(self) -> AbstractContextManager[object]:
         """No turn of another thread."""
@@ -142,6 +160,9 @@ class _InFile:
             ) from error
         return True
 
+    def ask(self) -> None:
+        """The system keeps it as long as this process lives."""
+
     def release(self) -> None:
         self._lock.release()
 
@@ -168,6 +189,17 @@ class _InPostgres:
             self.release()
             raise told(error, "the right to write can't be had", self._schema.address()) from error
         return True
+
+    def ask(self) -> None:
+        assert self._connection is not None
+        try:
+            self._connection.scalar(sa.select(1))
+        except (DBAPIError, OSError, PendingRollbackError) as error:
+            raise StorageError(
+                "the connection that keeps others from writing was lost",
+                where=place_of(self._schema.address()),
+                remedy="Run it again: what was not committed is done anew, from the embedding cache",
+            ) from error
 
     def release(self) -> None:
         if self._connection is not None:

@@ -65,6 +65,7 @@ class Drainer:
             runtime.embeddings,
             shared_by_tenants=runtime.settings.embedding_cache.shared_by_tenants,
             summaries=runtime.summaries,
+            still=runtime.writers.still,
             fault=fault,
         )
 

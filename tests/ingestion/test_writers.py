@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 
 from ragsaver.errors import IndexLocked, StorageError
+from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.writers import Alone, Turns, open_writers
 from ragsaver.settings import DatabaseSettings, IndexSettings, Settings
 from tests.databases import asking
+from tests.ingestion.bench import SCOPE, Bench
 
 HOLD = """
 import sys
 from pathlib import Path
+from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.writers import open_writers
 from ragsaver.settings import Settings
 settings = Settings.model_validate_json(sys.argv[1])
@@ -98,17 +103,44 @@ def test_what_fails_in_a_turn_ends_it(settings: Settings) -> None:
         pass
 
 
-def test_a_lost_database_is_told(settings: Settings) -> None:
-    if settings.database.url is None:
-        return
+def test_a_turn_that_was_lost_with_its_connection_is_noticed(settings: Settings) -> None:
     writers = open_writers(settings, settings.home)
-    with writers.turn("acme"), asking(settings.database) as connection:
-        connection.exec_driver_sql(
-            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() "
-            "and datname = current_database()"
-        )
     with writers.turn("acme"):
-        pass
+        writers.still("acme")
+        if settings.database.url is None:  # the system keeps a file's lock
+            return
+        with asking(settings.database) as connection:
+            connection.exec_driver_sql(
+                "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() "
+                "and datname = current_database()"
+            )
+        with pytest.raises(StorageError, match="was lost.*Run it again"):
+            writers.still("acme")
+    with writers.turn("acme"):
+        writers.still("acme")
+
+
+class Lost(Alone):
+    """Writers whose turn was lost."""
+
+    def still(self, tenant: str) -> None:
+        raise StorageError(f"the turn of {tenant} was lost")
+
+
+def test_nothing_is_committed_in_a_turn_that_was_lost(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+
+    def ingest(writers: Alone) -> None:
+        ingestor = Ingestor(bench.settings, bench.index, bench.encoder, bench.manifest, bench.cache, writers=writers)
+        ingestor.ingest_texts([PostedDocument("a.md", "Owls hunt voles.")], SCOPE)
+
+    with closing(bench):
+        with pytest.raises(StorageError, match="was lost"):
+            ingest(Lost())
+        assert bench.manifest.documents(SCOPE) == {}
+        ingest(Alone())
+        assert set(bench.manifest.documents(SCOPE)) == {"a.md"}
+        assert len(bench.encoder.paid) == len(set(bench.encoder.paid)) == 1
 
 
 def test_an_embedded_index_has_an_owner_and_no_turns(tmp_path: Path) -> None:
