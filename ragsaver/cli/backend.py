@@ -78,13 +78,13 @@ class Backend(Protocol):
 
 @contextmanager
 def backend(settings: Settings, role: str) -> Iterator[Backend]:
-    """The owner's server if one runs, else this process.
+    """The owner's server if one runs, else this process; always this process where the index is in a server.
 
     :raises IndexLocked: if a process that does not serve owns the index.
     """
     from ragsaver.index.ownership import serving_owner
 
-    owner = serving_owner(settings.home)
+    owner = None if settings.index.shared else serving_owner(settings.home)
     if owner is not None and owner.url is not None:
         yield Remote(owner)
         return

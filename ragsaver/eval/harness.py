@@ -22,7 +22,8 @@ def indexed(dataset: Dataset, settings: Settings) -> Iterator[Runtime]:
     with tempfile.TemporaryDirectory(prefix="ragsaver-eval-") as home:
         # No question looks at an outline, and a summary would cost money.
         outline = settings.outline.model_copy(update={"summary_model": None})
-        elsewhere = settings.model_copy(update={"home": Path(home), "outline": outline})
+        index = settings.index.model_copy(update={"engine": "edge"})  # nothing of a data set goes to a server
+        elsewhere = settings.model_copy(update={"home": Path(home), "outline": outline, "index": index})
         with open_runtime(elsewhere, "ragsaver eval") as runtime:
             posted = [
                 PostedDocument(one.id, _as_html(one.title, one.text), "html")
