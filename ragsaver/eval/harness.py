@@ -22,7 +22,9 @@ def indexed(dataset: Dataset, settings: Settings) -> Iterator[Runtime]:
     with tempfile.TemporaryDirectory(prefix="ragsaver-eval-") as home:
         # No question looks at an outline, and a summary would cost money.
         outline = settings.outline.model_copy(update={"summary_model": None})
-        elsewhere = settings.model_copy(update={"home": Path(home), "outline": outline})
+        # A sample beside the questions would slow down the ones that are timed.
+        rerank = settings.rerank.model_copy(update={"sample_skipped": 0.0})
+        elsewhere = settings.model_copy(update={"home": Path(home), "outline": outline, "rerank": rerank})
         with open_runtime(elsewhere, "ragsaver eval") as runtime:
             posted = [
                 PostedDocument(one.id, _as_html(one.title, one.text), "html")
