@@ -25,6 +25,7 @@ DECISIONS: tuple[Decision, ...] = ("reranked", "skipped", "late", "failed", "pau
 _WAITING = 8  # samples; more are dropped, so that a slow reranker piles up no work
 _ENOUGH = 50  # samples before they mean anything
 _SURE = 1.96  # standard errors
+_GOODBYE_S = 2.0  # that closing waits for a sample under way; it is no loss
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class RerankWatch:
         self._waiting.join()
 
     def close(self) -> None:
-        """Drop what waits, and end the thread after the sample that it takes."""
+        """Drop what waits, and end the thread after the sample that it takes, or leave it to that."""
         with self._counting:
             thread, self._thread = self._thread, None
         if thread is None:
@@ -133,7 +134,7 @@ class RerankWatch:
             except queue.Empty:
                 break
         self._waiting.put(None)
-        thread.join()
+        thread.join(_GOODBYE_S)
 
     def _work(self) -> None:
         while True:
