@@ -318,7 +318,14 @@ class RetrievalSettings(_Section):
     """How many candidates are fetched and how the two legs are weighed."""
 
     candidates: int = Field(default=100, ge=1, le=1000, description="per leg")
-    top_k: int = Field(default=20, ge=1, le=1000, description="passages that stay after fusion")
+    top_k: int = Field(default=20, ge=1, le=1000, description="passages that stay after fusion, at most")
+    fusion: Literal["minmax", "zscore", "rrf", "dbsf"] = Field(
+        default="minmax", description="how the scores of both legs are made comparable"
+    )
+    fall_off: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="passages below this share of the best score do not stay"
+    )
+    least: int = Field(default=5, ge=1, le=1000, description="passages that stay though their scores fall off")
     lexical_weight: float = Field(default=0.55, ge=0.0, le=1.0, description="share of BM25 in the fused score")
 
 

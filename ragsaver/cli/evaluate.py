@@ -63,3 +63,17 @@ def tune_gate(
         out.write_text(gate.model_dump_json(indent=1) + "\n", encoding="utf-8")
         report.file = str(out)
         print_json(report.model_dump_json(indent=None if as_json else 2))
+
+
+@app.command("tune-fusion")
+def tune_fusion(
+    dataset: Annotated[list[Path], typer.Option(help="A folder in BEIR's layout; may be given again.")],
+    as_json: _Json = False,
+) -> None:
+    """Which fusion of both legs, and which weight of BM25, is best for these questions?"""
+    with errors_told(as_json):
+        quiet_haystack()
+        from ragsaver.eval.tune_fusion import tune_fusion as tune
+
+        report = tune(dataset, load_settings())
+        print_json(report.model_dump_json(by_alias=True, indent=None if as_json else 2))

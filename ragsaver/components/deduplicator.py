@@ -1,6 +1,8 @@
 """Don't pay for the same words twice in one context: copies, mirrors and re-posted sections go."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from haystack import Document, component
@@ -10,6 +12,7 @@ from ragsaver.components.request import stage
 from ragsaver.spend.receipt import current_receipt
 
 SHINGLE_WORDS = 4
+RESEMBLES, CONTAINED = 0.8, 0.9
 
 
 @lru_cache(maxsize=16_384)
@@ -18,7 +21,43 @@ def shingles(text: str) -> frozenset[int]:
     words = text.lower().split()
     if len(words) < SHINGLE_WORDS:
         return frozenset((hash(tuple(words)),)) if words else frozenset()
-    return frozenset(hash(tuple(words[n : n + SHINGLE_WORDS])) for n in range(len(words) - SHINGLE_WORDS + 1))
+    return frozenset(map(hash, zip(*(words[start:] for start in range(SHINGLE_WORDS)), strict=False)))
+
+
+class Shelf:
+    """Texts that say something new. At most some hundred meet here, so the comparison is exact: MinHash would only
+    approximate it, and asking who had a shingle first is as fast.
+
+    :param resembles_at_least: Jaccard similarity of the shingles from which two texts are the same, 0 to 1.
+    :param contained_at_least: share of a text's shingles found in an earlier one from which it adds nothing.
+    """
+
+    def __init__(self, resembles_at_least: float, contained_at_least: float) -> None:
+        self._resembles = resembles_at_least
+        self._contained = contained_at_least
+        self._kept: list[frozenset[int]] = []
+        self._first: dict[int, int] = {}
+
+    def put(self, text: str) -> int | None:
+        """Keep a text, unless it repeats one that was kept: then which, counted from 0."""
+        mine = shingles(text)
+        twin = self._twin(mine)
+        if twin is None:
+            self._first.update(dict.fromkeys(mine.difference(self._first), len(self._kept)))
+            self._kept.append(mine)
+        return twin
+
+    def _twin(self, mine: frozenset[int]) -> int | None:
+        """The best that this one repeats. Who shares a shingle and did not have it first shares it with who did."""
+        if not mine:
+            return 0 if self._kept else None
+        holders = sorted(one for one in {*map(self._first.get, mine)} if one is not None)
+        return next((one for one in holders if self._repeats(mine, self._kept[one])), None)
+
+    def _repeats(self, mine: frozenset[int], theirs: frozenset[int]) -> bool:
+        common = len(mine & theirs)
+        union = len(mine) + len(theirs) - common
+        return common >= self._resembles * union or common >= self._contained * len(mine)
 
 
 def drop_near_duplicates(
@@ -26,37 +65,70 @@ def drop_near_duplicates(
 ) -> list[tuple[int, int | None]]:
     """Say for each text which earlier one it repeats, None if it is new.
 
-    At most some hundred texts meet here, so the comparison is exact: MinHash would only approximate it.
-
     :param texts: best first; the first of several copies stays.
-    :param resembles_at_least: Jaccard similarity of the shingles from which two texts are the same, 0 to 1.
-    :param contained_at_least: share of a text's shingles found in a better one from which it adds nothing.
     :returns: (position, position of the text it repeats or None) for each text.
     """
-    kept: list[tuple[int, frozenset[int]]] = []
+    shelf = Shelf(resembles_at_least, contained_at_least)
+    kept: list[int] = []
     verdicts: list[tuple[int, int | None]] = []
     for position, text in enumerate(texts):
-        mine = shingles(text)
-        twin = next(
-            (earlier for earlier, theirs in kept if _repeats(mine, theirs, resembles_at_least, contained_at_least)),
-            None,
-        )
-        verdicts.append((position, twin))
+        twin = shelf.put(text)
         if twin is None:
-            kept.append((position, mine))
+            kept.append(position)
+        verdicts.append((position, None if twin is None else kept[twin]))
     return verdicts
 
 
-def _repeats(mine: frozenset[int], theirs: frozenset[int], resembles: float, contained: float) -> bool:
-    common = len(mine & theirs)
-    if not common:
-        return not mine
-    return common / len(mine | theirs) >= resembles or common / len(mine) >= contained
+class Folded:
+    """Passages that say something new, each with the other places where it is said: `meta["also_in"]`.
+
+    :param resembles_at_least: as for `Shelf`.
+    :param contained_at_least: as for `Shelf`.
+    :ivar dropped: passages that said nothing new.
+    """
+
+    def __init__(self, resembles_at_least: float = RESEMBLES, contained_at_least: float = CONTAINED) -> None:
+        self._shelf = Shelf(resembles_at_least, contained_at_least)
+        self._kept: list[Document] = []
+        self._also: defaultdict[int, list[dict[str, str]]] = defaultdict(list)
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def put(self, document: Document) -> None:
+        """Keep a passage, or note its place beside the one that it repeats."""
+        twin = self._shelf.put(document.content or "")
+        if twin is None:
+            self._kept.append(document)
+        else:
+            self.dropped += 1
+            place = {name: str(document.meta.get(name, "")) for name in ("source", "heading")}
+            self._also[twin] += [place, *document.meta.get("also_in", ())]
+
+    def passages(self) -> Passages:
+        """What was kept, in the order given; the receipt says how many were dropped."""
+        if self.dropped:
+            current_receipt().add(
+                "deduplicate",
+                "near-duplicates dropped",
+                self.dropped,
+                "passages",
+                reason="the same words are there once",
+            )
+        return Passages(
+            replace(one, meta={**one.meta, "also_in": [*one.meta.get("also_in", ()), *self._also[number]]})
+            if number in self._also
+            else one
+            for number, one in enumerate(self._kept)
+        )
 
 
 @component
 class NearDuplicateFilter:
-    """Keep the best of passages that say the same, across documents.
+    """Keep the best of passages that say the same, across documents; `meta["also_in"]` lists the others' places.
+
+    `HybridRetriever` does this by itself, before it counts its passages. This is for what comes from elsewhere.
 
     ```python
     NearDuplicateFilter().run([Document(content="a b c d e"), Document(content="A b c  d e")])
@@ -67,7 +139,7 @@ class NearDuplicateFilter:
     :raises ValueError: if a share is not within 0 to 1.
     """
 
-    def __init__(self, resembles_at_least: float = 0.8, contained_at_least: float = 0.9) -> None:
+    def __init__(self, resembles_at_least: float = RESEMBLES, contained_at_least: float = CONTAINED) -> None:
         for name, share in (
             ("resembles_at_least", resembles_at_least),
             ("contained_at_least", contained_at_least),
@@ -84,19 +156,7 @@ class NearDuplicateFilter:
         :param documents: passages, best first.
         """
         with stage("deduplicate"):
-            verdicts = drop_near_duplicates(
-                [document.content or "" for document in documents],
-                resembles_at_least=self.resembles_at_least,
-                contained_at_least=self.contained_at_least,
-            )
-            kept = Passages(documents[position] for position, twin in verdicts if twin is None)
-        dropped = len(documents) - len(kept)
-        if dropped:
-            current_receipt().add(
-                "deduplicate",
-                "near-duplicates dropped",
-                dropped,
-                "passages",
-                reason="the same words are there once",
-            )
-        return {"documents": kept}
+            folded = Folded(self.resembles_at_least, self.contained_at_least)
+            for document in documents:
+                folded.put(document)
+            return {"documents": folded.passages()}

@@ -1,10 +1,25 @@
 """Two rankings, one order: the scores of both legs on a common scale, weighed and added.
 
-Adding scores beats adding ranks on both measured sets (see docs/benchmarks.md): a passage far ahead of the
-rest keeps its lead.
+Which scale is best is for the evaluation to say (see docs/benchmarks.md). The engine can fuse by ranks as well; it then
+keeps the legs' own scores to itself, which the reranking gate and `--explain` want to see, and saves no time.
 """
 
-from collections.abc import Mapping
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+
+# The constant of Cormack, Clarke and Büttcher (2009): the larger, the less the first ranks count.
+RRF_K = 60
+
+
+class Fusion(StrEnum):
+    """How the scores of a leg are made comparable with another's."""
+
+    MIN_MAX = "minmax"
+    Z_SCORE = "zscore"
+    RRF = "rrf"
+    DBSF = "dbsf"
 
 
 def min_max(scores: Mapping[str, float]) -> dict[str, float]:
@@ -17,8 +32,45 @@ def min_max(scores: Mapping[str, float]) -> dict[str, float]:
     return {key: (score - low) / (high - low) for key, score in scores.items()}
 
 
-def fuse(dense: Mapping[str, float], lexical: Mapping[str, float], lexical_weight: float) -> list[tuple[str, float]]:
-    """Fuse two legs by weighted min-max scores.
+def z_scores(scores: Mapping[str, float]) -> dict[str, float]:
+    """Standard deviations above the leg's lowest score: what a leg lacks is as good as its last, and no better."""
+    deviation = statistics.pstdev(scores.values()) if scores else 0.0
+    if not deviation:
+        return dict.fromkeys(scores, 1.0)
+    low = min(scores.values())
+    return {key: (score - low) / deviation for key, score in scores.items()}
+
+
+def reciprocal_ranks(scores: Mapping[str, float]) -> dict[str, float]:
+    """`(k + 1) / (k + rank)`, 1 for the first; ties by id."""
+    ranked = sorted(scores, key=lambda key: (-scores[key], key))
+    return {key: (RRF_K + 1) / (RRF_K + rank) for rank, key in enumerate(ranked, start=1)}
+
+
+def by_distribution(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores spread over 0 to 1 between three standard deviations below and above the mean, and cut there."""
+    deviation = statistics.stdev(scores.values()) if len(scores) > 1 else 0.0
+    if not deviation:
+        return dict.fromkeys(scores, 0.5)
+    low = statistics.fmean(scores.values()) - 3 * deviation
+    return {key: min(1.0, max(0.0, (score - low) / (6 * deviation))) for key, score in scores.items()}
+
+
+_SCALES: dict[Fusion, Callable[[Mapping[str, float]], dict[str, float]]] = {
+    Fusion.MIN_MAX: min_max,
+    Fusion.Z_SCORE: z_scores,
+    Fusion.RRF: reciprocal_ranks,
+    Fusion.DBSF: by_distribution,
+}
+
+
+def fuse(
+    dense: Mapping[str, float],
+    lexical: Mapping[str, float],
+    lexical_weight: float,
+    fusion: Fusion = Fusion.MIN_MAX,
+) -> list[tuple[str, float]]:
+    """Fuse two legs by weighted scores.
 
     :param dense: cosine by passage id.
     :param lexical: BM25 by passage id.
@@ -29,9 +81,24 @@ def fuse(dense: Mapping[str, float], lexical: Mapping[str, float], lexical_weigh
         lexical_weight = 0.0
     elif not dense:
         lexical_weight = 1.0
-    by_dense, by_words = min_max(dense), min_max(lexical)
+    by_dense, by_words = _SCALES[fusion](dense), _SCALES[fusion](lexical)
     fused = {
         key: (1 - lexical_weight) * by_dense.get(key, 0.0) + lexical_weight * by_words.get(key, 0.0)
         for key in by_dense.keys() | by_words.keys()
     }
+    if fusion is Fusion.Z_SCORE:  # without an upper end: squashed, which keeps the order
+        fused = {key: 1 - math.exp(-score) for key, score in fused.items()}
     return sorted(fused.items(), key=lambda item: (-item[1], item[0]))
+
+
+def depth(scores: list[float], fall_off: float, least: int) -> int:
+    """How many of the best passages are worth keeping: those before the scores fall below a share of the first.
+
+    :param scores: best first, 0 to 1.
+    :param fall_off: the share, 0 to 1; 0 keeps all.
+    :param least: that many are kept in any case.
+    """
+    if not scores:
+        return 0
+    kept = sum(1 for score in scores if score >= fall_off * scores[0])
+    return min(len(scores), max(kept, least))

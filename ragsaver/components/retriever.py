@@ -5,7 +5,8 @@ from typing import Any
 
 from haystack import Document, component
 
-from ragsaver.components.fusion import fuse
+from ragsaver.components.deduplicator import Folded
+from ragsaver.components.fusion import Fusion, depth, fuse
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
 from ragsaver.components.resources import Bound
@@ -14,7 +15,7 @@ from ragsaver.spend.receipt import current_receipt
 
 @component
 class HybridRetriever(Bound):
-    """BM25 and vectors, fused by score, within the tenant and collection of the request.
+    """BM25 and vectors, fused by score, within the tenant and collection of the request; what says the same, once.
 
     ```python
     retriever = HybridRetriever(top_k=10)
@@ -24,20 +25,32 @@ class HybridRetriever(Bound):
     :param candidates: passages fetched by each leg; `retrieval.candidates` if None.
     :param top_k: passages that stay after fusion; `retrieval.top_k` if None.
     :param lexical_weight: share of BM25 in the fused score, 0 to 1; `retrieval.lexical_weight` if None.
+    :param fusion: `minmax`, `zscore`, `rrf` or `dbsf`; `retrieval.fusion` if None.
+    :param fall_off: share of the best score below which a passage does not stay, 0 to 1; `retrieval.fall_off` if None.
     :raises ValueError: if a number is out of range.
     """
 
     def __init__(
-        self, candidates: int | None = None, top_k: int | None = None, lexical_weight: float | None = None
+        self,
+        candidates: int | None = None,
+        top_k: int | None = None,
+        lexical_weight: float | None = None,
+        fusion: str | None = None,
+        fall_off: float | None = None,
     ) -> None:
         for name, number in (("candidates", candidates), ("top_k", top_k)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
-        if lexical_weight is not None and not 0.0 <= lexical_weight <= 1.0:
-            raise ValueError(f"lexical_weight must be within 0 to 1, got {lexical_weight}")
+        for name, share in (("lexical_weight", lexical_weight), ("fall_off", fall_off)):
+            if share is not None and not 0.0 <= share <= 1.0:
+                raise ValueError(f"{name} must be within 0 to 1, got {share}")
+        if fusion is not None and fusion not in set(Fusion):
+            raise ValueError(f"fusion must be one of {', '.join(Fusion)}, got {fusion}")
         self.candidates = candidates
         self.top_k = top_k
         self.lexical_weight = lexical_weight
+        self.fusion = fusion
+        self.fall_off = fall_off
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, top_k: int | None = None) -> dict[str, Passages]:
@@ -50,6 +63,8 @@ class HybridRetriever(Bound):
         top_k = top_k or self.top_k or defaults.top_k
         candidates = max(self.candidates or defaults.candidates, top_k)
         weight = defaults.lexical_weight if self.lexical_weight is None else self.lexical_weight
+        fall_off = defaults.fall_off if self.fall_off is None else self.fall_off
+        fusion = Fusion(self.fusion or defaults.fusion)
         request = current_request()
         scope = request.scope if request else self.resources.default_scope
 
@@ -60,14 +75,19 @@ class HybridRetriever(Bound):
             legs = index.search(scope, query, vector, candidates, with_payload=False)
             dense = {hit.id: hit.score for hit in legs.dense}
             lexical = {hit.id: hit.score for hit in legs.lexical}
-            best = fuse(dense, lexical, weight)[:top_k]
-            carried = index.payloads(scope, [key for key, _ in best])
-            # one that an ingestion has just deleted is not there any more
-            passages = Passages(
-                _document(key, carried[key], score, dense.get(key), lexical.get(key))
-                for key, score in best
-                if key in carried
-            )
+            fused = fuse(dense, lexical, weight, fusion)
+            worth = depth([score for _, score in fused], fall_off, defaults.least)
+            folded = Folded()
+            taken = 0
+            # what is folded away leaves its place to the next one
+            while len(folded) < top_k and taken < worth:
+                some = fused[taken : min(worth, taken + top_k - len(folded))]
+                taken += len(some)
+                carried = index.payloads(scope, [key for key, _ in some])
+                for key, score in some:
+                    if key in carried:  # one that an ingestion has just deleted is not there any more
+                        folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
+            passages = folded.passages()
         receipt = current_receipt()
         receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)
         receipt.add("retrieve", "hybrid search", len(passages), "passages", reason="local index, no fee")

@@ -104,7 +104,7 @@ class Gates:
             if isinstance(result, UnreadableDocument):
                 self.seen.fail(source, result)
             else:
-                record = replace(read.record, chunks=tuple(one.prints for one in result.chunks))
+                record = read.record._replace(chunks=tuple(one.prints for one in result.chunks))
                 yield Change(record, result.chunks, read.old, read.reason)
             self._step()
 
@@ -147,7 +147,7 @@ class Gates:
         if old and current and (old.content_hash, old.metadata_hash) == (digest, about):
             if (old.location, old.version) != (item.location, item.version):
                 self.seen.touched.append(
-                    replace(old, location=item.location, version=item.version, size=len(data), ingested_at=now())
+                    old._replace(location=item.location, version=item.version, size=len(data), ingested_at=now())
                 )
             self._unchanged(old)
             return None

@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 # Tasks that are taken from the caller before the first result is given back: so many for each worker, and so many
 # bytes together, but one for each worker in any case.
-AHEAD = 8
+AHEAD = 16
 _AHEAD_BYTES = 64 * 2**20
 
 

@@ -7,6 +7,7 @@ by `multiprocessing`, which would run the parent's main module in it, with all t
 import contextlib
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -22,8 +23,9 @@ from ragsaver.errors import UnreadableDocument
 
 # A worker that does not answer by then does not start at all.
 START_S = 60.0
-# Small tasks wait in the pipe of a quick worker, so that it need not wait for the pool; a pipe holds more than this.
-_QUEUED_BYTES = 65_536
+# Small tasks wait in the pipe of a quick worker, so that it need not wait for the pool, and results in the one back
+# while the pool's caller does something else. The kernel may give less than what is asked for.
+_PIPE_BYTES = 2**20
 _QUEUED = 8
 _QUICK_S = 0.05
 # The worker's own clock runs behind the pool's: it is there for when nobody looks at the other one.
@@ -67,7 +69,8 @@ class WorkerProcess:
         self._timeout_s = timeout_s
         self._quick = False
         self._since = time.monotonic()
-        self.pipe, theirs = Pipe()
+        self.pipe, theirs, room = _wide_pipe()
+        self._queued_bytes = room // 4  # far from full, so that giving a job never waits
         with theirs:
             limits = (theirs.fileno(), timeout_s, memory_mb)
             # A session of its own: Ctrl-C is for the parent to decide about. What parsers print is nobody's.
@@ -96,7 +99,7 @@ class WorkerProcess:
     def may_queue(self, job: Job) -> bool:
         """Whether a job may wait here behind others."""
         waiting = sum(len(one.payload) for one in self.jobs)
-        return self._quick and len(self.jobs) < _QUEUED and waiting + len(job.payload) <= _QUEUED_BYTES
+        return self._quick and len(self.jobs) < _QUEUED and waiting + len(job.payload) <= self._queued_bytes
 
     def give(self, job: Job) -> None:
         """Send a job; a worker that is gone shows when it is heard."""
@@ -144,6 +147,16 @@ class WorkerProcess:
     def _send(self, payload: bytes) -> None:
         with contextlib.suppress(OSError):  # it is gone, and `hear` will say so
             self.pipe.send_bytes(payload)
+
+
+def _wide_pipe() -> tuple[Connection, Connection, int]:
+    """Both ends, and the bytes that wait in either direction at most."""
+    ends = socket.socketpair()
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIPE_BYTES)
+    room = ends[0].getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    ours, theirs = (Connection(end.detach()) for end in ends)
+    return ours, theirs, room
 
 
 def serve(fd: int, timeout_s: float, memory_mb: int) -> None:

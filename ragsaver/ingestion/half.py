@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -197,7 +197,7 @@ def carry_over(old: Manifest, new: Manifest, scope: Scope) -> None:
     """A document is as old in the new half as in the old one, and was used when it was."""
     before = old.documents(scope)
     aged = [
-        replace(record, ingested_at=before[source].ingested_at)
+        record._replace(ingested_at=before[source].ingested_at)
         for source, record in new.documents(scope).items()
         if source in before
         and before[source].content_hash == record.content_hash

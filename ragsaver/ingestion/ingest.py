@@ -24,6 +24,7 @@ from ragsaver.ingestion.ordered import gone_from, items_of
 from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare, recipe_of
+from ragsaver.ingestion.quiet import Quiet, digest_of
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import IngestReport, PlanReport, Progress
 from ragsaver.ingestion.rereading import item_again
@@ -130,6 +131,51 @@ class Ingestor:
             allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
         passed_over: Counter[str] = Counter()
         items = list(items_of(order, self._settings, passed_over))
+        with self._one_at_a_time:
+            digest = self._digest(order, scope, items)
+            report = self._nothing_to_do(scope, digest, items, progress, started) if digest else None
+            if report is None:
+                report = self._look_through(order, scope, items, progress, allowance, started)
+                left_alone = report.documents.unchanged == len(items) and not report.documents.deleted
+                if digest and left_alone:
+                    self._manifest.quiet_runs.end(scope, digest, Quiet(len(items), report.chunks.total))
+        return report.model_copy(update={"passed_over": told_kinds(passed_over)})
+
+    def _digest(self, order: IngestOrder, scope: Scope, items: Sequence[SourceItem]) -> str | None:
+        """What the run is about; None where it must look at every document."""
+        if order.checksum or scope.collection in self._settings.lifecycle.retention:
+            return None
+        outlines = self._summaries and self._summaries.name
+        return digest_of(items, (self.recipe.config, outlines, order.paths, str(order.cwd), order.prune))
+
+    def _nothing_to_do(
+        self,
+        scope: Scope,
+        digest: str,
+        items: Sequence[SourceItem],
+        progress: Callable[[Progress], None] | None,
+        started: float,
+    ) -> IngestReport | None:
+        """The report, if the same run found nothing to do and nothing was committed since; else it begins."""
+        self._applier.recover(scope)
+        quiet = self._manifest.quiet_runs.get(scope, digest)
+        if quiet is None:
+            self._manifest.quiet_runs.begin(scope, digest)
+            return None
+        if progress:
+            progress(Progress(done=len(items), total=len(items), embedded=0))
+        seen = Seen(documents=len(items), unchanged=quiet.documents, unchanged_chunks=quiet.chunks)
+        return self._report(seen, Tally(), started)
+
+    def _look_through(
+        self,
+        order: IngestOrder,
+        scope: Scope,
+        items: Sequence[SourceItem],
+        progress: Callable[[Progress], None] | None,
+        allowance: Allowance | None,
+        started: float,
+    ) -> IngestReport:
         known = self._manifest.documents(scope)
         way = _Way(
             gone=gone_from(known, items, order) if order.prune else [],
@@ -138,8 +184,7 @@ class Ingestor:
             include_expired=order.include_expired,
             allowance=allowance,
         )
-        report = self._run(items, known, scope, progress, way, started)
-        return report.model_copy(update={"passed_over": told_kinds(passed_over)})
+        return self._run(items, known, scope, progress, way, started)
 
     def plan(self, order: IngestOrder, scope: Scope) -> PlanReport:
         """What `ingest` would do with the same order; index and manifest stay as they are.
@@ -278,6 +323,9 @@ class Ingestor:
     ) -> IngestReport:
         with self._one_at_a_time:
             seen, tally = self._bring_in(items, known, scope, progress, way)
+        return self._report(seen, tally, started)
+
+    def _report(self, seen: Seen, tally: Tally, started: float) -> IngestReport:
         settings = self._settings
         seconds = time.perf_counter() - started
         return report_of(seen, tally, settings.spend, settings.outline.summary_model, seconds)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 import xxhash
@@ -13,7 +13,7 @@ from ragsaver import dialects
 from ragsaver.database import Place, open_database
 from ragsaver.dialects import VARIABLES, LongInteger, write_rows
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion import originals, tombstones, uses
+from ragsaver.ingestion import originals, quiet, tombstones, uses
 from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
 from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
@@ -54,7 +54,7 @@ _documents = sa.Table(
     sa.UniqueConstraint("tenant", "collection", "source").ddl_if(dialect="sqlite"),
     # A source may be longer than what PostgreSQL keeps in an ordered index; ids are made of scope and source.
     sa.Index("documents_by_source", "source", postgresql_using="hash", info=dialects.only_in(dialects.POSTGRES)),
-    sa.Index("documents_of_a_scope", "tenant", "collection", info=dialects.only_in(dialects.POSTGRES)),
+    sa.Index("documents_of_a_scope", "tenant", "collection", "id"),
 )
 
 _intents = sa.Table(
@@ -75,6 +75,7 @@ _outlines = sa.Table(
     sa.Column("document_id", sa.String, primary_key=True),
     sa.Column("outliner", sa.String, nullable=False),
     sa.Column("outline", sa.JSON, nullable=False),
+    sa.Index("outlines_by_outliner", "document_id", "outliner"),  # so that no outline is read to see that it is there
 )
 
 _paces = sa.Table(
@@ -85,8 +86,7 @@ _paces = sa.Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentRecord:
+class DocumentRecord(NamedTuple):
     """A document as it went in: `location` is where it can be read again, `chunks` are in document order.
 
     `version` differs whenever the content may differ; empty where only reading tells.
@@ -110,7 +110,7 @@ class DocumentRecord:
         return tuple(prints.id for prints in self.chunks)
 
 
-_FIELDS = [_documents.c[name] for name in DocumentRecord.__dataclass_fields__]
+_FIELDS = [_documents.c[name] for name in DocumentRecord._fields]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +154,9 @@ class Manifest:
         self.originals = originals.Originals(self._database)
         self.uses = uses.Uses(self._database)
         self.tombstones = tombstones.Tombstones(self._database)
+        self.quiet_runs = quiet.QuietRuns(self._database)
         self._database.set_up(
-            (_metadata, originals.metadata, uses.metadata, tombstones.metadata),
+            (_metadata, originals.metadata, uses.metadata, tombstones.metadata, quiet.metadata),
             SCHEMA,
             "Point `home` (RAGSAVER_HOME) to a new folder, or `database` to a new schema, and ingest again",
         )
@@ -164,7 +165,7 @@ class Manifest:
         """Every document of a scope, by source."""
         query = sa.select(*_FIELDS).where(*_in(_documents, scope))
         with self._reading() as connection:
-            return {row.source: DocumentRecord(*row) for row in connection.execute(query).all()}
+            return {row.source: row for row in map(DocumentRecord._make, connection.execute(query).all())}
 
     def state(self) -> str:
         """A digest of which documents are there, in which version and from where; differs whenever these do."""
@@ -225,7 +226,10 @@ class Manifest:
         :param outlines: of documents whose outline is another, by id.
         :param buried: tombstones of those of the `gone` that retention took out.
         """
+        if not (records or gone or outlines or buried):
+            return
         with self._writing() as connection:
+            quiet.strike_out(connection, scope)
             if records:
                 rows = [_row(record, scope) for record in records]
                 write_rows(connection, dialects.replace(connection.dialect.name, _documents), rows)
@@ -342,5 +346,5 @@ def _in(table: sa.Table, scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _row(record: DocumentRecord, scope: Scope) -> dict[str, Any]:
-    fields = {name: getattr(record, name) for name in DocumentRecord.__dataclass_fields__}
+    fields = {name: getattr(record, name) for name in DocumentRecord._fields}
     return {**fields, "tenant": scope.tenant, "collection": scope.collection}

@@ -129,5 +129,5 @@ def to_outline(
     if not lacking:
         return dict(known)
     return {
-        source: replace(record, config=LACKING) if record.id in lacking else record for source, record in known.items()
+        source: record._replace(config=LACKING) if record.id in lacking else record for source, record in known.items()
     }

@@ -6,7 +6,7 @@ Between the two the manifest may have moved on, so what was found is settled aga
 import json
 import zlib
 from collections.abc import Container
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -75,8 +75,8 @@ def settle(staged: Staged, current: DocumentRecord | None) -> Change | DocumentR
             return Settled.SUPERSEDED
         if staged.action is Action.FORGET:
             return current
-        return replace(
-            current, location=found.location, version=found.version, size=found.size, ingested_at=found.ingested_at
+        return current._replace(
+            location=found.location, version=found.version, size=found.size, ingested_at=found.ingested_at
         )
     if current is not None:
         if _content(current) == _content(found):
@@ -84,7 +84,7 @@ def settle(staged: Staged, current: DocumentRecord | None) -> Change | DocumentR
         if current.ingested_at > found.ingested_at:
             return Settled.SUPERSEDED
     generation = current.generation + 1 if current else 1
-    record = replace(found, generation=generation, chunks=tuple(one.prints for one in staged.chunks))
+    record = found._replace(generation=generation, chunks=tuple(one.prints for one in staged.chunks))
     return Change(record, staged.chunks, current, staged.reason)
 
 
@@ -92,7 +92,7 @@ def pack(staged: Staged) -> bytes:
     """To bytes."""
     values = {
         "action": staged.action,
-        "record": {**asdict(staged.record), "chunks": []},
+        "record": {**staged.record._asdict(), "chunks": []},
         "chunks": [
             {"prints": asdict(one.prints), "chunk": asdict(one.chunk), "payload": dict(one.payload)}
             for one in staged.chunks

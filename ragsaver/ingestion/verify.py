@@ -1,7 +1,6 @@
 """Do manifest and index agree? Say what does not, and mend it."""
 
 from collections.abc import Container
-from dataclasses import replace
 
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
@@ -44,4 +43,4 @@ def verify(manifest: Manifest, index: VectorIndex, ingestor: Ingestor, scope: Sc
 def _stale(record: DocumentRecord, there: Container[str]) -> DocumentRecord:
     """The document with what is left of it, so that its next ingestion brings the rest."""
     kept = tuple(prints for prints in record.chunks if prints.id in there)
-    return replace(record, version="", content_hash="", config=STALE, chunks=kept)
+    return record._replace(version="", content_hash="", config=STALE, chunks=kept)

@@ -99,7 +99,7 @@ class Converting:
         worker = self._worker
         if document.text is not None:
             # A text is as old as its job: of two, the one that was posted last wins, whichever is cut first.
-            staged = replace(staged, record=replace(staged.record, ingested_at=document.created_at))
+            staged = replace(staged, record=staged.record._replace(ingested_at=document.created_at))
         texts = staged.texts(worker.manifest.document(document.scope, document.source))
         there = worker.cache.holds(worker.partition(document.scope), list(texts))
         after = State.EMBEDDED if texts.keys() <= there else State.CONVERTED
@@ -122,8 +122,7 @@ class Converting:
             gone = UnreadableDocument("is not there any more", where=document.source, remedy="Ingest its folder again")
             return SourceItem(document.source, document.location, None, "", None, _raising(gone))
         # What a listing told of a page, its own headers may not say.
-        return replace(
-            item,
+        return item._replace(
             version=item.version or (document.version if scheme(document.location or "") else ""),
             metadata=item.metadata or document.metadata,
         )
@@ -174,7 +173,7 @@ def _remembering(item: SourceItem) -> tuple[SourceItem, list[UnreadableDocument]
             refused.append(error)
             raise
 
-    return replace(item, read=read), refused
+    return item._replace(read=read), refused
 
 
 def _raising(error: UnreadableDocument) -> Callable[[], bytes]:

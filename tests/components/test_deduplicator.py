@@ -3,7 +3,7 @@ from haystack import Document
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.components.deduplicator import NearDuplicateFilter, drop_near_duplicates
+from ragsaver.components.deduplicator import NearDuplicateFilter, drop_near_duplicates, shingles
 from ragsaver.components.passages import Passages
 from ragsaver.spend.receipt import open_receipt
 
@@ -48,6 +48,33 @@ def test_whoever_goes_names_one_that_stayed(texts):
     verdicts = drop_near_duplicates(texts, resembles_at_least=0.8, contained_at_least=0.9)
     stayed = {position for position, twin in verdicts if twin is None}
     assert all(twin in stayed for _, twin in verdicts if twin is not None)
+
+
+@given(st.lists(words, max_size=10))
+def test_a_text_goes_exactly_when_one_that_stayed_holds_or_resembles_it(texts):
+    stayed: list[frozenset[int]] = []
+    for text, (_, twin) in zip(
+        texts, drop_near_duplicates(texts, resembles_at_least=0.8, contained_at_least=0.9), strict=True
+    ):
+        mine = shingles(text)
+        repeats = [
+            len(mine & theirs) >= 0.8 * len(mine | theirs) or len(mine & theirs) >= 0.9 * len(mine) for theirs in stayed
+        ]
+        assert (twin is not None) == any(repeats)
+        if twin is None:
+            stayed.append(mine)
+
+
+def test_the_places_of_what_went_are_kept_with_what_stayed():
+    def place(name):
+        return {"source": name, "heading": "h"}
+
+    documents = [Document(id=name, content=TEXT, meta={"source": name, "heading": "h", "n": 1}) for name in "abc"]
+    (only,) = NearDuplicateFilter().run(documents)["documents"]
+    assert only.meta == {"source": "a", "heading": "h", "n": 1, "also_in": [place("b"), place("c")]}
+    assert "also_in" not in documents[0].meta
+    (again,) = NearDuplicateFilter().run([Document(id="z", content=TEXT, meta=place("z")), only])["documents"]
+    assert again.meta["also_in"] == [place("a"), place("b"), place("c")]
 
 
 def test_the_receipt_says_how_many_went():

@@ -1,6 +1,5 @@
 """A corpus stays as small as its owner wants: deleting, retention, quotas, and a report that adds up."""
 
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -422,7 +421,7 @@ def test_a_use_of_a_document_that_is_gone_is_passed_over_and_an_older_use_change
     plain.manifest.uses.note({record.id: 20.0, "gone": 20.0})
     plain.manifest.uses.note({record.id: 10.0})
     assert plain.manifest.uses.of(SCOPE) == {record.id: 20.0}
-    plain.manifest.commit(SCOPE, [replace(record, generation=2)])
+    plain.manifest.commit(SCOPE, [record._replace(generation=2)])
     assert plain.manifest.uses.of(SCOPE) == {record.id: 20.0}
     lifecycle(plain).delete_one(record.id, SCOPE)
     assert plain.manifest.uses.of(SCOPE) == {}

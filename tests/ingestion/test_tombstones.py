@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,7 +63,7 @@ def stones(bench: Bench) -> list[str]:
 def grow_old(bench: Bench, days: float = 100, *names: str) -> None:
     records = bench.manifest.documents(SCOPE).values()
     aged = [
-        replace(one, ingested_at=one.ingested_at - days * DAY_S)
+        one._replace(ingested_at=one.ingested_at - days * DAY_S)
         for one in records
         if not names or Path(one.source).stem in names
     ]

@@ -213,7 +213,7 @@ class Project:
             found = runtime.index.search(SCOPE, "thing", runtime.encoder.encode(["x"])[0], 1000)
             vectors = runtime.index.vectors(SCOPE, list(ids))
             assert runtime.manifest.intents(SCOPE) == []
-        kept = (name for name in next(iter(records.values())).__dataclass_fields__ if name != "ingested_at")
+        kept = (name for name in next(iter(records.values()))._fields if name != "ingested_at")
         names = list(kept)
         return {
             "records": {source: [getattr(one, name) for name in names] for source, one in records.items()},

@@ -24,7 +24,7 @@ SCOPE = Scope("acme", "docs")
 
 def record(**more: object) -> DocumentRecord:
     plain = DocumentRecord("d", "a.md", "/a.md", 3, "v", "content", "about", "config", 1, 10.0, ())
-    return replace(plain, **more)
+    return plain._replace(**more)
 
 
 def staged(text: str = "Owls.", base: int = 0, **more: object) -> Staged:

@@ -1,7 +1,6 @@
 """Workers bring in outlines with summaries, each paid for once, and leave out what retention took out."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,7 +93,7 @@ def test_a_section_without_an_answer_fails_no_document_and_the_next_job_asks_aga
 def expired(line: Line) -> None:
     """What is in grows old, and retention takes it out."""
     (record,) = line.bench.manifest.documents(SCOPE).values()
-    line.bench.manifest.commit(SCOPE, [replace(record, ingested_at=record.ingested_at - 100 * DAY_S)])
+    line.bench.manifest.commit(SCOPE, [record._replace(ingested_at=record.ingested_at - 100 * DAY_S)])
     assert len(line.runtime.ingestor.expire(SCOPE)) == 1
 
 
@@ -138,7 +137,7 @@ def test_what_expires_while_it_is_on_its_way_stays_out(line: Line):
     (line.bench.docs / "a.md").write_text("# A\n\nthe zebra")
     assert whole_way(line, put_files(line)) == [State.APPLIED]
     (record,) = line.bench.manifest.documents(SCOPE).values()
-    line.bench.manifest.commit(SCOPE, [replace(record, config="other", ingested_at=record.ingested_at - 100 * DAY_S)])
+    line.bench.manifest.commit(SCOPE, [record._replace(config="other", ingested_at=record.ingested_at - 100 * DAY_S)])
     ids = put_files(line)
     line.convert(ids)
     line.runtime.ingestor.expire(SCOPE)

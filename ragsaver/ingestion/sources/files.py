@@ -12,7 +12,7 @@ from ragsaver.ingestion.sources.item import SourceItem, unreadable
 from ragsaver.ingestion.sources.rules import Selection
 from ragsaver.ingestion.sources.walk import Found, find_files
 
-_RACY_S = 2.0
+_RACY_NS = 2_000_000_000
 
 
 def list_files(
@@ -29,6 +29,7 @@ def list_files(
     :param passed_over: counts the files that are left out for their kind alone, by suffix.
     :raises UsageError: if an ignore file can't be read, or the folder holds nothing that is taken.
     """
+    settled_ns = time.time_ns() - _RACY_NS
     for found in find_files(path, home=home, cwd=cwd, selection=selection, passed_over=passed_over):
         if found.error is not None:
             error = UnreadableDocument(
@@ -36,13 +37,16 @@ def list_files(
             )
             yield unreadable(found.source, found.location, error)
         else:
-            yield file_item(found, max_bytes)
+            yield file_item(found, max_bytes, settled_ns)
 
 
-def file_item(found: Found, max_bytes: int) -> SourceItem:
-    """A file as a document. Where it was just written, its time can't tell the next write: it has no version."""
+def file_item(found: Found, max_bytes: int, settled_ns: int | None = None) -> SourceItem:
+    """A file as a document. Where it was just written, its time can't tell the next write: it has no version.
+
+    :param settled_ns: the time before which it was not just written; None: now.
+    """
     source, location, size, mtime_ns, _ = found
-    settled = time.time() - mtime_ns / 1e9 > _RACY_S
+    settled = mtime_ns < (time.time_ns() - _RACY_NS if settled_ns is None else settled_ns)
     read = partial(read_file, location, source, max_bytes)
     return SourceItem(source, location, size, f"{size}:{mtime_ns}" if settled else "", None, read)
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ragsaver.errors import UnreadableDocument, UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class SourceItem:
+class SourceItem(NamedTuple):
     """A document to ingest.
 
     :ivar source: its name in the manifest and in citations, the same in every run.
@@ -27,7 +26,7 @@ class SourceItem:
     version: str
     format: str | None
     read: Callable[[], bytes]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = {}  # nobody writes into it; a read-only view could not go to another process
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,7 +109,7 @@ def item_at(source: str, location: str | None, settings: SourcesSettings, max_by
         return None if found.error else file_item(found._replace(source=source), max_bytes)
     try:
         items = list_sources([location], home=Path("/"), cwd=Path("/"), settings=settings, max_bytes=max_bytes)
-        return replace(next(items), source=source)
+        return next(items)._replace(source=source)
     except (RagSaverError, StopIteration):
         return None
 

@@ -1,0 +1,129 @@
+"""Of three versions of one documentation in one collection, how many of the top 10 say something of their own?
+
+JSON on the last line. The questions of tests/data are asked with and without folding. Whether two passages are the
+same in substance is decided by runs of characters, not by the words that folding looks at. Needs the extra `cpu`.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from haystack import Document
+
+from ragsaver.components import deduplicator
+from ragsaver.components.deduplicator import Folded
+from ragsaver.components.fusion import Fusion, fuse
+from ragsaver.components.retriever import HybridRetriever
+from ragsaver.ingestion.order import IngestOrder
+from ragsaver.pipelines.runtime import Runtime, open_runtime
+from ragsaver.settings import Settings
+
+VERSIONS = ("2.30", "2.31", "3.0")
+TOP, DISTINCT_LIMIT, MS_LIMIT, PASSAGES = 10, 9, 3.0, 100
+RUN, SAME = 6, 0.8
+
+
+def main() -> None:
+    """Ingest the versions, and ask."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--data", type=Path, default=Path("../shared/data/docs-history"))
+    arguments.add_argument("--questions", type=Path, default=Path("tests/data/docs_questions/questions.jsonl"))
+    arguments.add_argument("--out", type=Path)
+    given = arguments.parse_args()
+    questions = [json.loads(line) for line in given.questions.read_text(encoding="utf-8").splitlines()]
+    with tempfile.TemporaryDirectory() as home:
+        with open_runtime(Settings(home=Path(home)), "benchmark") as runtime:
+            paths = tuple(str(given.data / version) for version in VERSIONS)
+            runtime.ingestor.ingest(IngestOrder(paths=paths), runtime.scope())
+            result = compare(runtime, questions)
+    result["ok"] = (
+        result["folded"]["distinct_mean"] >= DISTINCT_LIMIT
+        and result["folded"]["answer_in_top"] >= result["plain"]["answer_in_top"]
+        and result["fold_ms"] < MS_LIMIT
+    )
+    if given.out:
+        given.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result))
+
+
+def compare(runtime: Runtime, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The top 10 with and without folding, and how long folding a hundred takes."""
+    retriever = HybridRetriever(top_k=TOP)
+    retriever.bind(runtime.resources)
+    kinds: dict[str, list[list[Document]]] = {"plain": [], "folded": []}
+    cold_ms: list[float] = []
+    warm_ms: list[float] = []
+    for question in questions:
+        found = fused(runtime, question["text"])
+        kinds["plain"].append(found[:TOP])
+        kinds["folded"].append(list(retriever.run(question["text"])["documents"]))
+        deduplicator.shingles.cache_clear()
+        for took in (cold_ms, warm_ms):
+            started = time.perf_counter()
+            folded = Folded()
+            for passage in found[:PASSAGES]:
+                folded.put(passage)
+            took.append((time.perf_counter() - started) * 1000)
+    return {
+        "questions": len(questions),
+        **{kind: judged(tops, questions) for kind, tops in kinds.items()},
+        "distinct_limit": DISTINCT_LIMIT,
+        "fold_passages": PASSAGES,
+        "fold_ms": round(statistics.median(cold_ms), 2),
+        "fold_again_ms": round(statistics.median(warm_ms), 2),
+        "fold_ms_limit": MS_LIMIT,
+    }
+
+
+def fused(runtime: Runtime, text: str) -> list[Document]:
+    """A hundred passages in the fused order, copies and all."""
+    scope, index, settings = runtime.scope(), runtime.resources.index, runtime.resources.settings.retrieval
+    vector = runtime.resources.encoder.encode([text], query=True)[0]
+    legs = index.search(scope, text, vector, settings.candidates)
+    texts = {hit.id: hit.payload for hit in (*legs.dense, *legs.lexical)}
+    order = fuse(
+        {hit.id: hit.score for hit in legs.dense},
+        {hit.id: hit.score for hit in legs.lexical},
+        settings.lexical_weight,
+        Fusion(settings.fusion),
+    )
+    return [Document(id=key, content=str(texts[key]["text"]), meta=dict(texts[key])) for key, _ in order[:PASSAGES]]
+
+
+def judged(tops: Sequence[Sequence[Document]], questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Distinct passages in the top, and how often an answer stands there."""
+    distinct = [distinct_of([passage.content or "" for passage in top]) for top in tops]
+    there = [
+        any(plain(answer) in plain(passage.content or "") for answer in question["answers"] for passage in top)
+        for question, top in zip(questions, tops, strict=True)
+    ]
+    return {
+        "distinct_mean": round(statistics.fmean(distinct), 2),
+        "distinct_least": min(distinct),
+        "answer_in_top": round(statistics.fmean(there), 4),
+    }
+
+
+def distinct_of(texts: Sequence[str]) -> int:
+    """Texts of which less than so much stands in an earlier one, by runs of six characters."""
+    kept: list[set[str]] = []
+    for text in texts:
+        told = plain(text)
+        runs = {told[at : at + RUN] for at in range(max(1, len(told) - RUN + 1))}
+        if all(len(runs & others) < SAME * min(len(runs), len(others)) for others in kept):
+            kept.append(runs)
+    return len(kept)
+
+
+def plain(text: str) -> str:
+    """Case and white space aside."""
+    return " ".join(text.lower().split())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Which fusion, and which weight of BM25, orders the judged documents best? Both legs are recorded once."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from ragsaver.components.fusion import Fusion, fuse
+from ragsaver.errors import UsageError
+from ragsaver.eval.dataset import load_dataset
+from ragsaver.eval.harness import indexed
+from ragsaver.eval.metrics import ndcg
+from ragsaver.settings import Settings
+
+DEPTH = 10
+FOLDS = 5
+WEIGHTS = tuple(step / 20 for step in range(21))
+
+
+@dataclass(frozen=True, slots=True)
+class Legs:
+    """What both legs found for a question, as scores by passage, the documents that the passages are of, and grades."""
+
+    dense: Mapping[str, float]
+    lexical: Mapping[str, float]
+    documents: Mapping[str, str]
+    judged: Mapping[str, int]
+
+
+class FusionRow(BaseModel):
+    """One way to fuse, at its best weight: the mean over the sets decides."""
+
+    fusion: str
+    lexical_weight: float
+    ndcg_at_10: dict[str, float] = Field(serialization_alias="ndcg@10")
+    mean: float
+
+
+class FusionReport(BaseModel):
+    """The ways, best first, and what choosing way and weight on other questions gave on each set."""
+
+    queries: dict[str, int]
+    rows: list[FusionRow]
+    cross_validated: dict[str, float]
+
+
+def tune_fusion(folders: Sequence[Path], settings: Settings) -> FusionReport:
+    """Try every way on the judged questions of some datasets.
+
+    :raises UsageError: if a dataset is wrong or has no judged question.
+    """
+    recorded = {folder.name: record_legs(folder, settings) for folder in folders}
+    return judge(recorded)
+
+
+def record_legs(folder: Path, settings: Settings) -> list[Legs]:
+    """Ask every judged question once."""
+    dataset = load_dataset(folder)
+    asked = [
+        query for query in dataset.queries if any(grade > 0 for grade in dataset.judged.get(query.id, {}).values())
+    ]
+    if not asked:
+        raise UsageError("no query has a relevant document", where=str(folder))
+    recorded: list[Legs] = []
+    with indexed(dataset, settings) as runtime:
+        resources, scope = runtime.resources, runtime.scope()
+        for query in asked:
+            vector = resources.encoder.encode([query.text], query=True)[0]
+            legs = resources.index.search(scope, query.text, vector, settings.retrieval.candidates)
+            recorded.append(
+                Legs(
+                    {hit.id: hit.score for hit in legs.dense},
+                    {hit.id: hit.score for hit in legs.lexical},
+                    {hit.id: str(hit.payload["source"]) for hit in (*legs.dense, *legs.lexical)},
+                    dataset.judged[query.id],
+                )
+            )
+    return recorded
+
+
+def judge(recorded: Mapping[str, Sequence[Legs]]) -> FusionReport:
+    """Compare the ways on what was recorded, by the name of the set."""
+    ways = [(fusion, weight) for fusion in Fusion for weight in WEIGHTS]
+    gains = {name: {way: [_gain(legs, *way) for legs in asked] for way in ways} for name, asked in recorded.items()}
+    rows = []
+    for fusion in Fusion:
+        by_weight = {
+            weight: {name: statistics.fmean(found[fusion, weight]) for name, found in gains.items()}
+            for weight in WEIGHTS
+        }
+        weight = max(WEIGHTS, key=lambda one: statistics.fmean(by_weight[one].values()))
+        means = {name: round(mean, 4) for name, mean in by_weight[weight].items()}
+        rows.append(
+            FusionRow(fusion=fusion, lexical_weight=weight, ndcg_at_10=means, mean=statistics.fmean(means.values()))
+        )
+    return FusionReport(
+        queries={name: len(asked) for name, asked in recorded.items()},
+        rows=sorted(rows, key=lambda row: -row.mean),
+        cross_validated={name: round(_cross_validated(found), 4) for name, found in gains.items()},
+    )
+
+
+def _gain(legs: Legs, fusion: Fusion, weight: float) -> float:
+    ranking = dict.fromkeys(legs.documents[key] for key, _ in fuse(legs.dense, legs.lexical, weight, fusion))
+    return ndcg(list(ranking), legs.judged, DEPTH)
+
+
+def _cross_validated(found: Mapping[tuple[Fusion, float], Sequence[float]]) -> float:
+    """The mean gain of questions under the way that was best on the other folds."""
+    count = len(next(iter(found.values())))
+    total = 0.0
+    for fold in range(FOLDS):
+        mine = range(fold, count, FOLDS)
+        others = [number for number in range(count) if number % FOLDS != fold]
+        best = max(found, key=lambda way: sum(found[way][number] for number in others))
+        total += sum(found[best][number] for number in mine)
+    return total / count

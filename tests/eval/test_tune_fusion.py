@@ -1,0 +1,49 @@
+"""The way that orders the judged documents best is found, and said without having seen the questions."""
+
+from pathlib import Path
+
+import pytest
+
+from ragsaver.components.fusion import Fusion
+from ragsaver.eval.tune_fusion import FOLDS, Legs, judge
+from tests.commands import as_json
+from tests.eval.test_datasets import dataset  # noqa: F401 - a fixture
+
+DOCUMENTS = {name: name.upper() for name in "abcdefghijkl"}
+
+
+def legs(words_are_right: bool) -> Legs:
+    """One leg has the judged document first, the other one last."""
+    right = {name: 1.0 + rank for rank, name in enumerate("abcdefghijkl")}
+    wrong = {name: 12.0 - rank for rank, name in enumerate("abcdefghijkl")}
+    return Legs(wrong if words_are_right else right, right if words_are_right else wrong, DOCUMENTS, {"L": 1})
+
+
+@pytest.mark.parametrize("words_are_right", [True, False])
+def test_the_leg_that_is_right_gets_the_weight(words_are_right: bool):
+    report = judge({"set": [legs(words_are_right)] * 10})
+    assert {row.fusion for row in report.rows} == set(Fusion)
+    for row in report.rows:
+        assert row.ndcg_at_10 == {"set": 1.0}
+        assert row.lexical_weight > 0.5 if words_are_right else row.lexical_weight < 0.5
+    assert report.cross_validated == {"set": 1.0}
+
+
+def test_what_only_a_fold_s_own_questions_would_tell_is_not_used():
+    # each fold's questions want the leg that all others do not
+    asked = [legs(words_are_right=number % FOLDS == 0) for number in range(2 * FOLDS)]
+    report = judge({"set": asked})
+    assert 0.75 < report.cross_validated["set"] <= report.rows[0].mean
+
+
+def test_sets_count_alike_however_many_questions_they_have():
+    report = judge({"large": [legs(True)] * 20, "small": [legs(False)] * 2})
+    row = report.rows[0]
+    assert row.mean == pytest.approx((row.ndcg_at_10["large"] + row.ndcg_at_10["small"]) / 2, abs=1e-4)
+
+
+def test_the_command_reads_datasets(dataset: Path, tmp_path: Path):  # noqa: F811
+    said = as_json(tmp_path, "eval", "tune-fusion", "--dataset", str(dataset))
+    assert set(said) == {"queries", "rows", "cross_validated"}
+    assert len(said["rows"]) == 4
+    assert all(set(row) == {"fusion", "lexical_weight", "ndcg@10", "mean"} for row in said["rows"])
