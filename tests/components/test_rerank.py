@@ -28,7 +28,8 @@ PASSAGES = [
 
 @contextmanager
 def resources(tmp_path: Path, **rerank) -> Iterator[Resources]:
-    settings = Settings(home=tmp_path / "home", rerank=RerankSettings(**rerank))
+    patient = {"deadline_ms": 60_000, **rerank}
+    settings = Settings(home=tmp_path / "home", rerank=RerankSettings(**patient))
     opened = open_resources(settings, "a test")
     try:
         yield opened
@@ -95,7 +96,13 @@ def test_only_the_first_ones_are_looked_at_and_the_rest_stay_behind_them(tmp_pat
 def test_whatever_fails_the_order_stays_and_the_receipt_says_why(tmp_path: Path, script: Script, decision: str):
     with (
         rerank_server(script) as url,
-        resources(tmp_path, backend="remote", url=url, deadline_ms=300, usd_per_1k_calls=1) as given,
+        resources(
+            tmp_path,
+            backend="remote",
+            url=url,
+            deadline_ms=300 if decision == "late" else 60_000,
+            usd_per_1k_calls=1,
+        ) as given,
     ):
         order, line = asked(given, "always")
         counted = given.reranking.watch.decisions()
@@ -190,7 +197,7 @@ def test_the_shipped_reranker_finds_the_answer_within_the_process(tmp_path: Path
         Document(content=text, score=1 - n / 10, meta={"dense_score": 0.3, "lexical_score": 1.0})
         for n, text in enumerate(texts)
     ]
-    with resources(tmp_path, mode="always", deadline_ms=60_000, weight=1) as given:
+    with resources(tmp_path, mode="always", weight=1) as given:
         component = ConditionalReranker()
         component.bind(given)
         component.warm_up()
