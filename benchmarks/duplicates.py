@@ -36,11 +36,10 @@ def main() -> None:
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     questions = [json.loads(line) for line in given.questions.read_text(encoding="utf-8").splitlines()]
-    with tempfile.TemporaryDirectory() as home:
-        with open_runtime(Settings(home=Path(home)), "benchmark") as runtime:
-            paths = tuple(str(given.data / version) for version in VERSIONS)
-            runtime.ingestor.ingest(IngestOrder(paths=paths), runtime.scope())
-            result = compare(runtime, questions)
+    with tempfile.TemporaryDirectory() as home, open_runtime(Settings(home=Path(home)), "benchmark") as runtime:
+        paths = tuple(str(given.data / version) for version in VERSIONS)
+        runtime.ingestor.ingest(IngestOrder(paths=paths), runtime.scope())
+        result = compare(runtime, questions)
     result["ok"] = (
         result["folded"]["distinct_mean"] >= DISTINCT_LIMIT
         and result["folded"]["answer_in_top"] >= result["plain"]["answer_in_top"]

@@ -84,9 +84,10 @@ class HybridRetriever(Bound):
                 some = fused[taken : min(worth, taken + top_k - len(folded))]
                 taken += len(some)
                 carried = index.payloads(scope, [key for key, _ in some])
-                for key, score in some:
-                    if key in carried:  # one that an ingestion has just deleted is not there any more
-                        folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
+                with stage("deduplicate"):
+                    for key, score in some:
+                        if key in carried:  # one that an ingestion has just deleted is not there any more
+                            folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
             passages = folded.passages()
         receipt = current_receipt()
         receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)

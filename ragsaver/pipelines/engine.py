@@ -89,7 +89,7 @@ class QueryEngine:
         with self._asked(question, request, pipeline) as (_, receipt, inputs, _started):
             for name, sockets in pipeline.inputs().items():
                 if "top_k" in sockets:
-                    inputs.setdefault(name, {})["top_k"] = min(2 * limit, 1000)  # some are copies
+                    inputs.setdefault(name, {})["top_k"] = limit
             outputs = pipeline.run(inputs)
             documents: list[Document] = outputs[_output_of(pipeline, "documents", "search")]["documents"]
             found = documents[:limit]
