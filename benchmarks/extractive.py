@@ -66,7 +66,6 @@ def main() -> None:
 def asked(dataset, groups) -> dict[str, list[tuple[np.ndarray, bool]]]:
     """By group of questions, each question's signals (1, cosine, coverage, sentence coverage) and whether the
     sentence holds a gold answer."""
-    from ragsaver.components.deduplicator import NearDuplicateFilter
     from ragsaver.components.extractive import best_span, signals
     from ragsaver.components.packer import ContextPacker
     from ragsaver.components.retriever import HybridRetriever
@@ -75,7 +74,7 @@ def asked(dataset, groups) -> dict[str, list[tuple[np.ndarray, bool]]]:
     def rows(name: str, queries) -> Iterator[tuple[np.ndarray, bool]]:
         for query in queries:
             own = {document for document, grade in dataset.judged.get(query.id, {}).items() if grade > 0}
-            found = once.run(list(retriever.run(query.text)["documents"]))["documents"]
+            found = list(retriever.run(query.text)["documents"])
             if name == "near":
                 found = [passage for passage in found if passage.meta["source"] not in own]
             packed = packer.run(query.text, list(found))["documents"]
@@ -88,7 +87,7 @@ def asked(dataset, groups) -> dict[str, list[tuple[np.ndarray, bool]]]:
             yield np.array([1.0, seen.cosine, seen.coverage, seen.sentence_coverage]), right
 
     with indexed(dataset, Settings(home=Path("unused"))) as runtime:
-        retriever, packer, once = HybridRetriever(), ContextPacker(), NearDuplicateFilter()
+        retriever, packer = HybridRetriever(), ContextPacker()
         retriever.bind(runtime.resources)
         packer.bind(runtime.resources)
         return {name: list(rows(name, queries)) for name, queries in groups.items()}

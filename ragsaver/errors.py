@@ -117,6 +117,17 @@ class GenerationError(RagSaverError):
     title = "Generation failed"
 
 
+class RerankError(RagSaverError):
+    """The reranker failed; the question goes on with the order that it had."""
+
+    status = 502
+    title = "Reranking failed"
+
+
+class RerankLate(RerankError):
+    """The reranker was not done by its deadline."""
+
+
 class MissingExtra(RagSaverError):
     """An optional dependency is needed and not installed."""
 

@@ -42,6 +42,29 @@ def context(
         print_json(report.model_dump_json(indent=None if as_json else 2))
 
 
+@app.command("tune-gate")
+def tune_gate(
+    dataset: Annotated[list[Path], typer.Option(help="A folder in BEIR's layout; may be given several times.")],
+    target: Annotated[str, typer.Option(help="calls=SHARE at most, or ndcg=MEAN to reach.")] = "calls=0.4",
+    out: Annotated[Path, typer.Option(help="Where the gate is written.")] = Path("gate.json"),
+    as_json: _Json = False,
+) -> None:
+    """Tune the gate that decides which questions are reranked."""
+    with errors_told(as_json):
+        quiet_haystack()
+        from ragsaver.eval.tune_gate import read_target
+        from ragsaver.eval.tune_gate import tune_gate as tune
+
+        def tell(name: str, done: int, of: int) -> None:
+            if done % 100 == 0 or done == of:
+                typer.echo(f"{name}: {done} of {of} questions reranked", err=True)
+
+        gate, report = tune(dataset, load_settings(), read_target(target), tell)
+        out.write_text(gate.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        report.file = str(out)
+        print_json(report.model_dump_json(indent=None if as_json else 2))
+
+
 @app.command("tune-fusion")
 def tune_fusion(
     dataset: Annotated[list[Path], typer.Option(help="A folder in BEIR's layout; may be given again.")],

@@ -5,10 +5,7 @@ passage. The budget is filled with the best ones. What is packed stands in docum
 and an ellipsis marks what was left out.
 """
 
-import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -18,6 +15,7 @@ from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
+from ragsaver.components.sentence_worth import Candidate, score_sentences
 from ragsaver.sentences import Sentence, content_stems, sentences
 from ragsaver.spend.receipt import current_receipt
 
@@ -26,41 +24,6 @@ GAP_TOKENS = 1
 
 # Sentences whose tokens are remembered: the same chunks come again and again.
 _REMEMBERED = 65_536
-
-# BM25 for short texts: little weight on length and on repetition. docs/benchmarks.md has the measurements.
-K1, B = 0.9, 0.4
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A passage that sentences may be taken from.
-
-    `tokens` counts each sentence; `heading_tokens` is paid once, with the first sentence taken.
-    """
-
-    sentences: Sequence[Sentence]
-    tokens: Sequence[int]
-    heading_tokens: int
-    prior: float
-
-
-def score_sentences(query: Sequence[str], candidates: Sequence[Candidate], prior_weight: float) -> list[list[float]]:
-    """The worth of each sentence of each candidate.
-
-    :param query: stems of the question.
-    :returns: as many rows as candidates, as many numbers as sentences; BM25 is scaled to at most 1.
-    """
-    everything = [sentence for candidate in candidates for sentence in candidate.sentences]
-    if not everything:
-        return [[] for _ in candidates]
-    mean = sum(sentence.length for sentence in everything) / len(everything) or 1.0
-    idf = {term: _idf(sum(term in s.stems for s in everything), len(everything)) for term in set(query)}
-    raw = [[_bm25(idf, sentence, mean) for sentence in candidate.sentences] for candidate in candidates]
-    top = max((score for row in raw for score in row), default=0.0) or 1.0
-    return [
-        [score / top + prior_weight * candidate.prior for score in row]
-        for row, candidate in zip(raw, candidates, strict=True)
-    ]
 
 
 def choose(
@@ -97,16 +60,6 @@ def choose(
             mine.update(rest)
             left -= whole - taken
     return [sorted(mine) for mine in chosen]
-
-
-def _idf(found_in: int, total: int) -> float:
-    return math.log(1 + (total - found_in + 0.5) / (found_in + 0.5))
-
-
-def _bm25(idf: dict[str, float], sentence: Sentence, mean_length: float) -> float:
-    norm = K1 * (1 - B + B * sentence.length / mean_length)
-    stems: Counter[str] = sentence.stems
-    return sum(weight * stems[term] * (K1 + 1) / (stems[term] + norm) for term, weight in idf.items() if term in stems)
 
 
 @component

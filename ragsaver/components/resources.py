@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from ragsaver.components.reranking import Reranking
 from ragsaver.components.uses import UseLog
 from ragsaver.index.opening import open_index
 from ragsaver.index.ownership import Ownership
@@ -38,14 +39,17 @@ class Resources:
     store: Path
     uses: UseLog = field(default_factory=UseLog)
     default_scope: Scope = field(init=False)
+    reranking: Reranking = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder))
         object.__setattr__(self, "default_scope", Scope(self.settings.tenant, self.settings.collection))
 
     def close(self) -> None:
         """Flush and close the index, whose owner this process stays; `uses` is closed by whoever gave it its place to
         write.
         """
+        self.reranking.close()
         self.index.close()
 
 

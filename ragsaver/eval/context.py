@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from ragsaver.components.deduplicator import NearDuplicateFilter
 from ragsaver.components.packer import ContextPacker
+from ragsaver.components.rerank import ConditionalReranker
 from ragsaver.components.retriever import HybridRetriever
 from ragsaver.errors import UsageError
 from ragsaver.eval.dataset import load_dataset
@@ -34,12 +34,13 @@ def evaluate_context(folder: Path, settings: Settings, budget_tokens: int) -> Co
         raise UsageError("no query has gold answers", where=str(folder), remedy="Queries need `answers`")
     hits = tokens = 0
     with indexed(dataset, settings) as runtime:
-        retriever, packer, once = HybridRetriever(), ContextPacker(budget_tokens), NearDuplicateFilter()
-        retriever.bind(runtime.resources)
-        packer.bind(runtime.resources)
+        retriever, reranker, packer = HybridRetriever(), ConditionalReranker(), ContextPacker(budget_tokens)
+        for component in (retriever, reranker, packer):
+            component.bind(runtime.resources)
         for query in queries:
-            found = once.run(list(retriever.run(query.text)["documents"]))["documents"]
-            packed = packer.run(query.text, list(found))["documents"]
+            found = retriever.run(query.text)["documents"]
+            ordered = reranker.run(query.text, list(found))["documents"]
+            packed = packer.run(query.text, list(ordered))["documents"]
             context = " ".join(_folded(document.content or "") for document in packed)
             hits += any(_folded(answer) in context for answer in query.answers)
             tokens += sum(int(document.meta["tokens"]) for document in packed)

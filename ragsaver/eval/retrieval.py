@@ -7,13 +7,14 @@ from pathlib import Path
 from haystack import Document
 from pydantic import BaseModel, Field
 
+from ragsaver.components.rerank import ConditionalReranker
 from ragsaver.components.retriever import HybridRetriever
 from ragsaver.errors import UsageError
 from ragsaver.eval.dataset import load_dataset
 from ragsaver.eval.harness import indexed
 from ragsaver.eval.metrics import mrr, ndcg, percentile, recall
 from ragsaver.settings import Settings
-from ragsaver.spend.receipt import ZERO, Usd
+from ragsaver.spend.receipt import ZERO, Usd, open_receipt
 
 DEPTH = 100
 
@@ -26,7 +27,10 @@ class Latency(BaseModel):
 
 
 class RetrievalReport(BaseModel):
-    """Means over the judged queries. Tokens are those of the passages that stay after fusion."""
+    """Means over the judged queries. Tokens are those of the passages that stay after fusion.
+
+    `rerank_rate` is the share of queries that were reranked in time.
+    """
 
     queries: int
     ndcg_at_10: float = Field(serialization_alias="ndcg@10")
@@ -51,17 +55,22 @@ def evaluate_retrieval(folder: Path, settings: Settings) -> RetrievalReport:
     rankings: list[list[str]] = []
     spent_ms: list[float] = []
     tokens = 0
+    cost_usd = ZERO
     with indexed(dataset, settings) as runtime:
         retriever = HybridRetriever(candidates=settings.retrieval.candidates, top_k=2 * DEPTH)
-        plain = HybridRetriever()
-        for component in (retriever, plain):
+        plain, reranker = HybridRetriever(), ConditionalReranker()
+        for component in (retriever, plain, reranker):
             component.bind(runtime.resources)
         for query in queries:
-            started = time.perf_counter()
-            found = plain.run(query.text)["documents"]
-            spent_ms.append((time.perf_counter() - started) * 1000)
+            with open_receipt() as receipt:
+                started = time.perf_counter()
+                passages = plain.run(query.text)["documents"]
+                found = reranker.run(query.text, list(passages))["documents"]
+                spent_ms.append((time.perf_counter() - started) * 1000)
+            cost_usd += receipt.close().cost_usd
             tokens += sum(int(passage.meta["tokens"]) for passage in found)
             rankings.append(_documents([*found, *retriever.run(query.text)["documents"]])[:DEPTH])
+        reranked = runtime.resources.reranking.watch.decisions()["reranked"]
     pairs = [(ranking, dataset.judged[query.id]) for ranking, query in zip(rankings, queries, strict=True)]
     count = len(queries)
     return RetrievalReport(
@@ -70,7 +79,9 @@ def evaluate_retrieval(folder: Path, settings: Settings) -> RetrievalReport:
         recall_at_10=round(sum(recall(r, j, 10) for r, j in pairs) / count, 4),
         recall_at_100=round(sum(recall(r, j, DEPTH) for r, j in pairs) / count, 4),
         mrr_at_10=round(sum(mrr(r, j, 10) for r, j in pairs) / count, 4),
+        rerank_rate=round(reranked / count, 4),
         tokens_per_query=round(tokens / count, 1),
+        cost_usd_per_query=cost_usd / count,
         latency_ms=Latency(p50=round(percentile(spent_ms, 0.5), 2), p95=round(percentile(spent_ms, 0.95), 2)),
     )
 

@@ -99,6 +99,38 @@ class OnnxEncoder:
                 progress(len(batch.positions))
         return vectors
 
+    def token_vectors(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None, *, query: bool = False
+    ) -> list[NDArray[np.float32]]:
+        """(tokens, dim) float32 for each text, rows L2-normalised; safe from several threads.
+
+        :param progress: called with the number of texts finished by each batch; what it raises ends the work.
+        :param query: the texts are questions: special tokens are left out, since they ask for nothing.
+        :raises SettingsError: if the model pools by itself.
+        """
+        if self._session.pools:
+            raise SettingsError(
+                "gives no token vectors: it pools by itself",
+                where=str(self.folder),
+                remedy="Set `rerank.backend` to another reranker than `maxsim`",
+            )
+        found: list[NDArray[np.float32]] = [np.zeros((0, self.dim), dtype=np.float32)] * len(texts)
+        prefix = self._options.prefix_of(query=query)
+        budget = batch_budget(self._options.batch_tokens, self.device)
+        prefixed = [prefix + text for text in texts]
+        for batch in ready_batches(prefixed, self._tokenize, budget, self.device):
+            ids, mask = batch.inputs
+            hidden = self._session.run(ids, mask)
+            for row, position in enumerate(batch.positions):
+                found[position] = normalise(hidden[row, mask[row] == 1])
+            if progress:
+                progress(len(batch.positions))
+        if query:
+            for position, encoding in enumerate(self._tokenizer.encode_batch(prefixed)):
+                asks = np.array(encoding.special_tokens_mask) == 0
+                found[position] = found[position][asks] if asks.any() else found[position]
+        return found
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, without prefix, special tokens and cut."""
         encodings = self._counter.encode_batch_fast(list(texts), add_special_tokens=False)

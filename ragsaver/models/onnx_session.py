@@ -57,15 +57,18 @@ class OnnxSession:
         self.dim = output.shape[-1]
         self.pools = len(output.shape) == 2
 
-    def run(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    def run(
+        self, ids: NDArray[np.int64], mask: NDArray[np.int64], kinds: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
         """Token vectors (batch, tokens, dim), or (batch, dim) where the model pools by itself; float32.
 
         :param ids: (batch, tokens).
         :param mask: (batch, tokens), 1 where a token stands.
+        :param kinds: (batch, tokens), which of two texts a token is of; None if there is one.
         """
         feed = {"input_ids": ids, "attention_mask": mask}
         if self._takes_types:
-            feed["token_type_ids"] = np.zeros_like(ids)
+            feed["token_type_ids"] = np.zeros_like(ids) if kinds is None else kinds
         found = self._session.run([self._output], feed)[0] if self.device == "cpu" else self.run_bound(feed)
         return np.asarray(found, dtype=np.float32)
 

@@ -6,6 +6,7 @@ from ragsaver import __version__
 from ragsaver.server import problems
 from ragsaver.server.access import Access
 from ragsaver.server.request_id import RequestId
+from ragsaver.server.rerank_reading import RerankReading
 from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, query
 from ragsaver.workers.backlog import Backlog
 from ragsaver.workers.metrics import IngestionMetrics
@@ -18,12 +19,13 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
 
     :param access: the runtime in use and what lets the commands of this user in; the caller closes both.
     :param queue: where documents go if workers ingest them; the caller closes it.
-    :param told: what `/metrics` tells, besides the queues.
+    :param told: what `/metrics` tells, besides the queues and reranking.
     """
     app = FastAPI(title="RAGSaver", version=__version__)
     app.state.access = access
     app.state.queue = queue
     app.state.metrics = told or IngestionMetrics()
+    app.state.metrics.registry.register(RerankReading(access.live))
     if queue is not None:
         app.state.metrics.registry.register(QueueReading(Backlog(queue.jobs)))
     for routes in (query, documents, jobs, local, local_documents, health, metrics):

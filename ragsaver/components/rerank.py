@@ -1,0 +1,85 @@
+"""Rerank the best passages where it is likely to help, within a deadline, and say on the receipt what was done."""
+
+from dataclasses import replace
+
+from haystack import Document, component
+
+from ragsaver.components.explain import current_explanation
+from ragsaver.components.passages import Passages
+from ragsaver.components.request import current_request, stage
+from ragsaver.components.rerank_gate import new_order
+from ragsaver.components.resources import Bound
+from ragsaver.spend.receipt import current_receipt
+
+MODES = ("never", "always", "gated")
+
+
+@component
+class ConditionalReranker(Bound):
+    """Put the passages into another order if the gate expects a better one.
+
+    ```python
+    reranker = ConditionalReranker(mode="gated")
+    passages = reranker.run("Who may sign a contract?", passages)["documents"]
+    ```
+
+    Which reranker, its deadline and its price are in the settings under `rerank`. If it fails or is late, the
+    passages come back as they were.
+
+    :param mode: `never`, `always` or `gated`; `rerank.mode` if None.
+    :param top_n: passages that are looked at; `rerank.top_n` if None.
+    :raises ValueError: if either is none of these.
+    """
+
+    def __init__(self, mode: str | None = None, top_n: int | None = None) -> None:
+        if mode is not None and mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode}")
+        if top_n is not None and top_n < 2:
+            raise ValueError(f"top_n must be at least 2, got {top_n}")
+        self.mode = mode
+        self.top_n = top_n
+
+    def warm_up(self) -> None:
+        """Open the reranker and the gate, so that what is wrong with them is told before the first question."""
+        if self._bound is not None:
+            self.resources.reranking.open(self._mode())
+
+    @component.output_types(documents=list[Document])
+    def run(self, query: str, documents: list[Document]) -> dict[str, Passages]:
+        """The same passages; those that were reranked have new scores, within the range of the old ones.
+
+        :param query: the question.
+        :param documents: passages, best first.
+        """
+        top = Passages(documents[: self.top_n or self.resources.settings.rerank.top_n])
+        mode = self._mode()
+        if mode == "never" or len(top) < 2:
+            return {"documents": Passages(documents)}
+        reranking = self.resources.reranking
+        reranking.open(mode)
+        request = current_request()
+        with stage("rerank"):
+            outcome = reranking.rerank(query, top, request.scope if request else self.resources.default_scope, mode)
+        looked_at = len(top) if outcome.scores is not None else 0
+        current_receipt().add(
+            "rerank",
+            reranking.reranker.name,
+            looked_at,
+            "passages",
+            cost_usd=outcome.cost_usd,
+            reason=f"{outcome.decision}: {outcome.reason}",
+        )
+        explanation = current_explanation()
+        if explanation:
+            explanation.rerank = f"{outcome.decision}: {outcome.reason}"
+        if outcome.scores is None:
+            return {"documents": Passages(documents)}
+        scores = outcome.scores
+        best = Passages(replace(top[position], score=scores[position]) for position in new_order(scores))
+        ordered = best + documents[len(top) :]
+        if explanation:
+            explanation.order(ordered, reranked=len(best))
+        return {"documents": ordered}
+
+    def _mode(self) -> str:
+        return self.mode or self.resources.settings.rerank.mode

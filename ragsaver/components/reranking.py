@@ -1,0 +1,193 @@
+"""One reranker for all pipelines of a process: opened once, asked under a deadline, left alone while it fails."""
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+
+from haystack import Document
+
+from ragsaver.components.rerank_features import features
+from ragsaver.components.rerank_gate import Gate, Recent, left_behind, load_gate, mix, new_order
+from ragsaver.components.rerank_watch import Decision, RerankWatch, Sample
+from ragsaver.errors import RerankError, RerankLate, SettingsError
+from ragsaver.index.scope import Scope
+from ragsaver.models.protocol import Encoder
+from ragsaver.models.rerankers.opening import open_reranker
+from ragsaver.models.rerankers.protocol import Reranker
+from ragsaver.settings import Settings
+from ragsaver.spend.receipt import ZERO
+
+_THREADS = 4
+_FAILURES = 3  # in a row, after which it is left alone
+_PAUSE_S = 30.0
+_SAMPLE_S = 30.0  # that a sample may take
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the reranker is asked, and why or why not."""
+
+    rerank: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """What became of one question.
+
+    :ivar scores: new ones of the passages, in the order given; None where the order stays.
+    """
+
+    decision: Decision
+    reason: str
+    scores: list[float] | None = None
+    cost_usd: Decimal = ZERO
+
+
+class Reranking:
+    """The reranker and the gate of the settings, opened at the first use.
+
+    :param encoder: the embedding model, for MaxSim and for counting.
+    """
+
+    def __init__(self, settings: Settings, encoder: Encoder) -> None:
+        self._settings = settings.rerank
+        self._embedding = settings.embedding
+        self._encoder = encoder
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._paused_until = 0.0
+        self.watch = RerankWatch()
+
+    def open(self, mode: str) -> None:
+        """Open what a mode needs.
+
+        :raises SettingsError: if the settings name no reranker that is there, or a gate that is another one's.
+        """
+        if mode == "never":
+            return
+        with self._lock:
+            name = self.reranker.name
+            if mode == "gated" and self.gate.reranker != name:
+                raise SettingsError(
+                    f"this gate was tuned for `{self.gate.reranker}`, not for `{name}`",
+                    where="rerank.gate",
+                    remedy="Tune one with `ragsaver eval tune-gate --dataset DIR` and set `rerank.gate` to its file",
+                )
+
+    @cached_property
+    def reranker(self) -> Reranker:
+        """The one that the settings name."""
+        return open_reranker(self._settings, self._embedding, self._encoder)
+
+    @cached_property
+    def gate(self) -> Gate:
+        """The one that the settings name."""
+        return load_gate(self._settings.gate)
+
+    @cached_property
+    def _recent(self) -> Recent:
+        return Recent(self.gate.chances)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="rerank")
+
+    @property
+    def weight(self) -> float:
+        """Share of the reranker's score in the new order."""
+        if self._settings.weight is not None:
+            return self._settings.weight
+        return self.gate.weight if self.gate.reranker == self.reranker.name else 1.0
+
+    def judge(self, question: str, passages: Sequence[Document], scope: Scope) -> Verdict:
+        """Ask the gate; microseconds to a few milliseconds.
+
+        :param passages: best first.
+        """
+        gate = self.gate
+        chance = gate.chance(features(question, passages[: gate.top_n]))
+        share = gate.max_share if self.watch.misses_more_than(gate.skipped_moved) else gate.share
+        bar = self._recent.threshold((scope.tenant, scope.collection), chance, share)
+        if chance > bar:
+            return Verdict(True, f"a chance of {chance:.2f} that it helps, above {bar:.2f}")
+        return Verdict(False, f"a chance of {chance:.2f} that it helps, not above {max(min(bar, 1.0), 0.0):.2f}")
+
+    def rerank(self, question: str, passages: Sequence[Document], scope: Scope, mode: str) -> Reranked:
+        """Ask the gate if `mode` is `gated`, then the reranker; whatever fails, the order that there was stays.
+
+        :param passages: best first, those only that are to be looked at.
+        """
+        verdict = self.judge(question, passages, scope) if mode == "gated" else Verdict(True, "always reranked")
+        if verdict.rerank:
+            outcome = self._asked(question, passages, scope, verdict.reason)
+        else:
+            outcome = Reranked("skipped", verdict.reason)
+            if random.random() < self._settings.sample_skipped:
+                self.watch.sample_later(lambda: self._sample(question, passages, scope))
+        self.watch.decided(outcome.decision)
+        return outcome
+
+    def price(self, question: str, texts: Sequence[str]) -> Decimal:
+        """Dollars for one call."""
+        cost = self._settings.usd_per_1k_calls / 1000
+        if self._settings.usd_per_mtok:
+            asked, *tokens = self._encoder.count_tokens([question, *texts])
+            cost += (sum(tokens) + len(texts) * asked) * self._settings.usd_per_mtok / 1_000_000
+        return cost
+
+    def close(self) -> None:
+        """End the threads and the connections."""
+        self.watch.close()
+        if "_pool" in self.__dict__:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        if "reranker" in self.__dict__:
+            self.reranker.close()
+
+    def _asked(self, question: str, passages: Sequence[Document], scope: Scope, why: str) -> Reranked:
+        with self._lock:
+            if time.monotonic() < self._paused_until:
+                return Reranked(
+                    "paused", f"it failed {_FAILURES} times in a row and is left alone for {_PAUSE_S:.0f} s"
+                )
+        texts = [passage.content or "" for passage in passages]
+        allowed_s = self._settings.deadline_ms / 1000
+        until = time.monotonic() + allowed_s
+        call = self._pool.submit(self.reranker.score, question, texts, until=until, tenant=scope.tenant)
+        try:
+            found = call.result(allowed_s)
+        except (NotInTime, RerankLate):
+            begun = not call.cancel()
+            self._failed()
+            late = "not done" if begun else "not begun, since all its threads are busy,"
+            return Reranked(
+                "late",
+                f"{late} within {self._settings.deadline_ms:g} ms: the order stays",
+                cost_usd=self.price(question, texts) if begun else ZERO,
+            )
+        except RerankError as error:
+            self._failed()
+            return Reranked("failed", f"{error.problem}: the order stays")
+        with self._lock:
+            self._failures = 0
+        fused = [float(passage.score or 0.0) for passage in passages]
+        return Reranked("reranked", why, mix(fused, found.tolist(), self.weight), self.price(question, texts))
+
+    def _failed(self) -> None:
+        with self._lock:
+            self._failures += 1
+            if self._failures >= _FAILURES:
+                self._failures = 0
+                self._paused_until = time.monotonic() + _PAUSE_S
+
+    def _sample(self, question: str, passages: Sequence[Document], scope: Scope) -> Sample:
+        texts = [passage.content or "" for passage in passages]
+        found = self.reranker.score(question, texts, until=time.monotonic() + _SAMPLE_S, tenant=scope.tenant)
+        scores = mix([float(passage.score or 0.0) for passage in passages], found.tolist(), self.weight)
+        return Sample(new_order(scores)[0] != 0, left_behind(scores), self.price(question, texts))

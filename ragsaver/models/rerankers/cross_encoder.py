@@ -1,0 +1,88 @@
+"""A cross-encoder on onnxruntime: question and passage read together, one score out."""
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from ragsaver.errors import SettingsError
+from ragsaver.models.batching import batches, mask_of, pad_right
+from ragsaver.models.devices import WEIGHTS, Wanted, batch_budget, onnx_devices
+from ragsaver.models.onnx_encoder import TOKENIZER
+from ragsaver.models.onnx_session import OnnxSession, onnxruntime
+from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
+
+
+class OnnxCrossEncoder:
+    """A sequence classifier with one label, exported to `folder` (`model.onnx`, `tokenizer.json`).
+
+    Its inputs are those of `OnnxEncoder`; its first output is (batch, 1): a logit.
+
+    :param max_tokens: of question and passage together; the passage is cut.
+    :raises SettingsError: if the folder holds no such model.
+    """
+
+    def __init__(self, folder: Path, *, device: Wanted = "auto", threads: int = 0, max_tokens: int = 512) -> None:
+        for name in (WEIGHTS, TOKENIZER):
+            if not (folder / name).is_file():
+                raise SettingsError(
+                    f"holds no {name}",
+                    where=str(folder),
+                    remedy="Set `rerank.model` to a folder with model.onnx and tokenizer.json",
+                )
+        self._folder = folder
+        self._device = device
+        self._threads = threads
+        self._max_tokens = max_tokens
+        self._opening = threading.Lock()
+        self._opened: OnnxSession | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self._folder.name
+
+    def score(
+        self, question: str, texts: Sequence[str], *, until: float = NO_LIMIT, tenant: str = ""
+    ) -> NDArray[np.float32]:
+        """Logits."""
+        look = giving_up(until, self.name)
+        session = self._session
+        encodings = self._tokenizer.encode_batch([(question, text) for text in texts])
+        found = np.zeros(len(texts), dtype=np.float32)
+        for group in batches([len(one.ids) for one in encodings], batch_budget(0, session.device)):
+            look(0)
+            ids = [encodings[position].ids for position in group]
+            kinds = pad_right([encodings[position].type_ids for position in group])
+            found[group] = session.run(pad_right(ids), mask_of(ids), kinds)[:, 0]
+        return found
+
+    def close(self) -> None:
+        """Nothing is open but the model."""
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        tokenizer = Tokenizer.from_file(str(self._folder / TOKENIZER))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length=self._max_tokens, strategy="longest_first")
+        return tokenizer
+
+    @property
+    def _session(self) -> OnnxSession:
+        with self._opening:
+            if self._opened is None:
+                device = onnx_devices(self._device, onnxruntime().get_available_providers())[0]
+                session = OnnxSession(self._folder / WEIGHTS, device, threads=self._threads)
+                if not session.pools or session.dim != 1:
+                    raise SettingsError(
+                        "is no cross-encoder: its output is not one score for each pair",
+                        where=str(self._folder / WEIGHTS),
+                        remedy="Export a sequence classifier with one label",
+                    )
+                self._opened = session
+            return self._opened

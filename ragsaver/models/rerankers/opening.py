@@ -1,0 +1,37 @@
+"""Which reranker do the settings mean?"""
+
+from pathlib import Path
+
+from ragsaver.models.protocol import Encoder
+from ragsaver.models.rerankers.cross_encoder import OnnxCrossEncoder
+from ragsaver.models.rerankers.maxsim import MaxSimReranker
+from ragsaver.models.rerankers.protocol import Reranker
+from ragsaver.models.rerankers.remote import RemoteReranker
+from ragsaver.models.rerankers.torch_cross_encoder import TorchCrossEncoder
+from ragsaver.settings import EmbeddingSettings, RerankSettings
+
+
+def open_reranker(
+    settings: RerankSettings, embedding: EmbeddingSettings, encoder: Encoder, *, cache_mb: int | None = None
+) -> Reranker:
+    """The reranker that the settings name; a model of its own is loaded when it is first needed.
+
+    :param embedding: how the embedding model is run: on the same device, with as many threads.
+    :param encoder: the embedding model, for MaxSim.
+    :param cache_mb: in place of the settings'.
+    :raises SettingsError: if they name none that is there.
+    """
+    if settings.backend == "maxsim":
+        return MaxSimReranker(encoder, cache_mb=settings.cache_mb if cache_mb is None else cache_mb)
+    if settings.backend == "remote":
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+        return RemoteReranker(str(settings.url), api_key=key, model=settings.model)
+    model = str(settings.model)
+    if settings.backend == "onnx":
+        return OnnxCrossEncoder(
+            Path(model).expanduser(),
+            device=embedding.device,
+            threads=embedding.threads,
+            max_tokens=settings.max_tokens,
+        )
+    return TorchCrossEncoder(model, device=embedding.device, max_tokens=settings.max_tokens)

@@ -1,0 +1,95 @@
+"""A reranker behind HTTP: text-embeddings-inference's `POST /rerank`.
+
+Sent is `{"query", "texts", "truncate": true}`; what comes back is `[{"index", "score"}]`, in any order. An answer of
+another shape is an error: an order made of half of the scores would look like any other.
+"""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from ragsaver.errors import RerankError, RerankLate
+from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
+
+_LONGEST_S = 60.0  # where no deadline is given
+_MOST_BYTES = 4 * 2**20  # of an answer
+
+
+class RemoteReranker:
+    """One server.
+
+    :param url: without the path `/rerank`.
+    :param api_key: sent as a bearer token if there is one.
+    :param model: what people call it; the URL if None.
+    """
+
+    def __init__(self, url: str, *, api_key: str | None = None, model: str | None = None) -> None:
+        self._url = url.rstrip("/") + "/rerank"
+        self._name = model or url
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx.Client(headers=headers, follow_redirects=False)
+
+    @property
+    def name(self) -> str:
+        """The model's name in the settings, or the URL."""
+        return self._name
+
+    def score(
+        self, question: str, texts: Sequence[str], *, until: float = NO_LIMIT, tenant: str = ""
+    ) -> NDArray[np.float32]:
+        """As the server gives them."""
+        left_s = min(until - time.monotonic(), _LONGEST_S)
+        if left_s <= 0:
+            raise self._late()
+        asked = {"query": question, "texts": list(texts), "truncate": True}
+        try:
+            with self._client.stream("POST", self._url, json=asked, timeout=left_s) as answer:
+                body = self._read(answer, until)
+        except httpx.TimeoutException as error:
+            raise self._late() from error
+        except httpx.HTTPError as error:
+            raise self._wrong(
+                f"can't be reached or broke the connection ({type(error).__name__})",
+                "Check `rerank.url` and that the server runs",
+            ) from error
+        if answer.status_code != 200:
+            raise self._wrong(f"failed (HTTP {answer.status_code})", "Look at the server's own log")
+        return self._scores(body, len(texts))
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def _read(self, answer: httpx.Response, until: float) -> bytes:
+        look = giving_up(until, self._name)
+        body = b""
+        for piece in answer.iter_bytes():
+            look(0)  # a server that sends a byte now and then never times out by itself
+            body += piece
+            if len(body) > _MOST_BYTES:
+                raise self._wrong("sends more than a list of scores", "Check `rerank.url`")
+        return body
+
+    def _scores(self, body: bytes, count: int) -> NDArray[np.float32]:
+        found: dict[int, float] = {}
+        try:
+            rows: Any = json.loads(body)
+            for row in rows:
+                found[int(row["index"])] = float(row["score"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise self._wrong(f"gave no list of scores ({error})", "Check that it speaks `/rerank`") from error
+        if len(rows) != count or found.keys() != set(range(count)) or not all(map(math.isfinite, found.values())):
+            raise self._wrong(f"did not give one score for each of {count} texts", "Check that it speaks `/rerank`")
+        return np.array([found[position] for position in range(count)], dtype=np.float32)
+
+    def _late(self) -> RerankLate:
+        return RerankLate("did not answer in time", where=self._name, remedy="Raise `rerank.deadline_ms`")
+
+    def _wrong(self, problem: str, remedy: str) -> RerankError:
+        return RerankError(problem, where=self._name, remedy=remedy)

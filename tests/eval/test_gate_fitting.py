@@ -1,0 +1,146 @@
+"""Tuning a gate: what it learns where there is something to learn, and what it claims where there is not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragsaver.components.rerank_features import NAMES
+from ragsaver.components.rerank_gate import load_gate
+from ragsaver.errors import UsageError
+from ragsaver.eval.gate_fitting import WEIGHTS, Judged, Target, choose, fit, folds, taken, try_nested, try_out
+from ragsaver.eval.recorded_rankings import Ranking
+from ragsaver.eval.retrieval import evaluate_retrieval
+from ragsaver.eval.tune_gate import read_target, tune_gate
+from ragsaver.settings import RerankSettings, Settings
+from tests.commands import as_json, run
+
+SEEN = len(NAMES)
+
+
+def judged(count: int, seed: int, *, learnable: bool) -> Judged:
+    """Questions of which a third is helped by reranking and a third harmed; the first feature says which, or nothing."""
+    rng = np.random.default_rng(seed)
+    gain = rng.permutation(np.repeat([-0.4, 0.0, 0.4], count // 3))
+    seen = rng.normal(size=(len(gain), SEEN))
+    if learnable:
+        seen[:, 0] = gain * 5 + rng.normal(size=len(gain)) * 0.3
+    never = np.full(len(gain), 0.5)
+    always = np.tile(never + gain, (len(WEIGHTS), 1))
+    return Judged(seen, never, always, always != never, np.arange(len(gain)) % 2)
+
+
+def test_a_gate_that_can_see_who_is_helped_beats_never_and_always():
+    data, target = judged(600, 1, learnable=True), Target(calls=0.4)
+    tried = try_out(data, choose(data, target, seed=0))
+    assert min(tried.gated.mean(), try_nested(data, target).mean()) > 0.6 > data.always[0].mean() + 0.05
+    for number in (0, 1):
+        assert tried.called[data.sets == number].mean() <= 0.42
+
+
+def test_what_can_not_be_learned_is_not_claimed():
+    gained = [try_nested(judged(300, seed, learnable=False), Target()).mean() - 0.5 for seed in range(4)]
+    assert abs(np.mean(gained)) < 0.02, "left-out questions must show no gain where there is none"
+
+
+def test_a_target_of_quality_takes_the_fewest_calls_that_reach_it():
+    data = judged(600, 2, learnable=True)
+    modest, more = (choose(data, Target(calls=1.0, ndcg=ndcg), seed=0) for ndcg in (0.53, 0.6))
+    assert modest.share < more.share < 0.45
+    assert choose(data, Target(calls=0.1), seed=0).share <= 0.1
+
+
+def test_the_model_finds_the_side_that_helps_and_stays_finite():
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(200, SEEN))
+    seen[:, 3] = 1.0
+    model = fit(seen, seen[:, 0] > 0)
+    assert model.weights[0] == max(model.weights) > 0.5
+    for helped in (np.zeros(200, dtype=bool), np.ones(200, dtype=bool), seen[:, 0] > 0):
+        chances = fit(seen, helped).chances(seen)
+        assert np.isfinite(chances).all()
+        assert chances.mean() == pytest.approx(helped.mean(), abs=0.02)
+
+
+def test_folds_part_every_data_set_evenly():
+    sets = np.repeat([0, 1], [50, 205])
+    fold = folds(sets, seed=3)
+    for number in (0, 1):
+        sizes = np.bincount(fold[sets == number], minlength=5)
+        assert sizes.max() - sizes.min() <= 1
+    assert (fold == folds(sets, seed=3)).all()
+
+
+def test_the_share_is_taken_within_each_data_set():
+    chances, sets = np.concatenate([np.linspace(0, 0.1, 100), np.linspace(0.5, 1, 100)]), np.repeat([0, 1], 100)
+    called = taken(chances, sets, 0.3)
+    assert called[sets == 0].sum() == called[sets == 1].sum() == 30
+
+
+def test_a_recorded_ranking_is_scored_by_its_documents():
+    ranking = Ranking((0.0,) * SEEN, (1.0, 0.5, 0.1), (0.0, 5.0, 1.0), ("a", "b", "a"), ("a", "b", "c"), {"b": 1})
+    assert ranking.never() == pytest.approx(1 / np.log2(3)) and ranking.always(1.0) == 1.0
+    assert ranking.moved(1.0) and not ranking.moved(0.0)
+
+
+@pytest.mark.parametrize("text", ["calls=0", "calls=2", "speed=1", "calls", "calls=", "ndcg=nan"])
+def test_a_target_that_makes_no_sense_is_refused(text: str):
+    with pytest.raises(UsageError, match="no target"):
+        read_target(text)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Sixty documents, one question to each; every third one is asked in words of its own and of another one's."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    animals = [f"{kind}{n}" for n in range(12) for kind in ("owl", "parrot", "otter", "lynx", "toad")]
+    corpus = [
+        {"_id": f"d{n}", "title": "", "text": f"The {one} eats {n + 3} grams of seeds and sleeps {n} hours a day."}
+        for n, one in enumerate(animals)
+    ]
+    queries = [
+        {"_id": f"q{n}", "text": f"How much does the {one} eat, unlike the {animals[n - 1] if n % 3 else one}?"}
+        for n, one in enumerate(animals)
+    ]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, corpus)))
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    (folder / "qrels.tsv").write_text("q\td\ts\n" + "".join(f"q{n}\td{n}\t1\n" for n in range(len(animals))))
+    return folder
+
+
+def test_the_command_tunes_a_gate_that_retrieval_then_uses(dataset: Path, tmp_path: Path):
+    out = tmp_path / "made.json"
+    report = as_json(
+        tmp_path, "eval", "tune-gate", "--dataset", str(dataset), "--target", "calls=0.4", "--out", str(out)
+    )
+    (reached,) = report["datasets"].values()
+    assert set(report) == {"reranker", "weight", "share", "datasets", "file"}
+    assert set(reached) == {"queries", "never", "always", "reranker_alone", "gated", "gated_nested", "calls", "ceiling"}
+    assert reached["ceiling"] >= max(reached["never"], reached["always"], reached["gated"]) and reached["calls"] <= 0.5
+    gate = load_gate(str(out))
+    assert (gate.share, gate.weight, gate.reranker) == (report["share"], report["weight"], report["reranker"])
+    measured = as_json(
+        tmp_path, "eval", "retrieval", "--dataset", str(dataset),
+        RAGSAVER_RERANK__MODE="gated", RAGSAVER_RERANK__GATE=str(out), RAGSAVER_RERANK__DEADLINE_MS="60000",
+    )  # fmt: skip
+    assert 0 < measured["rerank_rate"] <= 0.5
+    assert "no target" in run(tmp_path, "eval", "tune-gate", "--dataset", str(dataset), "--target", "x", code=2).stderr
+
+
+def test_always_reranking_is_reported_with_its_price_and_never_without(dataset: Path, tmp_path: Path):
+    priced = RerankSettings(mode="always", deadline_ms=60_000, usd_per_1k_calls=3)
+    always = evaluate_retrieval(dataset, Settings(home=tmp_path, rerank=priced))
+    assert (always.rerank_rate, float(always.cost_usd_per_query)) == (1.0, 0.003)
+    never = evaluate_retrieval(dataset, Settings(home=tmp_path))
+    assert (never.rerank_rate, never.cost_usd_per_query) == (0.0, 0)
+
+
+def test_too_few_questions_to_learn_from_are_refused(dataset: Path, tmp_path: Path):
+    lines = (dataset / "qrels.tsv").read_text().splitlines()
+    (dataset / "qrels.tsv").write_text("\n".join(lines[:20]))
+    with pytest.raises(UsageError, match="fewer than 50"):
+        tune_gate([dataset], Settings(home=tmp_path), Target(), lambda *_: None)
+    with pytest.raises(UsageError, match="same name"):
+        tune_gate([dataset, dataset], Settings(home=tmp_path), Target(), lambda *_: None)

@@ -1,0 +1,247 @@
+"""Rerankers: MaxSim over the shipped model, a server that may fail in any way, cross-encoders on both back ends."""
+
+import json
+import math
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragsaver.errors import RerankError, RerankLate, SettingsError
+from ragsaver.models.registry import load_encoder
+from ragsaver.models.rerankers.maxsim import MaxSimReranker, max_sim
+from ragsaver.models.rerankers.opening import open_reranker
+from ragsaver.models.rerankers.remote import RemoteReranker
+from ragsaver.settings import EmbeddingSettings, RerankSettings
+from tests.rerank_server import Script, rerank_server
+
+TEXTS = ["Owls hunt voles at night.", "The office issues permits for fishing.", "A parrot eats forty grams of seeds."]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_encoder(EmbeddingSettings(threads=1))
+
+
+def test_maxsim_puts_the_passage_that_answers_first(encoder):
+    scores = MaxSimReranker(encoder).score("Who gives out permits?", TEXTS)
+    assert (scores.shape, scores.dtype, int(scores.argmax())) == ((3,), np.float32, 1)
+    assert (np.abs(scores) <= 1.001).all()
+
+
+def test_maxsim_gives_kept_vectors_and_fresh_ones_the_same_scores(encoder):
+    kept, fresh = MaxSimReranker(encoder), MaxSimReranker(encoder, cache_mb=0)
+    first = kept.score("Who gives out permits?", TEXTS)
+    encoded = []
+    encode = encoder.token_vectors
+    encoder.token_vectors = lambda texts, *more, **options: encoded.extend(texts) or encode(texts, *more, **options)
+    try:
+        np.testing.assert_array_equal(kept.score("Who gives out permits?", TEXTS, tenant=""), first)
+        assert encoded == ["Who gives out permits?"]
+        kept.score("Who gives out permits?", TEXTS, tenant="another")
+        assert encoded[2:] == TEXTS, "what one tenant's passages left behind must not serve another's"
+    finally:
+        del encoder.token_vectors
+    np.testing.assert_array_equal(fresh.score("Who gives out permits?", TEXTS), first)
+    assert fresh._bytes == 0 and not fresh._kept
+
+
+def test_maxsim_keeps_no_more_than_it_may(encoder):
+    small = MaxSimReranker(encoder, cache_mb=1)
+    for n in range(40):
+        small.score("permits", [f"{n} " + "words of the office " * 30])
+    assert 0 < small._bytes <= 2**20
+    assert small._bytes == sum(one.nbytes for one in small._kept.values())
+
+
+def test_maxsim_gives_up_when_it_is_too_late(encoder):
+    with pytest.raises(RerankLate):
+        MaxSimReranker(encoder).score("permits", TEXTS, until=time.monotonic() - 1)
+
+
+def test_token_vectors_are_unit_rows_and_questions_lack_special_tokens(encoder):
+    (as_text,) = encoder.token_vectors(["Who gives out permits?"])
+    (as_question,) = encoder.token_vectors(["Who gives out permits?"], query=True)
+    assert as_text.shape == (as_question.shape[0] + 2, encoder.dim)
+    np.testing.assert_allclose(np.linalg.norm(as_text, axis=1), 1.0, atol=1e-5)
+    assert [one.shape[0] for one in encoder.token_vectors(["", "a"])] == [2, 3]
+
+
+unit = st.lists(st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4), max_size=5).map(
+    lambda rows: np.array([np.array(row) / max(np.linalg.norm(row), 1e-6) for row in rows], dtype=np.float32).reshape(
+        -1, 4
+    )
+)
+
+
+@given(unit, unit, unit)
+def test_a_longer_passage_never_matches_less(question, passage, more):
+    longer = np.concatenate([passage, more])
+    alone, together = max_sim(question, [passage, longer])
+    if len(passage):
+        assert together >= alone - 1e-6
+        if len(question):
+            assert alone == pytest.approx(float((question @ passage.T).max(axis=1).mean()), abs=1e-5)
+    else:
+        assert alone == 0
+    assert -1.001 <= together <= 1.001
+
+
+def test_a_server_is_asked_as_text_embeddings_inference_wants_it_and_its_order_does_not_matter():
+    script = Script()
+    with rerank_server(script) as url:
+        remote = RemoteReranker(url + "/", api_key="secret")
+        assert remote.score("q", ["a", "bbb", "cc"]).tolist() == [1.0, 3.0, 2.0]
+        remote.close()
+    assert script.requests == [{"path": "/rerank", "query": "q", "texts": ["a", "bbb", "cc"], "truncate": True}]
+    assert {name.lower(): value for name, value in script.headers[0].items()}["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"scores": [1, 2]},
+        [{"index": 0, "score": 1.0}],
+        [{"index": 0, "score": 1.0}, {"index": 0, "score": 2.0}],
+        [{"index": 0, "score": 1.0}, {"index": 2, "score": 2.0}],
+        [{"index": 0, "score": 1.0}, {"index": 1, "score": None}],
+        [{"index": 0, "score": 1.0}, {"index": 1, "score": math.nan}],
+        [{"index": 0, "score": 1.0}, {"index": 1, "score": 1.0}, {"index": 1, "score": 1.0}],
+        [1, 2],
+        None,
+        b"<html>busy</html>",
+        b"[" * 5_000_000,
+    ],
+)
+def test_an_answer_of_another_shape_is_an_error(answer):
+    with rerank_server(Script(answer=lambda *_: answer)) as url, pytest.raises(RerankError) as caught:
+        RemoteReranker(url).score("q", ["a", "b"])
+    assert not isinstance(caught.value, RerankLate) and caught.value.remedy
+
+
+@pytest.mark.parametrize("script", [Script(status=500), Script(status=429), Script(status=302), Script(cut=True)])
+def test_a_server_that_fails_or_cuts_is_an_error(script: Script):
+    with rerank_server(script) as url, pytest.raises(RerankError):
+        RemoteReranker(url).score("q", ["a", "b"])
+
+
+@pytest.mark.parametrize("drip", [False, True])
+def test_a_server_that_is_slow_or_drips_is_given_up_in_time(drip: bool):
+    with rerank_server(Script(hold=threading.Event(), drip=drip)) as url, pytest.raises(RerankLate):
+        RemoteReranker(url).score("q", ["a", "b"], until=time.monotonic() + 0.3)
+
+
+def test_nobody_there_is_an_error():
+    with rerank_server(Script()) as url:
+        pass
+    with pytest.raises(RerankError, match="reached"):
+        RemoteReranker(url).score("q", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"backend": "onnx"}, "needs a `model`"),
+        ({"backend": "sentence-transformers"}, "needs a `model`"),
+        ({"backend": "remote"}, "needs a `url`"),
+        ({"backend": "remote", "url": "ftp://a"}, "begins with http"),
+    ],
+)
+def test_settings_that_name_no_reranker_are_refused(given: dict, said: str):
+    with pytest.raises(ValueError, match=said):
+        RerankSettings(**given)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path, encoder):
+    with pytest.raises(SettingsError, match=r"holds no model\.onnx"):
+        open_reranker(RerankSettings(backend="onnx", model=str(tmp_path)), EmbeddingSettings(), encoder)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, exported):
+    """A small cross-encoder with random weights, in a folder that either back end runs."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("cross-encoder")
+    tokenizer = BertTokenizerFast.from_pretrained(exported[1])
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(3)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = BertConfig(vocab_size=len(tokenizer), num_labels=1, initializer_range=0.5, **shape)
+    model = BertForSequenceClassification(config).eval()
+    model.save_pretrained(folder)
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+
+    class Logits(torch.nn.Module):
+        def forward(self, input_ids, attention_mask, token_type_ids):
+            return self.bert(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).logits
+
+        def __init__(self):
+            super().__init__()
+            self.bert = model
+
+    example = torch.ones((2, 5), dtype=torch.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Logits(),
+            (example, example, torch.zeros_like(example)),
+            str(folder / "model.onnx"),
+            input_names=names,
+            output_names=["logits"],
+            dynamic_axes={**{name: {0: "batch", 1: "tokens"} for name in names}, "logits": {0: "batch"}},
+            dynamo=False,
+        )
+    return folder
+
+
+@pytest.mark.train
+def test_both_back_ends_of_a_cross_encoder_give_the_same_scores(classifier, encoder):
+    texts = [
+        "a cab",
+        "the quick brown fox " * 40,
+        "",
+        "b",
+        "zebra crossing",
+        *(f"text {letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
+    ]
+    found = [
+        open_reranker(
+            RerankSettings(backend=backend, model=str(classifier), max_tokens=64),
+            EmbeddingSettings(device="cpu"),
+            encoder,
+        ).score("a quick cab", texts)
+        for backend in ("onnx", "sentence-transformers")
+    ]
+    assert found[0].dtype == found[1].dtype == np.float32
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+    assert len(np.unique(found[0].round(4))) > 20
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("backend", ["onnx", "sentence-transformers"])
+def test_a_cross_encoder_reads_the_pair_and_gives_up_in_time(classifier, encoder, backend):
+    settings = RerankSettings(backend=backend, model=str(classifier))
+    cross = open_reranker(settings, EmbeddingSettings(device="cpu"), encoder)
+    assert cross.score("a", ["b"])[0] != cross.score("b", ["a"])[0]
+    assert cross.score("a", []).shape == (0,)
+    with pytest.raises(RerankLate):
+        cross.score("a", ["b"], until=time.monotonic() - 1)
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("backend", ["onnx", "sentence-transformers"])
+def test_a_model_that_is_no_cross_encoder_is_refused(exported, encoder, backend, tmp_path):
+    folder = exported[1]
+    if backend == "sentence-transformers":
+        folder = tmp_path / "broken"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    cross = open_reranker(RerankSettings(backend=backend, model=str(folder)), EmbeddingSettings(device="cpu"), encoder)
+    with pytest.raises(SettingsError):
+        cross.score("a", ["b"])
