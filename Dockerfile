@@ -6,7 +6,7 @@ ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 HAYSTACK_TELEMETRY_ENABLED=False
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY ragsaver ./ragsaver
-RUN pip install '.[cpu,postgres,workers]' && rm -rf /src
+RUN pip install '.[cpu,postgres,qdrant,workers]' && rm -rf /src
 
 # Not root: what parses foreign documents gets no more rights than it needs.
 RUN useradd --create-home --uid 10001 ragsaver \

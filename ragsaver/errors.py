@@ -97,6 +97,13 @@ class StorageError(RagSaverError):
     title = "Storage failed"
 
 
+class IndexUnavailable(StorageError):
+    """The server that keeps the index does not answer, or refuses."""
+
+    status = 503
+    title = "Index unavailable"
+
+
 class PipelineError(RagSaverError):
     """A pipeline's YAML can't be loaded or run."""
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ragsaver.errors import SettingsError
-from ragsaver.settings import Settings, is_redis
+from ragsaver.settings import LOCAL, IndexSettings, Settings, is_redis
 
 SETTINGS_FILE = "ragsaver.yaml"
 PREFIX = "RAGSAVER_"
@@ -37,6 +37,7 @@ def load_settings(folder: Path | None = None, env: Mapping[str, str] | None = No
         values, lines = _read(file, env)
     origin = _override(values, env)
     _take_broker(values, env)
+    _take_qdrant(values, env)
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -46,6 +47,7 @@ def load_settings(folder: Path | None = None, env: Mapping[str, str] | None = No
         update={
             "home": (folder / settings.home).resolve(),
             "pipelines_dir": (folder / settings.pipelines_dir).resolve(),
+            "index": _in_folder(settings.index, folder),
         }
     )
 
@@ -129,8 +131,26 @@ def _take_broker(values: dict[str, Any], env: Mapping[str, str]) -> None:
         section["broker_url"] = next((url for url in named if is_redis(url)), None)
 
 
+def _take_qdrant(values: dict[str, Any], env: Mapping[str, str]) -> None:
+    """The variables that Qdrant's own clients read, unless ours or the file name a server."""
+    section = values.setdefault("index", {})
+    if not isinstance(section, dict):
+        return
+    if "url" not in section and env.get("QDRANT_URL", "").startswith(("http://", "https://")):
+        section["url"] = env["QDRANT_URL"]
+    if "api_key" not in section and env.get("QDRANT_API_KEY"):
+        section["api_key"] = env["QDRANT_API_KEY"]
+
+
+def _in_folder(index: IndexSettings, folder: Path) -> IndexSettings:
+    if index.url is None or not index.url.startswith(LOCAL):
+        return index
+    place = (folder / index.url.removeprefix(LOCAL)).resolve()
+    return index.model_copy(update={"url": f"{LOCAL}{place}"})
+
+
 def _parse(text: str) -> Any:
-    if text.startswith(("[", "{")):
+    if text.startswith(("[", "{")) or text == "null":
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError:
@@ -185,6 +205,12 @@ def _check_relations(settings: Settings, file: Path) -> None:
             f"`chunking.max_words` ({settings.chunking.max_words}) must be above "
             f"`chunking.min_words` ({settings.chunking.min_words})",
             where=str(file),
+        )
+    if settings.index.engine == "qdrant" and settings.index.url is None:
+        raise SettingsError(
+            "`index.engine: qdrant` needs a server",
+            where=str(file),
+            remedy="Set `index.url` or the variable QDRANT_URL: http://HOST:6333",
         )
     model, known = settings.outline.summary_model, [one.name for one in settings.generation.models]
     if model is not None and model not in known:

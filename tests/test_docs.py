@@ -20,6 +20,7 @@ from ragsaver.cli.main import app
 from ragsaver.pipelines.loader import load_pipeline
 from ragsaver.settings_file import load_settings
 from tests.commands import environment, serving
+from tests.qdrant_server import qdrant_server
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -76,6 +77,10 @@ def test_every_command_of_a_page_runs_in_order(page: Path, project: Path):
                 ).returncode
                 == 0
             )
+        servers = {}
+        if page.name == "grow-to-a-qdrant-server.md":
+            server = running.enter_context(qdrant_server())
+            servers = {"QDRANT_URL": server.url, "RAGSAVER_INDEX__GRPC_PORT": "null"}
         for command in commands(page):
             if shlex.split(command) == ["ragsaver", "serve"]:
                 running.enter_context(serving(project, "--port", port))
@@ -83,7 +88,7 @@ def test_every_command_of_a_page_runs_in_order(page: Path, project: Path):
             done = subprocess.run(
                 ["bash", "-c", command.replace(PORT, port)],
                 cwd=project,
-                env=environment(project, PATH=path),
+                env=environment(project, PATH=path, **servers),
                 capture_output=True,
                 text=True,
             )

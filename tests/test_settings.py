@@ -44,3 +44,36 @@ def test_a_wrong_variable_is_named(tmp_path: Path):
 def test_a_key_never_shows(tmp_path: Path):
     write(tmp_path, "generation:\n  models:\n    - {name: x, api_key: '${KEY}'}\n")
     assert "s3cret" not in repr(load_settings(tmp_path, {"KEY": "s3cret"}))
+
+
+def test_qdrant_s_own_variables_name_the_server_unless_ours_do(tmp_path: Path):
+    given = {"QDRANT_URL": "http://qdrant:6333", "QDRANT_API_KEY": "k3y", "RAGSAVER_INDEX__ENGINE": "qdrant"}
+    index = load_settings(tmp_path, given).index
+    assert (index.url, index.api_key.get_secret_value(), index.shared) == ("http://qdrant:6333", "k3y", True)
+    assert "k3y" not in repr(index)
+    assert load_settings(tmp_path, {"QDRANT_URL": "qdrant:6333"}).index.url is None
+    write(tmp_path, "index:\n  url: http://other:6333\n  grpc_port: null\n")
+    index = load_settings(tmp_path, given).index
+    assert (index.url, index.grpc_port) == ("http://other:6333", None)
+    assert load_settings(tmp_path, {**given, "RAGSAVER_INDEX__GRPC_PORT": "null"}).index.grpc_port is None
+
+
+def test_local_mode_s_folder_is_where_the_file_is(tmp_path: Path):
+    write(tmp_path, "index:\n  engine: qdrant\n  url: file:qdrant\n")
+    index = load_settings(tmp_path, {}).index
+    assert (index.url, index.shared) == (f"file:{tmp_path.resolve() / 'qdrant'}", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("index:\n  engine: qdrant\n", r"needs a server.*index\.url.*QDRANT_URL"),
+        ("index:\n  url: qdrant:6333\n", r":2: `index\.url`.*must begin with http"),
+        ("index:\n  collection: a/b\n", r":2: `index\.collection`"),
+        ("index:\n  quantization: int4\n", r":2: `index\.quantization`.*int8"),
+    ],
+)
+def test_a_server_that_can_not_be_one_is_refused(tmp_path: Path, text: str, words: str):
+    write(tmp_path, text)
+    with pytest.raises(SettingsError, match=words):
+        load_settings(tmp_path, {})

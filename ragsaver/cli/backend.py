@@ -43,7 +43,7 @@ class Backend(Protocol):
         """Say what an ingestion would do."""
         ...
 
-    def search(self, question: str, collection: str | None, top_k: int | None) -> "SearchResult":
+    def search(self, question: str, collection: str | None, top_k: int | None, explain: bool = False) -> "SearchResult":
         """Find passages."""
         ...
 
@@ -78,13 +78,13 @@ class Backend(Protocol):
 
 @contextmanager
 def backend(settings: Settings, role: str) -> Iterator[Backend]:
-    """The owner's server if one runs, else this process.
+    """The owner's server if one runs, else this process; always this process where the index is in a server.
 
     :raises IndexLocked: if a process that does not serve owns the index.
     """
     from ragsaver.index.ownership import serving_owner
 
-    owner = serving_owner(settings.home)
+    owner = None if settings.index.shared else serving_owner(settings.home)
     if owner is not None and owner.url is not None:
         yield Remote(owner)
         return
@@ -112,11 +112,12 @@ class Local:
         """Say what an ingestion would do."""
         return self._runtime.ingestor.plan(order, self._runtime.scope(order.collection))
 
-    def search(self, question: str, collection: str | None, top_k: int | None) -> "SearchResult":
+    def search(self, question: str, collection: str | None, top_k: int | None, explain: bool = False) -> "SearchResult":
         """Find passages."""
         from ragsaver.components.request import Request
 
-        return self._runtime.engine().search(question, Request(self._runtime.scope(collection)), top_k)
+        request = Request(self._runtime.scope(collection))
+        return self._runtime.engine().search(question, request, top_k, explain=explain)
 
     def ask(self, question: str, collection: str | None, pipeline: str | None) -> "AskResult":
         """Answer."""
@@ -183,11 +184,11 @@ class Remote:
 
         return self._post("/v1/local/plan", order.model_dump(mode="json"), PlanReport)
 
-    def search(self, question: str, collection: str | None, top_k: int | None) -> "SearchResult":
+    def search(self, question: str, collection: str | None, top_k: int | None, explain: bool = False) -> "SearchResult":
         """Find passages."""
         from ragsaver.pipelines.result import SearchResult
 
-        body = {"query": question, "collection": collection, "top_k": top_k}
+        body = {"query": question, "collection": collection, "top_k": top_k, "debug": explain}
         return self._post("/v1/search", body, SearchResult)
 
     def ask(self, question: str, collection: str | None, pipeline: str | None) -> "AskResult":

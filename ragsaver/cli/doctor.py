@@ -28,6 +28,7 @@ def doctor(
             "model": _model,
             "disk": _disk,
             "database": _database,
+            "index": _index,
             "owner": _owner,
             "pipeline": _pipeline,
             "generation": _generation,
@@ -70,9 +71,17 @@ def _database(settings: Settings) -> str:
     return asked_server(settings) or "SQLite files"
 
 
+def _index(settings: Settings) -> str:
+    from ragsaver.index.opening import asked_server
+
+    return asked_server(settings.index) or "embedded"
+
+
 def _owner(settings: Settings) -> str:
     from ragsaver.index.ownership import current_owner
 
+    if settings.index.shared:
+        return "nobody owns an index in a server"
     owner = current_owner(settings.home)
     return f"held by {owner.role} (process {owner.pid})" if owner else "the index is free"
 

@@ -10,6 +10,7 @@ from ragsaver.cli import (
     doctor,
     documents,
     evaluate,
+    index,
     ingest,
     init,
     jobs,
@@ -56,6 +57,7 @@ app.command("verify")(verify.verify)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(documents.app, name="documents", help="List, delete, expire and report documents.")
+app.add_typer(index.app, name="index", help="Move the index to a Qdrant server, or back.")
 app.add_typer(jobs.app, name="jobs", help="What is queued, what became of it, and what to do about it.")
 app.add_typer(evaluate.app, name="eval", help="Measure retrieval and context on a dataset.")
 

@@ -1,6 +1,6 @@
 """`ragsaver search`: passages, and nothing is generated."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,11 +8,17 @@ from ragsaver.cli.output import errors_told, print_json
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
+if TYPE_CHECKING:
+    from ragsaver.components.explain import Explained
+
+_SHOWN = 30
+
 
 def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     top_k: Annotated[int | None, typer.Option(help="How many passages.")] = None,
     collection: Annotated[str | None, typer.Option(help="Where to look.")] = None,
+    explain: Annotated[bool, typer.Option(help="Say what became of each passage that was found, and why.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
 ) -> None:
     """Find the passages nearest to a question."""
@@ -21,7 +27,7 @@ def search(
 
         quiet_haystack()
         with backend(load_settings(), "ragsaver search") as work:
-            result = work.search(question, collection, top_k)
+            result = work.search(question, collection, top_k, explain)
         if as_json:
             print_json(result.model_dump_json())
             return
@@ -29,3 +35,22 @@ def search(
             typer.echo("No passage was found. This collection may be empty: `ragsaver ingest PATH` fills it.", err=True)
         for passage in result.passages:
             typer.echo(f"{passage.score:.3f}  {passage.source} — {passage.heading}\n{passage.text}\n")
+        if result.debug:
+            _tell(result.debug)
+
+
+def _tell(debug: "Explained") -> None:
+    typer.echo(f"Fusion: {debug.fusion}. Rerank: {debug.rerank or 'not asked'}.")
+    for one in debug.passages[:_SHOWN]:
+        legs = ", ".join(
+            f"{name} {leg.rank} ({leg.score:.3f})" for name, leg in (("dense", one.dense), ("BM25", one.lexical)) if leg
+        )
+        reranked = "" if one.reranked_score is None else f", reranked {one.reranked_score:.3f}"
+        typer.echo(f"{one.rank or '-':>4}  {one.source} — {one.heading}")
+        typer.echo(f"      {legs}; fused {one.fused_rank} ({one.fused_score:.3f}){reranked}; {one.tokens or 0} tokens")
+        if one.also_in:
+            typer.echo(f"      says the same: {', '.join(place.source for place in one.also_in)}")
+        if one.left_out:
+            typer.echo(f"      left out: {one.left_out}")
+    if len(debug.passages) > _SHOWN:
+        typer.echo(f"{len(debug.passages) - _SHOWN} more were found; `--json` has them all.")

@@ -96,15 +96,16 @@ class Folded:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def put(self, document: Document) -> None:
-        """Keep a passage, or note its place beside the one that it repeats."""
+    def put(self, document: Document) -> Document | None:
+        """Keep a passage, or note its place beside the one that it repeats: that is given back."""
         twin = self._shelf.put(document.content or "")
         if twin is None:
             self._kept.append(document)
-        else:
-            self.dropped += 1
-            place = {name: str(document.meta.get(name, "")) for name in ("source", "heading")}
-            self._also[twin] += [place, *document.meta.get("also_in", ())]
+            return None
+        self.dropped += 1
+        place = {name: str(document.meta.get(name, "")) for name in ("source", "heading")}
+        self._also[twin] += [place, *document.meta.get("also_in", ())]
+        return self._kept[twin]
 
     def passages(self) -> Passages:
         """What was kept, in the order given; the receipt says how many were dropped."""

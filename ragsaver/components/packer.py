@@ -11,6 +11,7 @@ from typing import Any
 
 from haystack import Document, component
 
+from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
@@ -106,6 +107,8 @@ class ContextPacker(Bound):
             worth = score_sentences(content_stems(query), candidates, self.prior_weight)
             chosen = choose(worth, candidates, budget, self.complete_from)
             packed = Passages(self._pieces(documents, candidates, chosen, worth))
+        if explanation := current_explanation():
+            explanation.pack(documents, packed, budget)
         self.resources.uses.note(str(document.meta.get("document_id", "")) for document in packed)
         receipt = current_receipt()
         receipt.packed_tokens = sum(int(document.meta["tokens"]) for document in packed)

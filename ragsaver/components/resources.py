@@ -80,14 +80,15 @@ class Bound:
 
 
 def open_resources(settings: Settings, role: str) -> Resources:
-    """Become the owner of the index under `settings.home` and open all that questions and documents need.
+    """Become the owner of the index under `settings.home`, unless it is in a server, and open all that questions and
+    documents need.
 
     :param role: what this process does, for the errors of others.
     :raises IndexLocked: if another process owns the index.
     :raises ModelMismatch: if another model built it.
     """
     encoder = load_encoder(settings.embedding)
-    ownership = Ownership.acquire(settings.home, role)
+    ownership = Ownership.of(settings.home, role, shared=settings.index.shared)
     try:
         return resources_on(current_store(settings.home), settings, encoder, ownership)
     except BaseException:

@@ -6,6 +6,7 @@ from typing import Any
 from haystack import Document, component
 
 from ragsaver.components.deduplicator import Folded
+from ragsaver.components.explain import current_explanation
 from ragsaver.components.fusion import Fusion, depth, fuse
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
@@ -77,6 +78,12 @@ class HybridRetriever(Bound):
             lexical = {hit.id: hit.score for hit in legs.lexical}
             fused = fuse(dense, lexical, weight, fusion)
             worth = depth([score for _, score in fused], fall_off, defaults.least)
+            explanation = current_explanation()
+            if explanation:
+                how = f"{fusion}, BM25 weighs {weight:g}"
+                explanation.fuse(how, fused, dense, lexical, index.payloads(scope, [key for key, _ in fused]))
+                for key, _ in fused[worth:]:
+                    explanation.leave_out(key, f"its score is below {fall_off:g} of the best one's")
             folded = Folded()
             taken = 0
             # what is folded away leaves its place to the next one
@@ -86,9 +93,16 @@ class HybridRetriever(Bound):
                 carried = index.payloads(scope, [key for key, _ in some])
                 with stage("deduplicate"):
                     for key, score in some:
-                        if key in carried:  # one that an ingestion has just deleted is not there any more
-                            folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
+                        if key not in carried:  # an ingestion has just deleted it
+                            continue
+                        twin = folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
+                        if twin and explanation:
+                            explanation.leave_out(key, f"says the same as {twin.meta.get('source')}")
             passages = folded.passages()
+            if explanation:
+                for key, _ in fused[taken:worth]:
+                    explanation.leave_out(key, f"beyond the first {top_k}")
+                explanation.order(passages)
         receipt = current_receipt()
         receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)
         receipt.add("retrieve", "hybrid search", len(passages), "passages", reason="local index, no fee")

@@ -22,9 +22,12 @@ def indexed(dataset: Dataset, settings: Settings) -> Iterator[Runtime]:
     with tempfile.TemporaryDirectory(prefix="ragsaver-eval-") as home:
         # No question looks at an outline, and a summary would cost money.
         outline = settings.outline.model_copy(update={"summary_model": None})
+        index = settings.index.model_copy(update={"engine": "edge"})  # nothing of a data set goes to a server
         # A sample beside the questions would slow down the ones that are timed.
         rerank = settings.rerank.model_copy(update={"sample_skipped": 0.0})
-        elsewhere = settings.model_copy(update={"home": Path(home), "outline": outline, "rerank": rerank})
+        elsewhere = settings.model_copy(
+            update={"home": Path(home), "outline": outline, "index": index, "rerank": rerank}
+        )
         with open_runtime(elsewhere, "ragsaver eval") as runtime:
             posted = [
                 PostedDocument(one.id, _as_html(one.title, one.text), "html")

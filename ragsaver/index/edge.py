@@ -6,7 +6,6 @@ One shard holds every tenant. The key `scope` (tenant and collection) is in ever
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import methodcaller
 from pathlib import Path
@@ -16,28 +15,25 @@ import numpy as np
 import qdrant_edge as qdrant
 from numpy.typing import NDArray
 
-from ragsaver.errors import IndexLocked, RagSaverError, SettingsError, StorageError, UsageError
+from ragsaver.errors import IndexLocked, RagSaverError, StorageError
+from ragsaver.index.edge_config import edge_config, rescoring
 from ragsaver.index.identity import IndexIdentity, claim
+from ragsaver.index.keys import DENSE, LEXICAL, LISTED, SCOPE, STATE, payload_of, scope_key, scopes_of
 from ragsaver.index.optimising import optimised
-from ragsaver.index.protocol import ChunkPoint, Hit, LegHits
+from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, StoredPoint
+from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
 from ragsaver.index.shard import Held, Pointer, discard_others, following, read_pointer, write_pointer
+from ragsaver.index.swaps import Swaps
+from ragsaver.index.words import word_encoder
 
 T = TypeVar("T")
-
-DENSE = "dense"
-LEXICAL = "bm25"
-LISTED = "listed"
-UNLISTED = "unlisted"
 
 # The engine writes through memory maps: a disk that fills up under one kills the process. So writes stop
 # while this much is still free; the engine itself grows its files 32 MiB at a time.
 RESERVE_BYTES = 128 * 1024 * 1024
 
 _PAGE = 1000
-
-# A swap takes milliseconds; a search that met one that takes longer answers with what it saw.
-_TRIES, _SWAP_S = 20, 0.001
 
 
 class EdgeIndex:
@@ -47,6 +43,7 @@ class EdgeIndex:
     :param identity: what its points are made with; checked against what is there.
     :param tenant_idf: count word statistics within the scope only.
     :param optimize_after_points: fewer writes are not worth optimising for.
+    :param quantization: of the vectors, from the next optimisation on.
     :raises ModelMismatch: if another model built the index.
     :raises IndexLocked: if another process has it open.
     """
@@ -58,23 +55,25 @@ class EdgeIndex:
         *,
         tenant_idf: bool = True,
         optimize_after_points: int = 10_000,
+        quantization: Quantization | None = None,
     ) -> None:
         self.folder = folder
         self._tenant_idf = tenant_idf
         self._optimize_after = optimize_after_points
+        self._rescoring = rescoring(quantization) if quantization else None
         self._unflushed = True  # what was there when it was opened may be in the log only
-        self._swaps = 0  # odd while one is under way (a sequence lock: one writer, readers try again)
+        self._swaps = Swaps()
         self._writing = threading.RLock()
         self._optimising = threading.Lock()
         self._stop = threading.Event()
         self._touched: set[str] | None = None  # points written since the shard was copied to be optimised
-        self._bm25 = _bm25(identity)
+        self._bm25 = word_encoder(identity)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"can't be written: {error.strerror}", where=str(folder)) from error
         claim(folder, identity)
-        self._config = _config(identity.dim)
+        self._config = edge_config(identity.dim, quantization)
         self._pointer = read_pointer(folder)
         self._shard = Held(self._open(folder / self._pointer.name))
         discard_others(folder, self._pointer.name)
@@ -86,12 +85,14 @@ class EdgeIndex:
     ) -> LegHits:
         """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
         visible = _within(scope, LISTED)
-        requests = [_leg(vector.tolist(), DENSE, limit, visible, with_payload)]
+        requests = [_leg(vector.tolist(), DENSE, limit, visible, with_payload, self._rescoring)]
         words = self._bm25.embed_query(text)
         if words.indices:
             params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=visible)) if self._tenant_idf else None
             requests.append(_leg(words, LEXICAL, limit, visible, with_payload, params))
-        answers = self._undisturbed(lambda shard: shard.query_batch(qdrant.QueryBatchRequest(requests)))
+        answers = self._swaps.undisturbed(
+            lambda: self._read(lambda shard: shard.query_batch(qdrant.QueryBatchRequest(requests)))
+        )
         dense, lexical = (*answers, [])[:2]
         return LegHits(_hits(dense), _hits(lexical))
 
@@ -99,12 +100,11 @@ class EdgeIndex:
         """Write points, unlisted."""
         if not points:
             return
-        key = _scope_key(scope)
         batch = [
             qdrant.Point(
                 point.id,
                 {DENSE: point.vector.tolist(), LEXICAL: self._bm25.embed_document(point.lexical_text)},
-                {**point.payload, "scope": key, "state": UNLISTED, "document_id": point.document_id},
+                payload_of(scope, point),
             )
             for point in points
         ]
@@ -112,16 +112,13 @@ class EdgeIndex:
 
     def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
         """Show new points and drop old ones; no search sees both, and ids of another scope are left alone."""
-        self._swaps += 1
-        try:
+        with self._swaps.swap():
             if listed:
-                show = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=listed), {"state": LISTED})
+                show = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=listed), {STATE: LISTED})
                 self._update(show, listed)
             if deleted:
                 drop = qdrant.UpdateOperation.delete_points_by_filter(_within(scope, ids=deleted))
                 self._update(drop, deleted, frees=True)
-        finally:
-            self._swaps += 1
 
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""
@@ -132,10 +129,8 @@ class EdgeIndex:
     def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What those of the points that are there carry."""
         records = self._read(lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=False))
-        key = _scope_key(scope)
-        return {
-            str(record.id): record.payload for record in records if record.payload and record.payload["scope"] == key
-        }
+        key = scope_key(scope)
+        return {str(record.id): record.payload for record in records if record.payload and record.payload[SCOPE] == key}
 
     def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The dense vectors of those points that are there."""
@@ -151,25 +146,37 @@ class EdgeIndex:
 
     def ids(self, scope: Scope) -> Iterator[tuple[str, bool]]:
         """Every point's id and whether it is listed."""
-        offset: Any = None
-        while True:
-            request = qdrant.ScrollRequest(
-                offset=offset, limit=_PAGE, filter=_within(scope), with_payload=["state"], with_vector=False
-            )
-            records, offset = self._read(methodcaller("scroll", request))
+        for records in self._pages(scope, payload=[STATE]):
             for record in records:
-                yield str(record.id), (record.payload or {}).get("state") == LISTED
-            if offset is None:
-                return
+                yield str(record.id), (record.payload or {}).get(STATE) == LISTED
+
+    def stored(self, scope: Scope) -> Iterator[list[StoredPoint]]:
+        """Every point as it is kept, some at a time."""
+        for records in self._pages(scope, payload=True, vectors=True):
+            yield [_stored(record) for record in records]
+
+    def restore(self, scope: Scope, points: Sequence[StoredPoint]) -> None:
+        """Write points as they were kept in another index."""
+        key = scope_key(scope)
+        batch = [
+            qdrant.Point(
+                one.id,
+                {
+                    DENSE: one.vector.tolist(),
+                    LEXICAL: qdrant.SparseVector(list(one.word_ids), list(one.word_weights)),
+                },
+                {**one.payload, SCOPE: key},
+            )
+            for one in points
+        ]
+        if batch:
+            self._update(qdrant.UpdateOperation.upsert_points(batch), [one.id for one in points])
 
     def scopes(self) -> list[Scope]:
         """Every tenant and collection that has points."""
-        request = qdrant.FacetRequest("scope", limit=1_000_000, exact=True)
+        request = qdrant.FacetRequest(SCOPE, limit=1_000_000, exact=True)
         hits = self._read(lambda shard: shard.facet(request)).hits
-        return sorted(
-            (Scope(*_facet_text(hit.value).split("/", 1)) for hit in hits if hit.count),
-            key=lambda scope: (scope.tenant, scope.collection),
-        )
+        return scopes_of({_facet_text(hit.value): hit.count for hit in hits})
 
     def count(self, scope: Scope) -> int:
         """Points in the scope, listed or not."""
@@ -257,6 +264,17 @@ class EdgeIndex:
         if gone:
             self._ask(lambda: shard.update(qdrant.UpdateOperation.delete_points(gone)))
 
+    def _pages(self, scope: Scope, *, payload: Any, vectors: Any = False) -> Iterator[list[qdrant.Record]]:
+        offset: Any = None
+        while True:
+            request = qdrant.ScrollRequest(
+                offset=offset, limit=_PAGE, filter=_within(scope), with_payload=payload, with_vector=vectors
+            )
+            records, offset = self._read(methodcaller("scroll", request))
+            yield records
+            if offset is None:
+                return
+
     def _open(self, path: Path) -> qdrant.EdgeShard:
         if (path / "segments").exists():
             return self._ask(lambda: qdrant.EdgeShard.load(str(path), self._config))
@@ -265,8 +283,8 @@ class EdgeIndex:
         path.mkdir(parents=True)
         shard = self._ask(lambda: qdrant.EdgeShard.create(str(path), self._config))
         for key, schema in (
-            ("scope", qdrant.KeywordIndexParams(is_tenant=True)),
-            ("state", qdrant.PayloadSchemaType.Keyword),
+            (SCOPE, qdrant.KeywordIndexParams(is_tenant=True)),
+            (STATE, qdrant.PayloadSchemaType.Keyword),
         ):
             shard.update(qdrant.UpdateOperation.create_field_index(key, schema))
         return shard
@@ -284,16 +302,6 @@ class EdgeIndex:
     def _read(self, call: Callable[[qdrant.EdgeShard], T]) -> T:
         with self._shard.use() as shard:
             return self._ask(lambda: call(shard))
-
-    def _undisturbed(self, call: Callable[[qdrant.EdgeShard], T]) -> T:
-        """What a read gives when no swap of versions came between its beginning and its end."""
-        for _ in range(_TRIES):
-            before = self._swaps
-            answer = self._read(call)
-            if before == self._swaps and before % 2 == 0:
-                return answer
-            time.sleep(_SWAP_S)
-        return answer
 
     def _require_space(self, more_bytes: int = 0) -> None:
         free, needed = shutil.disk_usage(self.folder).free, RESERVE_BYTES + more_bytes
@@ -314,13 +322,6 @@ class EdgeIndex:
             raise _explain(error, self.folder) from error
 
 
-def _config(dim: int) -> qdrant.EdgeConfig:
-    return qdrant.EdgeConfig(
-        vectors={DENSE: qdrant.EdgeVectorParams(dim, qdrant.Distance.Dot)},
-        sparse_vectors={LEXICAL: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
-    )
-
-
 def _explain(error: Exception, folder: Path) -> RagSaverError:
     text = str(error)
     if "WouldBlock" in text:
@@ -334,26 +335,10 @@ def _explain(error: Exception, folder: Path) -> RagSaverError:
     )
 
 
-def _bm25(identity: IndexIdentity) -> qdrant.Bm25:
-    try:
-        return qdrant.Bm25(qdrant.Bm25Config(language=identity.language, avg_len=identity.bm25_avg_words))
-    except ValueError as error:
-        raise SettingsError(f"`index.language` is not known: {error}", where="settings") from error
-
-
-def _scope_key(scope: Scope) -> str:
-    if not scope.tenant or not scope.collection or "/" in scope.tenant or "/" in scope.collection:
-        raise UsageError(
-            f"`{scope.tenant}` / `{scope.collection}` can't name a tenant and a collection",
-            remedy="Use letters, digits, dots, dashes and underscores",
-        )
-    return f"{scope.tenant}/{scope.collection}"
-
-
 def _within(scope: Scope, state: str | None = None, *, ids: Sequence[str] | None = None) -> qdrant.Filter:
-    must: list[Any] = [qdrant.FieldCondition("scope", match=qdrant.MatchValue(_scope_key(scope)))]
+    must: list[Any] = [qdrant.FieldCondition(SCOPE, match=qdrant.MatchValue(scope_key(scope)))]
     if state is not None:
-        must.append(qdrant.FieldCondition("state", match=qdrant.MatchValue(state)))
+        must.append(qdrant.FieldCondition(STATE, match=qdrant.MatchValue(state)))
     if ids is not None:
         must.append(qdrant.HasIdCondition(set(ids)))
     return qdrant.Filter(must=must)
@@ -378,6 +363,18 @@ def _leg(
 
 def _hits(points: Sequence[qdrant.ScoredPoint]) -> tuple[Hit, ...]:
     return tuple(Hit(str(point.id), float(point.score), point.payload or {}) for point in points)
+
+
+def _stored(record: qdrant.Record) -> StoredPoint:
+    assert isinstance(record.vector, dict)
+    words: Any = record.vector.get(LEXICAL)
+    return StoredPoint(
+        str(record.id),
+        np.asarray(record.vector[DENSE], dtype=np.float32),
+        list(words.indices) if words else [],
+        list(words.values) if words else [],
+        record.payload or {},
+    )
 
 
 def _facet_text(value: Any) -> str:

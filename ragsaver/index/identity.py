@@ -35,7 +35,20 @@ def claim(folder: Path, wanted: IndexIdentity) -> None:
         except OSError as error:
             raise StorageError(f"can't be written: {error.strerror}", where=str(folder)) from error
         return
-    found = _read(file)
+    require_same(
+        _read(file),
+        wanted,
+        where=str(folder),
+        otherwise="run `ragsaver migrate` to build a new index from the documents and put it in this one's place",
+    )
+
+
+def require_same(found: IndexIdentity, wanted: IndexIdentity, *, where: str, otherwise: str) -> None:
+    """Check what an index was built with.
+
+    :param otherwise: what else can be done than to set the settings back.
+    :raises ModelMismatch: naming both models and the remedy.
+    """
     if found == wanted:
         return
     if (found.fingerprint, found.dim) != (wanted.fingerprint, wanted.dim):
@@ -46,10 +59,7 @@ def claim(folder: Path, wanted: IndexIdentity) -> None:
     else:
         problem = "the index was built with another `index.language`, `index.bm25_avg_words` or format"
     raise ModelMismatch(
-        problem,
-        where=str(folder),
-        remedy="Set `embedding` and `index` back to what built it, "
-        "or run `ragsaver migrate` to build a new index from the documents and put it in this one's place",
+        problem, where=where, remedy=f"Set `embedding` and `index` back to what built it, or {otherwise}"
     )
 
 

@@ -1,8 +1,13 @@
-"""Who holds the embedded index? One process at a time, and the others can find out where it listens."""
+"""Who holds the embedded index? One process at a time, and the others can find out where it listens.
+
+An index in a server is nobody's: who writes it takes turns (`ingestion.writers`).
+"""
 
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,9 +37,12 @@ class Owner:
 
 
 class Ownership:
-    """The right to open the index under `home`, held until `release` or the process's end."""
+    """The right to open the index under `home`, held until `release` or the process's end.
 
-    def __init__(self, home: Path, role: str, lock: FileLock) -> None:
+    :param lock: None where the index is shared, and nobody is kept out.
+    """
+
+    def __init__(self, home: Path, role: str, lock: FileLock | None) -> None:
         self.home = home
         self.role = role
         self._lock = lock
@@ -47,29 +55,34 @@ class Ownership:
         :raises IndexLocked: if another process holds it.
         :raises StorageError: if `home` can't be written.
         """
+        lock = FileLock(home / LOCK_FILE)
         try:
-            home.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(home / LOCK_FILE)
-            lock.acquire(timeout=_GRACE_S)
+            with _writable(home):
+                home.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=_GRACE_S)
         except Timeout:
             raise locked_by(_read_owner(home), home) from None
-        except OSError as error:
-            raise StorageError(
-                f"can't be written: {error.strerror or error}",
-                where=str(home),
-                remedy="Set RAGSAVER_HOME to a folder that you own and that has space",
-            ) from error
         ownership = cls(home, role, lock)
         ownership._write(Owner(os.getpid(), role))
         return ownership
 
+    @classmethod
+    def of(cls, home: Path, role: str, *, shared: bool) -> "Ownership":
+        """As `acquire`; of an index that all share, the same right as everybody's."""
+        if not shared:
+            return cls.acquire(home, role)
+        with _writable(home):
+            home.mkdir(parents=True, exist_ok=True)
+        return cls(home, role, None)
+
     def publish(self, url: str, token: str) -> None:
         """Tell other processes of this user where the owner listens, and what lets them in."""
-        self._write(Owner(os.getpid(), self.role, url, token))
+        if self._lock is not None:
+            self._write(Owner(os.getpid(), self.role, url, token))
 
     def release(self) -> None:
         """Let go; harmless when called twice."""
-        if self._lock.is_locked:
+        if self._lock is not None and self._lock.is_locked:
             (self.home / OWNER_FILE).unlink(missing_ok=True)
             self._lock.release()
 
@@ -88,6 +101,20 @@ class Ownership:
                 where=str(self.home),
                 remedy="Free some space, or set RAGSAVER_HOME to another folder",
             ) from error
+
+
+@contextmanager
+def _writable(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except Timeout:  # an OSError too
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"can't be written: {error.strerror or error}",
+            where=str(home),
+            remedy="Set RAGSAVER_HOME to a folder that you own and that has space",
+        ) from error
 
 
 def current_owner(home: Path) -> Owner | None:

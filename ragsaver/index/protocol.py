@@ -42,6 +42,21 @@ class LegHits:
     lexical: tuple[Hit, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point as an index keeps it, for another index to keep it alike.
+
+    `vector` is (dim,) float32; `word_ids` and `word_weights` are BM25's sparse vector. `payload` has the index's own
+    keys too.
+    """
+
+    id: str
+    vector: NDArray[np.float32]
+    word_ids: Sequence[int]
+    word_weights: Sequence[float]
+    payload: Mapping[str, Any]
+
+
 class VectorIndex(Protocol):
     """Dense and BM25 vectors with payloads, always within a scope.
 
@@ -66,7 +81,7 @@ class VectorIndex(Protocol):
         ...
 
     def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
-        """Show new points and drop old ones, in one batch: no search sees both."""
+        """Show new points and drop old ones, in one batch: no search of this process sees both."""
         ...
 
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
@@ -79,6 +94,14 @@ class VectorIndex(Protocol):
 
     def ids(self, scope: Scope) -> Iterator[tuple[str, bool]]:
         """Every point's id and whether it is listed."""
+        ...
+
+    def stored(self, scope: Scope) -> Iterator[list[StoredPoint]]:
+        """Every point as it is kept, some at a time; what is written meanwhile may be missing."""
+        ...
+
+    def restore(self, scope: Scope, points: Sequence[StoredPoint]) -> None:
+        """Write points as they were kept in another index, listed if they were."""
         ...
 
     def scopes(self) -> list[Scope]:

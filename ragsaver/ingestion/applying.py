@@ -77,6 +77,7 @@ class Applier:
 
     :param shared_by_tenants: whether tenants share the caches of embeddings and summaries.
     :param summaries: of sections, for outlines; None where none are wanted.
+    :param still: called before each commit; raises if others may change the tenant's documents by now.
     :param fault: called with each step once it is done; tests stop the run there.
     """
 
@@ -89,6 +90,7 @@ class Applier:
         *,
         shared_by_tenants: bool = False,
         summaries: Summaries | None = None,
+        still: Callable[[str], None] = lambda tenant: None,
         fault: Callable[[Step], None] = lambda step: None,
     ) -> None:
         self._index = index
@@ -96,6 +98,7 @@ class Applier:
         self._manifest = manifest
         self._cache = cache
         self._shared = shared_by_tenants
+        self._still = still
         self._fault = fault
         self.outliner = Outliner(index, manifest, summaries)
 
@@ -168,6 +171,7 @@ class Applier:
         self._fault(Step.UPSERTED)
         outlines, taken = self.outliner.outlines(scope, self.partition(scope), batch, vectors, allowance)
         self._fault(Step.OUTLINED)
+        self._still(scope.tenant)
         self._manifest.commit(scope, [change.record for change in batch], outlines=outlines)
         self._fault(Step.COMMITTED)
         self._follow(scope, embedded.intents)
@@ -185,6 +189,7 @@ class Applier:
         intents = [forgetting(record) for record in records]
         self._manifest.record_intents(scope, intents)
         self._fault(Step.INTENT)
+        self._still(scope.tenant)
         self._manifest.commit(scope, [], gone=[record.id for record in records], buried=buried)
         self._fault(Step.COMMITTED)
         self._follow(scope, intents)

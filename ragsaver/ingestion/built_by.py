@@ -17,6 +17,9 @@ from ragsaver.settings import Settings
 # What decides how an index is built.
 _SECTIONS = frozenset({"embedding", "chunking", "index"})
 
+# What may be secret, and has no part in how an embedded index is built.
+_AT_THE_SERVER = frozenset({"url", "api_key"})
+
 _FILE = "built-by.json"
 
 _log = logging.getLogger(__name__)
@@ -24,7 +27,8 @@ _log = logging.getLogger(__name__)
 
 def note(store: Path, settings: Settings) -> None:
     """Remember by which settings a store is open."""
-    text = json.dumps(settings.model_dump(mode="json", include=set(_SECTIONS)), sort_keys=True)
+    kept = settings.model_dump(mode="json", include=set(_SECTIONS), exclude={"index": set(_AT_THE_SERVER)})
+    text = json.dumps(kept, sort_keys=True)
     file = store / _FILE
     if file.exists() and file.read_text(encoding="utf-8") == text:
         return
@@ -42,4 +46,5 @@ def settings_in_use(settings: Settings, encoder: Encoder) -> Settings:
         return settings
     _log.warning("until `ragsaver migrate` has built the new index, the old one serves by its own settings")
     noted: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return Settings.model_validate({**settings.model_dump(), **noted})
+    server = settings.index.model_dump(include=set(_AT_THE_SERVER))
+    return Settings.model_validate({**settings.model_dump(), **noted, "index": {**noted["index"], **server}})

@@ -57,7 +57,9 @@ class DocumentLine:
         return [QueuedDocument.of(row) for row in claimed]
 
     def ready(self, limit: int) -> list[QueuedDocument]:
-        """The documents whose turn it is to be brought in; nobody holds them, since the index has one owner."""
+        """The documents whose turn it is to be brought in; nobody holds them: the index has one
+        owner, or a turn for each tenant.
+        """
         self.line_up(State.EMBEDDED)
         with self._writing() as connection:
             choice = _next(connection, State.EMBEDDED, limit, tried_alone=False)
@@ -65,6 +67,15 @@ class DocumentLine:
             rows = connection.execute(sa.select(_documents).where(_documents.c.id.in_(ids))).all()
         by_id = {row.id: QueuedDocument.of(row) for row in rows}
         return [by_id[one] for one in ids if one in by_id]
+
+    def still(self, state: State, document_ids: Sequence[str]) -> set[str]:
+        """Those of the documents that are in a state."""
+        found: set[str] = set()
+        with self._reading() as connection:
+            for start in range(0, len(document_ids), ROWS):
+                some = _documents.c.id.in_(document_ids[start : start + ROWS])
+                found.update(connection.scalars(sa.select(_documents.c.id).where(some, _documents.c.state == state)))
+        return found
 
     def forward(
         self,

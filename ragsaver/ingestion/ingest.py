@@ -4,10 +4,10 @@ Each document passes the gates (`gates`), what is left of it becomes a change (`
 in batches (`applying`). A stop anywhere is mended by the next run.
 """
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ragsaver.caching.embeddings import EmbeddingCache
@@ -33,6 +33,7 @@ from ragsaver.ingestion.sources import PostedDocument, SourceItem, location_of, 
 from ragsaver.ingestion.standing import standings, vector_bytes
 from ragsaver.ingestion.summarising import Allowance, Summaries
 from ragsaver.ingestion.tombstones import Tombstone, without_source
+from ragsaver.ingestion.writers import Alone, Writers
 from ragsaver.ingestion.writing import Writing
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
@@ -76,11 +77,12 @@ class InProcess:
 
 
 class Ingestor:
-    """The way in for documents. One run at a time: the caller owns the index.
+    """The way in for documents. One run at a time: the caller owns the index, or takes turns with others.
 
     :param preparing: where documents are cut; in this process if None.
     :param fault: called with each step of the protocol once it is done; tests stop the run there.
     :param summaries: of sections, for outlines; None where none are wanted.
+    :param writers: keeps others from changing the same tenant's documents; None where this process owns the index.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Ingestor:
         preparing: Preparing | None = None,
         fault: Callable[[Step], None] = lambda step: None,
         summaries: Summaries | None = None,
+        writers: Writers | None = None,
     ) -> None:
         self._settings = settings
         self._index = index
@@ -101,7 +104,7 @@ class Ingestor:
         self._cache = cache
         self._preparing = preparing or InProcess()
         self._summaries = summaries
-        self._one_at_a_time = threading.RLock()
+        self._writers = writers or Alone()
         self._applier = Applier(
             index,
             encoder,
@@ -109,6 +112,7 @@ class Ingestor:
             cache,
             shared_by_tenants=settings.embedding_cache.shared_by_tenants,
             summaries=summaries,
+            still=self._writers.still,
             fault=fault,
         )
         self.recipe = recipe_of(settings, encoder.fingerprint)
@@ -131,7 +135,7 @@ class Ingestor:
             allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
         passed_over: Counter[str] = Counter()
         items = list(items_of(order, self._settings, passed_over))
-        with self._one_at_a_time:
+        with self.writing(scope):
             digest = self._digest(order, scope, items)
             report = self._nothing_to_do(scope, digest, items, progress, started) if digest else None
             if report is None:
@@ -209,7 +213,7 @@ class Ingestor:
         known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
         planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._summaries)
         gates = self._gates(scope, known, way)
-        with self._one_at_a_time:
+        with self._writers.one_of_ours():
             return planner.plan(gates, items, scope, gone=way.gone, pace=lambda sample: self._pace(scope, sample))
 
     def _gates(
@@ -246,7 +250,8 @@ class Ingestor:
         started = time.perf_counter()
         require_sources(documents)
         items = [document.item() for document in documents]
-        return self._run(items, self._manifest.documents(scope), scope, progress, _Way(), started)
+        with self.writing(scope):
+            return self._run(items, self._manifest.documents(scope), scope, progress, _Way(), started)
 
     def ingest_again(self, records: Sequence[DocumentRecord], scope: Scope) -> IngestReport:
         """Ingest documents from where they came from, or from the text that was posted; those that are nowhere any
@@ -269,7 +274,8 @@ class Ingestor:
         :param progress: as for `ingest`.
         """
         started = time.perf_counter()
-        return self._run(items, self._manifest.documents(scope), scope, progress, _Way(gone=gone), started)
+        with self.writing(scope):
+            return self._run(items, self._manifest.documents(scope), scope, progress, _Way(gone=gone), started)
 
     def forget(
         self,
@@ -281,7 +287,7 @@ class Ingestor:
 
         :param buried: tombstones of those that retention takes out.
         """
-        with self._one_at_a_time:
+        with self.writing(scope):
             self._applier.recover(scope)
             gone = list(choose(self._manifest.documents(scope)))
             self._applier.forget(scope, gone, buried)
@@ -293,12 +299,19 @@ class Ingestor:
         rule = self._settings.lifecycle.retention.get(scope.collection)
         if rule is None:
             return []
-        with self._one_at_a_time:
+        with self.writing(scope):
             going = expiries(standings(self._manifest, scope, self._encoder.dim), rule, now())
             if not dry_run:
                 buried = [one for expiry in going if (one := tombstone_of(expiry, now()))]
                 self.forget(scope, lambda _: [expiry.document.record for expiry in going], buried)
         return going
+
+    def writing(self, scope: Scope) -> AbstractContextManager[None]:
+        """Nobody else changes the tenant's documents during the code inside; may be nested.
+
+        :raises IndexLocked: if another process does, and goes on doing so.
+        """
+        return self._writers.turn(scope.tenant)
 
     def recover(self, scope: Scope) -> None:
         """Finish, or undo, what a stop left half done."""
@@ -321,8 +334,7 @@ class Ingestor:
         way: _Way,
         started: float,
     ) -> IngestReport:
-        with self._one_at_a_time:
-            seen, tally = self._bring_in(items, known, scope, progress, way)
+        seen, tally = self._bring_in(items, known, scope, progress, way)
         return self._report(seen, tally, started)
 
     def _report(self, seen: Seen, tally: Tally, started: float) -> IngestReport:

@@ -233,7 +233,16 @@ def open_migration(
     :param preparing: where documents are cut; in this process if None.
     :param fault: called with each step of the ingestion; tests stop the run there.
     :raises IndexLocked: if another migration is under way.
+    :raises UsageError: if the index is in a server.
     """
+    if settings.index.engine != "edge":
+        raise UsageError(
+            "an index in a server is not migrated in place",
+            where="`index.engine`",
+            remedy="Name another `index.collection` and `database.schema_name` (or RAGSAVER_HOME) and ingest again: "
+            "what is in the embedding cache is not paid for twice. Or migrate with `index.engine: edge`, then "
+            "`ragsaver index push`",
+        )
     with holding(settings.home) as lock:
         cache = open_embedding_cache(settings.home, settings.embedding_cache)
         # Nobody is asked: what is not summarised yet, the first ingestion after the switch summarises.

@@ -17,6 +17,11 @@ def verify(manifest: Manifest, index: VectorIndex, ingestor: Ingestor, scope: Sc
     Orphaned points are deleted, committed ones that are hidden are listed. Documents that miss points are
     ingested again where their source is still there; the others are marked, and the next ingestion redoes them.
     """
+    with ingestor.writing(scope):
+        return _verified(manifest, index, ingestor, scope)
+
+
+def _verified(manifest: Manifest, index: VectorIndex, ingestor: Ingestor, scope: Scope) -> VerifyReport:
     ingestor.recover(scope)
     documents = manifest.documents(scope)
     points = dict(index.ids(scope))

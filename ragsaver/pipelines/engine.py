@@ -13,6 +13,8 @@ from haystack import Document, GeneratedAnswer, Pipeline
 from haystack.core.errors import PipelineError as HaystackPipelineError
 from haystack.core.errors import PipelineRuntimeError
 
+from ragsaver.components.explain import explaining
+from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, UsageError
@@ -38,15 +40,20 @@ class QueryEngine:
         self._search: Pipeline | None = None
         _output_of(self.pipeline, "answers", self.name)
 
-    def ask(self, question: str, request: Request | None = None) -> AskResult:
+    def ask(self, question: str, request: Request | None = None, *, explain: bool = False) -> AskResult:
         """Answer a question.
 
+        :param explain: tell in `debug` what became of each passage.
         :raises UsageError: if it is empty or too long.
         :raises GenerationError: if the language model failed.
         """
-        with self._asked(question, request) as (running_request, receipt, inputs, started):
+        with (
+            explaining(explain) as explanation,
+            self._asked(question, request) as (running_request, receipt, inputs, started),
+        ):
             outputs = self.pipeline.run(inputs)
-            return self._result(outputs, running_request, receipt, started)
+            result = self._result(outputs, running_request, receipt, started)
+        return result.model_copy(update={"debug": explanation.told()}) if explanation else result
 
     async def ask_async(self, question: str, request: Request | None = None) -> AskResult:
         """Answer a question on the running event loop."""
@@ -74,10 +81,13 @@ class QueryEngine:
             finally:
                 await handle.aclose()
 
-    def search(self, question: str, request: Request | None = None, top_k: int | None = None) -> SearchResult:
+    def search(
+        self, question: str, request: Request | None = None, top_k: int | None = None, *, explain: bool = False
+    ) -> SearchResult:
         """Passages for a question, best first; nothing is generated.
 
         :param top_k: how many; `retrieval.top_k` if None.
+        :param explain: tell in `debug` what became of each passage, and what it would get of a packed context.
         :raises UsageError: if the question is empty or too long, or `top_k` is out of range.
         """
         limit = top_k if top_k is not None else self.resources.settings.retrieval.top_k
@@ -86,7 +96,10 @@ class QueryEngine:
         if self._search is None:
             self._search = self._load("search")
         pipeline = self._search
-        with self._asked(question, request, pipeline) as (_, receipt, inputs, _started):
+        with (
+            explaining(explain) as explanation,
+            self._asked(question, request, pipeline) as (_, receipt, inputs, _started),
+        ):
             for name, sockets in pipeline.inputs().items():
                 if "top_k" in sockets:
                     inputs.setdefault(name, {})["top_k"] = limit
@@ -94,7 +107,13 @@ class QueryEngine:
             documents: list[Document] = outputs[_output_of(pipeline, "documents", "search")]["documents"]
             found = documents[:limit]
             self.resources.uses.note(str(document.meta.get("document_id", "")) for document in found)
-            return SearchResult(passages=tuple(_found(document) for document in found), receipt=receipt.close())
+            result = SearchResult(passages=tuple(_found(document) for document in found), receipt=receipt.close())
+            if explanation is None:
+                return result
+            packer = ContextPacker()
+            packer.bind(self.resources)
+            packer.run(question, found)
+            return result.model_copy(update={"debug": explanation.told()})
 
     def _load(self, name: str) -> Pipeline:
         settings = self.resources.settings

@@ -1,7 +1,10 @@
 """What a question gets back, in the shape that scripts and REST clients read."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+from ragsaver.components.explain import Explained
 from ragsaver.spend.receipt import Receipt
 
 
@@ -24,7 +27,20 @@ class Route(_Frozen):
     reason: str
 
 
-class AskResult(_Frozen):
+class _Debuggable(_Frozen):
+    """Tells what its stages decided, where that was asked for; else it has no such field."""
+
+    debug: Explained | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_debug(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = dump(self)
+        if self.debug is None:
+            told.pop("debug", None)
+        return told
+
+
+class AskResult(_Debuggable):
     """An answer with its citations and receipt. `answer` is None where the corpus holds none; `reason` says so."""
 
     answer: str | None
@@ -45,7 +61,7 @@ class FoundPassage(_Frozen):
     score: float
 
 
-class SearchResult(_Frozen):
+class SearchResult(_Debuggable):
     """Passages, best first."""
 
     passages: tuple[FoundPassage, ...]

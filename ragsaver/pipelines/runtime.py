@@ -12,6 +12,7 @@ from ragsaver.components.resources import Resources, resources_on
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
+from ragsaver.index.store import current_store
 from ragsaver.ingestion.built_by import note, settings_in_use
 from ragsaver.ingestion.cutting import cutters
 from ragsaver.ingestion.guard import GuardedPool
@@ -24,6 +25,7 @@ from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.preparing import Prepared, Raw
 from ragsaver.ingestion.report import OutlineReport
 from ragsaver.ingestion.summarising import Summaries, open_summaries
+from ragsaver.ingestion.writers import Writers, open_writers
 from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
@@ -47,13 +49,16 @@ class Runtime:
     def open(cls, settings: Settings, role: str, on_batch: BatchObserver | None = None) -> "Runtime":
         """Own the index under `settings.home`; the caller closes the runtime, then releases its `ownership`.
 
-        A new half that is ready is taken first. While one is built, the old one is opened as it was before.
+        A new half that is ready is taken first. While one is built, the old one is opened as it was before. An index
+        in a server is owned by nobody, and has no halves.
 
         :param on_batch: told of each batch of documents that is embedded.
         """
         encoder = load_encoder(settings.embedding, on_batch)
-        ownership = Ownership.acquire(settings.home, role)
+        ownership = Ownership.of(settings.home, role, shared=settings.index.shared)
         try:
+            if settings.index.engine != "edge":
+                return cls(resources_on(current_store(settings.home), settings, encoder, ownership))
             store = take_ready(settings, encoder)
             in_use = settings_in_use(settings, encoder)
             if in_use != settings:
@@ -127,7 +132,13 @@ class Runtime:
             self.embeddings,
             self.preparing,
             summaries=self.summaries,
+            writers=self.writers,
         )
+
+    @cached_property
+    def writers(self) -> Writers:
+        """Who keeps others from changing a tenant's documents meanwhile."""
+        return open_writers(self.settings, self.resources.store)
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
@@ -164,7 +175,7 @@ class Runtime:
     def close(self) -> None:
         """Close what was opened; the right to the index stays with this process."""
         self.resources.uses.close()
-        for opened in ("preparing", "summaries", "manifest", "embeddings"):
+        for opened in ("preparing", "summaries", "manifest", "embeddings", "writers"):
             if self.__dict__.get(opened) is not None:
                 self.__dict__[opened].close()
         self.resources.close()

@@ -57,12 +57,14 @@ class Succession:
         self._thread = threading.Thread(target=self._go, name="succession", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
+        """Begin to look; an index in a server has no halves."""
+        if self._live.settings.index.engine == "edge":
+            self._thread.start()
 
     def join(self) -> None:
         """Wait for its end; the caller has told it to stop."""
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _go(self) -> None:
         while not self._stopping.wait(_LOOK_S):

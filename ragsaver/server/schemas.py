@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from ragsaver.ingestion.order import Name
 from ragsaver.ingestion.report import IngestReport, Progress
@@ -21,6 +21,13 @@ class QueryBody(_Body):
     collection: Name | None = None
     pipeline: Name | None = None
     stream: bool = False
+    debug: bool = Field(default=False, description="tell what became of each passage; not with `stream`")
+
+    @model_validator(mode="after")
+    def _debug_comes_whole(self) -> "QueryBody":
+        if self.debug and self.stream:
+            raise ValueError("`debug` does not go with `stream`")
+        return self
 
 
 class SearchBody(_Body):
@@ -29,6 +36,7 @@ class SearchBody(_Body):
     query: str
     collection: Name | None = None
     top_k: int | None = Field(default=None, ge=1, le=1000)
+    debug: bool = Field(default=False, description="tell what became of each passage")
 
 
 class DocumentBody(_Body):

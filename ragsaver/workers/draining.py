@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ragsaver.errors import StorageError
+from ragsaver.errors import IndexLocked, StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier
 from ragsaver.ingestion.applying import Step as ApplyStep
@@ -41,7 +41,7 @@ class _Ready:
 
 
 class Drainer:
-    """Brings embedded documents in. One at a time: the caller owns the index.
+    """Brings embedded documents in. One at a time: the caller owns the index, or takes turns with others.
 
     :param fault: called with each step of the protocol once it is done; tests stop it there.
     :param moved: told of the documents that were moved on.
@@ -65,6 +65,7 @@ class Drainer:
             runtime.embeddings,
             shared_by_tenants=runtime.settings.embedding_cache.shared_by_tenants,
             summaries=runtime.summaries,
+            still=runtime.writers.still,
             fault=fault,
         )
 
@@ -76,13 +77,26 @@ class Drainer:
         """
         moved = 0
         while not stopping() and (ready := self._jobs.documents.ready(_AT_A_TIME)):
+            before = moved
             for scope, some in _batches(ready):
                 if stopping():
                     break
-                moved += self._bring_in(scope, some)
+                moved += self._in_turn(scope, some)
+            if moved == before:
+                break  # others bring these in
         if moved:
             self._runtime.index.flush()
         return moved
+
+    def _in_turn(self, scope: Scope, documents: Sequence[QueuedDocument]) -> int:
+        """A batch, unless another process changes the tenant's documents now; without what was brought in meanwhile."""
+        try:
+            with self._runtime.writers.turn(scope.tenant, patience_s=0.0):
+                there = self._jobs.documents.still(State.EMBEDDED, [one.id for one in documents])
+                some = [one for one in documents if one.id in there]
+                return self._bring_in(scope, some) if some else 0
+        except IndexLocked:
+            return 0
 
     def _bring_in(self, scope: Scope, documents: Sequence[QueuedDocument]) -> int:
         """A batch; one by one if that fails, so that a document that can't go in keeps none of the others out."""

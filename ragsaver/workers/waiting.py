@@ -34,7 +34,8 @@ def wait_for(
 
 def _brought_in(queue: IngestQueue, settings: Settings) -> bool:
     """Whether something was. The index is held no longer than that takes: a server or worker may want it."""
-    if not queue.jobs.documents.waiting(State.EMBEDDED) or current_owner(settings.home) is not None:
+    owned = not settings.index.shared and current_owner(settings.home) is not None
+    if owned or not queue.jobs.documents.waiting(State.EMBEDDED):
         return False
     try:
         with open_runtime(settings, "ragsaver ingest --queue --wait") as runtime:

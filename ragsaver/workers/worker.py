@@ -70,7 +70,7 @@ def run_worker(
     """Work until SIGTERM or SIGINT; the exit code.
 
     :param concurrency: documents at a time, or batches of them.
-    :param apply: own the index too, and bring in what is embedded.
+    :param apply: own the index too, unless it is in a server, and bring in what is embedded.
     :param autoscale: decides how many at a time, instead of `concurrency`.
     :raises SettingsError: if a queue is none, or no broker is named.
     :raises UsageError: if the metrics can't be told at their port.
@@ -130,7 +130,7 @@ def _owning(settings: Settings, on_batch: BatchObserver) -> AbstractContextManag
     """Own the index; where a command has it, wait for its end for a while."""
     deadline = time.monotonic() + _OTHERS_END_S
     while True:
-        owner = current_owner(settings.home)
+        owner = None if settings.index.shared else current_owner(settings.home)
         if owner is None or owner.role == SERVES or time.monotonic() > deadline:
             return open_live(settings, APPLIES, on_batch)
         time.sleep(_LOOK_AGAIN_S)

@@ -78,6 +78,10 @@ def test_while_serve_runs_the_commands_go_through_it(project: Path, served: str)
     assert as_json(project, "ingest", "docs")["documents"]["added"] == 2
     assert "forty grams" in as_json(project, "ask", "How many grams of seeds does a grey parrot eat?")["answer"]
     assert as_json(project, "search", "export permit", "--top-k", "1")["passages"][0]["source"] == "docs/parrots.md"
+    explained = as_json(project, "search", "export permit", "--top-k", "1", "--explain")["debug"]
+    assert (explained["passages"][0]["source"], explained["passages"][0]["rank"]) == ("docs/parrots.md", 1)
+    told = run(project, "search", "export permit", "--top-k", "1", "--explain").stdout
+    assert "Fusion: minmax" in told and "left out: beyond the first 1" in told
     assert as_json(project, "verify")["missing"] == 0
     assert "empty" in as_json(project, "ask", " ", code=2)["error"]["problem"]
 

@@ -125,3 +125,29 @@ def test_a_stream_that_fails_inside_ends_with_an_error_event(client: TestClient,
     monkeypatch.setattr(runtime.engine().pipeline, "stream", lambda inputs: 1 / 0)
     text = client.post("/v1/query", json={"query": "x", "stream": True}).text
     assert "event: error" in text and "division" not in text
+
+
+def test_debug_tells_what_became_of_each_passage_and_nothing_of_other_collections(client: TestClient):
+    copies = [{"source": name, "text": "Owls hunt voles at night, and sleep by day in a hollow tree."} for name in "ab"]
+    post(client, *copies, {"source": "c", "text": "Mice sleep."})
+    client.post(
+        "/v1/documents", json={"documents": [{"source": "x", "text": "Owls elsewhere."}], "collection": "other"}
+    )
+    asked = {"query": "what do owls hunt?", "top_k": 1}
+    assert "debug" not in client.post("/v1/search", json=asked).json()
+    told = client.post("/v1/search", json={**asked, "debug": True}).json()["debug"]
+    assert {one["source"] for one in told["passages"]} == {"a", "b", "c"}
+    first, second, third = told["passages"]
+    assert (first["rank"], first["left_out"], first["dense"]["rank"]) == (1, None, 1)
+    assert first["tokens"] > 0
+    assert second["rank"] is None and second["left_out"] == "beyond the first 1"
+    assert third["lexical"] is None and third["source"] == "c"
+    answer = client.post("/v1/query", json={"query": "what do owls hunt?", "debug": True}).json()
+    folded = next(one for one in answer["debug"]["passages"] if one["also_in"])
+    assert [place["source"] for place in folded["also_in"]] == [{"a": "b", "b": "a"}[folded["source"]]]
+    assert "debug" not in client.post("/v1/query", json={"query": "what do owls hunt?"}).json()
+
+
+def test_debug_does_not_go_with_a_stream(client: TestClient):
+    answer = client.post("/v1/query", json={"query": "owls?", "debug": True, "stream": True})
+    assert answer.status_code == 422

@@ -4,11 +4,13 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
 import yaml
 
+from ragsaver.index import server_collection
 from ragsaver.settings_file import load_settings
 from tests.databases import URL, needs_postgres
 
@@ -42,10 +44,18 @@ def test_what_workers_share_is_in_servers_that_are_up_before_them(name: str, tmp
     assert (database.username, database.database) == (asked["POSTGRES_USER"], asked["POSTGRES_DB"])
     assert database.password == re.sub(r"\$\{\w+:-(\w+)\}", r"\1", asked["POSTGRES_PASSWORD"])
     assert settings.embedding_cache.backend == "redis"
-    assert service["depends_on"] == {host: {"condition": "service_healthy"} for host in (broker.host, database.host)}
+    index = urlsplit(settings.index.url)
+    assert (settings.index.shared, index.port) == (True, 6333)
+    servers = (broker.host, database.host, index.hostname)
+    assert service["depends_on"] == {host: {"condition": "service_healthy"} for host in servers}
 
 
-def test_only_the_owner_of_the_index_has_the_home():
+def test_the_server_of_the_index_keeps_tenants_apart():
+    version = COMPOSE["services"]["qdrant"]["image"].partition(":v")[2]
+    assert tuple(map(int, version.split(".")[:2])) >= server_collection._NEEDED_FOR_TENANT_IDF
+
+
+def test_only_the_api_has_the_home():
     assert [name for name in OURS if "home:/data" in COMPOSE["services"][name].get("volumes", [])] == ["api"]
 
 

@@ -19,10 +19,14 @@ from tests.workers.fleet import ROOT, SCOPE, Project
 SERVICES = yaml.safe_load((Path(ROOT) / "docker-compose.yml").read_text())["services"]
 
 
-def service(name: str) -> list[str]:
-    """A service's command without the program's name, on a free port of the loopback."""
+def service(name: str, *, shared_index: bool = False) -> list[str]:
+    """A service's command without the program's name, on a free port of the loopback.
+
+    :param shared_index: whether the index is in a server, as the compose file has it; else the api alone owns it.
+    """
     program, *command = SERVICES[name]["command"]
     assert program == "ragsaver"
+    command = [part for part in command if part != "--apply" or shared_index]
     return ["127.0.0.1" if part == "0.0.0.0" else "0" if part == "8765" else part for part in command]
 
 

@@ -25,7 +25,8 @@ async def query(body: QueryBody, access: Shared, request: Request) -> Response:
         return EventSourceResponse(_events(access, body, request_id))
 
     def ask(runtime: Runtime) -> AskResult:
-        return runtime.engine(body.pipeline).ask(body.query, _asked(runtime, body.collection, request_id))
+        asked = _asked(runtime, body.collection, request_id)
+        return runtime.engine(body.pipeline).ask(body.query, asked, explain=body.debug)
 
     result = await access.query(ask)
     return Response(
@@ -40,7 +41,9 @@ async def search(body: SearchBody, access: Shared, request: Request) -> Response
     """Passages, best first."""
     request_id: str = request.state.request_id
     result = await access.query(
-        lambda runtime: runtime.engine().search(body.query, _asked(runtime, body.collection, request_id), body.top_k)
+        lambda runtime: runtime.engine().search(
+            body.query, _asked(runtime, body.collection, request_id), body.top_k, explain=body.debug
+        )
     )
     return Response(result.model_dump_json(), media_type="application/json")
 

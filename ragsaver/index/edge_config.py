@@ -1,0 +1,36 @@
+"""What the embedded engine is told: of which vectors a shard is, and how they are made smaller."""
+
+from typing import Any
+
+import qdrant_edge as qdrant
+
+from ragsaver.index.keys import DENSE, LEXICAL
+from ragsaver.index.quantization import Quantization
+
+
+def edge_config(dim: int, quantization: Quantization | None) -> qdrant.EdgeConfig:
+    """The configuration of a shard."""
+    smaller = _quantized(quantization) if quantization else None
+    return qdrant.EdgeConfig(
+        vectors={DENSE: qdrant.EdgeVectorParams(dim, qdrant.Distance.Dot, quantization_config=smaller)},
+        sparse_vectors={LEXICAL: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
+    )
+
+
+def rescoring(made: Quantization) -> qdrant.SearchParams:
+    """Candidates found by their smaller copies are compared by their whole vectors."""
+    return qdrant.SearchParams(
+        quantization=qdrant.QuantizationSearchParams(rescore=True, oversampling=made.oversampling)
+    )
+
+
+def _quantized(wanted: Quantization) -> Any:
+    match wanted.kind:
+        case "int8":
+            return qdrant.ScalarQuantizationConfig(qdrant.ScalarType.Int8, quantile=0.99, always_ram=True)
+        case "binary":
+            return qdrant.BinaryQuantizationConfig(always_ram=True)
+        case "product":
+            return qdrant.ProductQuantizationConfig(qdrant.CompressionRatio.X16, always_ram=True)
+        case "turbo":
+            return qdrant.TurboQuantQuantizationConfig(bits=qdrant.TurboQuantBitSize.Bits4, always_ram=True)

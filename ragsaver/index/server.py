@@ -1,0 +1,296 @@
+"""The grown engine: a Qdrant server or cluster, which any number of processes may use at once.
+
+One collection holds every tenant. As in the embedded engine the key `scope` is in every filter and is the tenants'
+index there, and word statistics (IDF) are counted within it; BM25's vectors are made by the same encoder.
+
+New versions of a document take the place of the old ones in one request, in which the server first lists the new
+points and then deletes the old ones. No search of this process falls between; one of another process may, for
+milliseconds, and sees both then.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from operator import methodcaller
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import models
+
+from ragsaver.index.connection import Connection
+from ragsaver.index.identity import IndexIdentity
+from ragsaver.index.keys import DENSE, LEXICAL, LISTED, SCOPE, STATE, payload_of, scope_key, scopes_of
+from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, StoredPoint
+from ragsaver.index.quantization import Quantization
+from ragsaver.index.scope import Scope
+from ragsaver.index.server_collection import Growth, open_collection
+from ragsaver.index.swaps import Swaps
+from ragsaver.index.words import word_encoder
+
+T = TypeVar("T")
+
+# Points of one request: with 384 dimensions about a megabyte.
+_WRITTEN = 256
+_READ = 1000
+_CHANGES = 100
+
+
+class ServerIndex:
+    """A `VectorIndex` on `qdrant_client`.
+
+    :param connection: closed together with the index.
+    :param collection: its name at the server; made if missing.
+    :param identity: what its points are made with; checked against what is there.
+    :param tenant_idf: count word statistics within the scope only; takes Qdrant 1.19.
+    :param growth: how the collection is made, if it is.
+    :raises ModelMismatch: if another model built the collection.
+    :raises IndexUnavailable: if the server does not answer.
+    :raises StorageError: if it is too old.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        collection: str,
+        identity: IndexIdentity,
+        *,
+        tenant_idf: bool = True,
+        growth: Growth | None = None,
+    ) -> None:
+        self._bm25 = word_encoder(identity)
+        self._connection = connection
+        self._name = collection
+        self._tenant_idf = tenant_idf
+        growth = growth or Growth()
+        self._rescoring: models.SearchParams | None = None
+        if growth.quantization and not connection.is_local:  # local mode has whole vectors only
+            self._rescoring = _rescoring(growth.quantization)
+        self._swaps = Swaps()
+        open_collection(connection, collection, identity, growth, tenant_idf=tenant_idf)
+
+    def search(
+        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
+    ) -> LegHits:
+        """Both legs in one request; scores are cosine and BM25, as the server gives them."""
+        requests = self._legs(scope, text, vector, limit, with_payload)
+
+        def ask() -> list[models.QueryResponse]:
+            return self._connection.ask(lambda client: client.query_batch_points(self._name, requests))
+
+        # In local mode requests come one after the other.
+        return _found(ask() if self._connection.is_local else self._swaps.undisturbed(ask))
+
+    async def search_async(
+        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
+    ) -> LegHits:
+        """As `search`, on the running event loop; `close_async` closes what that opened."""
+        if self._connection.is_local:
+            return await asyncio.to_thread(self.search, scope, text, vector, limit, with_payload=with_payload)
+        requests = self._legs(scope, text, vector, limit, with_payload)
+        return _found(
+            await self._connection.ask_async(
+                asyncio.get_running_loop(), lambda client: client.query_batch_points(self._name, requests)
+            )
+        )
+
+    def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
+        """Write points, unlisted."""
+        self._write(
+            [
+                _point(point.id, point.vector, self._bm25.embed_document(point.lexical_text), payload_of(scope, point))
+                for point in points
+            ]
+        )
+
+    def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
+        """Show new points and drop old ones in one request; ids of another scope are left alone."""
+        changes: list[models.UpdateOperation] = []
+        if listed:
+            changes.append(_set({STATE: LISTED}, _within(scope, ids=listed)))
+        if deleted:
+            gone = models.FilterSelector(filter=_within(scope, ids=deleted))
+            changes.append(models.DeleteOperation(delete=gone))
+        with self._swaps.swap():
+            self._change(changes)
+
+    def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+        """Change what points carry, and embed nothing."""
+        for some in _parts(list(payloads.items()), _CHANGES):
+            self._change([_set(dict(payload), _within(scope, ids=[one])) for one, payload in some])
+
+    def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """What those of the points that are there carry."""
+        key = scope_key(scope)
+        return {
+            str(one.id): one.payload
+            for one in self._retrieved(ids, payload=True)
+            if one.payload and one.payload[SCOPE] == key
+        }
+
+    def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The dense vectors of those points that are there."""
+        key = scope_key(scope)
+        return {
+            str(one.id): _dense(one)
+            for one in self._retrieved(ids, payload=[SCOPE], vectors=[DENSE])
+            if one.payload and one.payload[SCOPE] == key
+        }
+
+    def ids(self, scope: Scope) -> Iterator[tuple[str, bool]]:
+        """Every point's id and whether it is listed."""
+        for some in self._pages(scope, payload=[STATE]):
+            for one in some:
+                yield str(one.id), (one.payload or {}).get(STATE) == LISTED
+
+    def stored(self, scope: Scope) -> Iterator[list[StoredPoint]]:
+        """Every point as it is kept, some at a time."""
+        for some in self._pages(scope, payload=True, vectors=True):
+            yield [StoredPoint(str(one.id), _dense(one), *_words(one), one.payload or {}) for one in some]
+
+    def restore(self, scope: Scope, points: Sequence[StoredPoint]) -> None:
+        """Write points as they were kept in another index."""
+        key = scope_key(scope)
+        self._write(
+            [
+                _point(
+                    one.id,
+                    one.vector,
+                    models.SparseVector(indices=list(one.word_ids), values=list(one.word_weights)),
+                    payload,
+                )
+                for one in points
+                if (payload := {**one.payload, SCOPE: key})
+            ]
+        )
+
+    def scopes(self) -> list[Scope]:
+        """Every tenant and collection that has points."""
+        hits = self._connection.ask(lambda client: client.facet(self._name, SCOPE, limit=1_000_000, exact=True)).hits
+        return scopes_of({str(hit.value): hit.count for hit in hits})
+
+    def count(self, scope: Scope) -> int:
+        """Points in the scope, listed or not."""
+        return self._connection.ask(lambda client: client.count(self._name, _within(scope), exact=True)).count
+
+    def flush(self) -> None:
+        """Nothing to do: the server has logged every write before it answers."""
+
+    def optimise(self, *, force: bool = False) -> bool:
+        """Nothing to do: the server optimises by itself."""
+        return False
+
+    def stop_optimising(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._connection.close()
+
+    async def close_async(self) -> None:
+        """Let go of the running event loop's connections."""
+        await self._connection.close_async(asyncio.get_running_loop())
+
+    def _legs(
+        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, with_payload: bool
+    ) -> list[models.QueryRequest]:
+        visible = _within(scope, LISTED)
+        legs = [_leg(vector.tolist(), DENSE, limit, visible, with_payload, self._rescoring)]
+        words = self._bm25.embed_query(text)
+        if words.indices:
+            params = models.SearchParams(idf=models.IdfCorpusParams(corpus=visible)) if self._tenant_idf else None
+            legs.append(_leg(_sparse(words), LEXICAL, limit, visible, with_payload, params))
+        return legs
+
+    def _write(self, points: Sequence[models.PointStruct]) -> None:
+        for some in _parts(points, _WRITTEN):
+            self._connection.ask(methodcaller("upsert", self._name, list(some), wait=True))
+
+    def _change(self, changes: Sequence[models.UpdateOperation]) -> None:
+        if changes:
+            self._connection.ask(lambda client: client.batch_update_points(self._name, changes, wait=True))
+
+    def _retrieved(self, ids: Sequence[str], *, payload: Any, vectors: Any = False) -> Iterator[models.Record]:
+        for some in _parts(ids, _READ):
+            yield from self._connection.ask(
+                methodcaller("retrieve", self._name, list(some), with_payload=payload, with_vectors=vectors)
+            )
+
+    def _pages(self, scope: Scope, *, payload: Any, vectors: Any = False) -> Iterator[list[models.Record]]:
+        page = {"limit": _READ, "with_payload": payload, "with_vectors": vectors}
+        offset: Any = None
+        while True:
+            ask = methodcaller("scroll", self._name, _within(scope), offset=offset, **page)
+            records, offset = self._connection.ask(ask)
+            yield records
+            if offset is None:
+                return
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _within(scope: Scope, state: str | None = None, *, ids: Sequence[str] | None = None) -> models.Filter:
+    must: list[Any] = [models.FieldCondition(key=SCOPE, match=models.MatchValue(value=scope_key(scope)))]
+    if state is not None:
+        must.append(models.FieldCondition(key=STATE, match=models.MatchValue(value=state)))
+    if ids is not None:
+        must.append(models.HasIdCondition(has_id=list(ids)))
+    return models.Filter(must=must)
+
+
+def _set(payload: dict[str, Any], where: models.Filter) -> models.SetPayloadOperation:
+    return models.SetPayloadOperation(set_payload=models.SetPayload(payload=payload, filter=where))
+
+
+def _leg(
+    vector: Any,
+    using: str,
+    limit: int,
+    visible: models.Filter,
+    with_payload: bool,
+    params: models.SearchParams | None = None,
+) -> models.QueryRequest:
+    return models.QueryRequest(
+        query=models.NearestQuery(nearest=vector),
+        using=using,
+        limit=limit,
+        filter=visible,
+        with_payload=with_payload,
+        params=params,
+    )
+
+
+def _rescoring(made: Quantization) -> models.SearchParams:
+    return models.SearchParams(
+        quantization=models.QuantizationSearchParams(rescore=True, oversampling=made.oversampling)
+    )
+
+
+def _found(answers: Sequence[models.QueryResponse]) -> LegHits:
+    dense, lexical = (*(answer.points for answer in answers), [])[:2]
+    return LegHits(_hits(dense), _hits(lexical))
+
+
+def _hits(points: Sequence[models.ScoredPoint]) -> tuple[Hit, ...]:
+    return tuple(Hit(str(point.id), float(point.score), point.payload or {}) for point in points)
+
+
+def _point(point_id: str, vector: NDArray[np.float32], words: Any, payload: Mapping[str, Any]) -> models.PointStruct:
+    return models.PointStruct(
+        id=point_id, vector={DENSE: vector.tolist(), LEXICAL: _sparse(words)}, payload=dict(payload)
+    )
+
+
+def _sparse(words: Any) -> models.SparseVector:
+    return models.SparseVector(indices=list(words.indices), values=list(words.values))
+
+
+def _dense(record: models.Record) -> NDArray[np.float32]:
+    assert isinstance(record.vector, dict)
+    return np.asarray(record.vector[DENSE], dtype=np.float32)
+
+
+def _words(record: models.Record) -> tuple[list[int], list[float]]:
+    words = record.vector.get(LEXICAL) if isinstance(record.vector, dict) else None
+    return (words.indices, words.values) if isinstance(words, models.SparseVector) else ([], [])

@@ -1,0 +1,211 @@
+"""What every engine keeps: the embedded one, the client's local mode, REST, and a real server where there is one."""
+
+import itertools
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragsaver.errors import ModelMismatch, SettingsError, UsageError
+from ragsaver.index.edge import EdgeIndex
+from ragsaver.index.identity import IndexIdentity
+from ragsaver.index.protocol import VectorIndex
+from ragsaver.index.scope import Scope
+from tests.index.engines import KINDS, Opening, engine
+from tests.index.points import ACME, DIM, IDENTITY, RIVAL, listed, point, vector
+
+
+@pytest.fixture(params=KINDS)
+def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opening]:
+    with engine(request.param, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def index(opening: Opening) -> Iterator[VectorIndex]:
+    opened = opening(IDENTITY)
+    yield opened
+    opened.close()
+
+
+def test_both_legs_find_what_they_are_for(index: VectorIndex) -> None:
+    by_word, by_meaning = point("a zebra crossing", 1), point("striped animals on the road", 2)
+    listed(index, ACME, by_word, by_meaning)
+
+    legs = index.search(ACME, "zebra", vector(2), 10)
+
+    assert [hit.id for hit in legs.lexical] == [by_word.id]
+    assert legs.dense[0].id == by_meaning.id
+    assert legs.dense[0].score == pytest.approx(1.0, abs=1e-5)
+    assert legs.dense[0].payload["text"] == "striped animals on the road"
+
+
+def test_unlisted_points_are_not_found_until_they_are_listed(index: VectorIndex) -> None:
+    old, new = point("old zebra"), point("new zebra")
+    listed(index, ACME, old)
+    index.upsert(ACME, [new])
+    assert {hit.id for hit in index.search(ACME, "zebra", vector(0), 10).lexical} == {old.id}
+
+    index.list_and_delete(ACME, [new.id], [old.id])
+
+    assert {hit.id for hit in index.search(ACME, "zebra", vector(0), 10).lexical} == {new.id}
+    assert dict(index.ids(ACME)) == {new.id: True}
+
+
+def test_no_search_sees_two_versions_while_one_takes_the_other_s_place(
+    index: VectorIndex, request: pytest.FixtureRequest
+) -> None:
+    size = 4 if "local" in request.node.name else 40  # local mode writes each point in a transaction of its own
+    versions = [[point(f"zebra {version} {n}") for n in range(size)] for version in range(3)]
+    listed(index, ACME, *versions[0])
+    enough = threading.Event()
+
+    def swap() -> None:
+        for old, new in itertools.pairwise(itertools.cycle(versions)):
+            if enough.is_set():
+                return
+            index.upsert(ACME, new)
+            index.list_and_delete(ACME, [p.id for p in new], [p.id for p in old])
+
+    seen: list[set[str]] = []
+    with ThreadPoolExecutor(1) as writer:
+        swapping = writer.submit(swap)
+        try:
+            while len(seen) < 20 or len(set.union(*seen)) < 2:
+                hits = index.search(ACME, "zebra", vector(0), 100).lexical
+                seen.append({hit.payload["text"].split()[1] for hit in hits})
+                assert len(hits) == size
+        finally:
+            enough.set()
+        swapping.result()
+    assert all(len(versions_seen) == 1 for versions_seen in seen)
+
+
+def test_a_tenant_never_meets_the_points_of_another(index: VectorIndex) -> None:
+    secret = point("the secret zebra")
+    listed(index, RIVAL, secret)
+
+    legs = index.search(ACME, "secret zebra", vector(0), 10)
+    index.list_and_delete(ACME, [], [secret.id])
+    index.set_payload(ACME, {secret.id: {"text": "defaced"}})
+
+    assert legs.dense == legs.lexical == ()
+    assert index.vectors(ACME, [secret.id]) == {}
+    assert index.search(RIVAL, "zebra", vector(0), 10).lexical[0].payload["text"] == "the secret zebra"
+
+
+def test_payloads_can_be_had_for_a_few_hits_and_never_across_tenants(index: VectorIndex) -> None:
+    mine, theirs = point("a zebra", heading="A"), point("another zebra", heading="B")
+    listed(index, ACME, mine)
+    listed(index, RIVAL, theirs)
+    legs = index.search(ACME, "zebra", vector(0), 5, with_payload=False)
+    assert [dict(hit.payload) for hit in legs.lexical] == [{}]
+    found = index.payloads(ACME, [mine.id, theirs.id, str(uuid.uuid4())])
+    assert {key: payload["heading"] for key, payload in found.items()} == {mine.id: "A"}
+    assert index.payloads(ACME, []) == {}
+
+
+def test_word_statistics_of_a_tenant_do_not_move_with_another_s_documents(index: VectorIndex) -> None:
+    listed(index, ACME, point("zebra one"), point("horse two"), point("horse three"))
+    before = [hit.score for hit in index.search(ACME, "zebra", vector(0), 10).lexical]
+
+    listed(index, RIVAL, *[point(f"zebra {n}") for n in range(50)])
+
+    assert [hit.score for hit in index.search(ACME, "zebra", vector(0), 10).lexical] == before
+
+
+def test_payload_changes_without_touching_the_vector(index: VectorIndex) -> None:
+    moved = point("zebra", 3, heading="Old")
+    listed(index, ACME, moved)
+
+    index.set_payload(ACME, {moved.id: {"heading": "New"}})
+
+    hit = index.search(ACME, "zebra", vector(3), 1).dense[0]
+    assert hit.payload["heading"] == "New"
+    np.testing.assert_allclose(index.vectors(ACME, [moved.id])[moved.id], vector(3), atol=1e-6)
+
+
+def test_a_question_without_known_words_still_searches_by_meaning(index: VectorIndex) -> None:
+    listed(index, ACME, point("zebra", 1))
+    assert index.search(ACME, "   ", vector(1), 5).lexical == ()
+    assert len(index.search(ACME, "的 是", vector(1), 5).dense) == 1
+
+
+def test_points_survive_a_restart(opening: Opening) -> None:
+    first = opening(IDENTITY)
+    kept = point("zebra")
+    listed(first, ACME, kept)
+    first.close()
+
+    second = opening(IDENTITY)
+    assert dict(second.ids(ACME)) == {kept.id: True}
+    assert second.scopes() == [ACME]
+    assert second.count(ACME) == 1
+    second.close()
+
+
+def test_another_model_s_index_is_refused_with_the_remedy(opening: Opening) -> None:
+    opening(IDENTITY).close()
+    other = IndexIdentity("bigger", "e" * 32, DIM, "english", 50.0)
+    with pytest.raises(ModelMismatch, match="`tiny`.*`bigger`.*(ragsaver migrate|index.collection)"):
+        opening(other)
+
+
+def test_other_word_statistics_are_refused_too(opening: Opening) -> None:
+    opening(IDENTITY).close()
+    with pytest.raises(ModelMismatch, match=r"index\.language"):
+        opening(IndexIdentity("tiny", "f" * 32, DIM, "german", 50.0))
+
+
+def test_a_language_that_is_not_known_is_named(opening: Opening) -> None:
+    with pytest.raises(SettingsError, match=r"index\.language"):
+        opening(IndexIdentity("tiny", "f" * 32, DIM, "klingon", 50.0))
+
+
+@pytest.mark.parametrize("scope", [Scope("", "docs"), Scope("a/b", "docs"), Scope("a", "b/c")])
+def test_a_scope_that_could_be_read_as_another_is_refused(index: VectorIndex, scope: Scope) -> None:
+    with pytest.raises(UsageError, match="can't name a tenant"):
+        index.search(scope, "zebra", vector(0), 5)
+
+
+def test_points_move_to_another_index_as_they_are_kept(opening: Opening, index: VectorIndex, tmp_path: Path) -> None:
+    shown, hidden = point("a zebra crossing", 1, heading="A"), point("an unlisted zebra", 2)
+    listed(index, ACME, shown, point("a horse", 3))
+    index.upsert(ACME, [hidden])
+    listed(index, RIVAL, point("another zebra"))
+
+    with closing(EdgeIndex(tmp_path / "other", IDENTITY)) as other:
+        for some in index.stored(ACME):
+            other.restore(ACME, some)
+
+        assert dict(other.ids(ACME)) == dict(index.ids(ACME))
+        assert other.scopes() == [ACME]
+        here, there = (one.search(ACME, "zebra", vector(1), 5) for one in (index, other))
+        assert [(hit.id, hit.payload) for hit in there.lexical] == [(hit.id, hit.payload) for hit in here.lexical]
+        assert [hit.score for hit in there.lexical] == pytest.approx([hit.score for hit in here.lexical], rel=1e-5)
+        assert there.dense[0].score == pytest.approx(here.dense[0].score, abs=1e-6)
+
+        for some in other.stored(ACME):
+            index.restore(ACME, some)
+        assert index.count(ACME) == 3
+        index.list_and_delete(ACME, [hidden.id], [])
+        assert {hit.id for hit in index.search(ACME, "zebra", vector(1), 5).lexical} == {shown.id, hidden.id}
+
+
+def test_more_points_than_one_request_takes_are_all_there(index: VectorIndex) -> None:
+    many = [point(f"zebra {n}", n) for n in range(1100)]
+    listed(index, ACME, *many)
+    assert dict(index.ids(ACME)) == {one.id: True for one in many}
+    assert (
+        len(index.payloads(ACME, [one.id for one in many]))
+        == len(index.vectors(ACME, [one.id for one in many]))
+        == 1100
+    )
+    index.set_payload(ACME, {one.id: {"heading": "H"} for one in many[:150]})
+    changed = index.payloads(ACME, [one.id for one in many])
+    assert sum("heading" in payload for payload in changed.values()) == 150

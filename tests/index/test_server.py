@@ -1,0 +1,266 @@
+"""What only an index in a server has: how its collection is made, what passes, and what it says when it fails."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from qdrant_client import models
+from qdrant_client.conversions.conversion import GrpcToRest
+
+from ragsaver.errors import IndexLocked, IndexUnavailable, ModelMismatch, SettingsError, StorageError
+from ragsaver.index.connection import Connection, ServerPlace
+from ragsaver.index.identity import IndexIdentity
+from ragsaver.index.quantization import Quantization
+from ragsaver.index.server import ServerIndex
+from ragsaver.index.server_collection import Growth
+from tests.index.points import ACME, IDENTITY, RIVAL, listed, point, vector
+from tests.qdrant_grpc import created, grpc_port
+from tests.qdrant_server import StandIn, qdrant_server
+
+SOON, LATE = 0.4, 60.0
+
+
+def at(server: StandIn, deadline_s: float = LATE, **more: object) -> ServerIndex:
+    place = ServerPlace(server.url, grpc_port=None, deadline_s=deadline_s)
+    return ServerIndex(Connection(place), "corpus", IDENTITY, **more)
+
+
+def creations(server: StandIn) -> list[dict]:
+    return [body for method, path, body in server.asked if (method, path) == ("PUT", "/collections/corpus")]
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    with qdrant_server() as started:
+        yield started
+
+
+@pytest.fixture
+def index(server: StandIn) -> Iterator[ServerIndex]:
+    with closing(at(server)) as opened:
+        yield opened
+
+
+def test_the_collection_is_made_to_grow(server: StandIn) -> None:
+    at(server, growth=Growth(shards=6, replicas=3, on_disk=True)).close()
+    made = models.CreateCollection.model_validate(creations(server)[0])
+    assert (made.shard_number, made.replication_factor, made.write_consistency_factor) == (6, 3, 2)
+    assert made.vectors["dense"].on_disk and made.hnsw_config.on_disk and made.sparse_vectors["bm25"].index.on_disk
+    assert made.metadata["ragsaver"]["fingerprint"] == IDENTITY.fingerprint
+    fields = {body["field_name"]: body["field_schema"] for body in server.requests("/index")}
+    assert fields["scope"]["is_tenant"] is True
+    assert fields["state"] == "keyword"
+
+
+def test_what_is_there_is_neither_made_nor_changed_again(server: StandIn) -> None:
+    at(server).close()
+    before = len(server.requests("/index"))
+    at(server, growth=Growth(shards=9)).close()
+    assert len(server.requests("/index")) == before == 2
+    assert len(creations(server)) == 1
+
+
+def test_a_field_that_a_dying_process_left_without_an_index_gets_one(server: StandIn) -> None:
+    at(server).close()
+    del server.indexed["corpus"]["state"]
+    at(server).close()
+    assert set(server.indexed["corpus"]) == {"scope", "state"}
+
+
+def test_both_legs_are_one_request_with_word_statistics_of_the_tenant(server: StandIn, index: ServerIndex) -> None:
+    listed(index, ACME, point("zebra"))
+    index.search(ACME, "zebra", vector(0), 7)
+    (asked,) = server.requests("/points/query/batch")
+    dense, lexical = asked["searches"]
+    assert (dense["using"], lexical["using"]) == ("dense", "bm25")
+    assert lexical["params"]["idf"]["corpus"] == dense["filter"] == lexical["filter"]
+    assert {one["match"]["value"] for one in dense["filter"]["must"]} == {"acme/docs", "listed"}
+
+
+def test_new_points_are_listed_before_old_ones_go_and_both_in_one_request(server: StandIn, index: ServerIndex) -> None:
+    index.list_and_delete(ACME, ["0" * 32], ["1" * 32])
+    (asked,) = server.requests("/points/batch")
+    assert [set(one) for one in asked["operations"]] == [{"set_payload"}, {"delete"}]
+    index.list_and_delete(ACME, [], [])
+    assert len(server.requests("/points/batch")) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_what_passes_is_asked_again(server: StandIn, index: ServerIndex, status: int) -> None:
+    kept = point("zebra")
+    listed(index, ACME, kept)
+    server.failures = [status]
+    assert [hit.id for hit in index.search(ACME, "zebra", vector(0), 5).lexical] == [kept.id]
+
+
+def test_a_write_whose_answer_was_lost_is_made_again_and_stands_once(server: StandIn, index: ServerIndex) -> None:
+    kept = point("zebra")
+    server.failures = [-503]
+    index.upsert(ACME, [kept])
+    server.failures = [-503]
+    index.list_and_delete(ACME, [kept.id], [])
+    assert dict(index.ids(ACME)) == {kept.id: True}
+    assert len(server.requests("/collections/corpus/points")) == 2
+
+
+def test_after_the_deadline_it_says_where_and_what_to_do(server: StandIn) -> None:
+    with closing(at(server, SOON)) as index:
+        server.failures = [503] * 100
+        with pytest.raises(IndexUnavailable, match=rf"{server.url}: .*does not answer.*index\.url") as failed:
+            index.count(ACME)
+    assert isinstance(failed.value, StorageError)
+    assert 0 < len(server.failures) < 100
+
+
+def test_what_does_not_pass_is_not_asked_again(server: StandIn, index: ServerIndex) -> None:
+    server.failures = [400]
+    with pytest.raises(StorageError, match="the index failed: 400.*on purpose"):
+        index.count(ACME)
+    assert len(server.requests("/count")) == 1
+
+
+@pytest.mark.parametrize("grpc", [False, True])
+def test_a_server_that_is_not_there_is_named(grpc: bool) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        place = ServerPlace(f"http://127.0.0.1:{port}", grpc_port=port if grpc else None, deadline_s=SOON)
+        with pytest.raises(IndexUnavailable, match=rf"127\.0\.0\.1:{port}: the Qdrant server does not answer"):
+            ServerIndex(Connection(place), "corpus", IDENTITY)
+
+
+def test_a_wrong_key_is_told_without_the_key() -> None:
+    with qdrant_server(api_key="right") as server:
+        place = ServerPlace(server.url, SecretStr("wrong-key"), grpc_port=None, deadline_s=LATE)
+        with pytest.warns(UserWarning, match="insecure"), pytest.raises(IndexUnavailable) as failed:
+            ServerIndex(Connection(place), "corpus", IDENTITY)
+        assert "QDRANT_API_KEY" in str(failed.value) and "wrong-key" not in str(failed.value)
+        with pytest.warns(UserWarning, match="insecure"):
+            right = Connection(ServerPlace(server.url, SecretStr("right"), grpc_port=None))
+        ServerIndex(right, "corpus", IDENTITY).close()
+
+
+def test_a_password_in_the_url_is_never_shown() -> None:
+    assert ServerPlace("https://me:secret@qdrant.example:6333/a").shown == "https://qdrant.example:6333/a"
+
+
+def test_a_url_that_is_none_is_a_setting_s_error() -> None:
+    with pytest.raises(SettingsError, match=r"index\.url"):
+        Connection(ServerPlace("ftp://somewhere"))
+
+
+@pytest.mark.parametrize(
+    ("version", "tenant_idf", "remedy"),
+    [("1.18.4", True, "Upgrade the server, or set `index.tenant_idf: false`"), ("1.15.4", False, "Upgrade the server")],
+)
+def test_a_server_that_can_not_keep_tenants_apart_is_refused(version: str, tenant_idf: bool, remedy: str) -> None:
+    with qdrant_server(version) as server, pytest.raises(StorageError, match=f"this is Qdrant {version}.*{remedy}"):
+        at(server, tenant_idf=tenant_idf)
+
+
+def test_an_older_server_does_where_tenants_share_word_statistics() -> None:
+    with qdrant_server("1.16.0") as server, closing(at(server, tenant_idf=False)) as index:
+        listed(index, ACME, point("zebra"))
+        index.search(ACME, "zebra", vector(0), 5)
+        assert server.requests("/points/query/batch")[0]["searches"][1].get("params") is None
+
+
+def test_a_collection_of_somebody_else_is_left_alone(server: StandIn) -> None:
+    server.client.create_collection("corpus", models.VectorParams(size=4, distance=models.Distance.DOT))
+    with pytest.raises(StorageError, match=r"corpus: .*not made by RAGSaver.*index\.collection"):
+        at(server)
+
+
+def test_of_two_that_make_the_collection_at_once_the_second_takes_it(server: StandIn) -> None:
+    server.failures = [0, 0, -503]  # version, is it there, make it: its answer is lost, and it is made again
+    with closing(at(server)) as index:
+        assert index.count(ACME) == 0
+    with pytest.raises(ModelMismatch, match=r"index\.collection"):
+        other = IndexIdentity("bigger", "e" * 32, 16, "english", 50.0)
+        ServerIndex(Connection(ServerPlace(server.url, grpc_port=None)), "corpus", other)
+
+
+def test_a_coroutine_finds_what_a_thread_finds(server: StandIn, index: ServerIndex) -> None:
+    listed(index, ACME, point("zebra"), point("horse", 2))
+    listed(index, RIVAL, point("zebra"))
+
+    async def ask() -> object:
+        try:
+            server.failures = [503]
+            return await index.search_async(ACME, "zebra", vector(0), 5)
+        finally:
+            await index.close_async()
+
+    assert asyncio.run(ask()) == asyncio.run(ask()) == index.search(ACME, "zebra", vector(0), 5)
+
+
+def test_a_coroutine_is_told_of_a_server_that_fails(server: StandIn) -> None:
+    index = at(server, SOON)
+
+    async def ask() -> None:
+        server.failures = [503] * 100
+        try:
+            await index.search_async(ACME, "zebra", vector(0), 5)
+        finally:
+            await index.close_async()
+
+    with closing(index), pytest.raises(IndexUnavailable, match="does not answer"):
+        asyncio.run(ask())
+
+
+def test_local_mode_is_one_process_s_and_serves_coroutines_too(tmp_path: Path) -> None:
+    place = ServerPlace(f"file:{tmp_path / 'qdrant'}")
+    with closing(ServerIndex(Connection(place), "corpus", IDENTITY)) as index:
+        listed(index, ACME, point("zebra"))
+        assert len(asyncio.run(index.search_async(ACME, "zebra", vector(0), 5)).lexical) == 1
+        with pytest.raises(IndexLocked, match="open in another process"):
+            Connection(place)
+
+
+def test_by_grpc_the_same_is_made_asked_and_tried_again(server: StandIn) -> None:
+    growth = Growth(shards=6, replicas=3, on_disk=True, quantization=Quantization("turbo"))
+    with grpc_port(server) as port:
+        place = ServerPlace(server.url, grpc_port=port, deadline_s=LATE)
+        with closing(ServerIndex(Connection(place), "corpus", IDENTITY, growth=growth)) as index:
+            made = created(server)
+            assert (made.shard_number, made.replication_factor, made.write_consistency_factor) == (6, 3, 2)
+            assert made.vectors["dense"].on_disk and made.quantization_config.turbo.always_ram
+            fields = {body.field_name: body for _, name, body in server.asked if name == "CreateFieldIndex"}
+            assert fields["scope"].field_index_params.keyword_index_params.is_tenant
+            kept = point("zebra")
+            server.failures = [-503]
+            listed(index, ACME, kept)
+            server.failures = [429, 504]
+            assert [hit.id for hit in index.search(ACME, "zebra", vector(0), 5).lexical] == [kept.id]
+            asked = next(body for _, name, body in server.asked if name == "QueryBatch").query_points
+            assert GrpcToRest.convert_search_params(asked[0].params).quantization.oversampling == 2.0
+            corpus = GrpcToRest.convert_search_params(asked[1].params).idf.corpus
+            assert {one.match.value for one in corpus.must} == {"acme/docs", "listed"}
+            server.failures = [401]
+            with pytest.raises(IndexUnavailable, match="refuses the key"):
+                index.count(ACME)
+        hurried = Connection(ServerPlace(server.url, grpc_port=port, deadline_s=SOON))
+        with closing(ServerIndex(hurried, "corpus", IDENTITY)) as index:
+            server.failures = [503] * 100
+            with pytest.raises(IndexUnavailable, match="does not answer: on purpose"):
+                index.count(ACME)
+    assert {method for method, _, _ in server.asked} == {"GRPC"}
+
+
+def test_by_grpc_a_coroutine_finds_the_same(server: StandIn) -> None:
+    with grpc_port(server) as port:
+        place = ServerPlace(server.url, grpc_port=port, deadline_s=LATE)
+        with closing(ServerIndex(Connection(place), "corpus", IDENTITY)) as index:
+            listed(index, ACME, point("zebra"), point("horse", 2))
+
+            async def ask() -> object:
+                try:
+                    return await index.search_async(ACME, "zebra", vector(0), 5)
+                finally:
+                    await index.close_async()
+
+            assert asyncio.run(ask()) == index.search(ACME, "zebra", vector(0), 5)
