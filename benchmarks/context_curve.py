@@ -1,7 +1,8 @@
 """How often does the packed context hold the answer, at which budget, beside whole passages? JSON on the last line.
 
 The questions of tests/data about long documents. The plain recipe takes whole passages in the fused order while they
-fit the same budget, the last one cut at its end; the packer takes sentences. Both get the same passages.
+fit the same budget, the last one cut at its end; the packer takes sentences. Both get the same passages, and both pay
+for a passage's heading, which shows where it stands.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from haystack import Document
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.retriever import HybridRetriever
 from ragsaver.ingestion.order import IngestOrder
+from ragsaver.models.protocol import Encoder
 from ragsaver.pipelines.runtime import open_runtime
 from ragsaver.settings import Settings
 
@@ -48,7 +50,7 @@ def main() -> None:
                 list(packer.run(question["text"], passages)["documents"])
                 for question, passages in zip(questions, found, strict=True)
             ]
-            whole = [plain_recipe(passages, budget) for passages in found]
+            whole = [plain_recipe(passages, budget, runtime.resources.encoder) for passages in found]
             rows.append(
                 {
                     "budget_tokens": budget,
@@ -77,16 +79,18 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def plain_recipe(passages: Sequence[Document], budget: int) -> list[str]:
+def plain_recipe(passages: Sequence[Document], budget: int, encoder: Encoder) -> list[str]:
     """Whole passages while they fit, and the words of the next one that do."""
     texts: list[str] = []
     left = budget
-    for passage in passages:
+    headings = encoder.count_tokens([str(passage.meta.get("heading", "")) for passage in passages])
+    for passage, heading in zip(passages, headings, strict=True):
         text = passage.content or ""
         tokens = int(passage.meta["tokens"])
+        left -= heading
         if tokens > left:
             words = text.split(" ")
-            texts.append(" ".join(words[: len(words) * left // tokens]))
+            texts.append(" ".join(words[: len(words) * max(0, left) // tokens]))
             break
         texts.append(text)
         left -= tokens

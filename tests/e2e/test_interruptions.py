@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,8 @@ class Ingestion:
             text=True,
         )
         self._terminal.wait_for(rf"[1-9]\d* chunks embedded .* [1-9]\d*/{DOCUMENTS}")
+        while not committed_documents(project / ".ragsaver"):  # what is embedded is written by another thread
+            time.sleep(0.005)
 
     def stop(self, signal_number: signal.Signals) -> tuple[dict, str]:
         self.process.send_signal(signal_number)
