@@ -12,8 +12,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from doc_questions import QUESTIONS, answered, load_questions
 from haystack import Document
 
 from ragsaver.components.packer import ContextPacker
@@ -31,10 +31,10 @@ def main() -> None:
     """Ingest the documents, and pack for every question at every budget."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--docs", type=Path, default=Path("../shared/data/docs-history/3.0"))
-    arguments.add_argument("--questions", type=Path, default=Path("tests/data/docs_questions/questions.jsonl"))
+    arguments.add_argument("--questions", type=Path, default=QUESTIONS)
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
-    questions = [json.loads(line) for line in given.questions.read_text(encoding="utf-8").splitlines()]
+    questions = load_questions(given.questions)
     with tempfile.TemporaryDirectory() as home, open_runtime(Settings(home=Path(home)), "benchmark") as runtime:
         runtime.ingestor.ingest(IngestOrder(paths=(str(given.docs),)), runtime.scope())
         retriever, many = HybridRetriever(), HybridRetriever(top_k=PASSAGES)
@@ -54,17 +54,17 @@ def main() -> None:
             rows.append(
                 {
                     "budget_tokens": budget,
-                    "packed": share(questions, [[one.content or "" for one in some] for some in packed]),
+                    "packed": answered(questions, [[one.content or "" for one in some] for some in packed]),
                     "packed_tokens": round(
                         statistics.fmean(sum(one.meta["tokens"] for one in some) for some in packed)
                     ),
-                    "plain": share(questions, whole),
+                    "plain": answered(questions, whole),
                 }
             )
         packer = ContextPacker()
         packer.bind(runtime.resources)
         took_ms = [pack_ms(packer, question["text"], some) for question, some in zip(questions, fifty, strict=True)]
-        in_found = share(questions, [[one.content or "" for one in some] for some in found])
+        in_found = answered(questions, [[one.content or "" for one in some] for some in found])
     result = {
         "questions": len(questions),
         "answer_in_passages": in_found,
@@ -97,26 +97,12 @@ def plain_recipe(passages: Sequence[Document], budget: int, encoder: Encoder) ->
     return texts
 
 
-def share(questions: Sequence[dict[str, Any]], contexts: Sequence[Sequence[str]]) -> float:
-    """Questions of which an answer stands in the context, case and white space aside."""
-    there = [
-        any(plain(answer) in plain(text) for answer in question["answers"] for text in context)
-        for question, context in zip(questions, contexts, strict=True)
-    ]
-    return round(statistics.fmean(there), 4)
-
-
 def pack_ms(packer: ContextPacker, question: str, passages: Sequence[Document]) -> float:
     """Milliseconds to pack what was packed before, as most passages of a running service were."""
     packer.run(question, list(passages))
     started = time.perf_counter()
     packer.run(question, list(passages))
     return (time.perf_counter() - started) * 1000
-
-
-def plain(text: str) -> str:
-    """Case and white space aside."""
-    return " ".join(text.lower().split())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from doc_questions import QUESTIONS, answered, load_questions, plain
 from haystack import Document
 
 from ragsaver.components import deduplicator
@@ -32,10 +33,10 @@ def main() -> None:
     """Ingest the versions, and ask."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--data", type=Path, default=Path("../shared/data/docs-history"))
-    arguments.add_argument("--questions", type=Path, default=Path("tests/data/docs_questions/questions.jsonl"))
+    arguments.add_argument("--questions", type=Path, default=QUESTIONS)
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
-    questions = [json.loads(line) for line in given.questions.read_text(encoding="utf-8").splitlines()]
+    questions = load_questions(given.questions)
     with tempfile.TemporaryDirectory() as home, open_runtime(Settings(home=Path(home)), "benchmark") as runtime:
         paths = tuple(str(given.data / version) for version in VERSIONS)
         runtime.ingestor.ingest(IngestOrder(paths=paths), runtime.scope())
@@ -97,14 +98,10 @@ def fused(runtime: Runtime, text: str) -> list[Document]:
 def judged(tops: Sequence[Sequence[Document]], questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Distinct passages in the top, and how often an answer stands there."""
     distinct = [distinct_of([passage.content or "" for passage in top]) for top in tops]
-    there = [
-        any(plain(answer) in plain(passage.content or "") for answer in question["answers"] for passage in top)
-        for question, top in zip(questions, tops, strict=True)
-    ]
     return {
         "distinct_mean": round(statistics.fmean(distinct), 2),
         "distinct_least": min(distinct),
-        "answer_in_top": round(statistics.fmean(there), 4),
+        "answer_in_top": answered(questions, [[passage.content or "" for passage in top] for top in tops]),
     }
 
 
@@ -117,11 +114,6 @@ def distinct_of(texts: Sequence[str]) -> int:
         if all(len(runs & others) < SAME * min(len(runs), len(others)) for others in kept):
             kept.append(runs)
     return len(kept)
-
-
-def plain(text: str) -> str:
-    """Case and white space aside."""
-    return " ".join(text.lower().split())
 
 
 if __name__ == "__main__":

@@ -54,6 +54,17 @@ def load_dataset(folder: Path) -> Dataset:
     return Dataset(corpus, queries, _judgements(folder))
 
 
+def judged_queries(dataset: Dataset, folder: Path) -> list[Query]:
+    """The questions that have a relevant document.
+
+    :raises UsageError: if there is none.
+    """
+    judged = [query for query in dataset.queries if any(g > 0 for g in dataset.judged.get(query.id, {}).values())]
+    if not judged:
+        raise UsageError("no query has a relevant document", where=str(folder))
+    return judged
+
+
 def _rows(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
     if not file.is_file():
         raise UsageError("is missing", where=str(file), remedy="The dataset must be in BEIR's layout")

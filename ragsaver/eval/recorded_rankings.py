@@ -9,8 +9,7 @@ from haystack import Document
 from ragsaver.components.rerank_features import features
 from ragsaver.components.rerank_gate import mix, new_order
 from ragsaver.components.retriever import HybridRetriever
-from ragsaver.errors import UsageError
-from ragsaver.eval.dataset import load_dataset
+from ragsaver.eval.dataset import judged_queries, load_dataset
 from ragsaver.eval.harness import indexed
 from ragsaver.eval.metrics import ndcg
 from ragsaver.models.rerankers.opening import open_reranker
@@ -68,9 +67,7 @@ def record(folder: Path, settings: Settings, progress: Callable[[int, int], None
     :raises RerankError: if the reranker fails.
     """
     dataset = load_dataset(folder)
-    queries = [query for query in dataset.queries if any(g > 0 for g in dataset.judged.get(query.id, {}).values())]
-    if not queries:
-        raise UsageError("no query has a relevant document", where=str(folder))
+    queries = judged_queries(dataset, folder)
     rankings: list[Ranking] = []
     with indexed(dataset, settings) as runtime:
         reranker = open_reranker(settings.rerank, settings.embedding, runtime.encoder, cache_mb=_CACHE_MB)

@@ -9,8 +9,7 @@ from pydantic import BaseModel, Field
 
 from ragsaver.components.rerank import ConditionalReranker
 from ragsaver.components.retriever import HybridRetriever
-from ragsaver.errors import UsageError
-from ragsaver.eval.dataset import load_dataset
+from ragsaver.eval.dataset import judged_queries, load_dataset
 from ragsaver.eval.harness import indexed
 from ragsaver.eval.metrics import mrr, ndcg, percentile, recall
 from ragsaver.settings import Settings
@@ -49,9 +48,7 @@ def evaluate_retrieval(folder: Path, settings: Settings) -> RetrievalReport:
     :raises UsageError: if the dataset is wrong or has no judged query.
     """
     dataset = load_dataset(folder)
-    queries = [query for query in dataset.queries if any(g > 0 for g in dataset.judged.get(query.id, {}).values())]
-    if not queries:
-        raise UsageError("no query has a relevant document", where=str(folder))
+    queries = judged_queries(dataset, folder)
     rankings: list[list[str]] = []
     spent_ms: list[float] = []
     tokens = 0

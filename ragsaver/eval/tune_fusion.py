@@ -8,8 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from ragsaver.components.fusion import Fusion, fuse
-from ragsaver.errors import UsageError
-from ragsaver.eval.dataset import load_dataset
+from ragsaver.eval.dataset import judged_queries, load_dataset
 from ragsaver.eval.harness import indexed
 from ragsaver.eval.metrics import ndcg
 from ragsaver.settings import Settings
@@ -58,15 +57,11 @@ def tune_fusion(folders: Sequence[Path], settings: Settings) -> FusionReport:
 def record_legs(folder: Path, settings: Settings) -> list[Legs]:
     """Ask every judged question once."""
     dataset = load_dataset(folder)
-    asked = [
-        query for query in dataset.queries if any(grade > 0 for grade in dataset.judged.get(query.id, {}).values())
-    ]
-    if not asked:
-        raise UsageError("no query has a relevant document", where=str(folder))
+    queries = judged_queries(dataset, folder)
     recorded: list[Legs] = []
     with indexed(dataset, settings) as runtime:
         resources, scope = runtime.resources, runtime.scope()
-        for query in asked:
+        for query in queries:
             vector = resources.encoder.encode([query.text], query=True)[0]
             legs = resources.index.search(scope, query.text, vector, settings.retrieval.candidates)
             recorded.append(

@@ -95,10 +95,11 @@ class ServerIndex:
 
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
         """Write points, unlisted."""
+        words = [self._bm25.embed_document(point.lexical_text) for point in points]
         self._write(
             [
-                _point(point.id, point.vector, self._bm25.embed_document(point.lexical_text), payload_of(scope, point))
-                for point in points
+                _point(point.id, point.vector, _sparse(found.indices, found.values), payload_of(scope, point))
+                for point, found in zip(points, words, strict=True)
             ]
         )
 
@@ -152,14 +153,8 @@ class ServerIndex:
         key = scope_key(scope)
         self._write(
             [
-                _point(
-                    one.id,
-                    one.vector,
-                    models.SparseVector(indices=list(one.word_ids), values=list(one.word_weights)),
-                    payload,
-                )
+                _point(one.id, one.vector, _sparse(one.word_ids, one.word_weights), {**one.payload, SCOPE: key})
                 for one in points
-                if (payload := {**one.payload, SCOPE: key})
             ]
         )
 
@@ -198,7 +193,7 @@ class ServerIndex:
         words = self._bm25.embed_query(text)
         if words.indices:
             params = models.SearchParams(idf=models.IdfCorpusParams(corpus=visible)) if self._tenant_idf else None
-            legs.append(_leg(_sparse(words), LEXICAL, limit, visible, with_payload, params))
+            legs.append(_leg(_sparse(words.indices, words.values), LEXICAL, limit, visible, with_payload, params))
         return legs
 
     def _write(self, points: Sequence[models.PointStruct]) -> None:
@@ -276,14 +271,14 @@ def _hits(points: Sequence[models.ScoredPoint]) -> tuple[Hit, ...]:
     return tuple(Hit(str(point.id), float(point.score), point.payload or {}) for point in points)
 
 
-def _point(point_id: str, vector: NDArray[np.float32], words: Any, payload: Mapping[str, Any]) -> models.PointStruct:
-    return models.PointStruct(
-        id=point_id, vector={DENSE: vector.tolist(), LEXICAL: _sparse(words)}, payload=dict(payload)
-    )
+def _point(
+    point_id: str, vector: NDArray[np.float32], words: models.SparseVector, payload: Mapping[str, Any]
+) -> models.PointStruct:
+    return models.PointStruct(id=point_id, vector={DENSE: vector.tolist(), LEXICAL: words}, payload=dict(payload))
 
 
-def _sparse(words: Any) -> models.SparseVector:
-    return models.SparseVector(indices=list(words.indices), values=list(words.values))
+def _sparse(word_ids: Sequence[int], weights: Sequence[float]) -> models.SparseVector:
+    return models.SparseVector(indices=list(word_ids), values=list(weights))
 
 
 def _dense(record: models.Record) -> NDArray[np.float32]:

@@ -161,11 +161,11 @@ class Ingestor:
         started: float,
     ) -> IngestReport | None:
         """The report, if the same run found nothing to do and nothing was committed since; else it begins."""
-        self._applier.recover(scope)
         quiet = self._manifest.quiet_runs.get(scope, digest)
         if quiet is None:
             self._manifest.quiet_runs.begin(scope, digest)
             return None
+        self._applier.recover(scope)  # a change that was never committed
         if progress:
             progress(Progress(done=len(items), total=len(items), embedded=0))
         seen = Seen(documents=len(items), unchanged=quiet.documents, unchanged_chunks=quiet.chunks)

@@ -11,6 +11,7 @@ Wanted = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "float16"]
 
 WEIGHTS = "model.onnx"
+TOKENIZER = "tokenizer.json"
 FLOAT16_WEIGHTS = "model_float16.onnx"
 
 # A CPU's caches are soon full; a GPU idles below some ten thousand tokens.

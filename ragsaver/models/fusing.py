@@ -68,9 +68,9 @@ def _attentions(graph: Any) -> Iterator[_Attention]:
             continue
         sides = [_projection(graph, makers.get(name), makers) for name in (*scores.input, context.input[1])]
         found = [side for side in sides if side]
-        heads = _heads(graph, makers.get(context.input[1]), makers)
-        if heads and len(found) == len(sides) and len({side.root for side in found}) == 1:
-            yield _Attention(last, found, heads)
+        width = _head_width(graph, makers.get(context.input[1]), makers)
+        if width and len(found) == len(sides) and len({side.root for side in found}) == 1:
+            yield _Attention(last, found, len(found[-1].bias) // width)
 
 
 def _projection(graph: Any, node: Any, makers: Any) -> _Projection | None:
@@ -85,18 +85,16 @@ def _projection(graph: Any, node: Any, makers: Any) -> _Projection | None:
     return _Projection(dense.input[0], weights, bias)
 
 
-def _heads(graph: Any, node: Any, makers: Any) -> int | None:
-    """Into how many heads the values above `node` are cut: their width over the last side of the shape."""
+def _head_width(graph: Any, node: Any, makers: Any) -> int:
+    """How wide the heads are into which the values above `node` are cut: the last side of the shape; 0 if unknown."""
     reshape = node and graph.find_first_parent_by_type(node, "Reshape", makers)
-    projection = _projection(graph, node, makers)
-    if not reshape or not projection:
-        return None
+    if not reshape:
+        return 0
     shape = graph.get_constant_value(reshape.input[1])
     if shape is None:
         sides = makers[reshape.input[1]]
         shape = graph.get_constant_value(sides.input[-1]) if sides.op_type == "Concat" else None
-    width = 0 if shape is None else int(np.ravel(shape)[-1])
-    return len(projection.bias) // width if width > 0 else None
+    return 0 if shape is None else max(0, int(np.ravel(shape)[-1]))
 
 
 def _replace(graph: Any, attentions: list[_Attention]) -> None:

@@ -1,6 +1,5 @@
 """Sentence embeddings by onnxruntime, on the CPU or on CUDA: no torch, length-sorted batches, one session."""
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -11,19 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from ragsaver.errors import RagSaverError, SettingsError
+from ragsaver.errors import SettingsError
 from ragsaver.models.batching import BatchObserver, mask_of, pad_right, ready_batches
-from ragsaver.models.devices import WEIGHTS, Device, batch_budget, onnx_devices, onnx_weights
+from ragsaver.models.devices import TOKENIZER, Device, batch_budget, onnx_weights
 from ragsaver.models.fingerprint import fingerprint
-from ragsaver.models.onnx_session import OnnxSession, onnxruntime
+from ragsaver.models.onnx_session import OnnxSession, open_on_best, require_model
 from ragsaver.models.options import DEFAULTS, EncoderOptions
-
-TOKENIZER = "tokenizer.json"
 
 # token ids and their mask, each (batch, tokens)
 _Inputs = tuple[NDArray[np.int64], NDArray[np.int64]]
-
-_log = logging.getLogger(__name__)
 
 
 class OnnxEncoder:
@@ -42,13 +37,7 @@ class OnnxEncoder:
     """
 
     def __init__(self, folder: Path, options: EncoderOptions = DEFAULTS, on_batch: BatchObserver | None = None) -> None:
-        for name in (WEIGHTS, TOKENIZER):
-            if not (folder / name).is_file():
-                raise SettingsError(
-                    f"holds no {name}",
-                    where=str(folder),
-                    remedy="Set `embedding.model` to `bundled` or to a folder with model.onnx and tokenizer.json",
-                )
+        require_model(folder, "Set `embedding.model` to `bundled` or to a folder with model.onnx and tokenizer.json")
         onnx_weights(folder, options.precision, "cpu")  # so that a file that is missing is told now
         self.folder = folder
         self._options = options
@@ -173,17 +162,10 @@ class OnnxEncoder:
         return self._opened
 
     def _open(self) -> OnnxSession:
-        *better, last = onnx_devices(self._options.device, onnxruntime().get_available_providers())
-        for device in better:
-            try:
-                return self._open_on(device)
-            except RagSaverError as error:
-                _log.warning("embedding on the %s, since %s can't be used: %s", last, device, error)
-        return self._open_on(last)
-
-    def _open_on(self, device: Device) -> OnnxSession:
-        return OnnxSession(
-            onnx_weights(self.folder, self._options.precision, device), device, threads=self._options.threads
+        return open_on_best(
+            self._options.device,
+            lambda device: onnx_weights(self.folder, self._options.precision, device),
+            threads=self._options.threads,
         )
 
 

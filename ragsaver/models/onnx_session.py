@@ -1,6 +1,8 @@
 """One ONNX model opened on one device; on CUDA only its first output comes back to the host."""
 
+import logging
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
@@ -9,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.errors import MissingExtra, SettingsError
-from ragsaver.models.devices import Device, no_gpu
+from ragsaver.errors import MissingExtra, RagSaverError, SettingsError
+from ragsaver.models.devices import TOKENIZER, WEIGHTS, Device, Wanted, no_gpu, onnx_devices
 from ragsaver.settings import usable_cores
+
+_log = logging.getLogger(__name__)
 
 # Without TF32, float32 on CUDA gives the vectors that it gives on a CPU, so both may share an index.
 _PROVIDERS: dict[Device, list[Any]] = {
@@ -81,6 +85,27 @@ class OnnxSession:
         binding.bind_output(self._output, self.device, 0)
         self._session.run_with_iobinding(binding)
         return np.asarray(binding.copy_outputs_to_cpu()[0])
+
+
+def require_model(folder: Path, remedy: str) -> None:
+    """:raises SettingsError: if the folder lacks weights or tokenizer; `remedy` says what to set."""
+    for name in (WEIGHTS, TOKENIZER):
+        if not (folder / name).is_file():
+            raise SettingsError(f"holds no {name}", where=str(folder), remedy=remedy)
+
+
+def open_on_best(wanted: Wanted, weights: Callable[[Device], Path], *, threads: int = 0) -> OnnxSession:
+    """A session on the best of the devices that work; with `auto` the CPU takes the place of a GPU that does not.
+
+    :param weights: the file for a device.
+    """
+    *better, last = onnx_devices(wanted, onnxruntime().get_available_providers())
+    for device in better:
+        try:
+            return OnnxSession(weights(device), device, threads=threads)
+        except RagSaverError as error:
+            _log.warning("the model runs on the %s, since %s can't be used: %s", last, device, error)
+    return OnnxSession(weights(last), last, threads=threads)
 
 
 def onnxruntime() -> Any:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.errors import MissingExtra, SettingsError
+from ragsaver.errors import SettingsError
 from ragsaver.models.batching import Batch, BatchObserver, mask_of, pad_right, ready_batches
-from ragsaver.models.devices import Device, batch_budget, torch_device
+from ragsaver.models.devices import Device, batch_budget
 from ragsaver.models.fingerprint import folder_digest, torch_fingerprint
 from ragsaver.models.options import DEFAULTS, EncoderOptions
+from ragsaver.models.torch_loading import origin, packages
 
 
 class TorchEncoder:
@@ -30,15 +31,14 @@ class TorchEncoder:
     """
 
     def __init__(self, model: str, options: EncoderOptions = DEFAULTS, on_batch: BatchObserver | None = None) -> None:
+        self._folder, self._name, self._revision = origin(model)
         path = Path(model).expanduser()
-        self._folder = path if model and path.is_dir() else None
         if not self._folder and (path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1):
             raise SettingsError(
                 "is neither a folder nor a name on the hub",
                 where=model,
                 remedy="Set `embedding.model` to a model's folder, or to owner/name",
             )
-        self._name, _, self._revision = (path.name, "", "") if self._folder else model.partition("@")
         self._options = options
         self._on_batch = on_batch
         self._opening = threading.Lock()
@@ -170,17 +170,7 @@ class TorchEncoder:
         return self._opened
 
     def _open(self) -> Any:
-        try:
-            torch, transformers = import_module("torch"), import_module("sentence_transformers")
-        except ImportError:
-            raise MissingExtra(
-                "sentence-transformers is not installed",
-                where="embedding.backend",
-                remedy='Install it with `pip install "ragsaver[train]"`, or set `embedding.backend` to `onnx`',
-            ) from None
-        device = torch_device(
-            self._options.device, built_with_cuda=torch.version.cuda is not None, sees_gpu=torch.cuda.is_available()
-        )
+        torch, transformers, device = packages(self._options.device, setting="embedding.backend", instead="`onnx`")
         if self._options.threads:
             torch.set_num_threads(self._options.threads)
         source = str(self._folder) if self._folder else self._name

@@ -12,9 +12,8 @@ from tokenizers import Tokenizer
 
 from ragsaver.errors import SettingsError
 from ragsaver.models.batching import batches, mask_of, pad_right
-from ragsaver.models.devices import WEIGHTS, Wanted, batch_budget, onnx_devices
-from ragsaver.models.onnx_encoder import TOKENIZER
-from ragsaver.models.onnx_session import OnnxSession, onnxruntime
+from ragsaver.models.devices import TOKENIZER, WEIGHTS, Wanted, batch_budget
+from ragsaver.models.onnx_session import OnnxSession, open_on_best, require_model
 from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
 
 
@@ -28,13 +27,7 @@ class OnnxCrossEncoder:
     """
 
     def __init__(self, folder: Path, *, device: Wanted = "auto", threads: int = 0, max_tokens: int = 512) -> None:
-        for name in (WEIGHTS, TOKENIZER):
-            if not (folder / name).is_file():
-                raise SettingsError(
-                    f"holds no {name}",
-                    where=str(folder),
-                    remedy="Set `rerank.model` to a folder with model.onnx and tokenizer.json",
-                )
+        require_model(folder, "Set `rerank.model` to a folder with model.onnx and tokenizer.json")
         self._folder = folder
         self._device = device
         self._threads = threads
@@ -76,8 +69,7 @@ class OnnxCrossEncoder:
     def _session(self) -> OnnxSession:
         with self._opening:
             if self._opened is None:
-                device = onnx_devices(self._device, onnxruntime().get_available_providers())[0]
-                session = OnnxSession(self._folder / WEIGHTS, device, threads=self._threads)
+                session = open_on_best(self._device, lambda _: self._folder / WEIGHTS, threads=self._threads)
                 if not session.pools or session.dim != 1:
                     raise SettingsError(
                         "is no cross-encoder: its output is not one score for each pair",

@@ -3,15 +3,15 @@
 import threading
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.errors import MissingExtra, SettingsError
-from ragsaver.models.devices import Wanted, torch_device
+from ragsaver.errors import SettingsError
+from ragsaver.models.devices import Wanted
 from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
+from ragsaver.models.torch_loading import origin, packages
 
 _BATCH_PAIRS = 16
 
@@ -23,9 +23,7 @@ class TorchCrossEncoder:
     """
 
     def __init__(self, model: str, *, device: Wanted = "auto", max_tokens: int = 512) -> None:
-        path = Path(model).expanduser()
-        self._folder = path if path.is_dir() else None
-        self._name, _, self._revision = (path.name, "", "") if self._folder else model.partition("@")
+        self._folder, self._name, self._revision = origin(model)
         self._device = device
         self._max_tokens = max_tokens
         self._running = threading.Lock()  # its tokenizer is not safe from two threads
@@ -57,17 +55,7 @@ class TorchCrossEncoder:
     def _model(self) -> Any:
         if self._opened is not None:
             return self._opened
-        try:
-            torch, transformers = import_module("torch"), import_module("sentence_transformers")
-        except ImportError:
-            raise MissingExtra(
-                "sentence-transformers is not installed",
-                where="rerank.backend",
-                remedy='Install it with `pip install "ragsaver[train]"`, or set `rerank.backend` to `maxsim` or `onnx`',
-            ) from None
-        device = torch_device(
-            self._device, built_with_cuda=torch.version.cuda is not None, sees_gpu=torch.cuda.is_available()
-        )
+        _, transformers, device = packages(self._device, setting="rerank.backend", instead="`maxsim` or `onnx`")
         source = str(self._folder) if self._folder else self._name
         try:
             model = transformers.CrossEncoder(source, revision=self._revision or None, device=device)
