@@ -3,6 +3,9 @@
 Generated Markdown in files of about 20 KB goes through the guarded processes, with an encoder that is free: into an
 index that keeps nothing, and into the embedded engine. Each run is a process of its own. The engine is optimised
 afterwards, by another process: that is not in these figures.
+
+The engine's own calls for the same chunks are measured alone too. They hold the interpreter's lock, and so does what
+the null index's run does in this process: the two together are the least that a run with the engine can take.
 """
 
 import argparse
@@ -26,11 +29,11 @@ from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.protocol import ChunkPoint, LegHits, VectorIndex
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion.guard import GuardedPool
+from ragsaver.ingestion.cutting import cutters, recipe_of
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.order import IngestOrder
-from ragsaver.ingestion.preparing import Prepared, Raw, prepare
+from ragsaver.ingestion.preparing import Raw, prepare
 from ragsaver.settings import Settings
 
 MIB = 2**20
@@ -90,6 +93,7 @@ def main() -> None:
         print(json.dumps(measure(given.measure, given.index[0], given.profile)))
         return
     runs: list[dict[str, Any]] = []
+    engine_s_per_mb = None
     load = round(os.getloadavg()[0], 1)
     for size_mb in given.sizes_mb:
         with tempfile.TemporaryDirectory() as folder:
@@ -101,8 +105,16 @@ def main() -> None:
                 ).stdout  # fmt: skip
                 runs.append({"index": name, "size_mb": size_mb, **json.loads(said)})
                 print(runs[-1], file=sys.stderr)
+            if "edge" in given.index and engine_s_per_mb is None:
+                engine_s_per_mb = round(engine_alone_s(Path(folder)) / size_mb, 3)
     cores = len(os.sched_getaffinity(0))
     result = {"cores": cores, "load_average_before": load, "runs": runs, **judged(runs)}
+    if engine_s_per_mb and "null" in given.index:
+        rest_s_per_mb = min(run["parent_cpu_s"] / run["size_mb"] for run in runs if run["index"] == "null")
+        result["edge"] |= {
+            "engine_alone_s_per_mb": engine_s_per_mb,
+            "mb_per_s_at_most": round(1 / (engine_s_per_mb + rest_s_per_mb), 2),
+        }
     if given.out:
         given.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))
@@ -142,9 +154,7 @@ def measure(folder: Path, name: str, profile: Path | None) -> dict[str, Any]:
         index: VectorIndex = NullIndex() if name == "null" else EdgeIndex(settings.home / "index", identity)
         manifest = Manifest(settings.home / "manifest.sqlite")
         cache = SqliteEmbeddingCache(settings.home / "embeddings.sqlite", settings.embedding_cache.max_mb * MIB)
-        pool: GuardedPool[Raw, Prepared] = GuardedPool(
-            prepare, workers=2, timeout_s=limits.convert_timeout_s, memory_mb=limits.convert_memory_mb
-        )
+        pool = cutters(limits, workers=2)
         order = IngestOrder(paths=(str(folder / "docs"),), cwd=folder)
         ingestor = Ingestor(settings, index, encoder, manifest, cache, pool)
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -166,6 +176,34 @@ def measure(folder: Path, name: str, profile: Path | None) -> dict[str, Any]:
         "parent_peak_mb": round(peak_mb(os.getpid())),
         "worker_peak_mb": round(max(peak for peak, _ in workers)),
     }
+
+
+def engine_alone_s(folder: Path) -> float:
+    """Seconds that the engine's calls take for the chunks of `folder/docs`, with nothing else going on."""
+    settings, encoder, scope = Settings(), FreeEncoder(), Scope("benchmark", "docs")
+    recipe = recipe_of(settings, encoder.fingerprint)
+    took_s = 0.0
+    with tempfile.TemporaryDirectory(dir=folder) as home:
+        index = EdgeIndex(Path(home), IndexIdentity("free", encoder.fingerprint, encoder.dim, "english", 50.0))
+        for file in sorted((folder / "docs").rglob("*.md")):
+            chunks = prepare(Raw(file.name, file.name, file.read_bytes(), None, recipe)).chunks
+            vectors = encoder.encode([one.chunk.embed_text for one in chunks])
+            points = [
+                ChunkPoint(
+                    one.id,
+                    file.name,
+                    vector,
+                    one.chunk.embed_text,
+                    {**one.payload, "text": one.chunk.text, "chunk_hash": one.prints.embedded, "tokens": 100},
+                )
+                for one, vector in zip(chunks, vectors, strict=True)
+            ]
+            started = time.perf_counter()
+            index.upsert(scope, points)
+            index.list_and_delete(scope, [one.id for one in points], [])
+            took_s += time.perf_counter() - started
+        index.close()
+    return took_s
 
 
 def profiled(to: Path | None, run: Any) -> Any:

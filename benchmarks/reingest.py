@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from free_encoder import FreeEncoder
+from free_encoder import CountingEncoder
 
 from ragsaver.caching.embeddings import SqliteEmbeddingCache
 from ragsaver.index.edge import EdgeIndex
@@ -72,7 +72,7 @@ class Place:
         self.docs = folder / "docs"
         settings = Settings.model_validate({"home": folder / "home"})
         settings.home.mkdir()
-        self.encoder = FreeEncoder()
+        self.encoder = CountingEncoder()
         self._index = EdgeIndex(settings.home / "index", IndexIdentity("free", "f" * 32, 16, "english", 50.0))
         self._manifest = Manifest(settings.home / "manifest.sqlite")
         self._cache = SqliteEmbeddingCache(settings.home / "embeddings.sqlite", 2**31)

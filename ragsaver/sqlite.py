@@ -17,6 +17,10 @@ from ragsaver.errors import StorageError
 
 # For another process's write to end.
 _PATIENCE_S = 30
+# Keys are hashes, so each batch of rows touches pages all over the file: a longer log writes a page back once for
+# many batches, and a larger cache finds it without reading it again.
+_LOG_PAGES = 8000
+_CACHE_KIB = 16 * 1024
 
 
 def open_file(path: Path) -> sa.Engine:
@@ -107,3 +111,5 @@ def _configure(connection: sqlite3.Connection, _record: object) -> None:
     with contextlib.suppress(sqlite3.OperationalError):
         connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")

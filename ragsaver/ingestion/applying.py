@@ -20,6 +20,7 @@ from ragsaver.index.protocol import ChunkPoint, VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
+from ragsaver.ingestion.originals import Original
 from ragsaver.ingestion.outlining import Outliner
 from ragsaver.ingestion.planning import Change, forgetting
 from ragsaver.ingestion.summarising import Allowance, Summaries, Summarised
@@ -126,22 +127,31 @@ class Applier:
                 self._index.list_and_delete(scope, [], [one for one in intent.listed if one not in stay])
             self._manifest.clear_intents([intent.document_id])
 
-    def apply(self, scope: Scope, batch: Sequence[Change], allowance: Allowance | None = None) -> Paid:
+    def apply(
+        self,
+        scope: Scope,
+        batch: Sequence[Change],
+        allowance: Allowance | None = None,
+        originals: Sequence[Original] = (),
+    ) -> Paid:
         """Make the new versions the true ones.
 
         :param allowance: what summaries may cost.
+        :param originals: what has to outlive the new versions' ingestion.
         :raises StorageError: if the disk is full; the old versions stay until a later run.
         """
-        embedded = self.embed(scope, batch)
+        embedded = self.embed(scope, batch, originals)
         return replace(embedded.paid, summaries=self.write(scope, embedded, allowance))
 
-    def embed(self, scope: Scope, batch: Sequence[Change]) -> Embedded:
+    def embed(self, scope: Scope, batch: Sequence[Change], originals: Sequence[Original] = ()) -> Embedded:
         """The first half of `apply`: index and manifest's documents are not touched yet.
 
         May be done while another batch, of other documents, is in its second half.
+
+        :param originals: what has to outlive the new versions' ingestion.
         """
         intents = [change.intent() for change in batch]
-        self._manifest.record_intents(scope, intents)
+        self._manifest.record_intents(scope, intents, originals)
         self._fault(Step.INTENT)
         vectors, paid = self._embed(scope, [one for change in batch for one in change.new])
         self._fault(Step.EMBEDDED)

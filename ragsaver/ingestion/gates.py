@@ -104,8 +104,12 @@ class Gates:
             if isinstance(result, UnreadableDocument):
                 self.seen.fail(source, result)
             else:
-                record = read.record._replace(chunks=tuple(one.prints for one in result.chunks))
-                yield Change(record, result.chunks, read.old, read.reason)
+                record = read.record._replace(
+                    chunks=tuple(one.prints for one in result.chunks),
+                    size=result.size,
+                    content_hash=result.content_hash,
+                )
+                yield Change(record, result.chunks, read.old, read.reason, result.payload_bytes)
             self._step()
 
     def _tasks(self, items: Iterable[SourceItem], reading: deque[_Read]) -> Iterator[tuple[str, Raw]]:
@@ -122,7 +126,7 @@ class Gates:
                 yield item.source, raw
 
     def _raw(self, item: SourceItem, reading: deque[_Read]) -> Raw | None:
-        """The document's bytes; None if nothing changed, or it has to stay out."""
+        """The document to cut; None if nothing changed, or it has to stay out."""
         old = self._known.get(item.source)
         current = old is not None and old.config == self._config
         about = metadata_hash(item.metadata)
@@ -137,6 +141,10 @@ class Gates:
             self.seen.tombstoned += 1
             return None
         _require_utf8(item.source)
+        if old is None and tombstone is None and item.read_anywhere:
+            # There is nothing to compare it with: it is read where it is cut.
+            reading.append(_Read(self._record(item, about, 1, now()), None, Reason.NEW))
+            return self._to_cut(reading[-1].record, item, item.read)
         data = item.read()
         digest = content_hash(data)
         if out and out.content_hash == digest:
@@ -151,21 +159,29 @@ class Gates:
                 )
             self._unchanged(old)
             return None
-        record = DocumentRecord(
+        since = _since(old, tombstone, digest, about) or now()
+        record = self._record(item, about, old.generation + 1 if old else 1, since)
+        reading.append(_Read(record, old, _reason(old, self._config, digest)))
+        return self._to_cut(record, item, data)
+
+    def _record(self, item: SourceItem, about: str, generation: int, since: float) -> DocumentRecord:
+        """The document as far as it is known before it is cut."""
+        return DocumentRecord(
             id=document_id(self._scope, item.source),
             source=item.source,
             location=item.location,
-            size=len(data),
+            size=0,
             version=item.version,
-            content_hash=digest,
+            content_hash="",
             metadata_hash=about,
             config=self._config,
-            generation=old.generation + 1 if old else 1,
-            ingested_at=_since(old, tombstone, digest, about) or now(),
+            generation=generation,
+            ingested_at=since,
             chunks=(),
         )
-        reading.append(_Read(record, old, _reason(old, self._config, digest)))
-        return Raw(record.id, item.source, data, item.format, self._recipe, item.metadata)
+
+    def _to_cut(self, record: DocumentRecord, item: SourceItem, data: bytes | Callable[[], bytes]) -> Raw:
+        return Raw(record.id, item.source, data, item.format, self._recipe, item.metadata, item.size or 0)
 
     def _unchanged(self, old: DocumentRecord) -> None:
         self.seen.unchanged += 1

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from ragsaver.errors import RagSaverError, UnreadableDocument
-from ragsaver.ingestion.guarded_process import START_S, Job, Said, WorkerProcess
+from ragsaver.ingestion.guarded_process import QUEUED, START_S, Job, Said, WorkerProcess
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -35,13 +35,23 @@ class GuardedPool(Generic[Task, Result]):
     :param workers: processes at most; they are started as tasks wait for them.
     :param timeout_s: that one task may take.
     :param memory_mb: address space of one worker, its program included.
+    :param still_to_read: bytes that a worker will read for a task, besides those of the task itself.
     """
 
-    def __init__(self, work: Callable[[Task], Result], *, workers: int, timeout_s: float, memory_mb: int) -> None:
+    def __init__(
+        self,
+        work: Callable[[Task], Result],
+        *,
+        workers: int,
+        timeout_s: float,
+        memory_mb: int,
+        still_to_read: Callable[[Task], int] = lambda task: 0,
+    ) -> None:
         self._work = bytes(ForkingPickler.dumps(work))
         self._most = max(1, workers)
         self._timeout_s = timeout_s
         self._memory_mb = memory_mb
+        self._still_to_read = still_to_read
         self._workers: list[WorkerProcess] = []
         self._waiting: deque[Job] = deque()
         self._done: dict[int, Result | UnreadableDocument] = {}
@@ -62,8 +72,9 @@ class GuardedPool(Generic[Task, Result]):
                     if taken is None:
                         break
                     number, (name, task) = taken
-                    jobs[number] = Job(number, name, bytes(ForkingPickler.dumps(task)))
-                    held += len(jobs[number].payload)
+                    payload = bytes(ForkingPickler.dumps(task))
+                    jobs[number] = Job(number, name, payload, len(payload) + self._still_to_read(task))
+                    held += jobs[number].weight
                     self._waiting.append(jobs[number])
                     self._hand_out()
                 if not jobs:
@@ -73,7 +84,7 @@ class GuardedPool(Generic[Task, Result]):
                     self._hand_out()
                 while given in self._done:
                     job = jobs.pop(given)
-                    held -= len(job.payload)
+                    held -= job.weight
                     given += 1
                     yield job.name, self._done.pop(job.number)
         finally:
@@ -111,8 +122,9 @@ class GuardedPool(Generic[Task, Result]):
             ready = [worker for worker in self._workers if worker.ready]
             worker = min(ready, key=lambda one: len(one.jobs), default=None)
             if worker is None or worker.jobs:
-                # One at a time: what the others can do meanwhile needs no process.
-                if len(self._workers) < self._most and len(ready) == len(self._workers):
+                # One at a time, unless many tasks wait: what the others can do meanwhile needs no process.
+                many = len(self._waiting) > QUEUED * len(self._workers)
+                if len(self._workers) < self._most and (many or len(ready) == len(self._workers)):
                     self._start()
                 if worker is None or not worker.may_queue(self._waiting[0]):
                     return

@@ -26,7 +26,7 @@ START_S = 60.0
 # Small tasks wait in the pipe of a quick worker, so that it need not wait for the pool, and results in the one back
 # while the pool's caller does something else. The kernel may give less than what is asked for.
 _PIPE_BYTES = 2**20
-_QUEUED = 8
+QUEUED = 8
 _QUICK_S = 0.05
 # The worker's own clock runs behind the pool's: it is there for when nobody looks at the other one.
 _GRACE_S = 1.0
@@ -47,11 +47,12 @@ class Said(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A task on its way: its place in the order, its name for errors, and itself, pickled."""
+    """A task on its way: its place in the order, its name for errors, itself, pickled, and the bytes it is about."""
 
     number: int
     name: str
     payload: bytes
+    weight: int
 
 
 class WorkerProcess:
@@ -99,7 +100,7 @@ class WorkerProcess:
     def may_queue(self, job: Job) -> bool:
         """Whether a job may wait here behind others."""
         waiting = sum(len(one.payload) for one in self.jobs)
-        return self._quick and len(self.jobs) < _QUEUED and waiting + len(job.payload) <= self._queued_bytes
+        return self._quick and len(self.jobs) < QUEUED and waiting + len(job.payload) <= self._queued_bytes
 
     def give(self, job: Job) -> None:
         """Send a job; a worker that is gone shows when it is heard."""

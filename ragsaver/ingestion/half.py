@@ -20,9 +20,9 @@ from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.opening import wanted_identity
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store, discard_others, next_store, switch
+from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.opening import note_in_use, open_manifest
-from ragsaver.ingestion.preparing import recipe_of
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
 

@@ -16,6 +16,7 @@ from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.accounting import Tally, report_of, told_kinds
 from ragsaver.ingestion.applying import Applier, Paid, Step
+from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.gates import Gates, Preparing, Seen
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
@@ -23,7 +24,7 @@ from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.ordered import gone_from, items_of
 from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches, original_of
-from ragsaver.ingestion.preparing import Prepared, Raw, prepare, recipe_of
+from ragsaver.ingestion.preparing import Prepared, Raw, prepare
 from ragsaver.ingestion.quiet import Quiet, digest_of
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import IngestReport, PlanReport, Progress
@@ -367,8 +368,7 @@ class Ingestor:
         with Writing(self._applier, scope, way.allowance) as writing:
             for batch in batches(changes, self._settings.ingestion.batch_chunks):
                 originals = [original_of(change, posted.get(change.record.source)) for change in batch]
-                self._manifest.originals.keep(scope, originals)
-                embedded = self._applier.embed(scope, batch)
+                embedded = self._applier.embed(scope, batch, originals)
                 writing.put(embedded)
                 tally.add(embedded)
                 if progress:

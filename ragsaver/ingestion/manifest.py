@@ -195,8 +195,11 @@ class Manifest:
             row = connection.execute(query).first()
         return DocumentRecord(*row) if row else None
 
-    def record_intents(self, scope: Scope, intents: Sequence[Intent]) -> None:
-        """Write down what is about to happen to some documents; each has one intent at a time."""
+    def record_intents(self, scope: Scope, intents: Sequence[Intent], kept: Sequence[originals.Original] = ()) -> None:
+        """Write down what is about to happen to some documents; each has one intent at a time.
+
+        :param kept: what has to outlive the versions that are about to be committed.
+        """
         rows = [
             {
                 "document_id": intent.document_id,
@@ -212,6 +215,7 @@ class Manifest:
         if rows:
             with self._writing() as connection:
                 write_rows(connection, sa.insert(_intents), rows)
+                originals.keep(connection, scope, kept)
 
     def commit(
         self,

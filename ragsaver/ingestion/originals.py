@@ -73,28 +73,6 @@ class Originals:
     def __init__(self, database: Database) -> None:
         self._reading, self._writing = database.reading, database.writing
 
-    def keep(self, scope: Scope, originals: Sequence[Original]) -> None:
-        """Keep what belongs to versions that are about to be committed.
-
-        :raises StorageError: if the disk refuses.
-        """
-        rows = [
-            {
-                "document_id": one.document_id,
-                "generation": one.generation,
-                "tenant": scope.tenant,
-                "collection": scope.collection,
-                "payload_bytes": one.payload_bytes,
-                "metadata": dict(one.metadata),
-                "format": one.format,
-                "text": one.text,
-            }
-            for one in originals
-        ]
-        if rows:
-            with self._writing() as connection:
-                write_rows(connection, replace(connection.dialect.name, _originals), rows)
-
     def add_text(self, document_id: str, generation: int, posted: SourceItem) -> None:
         """Keep the text of a version that was a file's before and is posted now.
 
@@ -138,6 +116,25 @@ class Originals:
 def compressed(posted: SourceItem) -> bytes:
     """A posted text as it is kept."""
     return zlib.compress(posted.read())
+
+
+def keep(connection: sa.Connection, scope: Scope, originals: Sequence[Original]) -> None:
+    """Keep what belongs to versions that are about to be committed."""
+    rows = [
+        {
+            "document_id": one.document_id,
+            "generation": one.generation,
+            "tenant": scope.tenant,
+            "collection": scope.collection,
+            "payload_bytes": one.payload_bytes,
+            "metadata": dict(one.metadata),
+            "format": one.format,
+            "text": one.text,
+        }
+        for one in originals
+    ]
+    if rows:
+        write_rows(connection, replace(connection.dialect.name, _originals), rows)
 
 
 def drop_older(connection: sa.Connection, document_ids: Sequence[str]) -> None:

@@ -10,14 +10,13 @@ from ragsaver.errors import TooExpensive
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
 from ragsaver.ingestion.asking import Summariser
-from ragsaver.ingestion.cutting import cutters
+from ragsaver.ingestion.cutting import cutters, recipe_of
 from ragsaver.ingestion.estimating import Estimate
 from ragsaver.ingestion.gates import Gates
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.outlining import to_outline, to_summarise
-from ragsaver.ingestion.preparing import recipe_of
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import PlanReport
 from ragsaver.ingestion.sources import SourceItem

@@ -1,6 +1,5 @@
 """What has to change for a document? Decided from what the manifest says and what the document says now."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,12 +26,14 @@ class Change:
     :param record: as the manifest will have it.
     :param chunks: of the new version, in order.
     :param old: what the manifest has; None for a new document.
+    :param payload_bytes: what the new version's points carry beside the vectors.
     """
 
     record: DocumentRecord
     chunks: Sequence[IdentifiedChunk]
     old: DocumentRecord | None
     reason: Reason
+    payload_bytes: int
 
     @property
     def new(self) -> list[IdentifiedChunk]:
@@ -58,16 +59,6 @@ class Change:
         stay = {one.id for one in self.chunks}
         return tuple(point for point in self.old.points if point not in stay)
 
-    @property
-    def payload_bytes(self) -> int:
-        """What the new version's points carry beside the vectors: texts, headings, title, source and metadata."""
-        if not self.chunks:
-            return 0
-        shared = self.chunks[0].payload
-        each = _bytes(shared["title"]) + _bytes(shared["source"])
-        each += _bytes(json.dumps(shared["metadata"], default=str))
-        return sum(each + _bytes(one.payload["heading"]) + _bytes(one.chunk.text) for one in self.chunks)
-
     def intent(self) -> Intent:
         """What is about to happen to the index, as it is written down first."""
         return Intent(
@@ -77,10 +68,6 @@ class Change:
             deleted=self.dropped,
             payloads={one.id: dict(one.payload) for one in self.moved},
         )
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode())
 
 
 def original_of(change: Change, posted: SourceItem | None) -> Original:

@@ -1,8 +1,9 @@
-"""One document's bytes become named chunks: convert, cut, fingerprint. Pure work on plain values, so that any
-process can do it.
+"""One document's bytes become named chunks: convert, cut, fingerprint. Work on plain values, so that any process can
+do it.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,8 +12,7 @@ from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.chunker import chunk
 from ragsaver.ingestion.converters import convert
 from ragsaver.ingestion.converters.limits import ConversionLimits
-from ragsaver.ingestion.identity import Carried, IdentifiedChunk, identify
-from ragsaver.settings import Settings
+from ragsaver.ingestion.identity import Carried, IdentifiedChunk, content_hash, identify
 
 # Raise it when the converters or the chunker cut differently: documents are then cut again.
 CHUNKER = "3"
@@ -37,47 +37,38 @@ class Recipe:
         return f"{self.model}:{CHUNKER}:{self.min_words}:{self.max_words}:{int(self.embed_headings)}"
 
 
-def recipe_of(settings: Settings, model: str) -> Recipe:
-    """The recipe that the settings mean.
-
-    :param model: fingerprint of the embedding model.
-    """
-    cut, limits = settings.chunking, settings.ingestion
-    return Recipe(
-        model=model,
-        min_words=cut.min_words,
-        max_words=cut.max_words,
-        embed_headings=cut.embed_headings,
-        limits=ConversionLimits(
-            max_pdf_pages=limits.max_pdf_pages,
-            max_decompressed_mb=limits.max_decompressed_mb,
-            max_compression_ratio=limits.max_compression_ratio,
-        ),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A document as it was read.
+    """A document as it was read, or as it can be.
 
     :param id: of the document.
+    :param data: its bytes, or what reads them.
     :param format: `markdown`, `text`, `html`, ...; from the source's name if None.
+    :param size: in bytes, where the listing told it.
     """
 
     id: str
     source: str
-    data: bytes
+    data: bytes | Callable[[], bytes]
     format: str | None
     recipe: Recipe
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A document cut and named."""
+    """A document cut and named.
+
+    :ivar size: of what was read, in bytes.
+    :ivar payload_bytes: what its points carry beside the vectors: texts, headings, title, source and metadata.
+    """
 
     title: str
     chunks: tuple[IdentifiedChunk, ...]
+    size: int
+    content_hash: str
+    payload_bytes: int
 
 
 def prepare(raw: Raw) -> Prepared:
@@ -86,7 +77,8 @@ def prepare(raw: Raw) -> Prepared:
     :raises UnreadableDocument: if it can't be read or holds no text.
     """
     recipe = raw.recipe
-    parsed = convert(raw.source, raw.data, raw.format, limits=recipe.limits)
+    data = raw.data if isinstance(raw.data, bytes) else raw.data()
+    parsed = convert(raw.source, data, raw.format, limits=recipe.limits)
     chunks = chunk(
         parsed,
         parsed.title,
@@ -101,4 +93,14 @@ def prepare(raw: Raw) -> Prepared:
     # A file's name is shown where the document has no title; it is not embedded, so that renaming costs nothing.
     title = parsed.title or PurePosixPath(raw.source).stem
     named = identify(raw.id, chunks, Carried(raw.source, title, raw.metadata), recipe.model)
-    return Prepared(title, tuple(named))
+    return Prepared(title, tuple(named), len(data), content_hash(data), _payload_bytes(named))
+
+
+def _payload_bytes(named: Sequence[IdentifiedChunk]) -> int:
+    shared = named[0].payload
+    each = _bytes(shared["title"]) + _bytes(shared["source"]) + _bytes(json.dumps(shared["metadata"], default=str))
+    return sum(each + _bytes(one.payload["heading"]) + _bytes(one.chunk.text) for one in named)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())

@@ -30,6 +30,7 @@ class Staged:
 
     :param record: as the manifest would have it; its chunks are those of `chunks`.
     :param base: generation that the manifest had when this was found out; 0 if the document was not in.
+    :param payload_bytes: as `Change` has it.
     """
 
     action: Action
@@ -37,12 +38,13 @@ class Staged:
     chunks: tuple[IdentifiedChunk, ...]
     reason: Reason
     base: int
+    payload_bytes: int = 0
 
     @classmethod
     def of(cls, change: Change) -> "Staged":
         """A change, as `Gates` found it."""
         base = change.old.generation if change.old else 0
-        return cls(Action.APPLY, change.record, tuple(change.chunks), change.reason, base)
+        return cls(Action.APPLY, change.record, tuple(change.chunks), change.reason, base, change.payload_bytes)
 
     @classmethod
     def touching(cls, record: DocumentRecord) -> "Staged":
@@ -85,7 +87,7 @@ def settle(staged: Staged, current: DocumentRecord | None) -> Change | DocumentR
             return Settled.SUPERSEDED
     generation = current.generation + 1 if current else 1
     record = found._replace(generation=generation, chunks=tuple(one.prints for one in staged.chunks))
-    return Change(record, staged.chunks, current, staged.reason)
+    return Change(record, staged.chunks, current, staged.reason, staged.payload_bytes)
 
 
 def pack(staged: Staged) -> bytes:
@@ -99,6 +101,7 @@ def pack(staged: Staged) -> bytes:
         ],
         "reason": staged.reason,
         "base": staged.base,
+        "payload_bytes": staged.payload_bytes,
     }
     return zlib.compress(json.dumps(values, ensure_ascii=False).encode(), level=1)
 
@@ -115,6 +118,7 @@ def unpack(data: bytes) -> Staged:
         ),
         Reason(values["reason"]),
         values["base"],
+        values["payload_bytes"],
     )
 
 

@@ -163,8 +163,10 @@ def _may_pass(location: str | None) -> bool:
 
 
 def _remembering(item: SourceItem) -> tuple[SourceItem, list[UnreadableDocument]]:
-    """The item, and a place where it keeps why it could not be read."""
+    """The item, and a place where it keeps why it could not be fetched."""
     refused: list[UnreadableDocument] = []
+    if item.read_anywhere:
+        return item, refused
 
     def read() -> bytes:
         try:

@@ -11,12 +11,12 @@ from ragsaver.errors import IndexLocked, StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier
 from ragsaver.ingestion.applying import Step as ApplyStep
+from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.gates import STAYS_OUT, Seen
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import DocumentRecord, now
 from ragsaver.ingestion.planning import Change, batches, original_of
-from ragsaver.ingestion.preparing import recipe_of
 from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.retention import keeps_out
@@ -155,8 +155,7 @@ class Drainer:
         seen = Seen()
         for batch in batches(self._admitted(changes, seen, scope, gone), self._settings.ingestion.batch_chunks):
             originals = [original_of(change, posted.get(change.record.source)) for change in batch]
-            self._runtime.manifest.originals.keep(scope, originals)
-            lacking = self._applier.apply(scope, batch).summaries
+            lacking = self._applier.apply(scope, batch, originals=originals).summaries
             if lacking.lacking:
                 _log.warning("%d sections are without a summary: %s", lacking.lacking, lacking.problem)
         self._applier.forget(scope, gone)

@@ -11,10 +11,11 @@ from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache, partition_of
 from ragsaver.database import Place
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import Manifest
-from ragsaver.ingestion.preparing import Recipe, recipe_of
+from ragsaver.ingestion.preparing import Recipe
 from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder

@@ -29,7 +29,7 @@ def record(**more: object) -> DocumentRecord:
 
 def staged(text: str = "Owls.", base: int = 0, **more: object) -> Staged:
     chunks = identify("d", [Chunk(text, "h", 0, None, text)], Carried("a.md", "t", {"k": [1, None]}), "m")
-    return Staged.of(Change(record(**more), chunks, record(generation=base) if base else None, Reason.NEW))
+    return Staged.of(Change(record(**more), chunks, record(generation=base) if base else None, Reason.NEW, 7))
 
 
 @given(st.integers(1, 1000), st.floats(0, 1))

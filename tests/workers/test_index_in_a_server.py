@@ -92,6 +92,7 @@ def test_a_worker_that_dies_while_it_brings_in_leaves_it_to_another(shared: Proj
         job = queue.put(shared.order(), SCOPE)
         # a process that dies takes with it what another thread of its is embedding: that must be done by then
         while queue.jobs.documents.waiting(State.EMBEDDED) < 4:
+            assert not queue.report(job.job_id, "default").finished
             threading.Event().wait(0.02)
     with (
         shared.running(*worker, reborn=True, RAGSAVER_TEST_DIE=deaths),

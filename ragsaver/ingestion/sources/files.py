@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ragsaver.errors import UnreadableDocument, UsageError
-from ragsaver.ingestion.sources.bounded import read_file
+from ragsaver.ingestion.bounded import read_file
 from ragsaver.ingestion.sources.item import SourceItem, unreadable
 from ragsaver.ingestion.sources.rules import Selection
 from ragsaver.ingestion.sources.walk import Found, find_files
@@ -48,7 +48,8 @@ def file_item(found: Found, max_bytes: int, settled_ns: int | None = None) -> So
     source, location, size, mtime_ns, _ = found
     settled = mtime_ns < (time.time_ns() - _RACY_NS if settled_ns is None else settled_ns)
     read = partial(read_file, location, source, max_bytes)
-    return SourceItem(source, location, size, f"{size}:{mtime_ns}" if settled else "", None, read)
+    version = f"{size}:{mtime_ns}" if settled else ""
+    return SourceItem(source, location, size, version, None, read, read_anywhere=True)
 
 
 def check_path(path: Path) -> None:

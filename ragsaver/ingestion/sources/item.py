@@ -18,6 +18,7 @@ class SourceItem(NamedTuple):
     :ivar format: `markdown`, `text`, `html` or `pdf` where the place tells it; None leaves it to the name.
     :ivar metadata: what its points carry beside the text; never embedded.
     :ivar read: gives the bytes, never more than the limit; raises UnreadableDocument.
+    :ivar read_anywhere: `read` may go to another process and be called there.
     """
 
     source: str
@@ -27,6 +28,7 @@ class SourceItem(NamedTuple):
     format: str | None
     read: Callable[[], bytes]
     metadata: Mapping[str, Any] = {}  # nobody writes into it; a read-only view could not go to another process
+    read_anywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

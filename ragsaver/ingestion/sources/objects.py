@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from ragsaver.errors import MissingExtra, UnreadableDocument, UsageError
+from ragsaver.ingestion.bounded import join, pieces
 from ragsaver.ingestion.converters import FORMATS, format_of, is_outdated
-from ragsaver.ingestion.sources.bounded import join, pieces
 from ragsaver.ingestion.sources.item import SourceItem, unreadable
 from ragsaver.ingestion.sources.rules import Selection
 from ragsaver.ingestion.sources.walk import suffix_of

@@ -12,8 +12,8 @@ import httpx
 
 from ragsaver import __version__
 from ragsaver.errors import UnreadableDocument
+from ragsaver.ingestion.bounded import gunzip, join, too_large
 from ragsaver.ingestion.converters import HTML, MARKDOWN, PDF, TEXT, format_of
-from ragsaver.ingestion.sources.bounded import gunzip, join, too_large
 from ragsaver.ingestion.sources.connections import GuardedTransport, all_within
 from ragsaver.ingestion.sources.item import SourceItem, unreadable
 from ragsaver.settings import SourcesSettings

@@ -8,7 +8,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from ragsaver.errors import UnreadableDocument
-from ragsaver.ingestion.sources.bounded import gunzip, join
+from ragsaver.ingestion.bounded import gunzip, join
 from ragsaver.ingestion.sources.item import SourceItem, unreadable
 from ragsaver.ingestion.sources.pages import Web, address_of
 from ragsaver.ingestion.sources.rules import Selection

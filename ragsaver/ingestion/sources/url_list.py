@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ragsaver.errors import UnreadableDocument, UsageError
-from ragsaver.ingestion.sources.bounded import read_file
+from ragsaver.ingestion.bounded import read_file
 from ragsaver.ingestion.sources.item import SourceItem
 from ragsaver.ingestion.sources.pages import Web
 from ragsaver.ingestion.sources.rules import Selection

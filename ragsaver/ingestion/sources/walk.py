@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ragsaver.errors import UnreadableDocument, UsageError
+from ragsaver.ingestion.bounded import read_file
 from ragsaver.ingestion.converters import FORMATS, format_of, is_outdated
-from ragsaver.ingestion.sources.bounded import read_file
 from ragsaver.ingestion.sources.rules import IGNORE_FILE, IgnoreRules, Selection
 
 _MAX_IGNORE_FILE_BYTES = 2**20
