@@ -26,7 +26,6 @@ from ragsaver.ingestion.sources import PostedDocument, SourceItem, require_sourc
 from ragsaver.ingestion.sources.listing import scheme
 from ragsaver.ingestion.staging import Staged, pack
 from ragsaver.ingestion.turns import Priority
-from ragsaver.pipelines.summariser import ChatSummariser
 from ragsaver.settings import Settings
 from ragsaver.workers.app import CONVERT
 from ragsaver.workers.broker import Broker
@@ -147,6 +146,8 @@ class IngestQueue:
     def _plan(
         self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope, gone: Sequence[DocumentRecord]
     ) -> PlanReport:
+        from ragsaver.pipelines.summariser import ChatSummariser  # Haystack takes two seconds to load
+
         asked = partial(ChatSummariser, self._settings) if self._settings.outline.summary_model else None
         return plan_without_index(
             self._settings,

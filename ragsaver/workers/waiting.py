@@ -6,13 +6,13 @@ from collections.abc import Callable
 from ragsaver.errors import IndexLocked
 from ragsaver.index.ownership import current_owner
 from ragsaver.ingestion.job_report import JobReport, State
-from ragsaver.pipelines.runtime import open_runtime
 from ragsaver.settings import Settings
-from ragsaver.workers.draining import Drainer
 from ragsaver.workers.queueing import IngestQueue
 from ragsaver.workers.tending import requeue
 
+# Between two looks: at first, and later as a share of the time waited, so that it takes little from those who work.
 _LOOK_S = 0.1
+_LOOK_SHARE, _LONGEST_LOOK_S = 0.02, 1.0
 
 
 def wait_for(
@@ -24,11 +24,13 @@ def wait_for(
     :raises UsageError: if the job is dropped meanwhile.
     :raises BrokerUnavailable: if the broker is gone; the job goes on once it is back.
     """
+    began = time.monotonic()
     while not (report := queue.known(job_id, tenant)).finished:
         step(report)
         requeue(queue.jobs, queue.broker, settings.queue)
         if not _brought_in(queue, settings):
-            time.sleep(_LOOK_S)
+            waited_s = time.monotonic() - began
+            time.sleep(max(_LOOK_S, min(_LONGEST_LOOK_S, waited_s * _LOOK_SHARE)))
     return report
 
 
@@ -37,6 +39,10 @@ def _brought_in(queue: IngestQueue, settings: Settings) -> bool:
     owned = not settings.index.shared and current_owner(settings.home) is not None
     if owned or not queue.jobs.documents.waiting(State.EMBEDDED):
         return False
+    # They load Haystack, which takes seconds, and mostly somebody else owns the index.
+    from ragsaver.pipelines.runtime import open_runtime
+    from ragsaver.workers.draining import Drainer
+
     try:
         with open_runtime(settings, "ragsaver ingest --queue --wait") as runtime:
             return Drainer(runtime, queue.jobs).drain() > 0
