@@ -29,6 +29,7 @@ bench: $(VENV)/.train
 	$(BIN)/python benchmarks/extractive.py
 	$(BIN)/python benchmarks/reingest.py
 	$(BIN)/python benchmarks/ingest_scale.py
+	$(BIN)/python benchmarks/index.py
 	$(BIN)/python benchmarks/autoscale.py
 
 python-there:

@@ -16,7 +16,7 @@ import qdrant_edge as qdrant
 from numpy.typing import NDArray
 
 from ragsaver.errors import IndexLocked, RagSaverError, StorageError
-from ragsaver.index.edge_config import edge_config, rescoring
+from ragsaver.index.edge_config import dense_search, edge_config
 from ragsaver.index.identity import IndexIdentity, claim
 from ragsaver.index.keys import DENSE, LEXICAL, LISTED, SCOPE, STATE, payload_of, scope_key, scopes_of
 from ragsaver.index.optimising import optimised
@@ -60,7 +60,7 @@ class EdgeIndex:
         self.folder = folder
         self._tenant_idf = tenant_idf
         self._optimize_after = optimize_after_points
-        self._rescoring = rescoring(quantization) if quantization else None
+        self._dense_search = dense_search(quantization)
         self._unflushed = True  # what was there when it was opened may be in the log only
         self._swaps = Swaps()
         self._writing = threading.RLock()
@@ -85,7 +85,7 @@ class EdgeIndex:
     ) -> LegHits:
         """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
         visible = _within(scope, LISTED)
-        requests = [_leg(vector.tolist(), DENSE, limit, visible, with_payload, self._rescoring)]
+        requests = [_leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
         words = self._bm25.embed_query(text)
         if words.indices:
             params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=visible)) if self._tenant_idf else None

@@ -1,0 +1,81 @@
+"""The same chunks in other engines: each peer is filled, and answers a question with the positions of chunks."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from synthetic_chunks import BLOCK, DIM, NEAREST, SyntheticChunks
+
+Search = Callable[[str, NDArray[np.float32]], list[int]]
+CANDIDATES = 100
+
+
+def numpy(chunks: SyntheticChunks) -> Search:
+    """All vectors in memory, all looked at."""
+    vectors = np.array(chunks.vectors)
+
+    def search(text: str, vector: NDArray[np.float32]) -> list[int]:
+        scores = vectors @ vector
+        best = np.argpartition(-scores, NEAREST)[:NEAREST]
+        return [int(place) for place in best[np.argsort(-scores[best])]]
+
+    return search
+
+
+def qdrant_local(chunks: SyntheticChunks) -> Search:
+    """qdrant-client's local mode in memory, without payload and filter, which would make it slower."""
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(":memory:")
+    client.create_collection("chunks", vectors_config=models.VectorParams(size=DIM, distance=models.Distance.DOT))
+    for start, vectors, _ in chunks.blocks():
+        ids = list(range(start, start + len(vectors)))
+        client.upsert("chunks", models.Batch(ids=ids, vectors=vectors.tolist()))
+
+    def search(text: str, vector: NDArray[np.float32]) -> list[int]:
+        found = client.query_points("chunks", vector.tolist(), limit=NEAREST, with_payload=False)
+        return [int(point.id) for point in found.points]
+
+    return search
+
+
+def bm25s(chunks: SyntheticChunks) -> Search:
+    """BM25 with scores of all words counted beforehand; no words are stemmed."""
+    import bm25s as engine
+
+    index = engine.BM25()
+    index.index(_words(chunks), show_progress=False)
+
+    def search(text: str, vector: NDArray[np.float32]) -> list[int]:
+        found = index.retrieve([text.split()], k=CANDIDATES, show_progress=False)
+        return [int(place) for place in found.documents[0]]
+
+    return search
+
+
+def rank_bm25(chunks: SyntheticChunks) -> Search:
+    """BM25 in plain Python, which looks at every chunk for every word; no words are stemmed."""
+    from rank_bm25 import BM25Okapi
+
+    index = BM25Okapi(_words(chunks))
+
+    def search(text: str, vector: NDArray[np.float32]) -> list[int]:
+        scores = index.get_scores(text.split())
+        best = np.argpartition(-scores, CANDIDATES)[:CANDIDATES]
+        return [int(place) for place in best[np.argsort(-scores[best])]]
+
+    return search
+
+
+def _words(chunks: SyntheticChunks) -> list[list[str]]:
+    return [text.split() for block in range(-(-chunks.size // BLOCK)) for text in chunks.texts(block)]
+
+
+# Each with the number of chunks up to which it is measured: more would take minutes to fill, or a second a question.
+PEERS: dict[str, tuple[Callable[[SyntheticChunks], Search], int]] = {
+    "numpy": (numpy, 1_000_000),
+    "qdrant-local": (qdrant_local, 100_000),
+    "bm25s": (bm25s, 1_000_000),
+    "rank_bm25": (rank_bm25, 100_000),
+}
+LEXICAL = ("bm25s", "rank_bm25")
