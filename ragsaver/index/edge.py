@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ragsaver.errors import IndexLocked, RagSaverError, StorageError
 from ragsaver.index.edge_config import edge_config, rescoring
 from ragsaver.index.identity import IndexIdentity, claim
-from ragsaver.index.keys import DENSE, LEXICAL, LISTED, SCOPE, STATE, payload_of, scope_key, scopes_of
+from ragsaver.index.keys import DENSE, LEXICAL, LISTED, SCOPE, STATE, change_of, payload_of, scope_key, scopes_of
 from ragsaver.index.optimising import optimised
 from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, StoredPoint
 from ragsaver.index.quantization import Quantization
@@ -123,7 +123,7 @@ class EdgeIndex:
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""
         for point_id, payload in payloads.items():
-            change = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=[point_id]), dict(payload))
+            change = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=[point_id]), change_of(payload))
             self._update(change, [point_id])
 
     def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ragsaver.errors import UsageError
 from ragsaver.index.protocol import ChunkPoint
 from ragsaver.index.scope import Scope
 
@@ -19,15 +18,7 @@ UNLISTED = "unlisted"
 
 
 def scope_key(scope: Scope) -> str:
-    """A tenant's collection in one word.
-
-    :raises UsageError: if it could be read as another's.
-    """
-    if not scope.tenant or not scope.collection or "/" in scope.tenant or "/" in scope.collection:
-        raise UsageError(
-            f"`{scope.tenant}` / `{scope.collection}` can't name a tenant and a collection",
-            remedy="Use letters, digits, dots, dashes and underscores",
-        )
+    """A tenant's collection in one word; neither name has a slash."""
     return f"{scope.tenant}/{scope.collection}"
 
 
@@ -40,3 +31,8 @@ def scopes_of(keys: Mapping[str, int]) -> list[Scope]:
 def payload_of(scope: Scope, point: ChunkPoint) -> dict[str, Any]:
     """What a new point carries: it is unlisted."""
     return {**point.payload, SCOPE: scope_key(scope), STATE: UNLISTED, DOCUMENT_ID: point.document_id}
+
+
+def change_of(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What a point may be given later: nothing moves it to another scope, or shows it."""
+    return {key: value for key, value in payload.items() if key not in (SCOPE, STATE, DOCUMENT_ID)}

@@ -19,7 +19,7 @@ from qdrant_client import models
 
 from ragsaver.index.connection import Connection
 from ragsaver.index.identity import IndexIdentity
-from ragsaver.index.keys import DENSE, LEXICAL, LISTED, SCOPE, STATE, payload_of, scope_key, scopes_of
+from ragsaver.index.keys import DENSE, LEXICAL, LISTED, SCOPE, STATE, change_of, payload_of, scope_key, scopes_of
 from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, StoredPoint
 from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
@@ -117,7 +117,7 @@ class ServerIndex:
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""
         for some in _parts(list(payloads.items()), _CHANGES):
-            self._change([_set(dict(payload), _within(scope, ids=[one])) for one, payload in some])
+            self._change([_set(change_of(payload), _within(scope, ids=[one])) for one, payload in some])
 
     def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What those of the points that are there carry."""

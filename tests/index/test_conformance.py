@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragsaver.errors import ModelMismatch, SettingsError, UsageError
+from ragsaver.errors import ModelMismatch, SettingsError
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.protocol import VectorIndex
-from ragsaver.index.scope import Scope
 from tests.index.engines import KINDS, Opening, engine
 from tests.index.points import ACME, DIM, IDENTITY, RIVAL, listed, point, vector
 
@@ -165,12 +164,6 @@ def test_other_word_statistics_are_refused_too(opening: Opening) -> None:
 def test_a_language_that_is_not_known_is_named(opening: Opening) -> None:
     with pytest.raises(SettingsError, match=r"index\.language"):
         opening(IndexIdentity("tiny", "f" * 32, DIM, "klingon", 50.0))
-
-
-@pytest.mark.parametrize("scope", [Scope("", "docs"), Scope("a/b", "docs"), Scope("a", "b/c")])
-def test_a_scope_that_could_be_read_as_another_is_refused(index: VectorIndex, scope: Scope) -> None:
-    with pytest.raises(UsageError, match="can't name a tenant"):
-        index.search(scope, "zebra", vector(0), 5)
 
 
 def test_points_move_to_another_index_as_they_are_kept(opening: Opening, index: VectorIndex, tmp_path: Path) -> None:
