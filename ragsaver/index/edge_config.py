@@ -1,10 +1,10 @@
-"""What the embedded engine is told: of which vectors a shard is, and how they are made smaller."""
+"""What the embedded engine is told: of which vectors a shard is, how they are made smaller, what payload it indexes."""
 
 from typing import Any
 
 import qdrant_edge as qdrant
 
-from ragsaver.index.keys import DENSE, LEXICAL
+from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, SCOPE, STATE
 from ragsaver.index.quantization import Quantization
 
 
@@ -15,6 +15,19 @@ def edge_config(dim: int, quantization: Quantization | None) -> qdrant.EdgeConfi
         vectors={DENSE: qdrant.EdgeVectorParams(dim, qdrant.Distance.Dot, quantization_config=smaller)},
         sparse_vectors={LEXICAL: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
     )
+
+
+def index_payload(shard: qdrant.EdgeShard) -> None:
+    """Index what filters name, as far as a shard does not have it yet."""
+    wanted: dict[str, Any] = {
+        SCOPE: qdrant.KeywordIndexParams(is_tenant=True),
+        STATE: qdrant.PayloadSchemaType.Keyword,
+        GROUPS: qdrant.PayloadSchemaType.Keyword,
+    }
+    there = shard.info().payload_schema
+    for key, schema in wanted.items():
+        if key not in there:
+            shard.update(qdrant.UpdateOperation.create_field_index(key, schema))
 
 
 def rescoring(made: Quantization) -> qdrant.SearchParams:

@@ -12,6 +12,7 @@ LEXICAL = "bm25"
 SCOPE = "scope"
 STATE = "state"
 DOCUMENT_ID = "document_id"
+GROUPS = "groups"
 
 LISTED = "listed"
 UNLISTED = "unlisted"
@@ -24,8 +25,14 @@ def scope_key(scope: Scope) -> str:
 
 def scopes_of(keys: Mapping[str, int]) -> list[Scope]:
     """The scopes that have points, in order; `keys` counts points by scope key."""
-    found = [Scope(*key.split("/", 1)) for key, points in keys.items() if points]
+    pairs = [key.split("/", 1) for key, points in keys.items() if points]
+    found = [Scope(tenant, collection) for tenant, collection in pairs]
     return sorted(found, key=lambda scope: (scope.tenant, scope.collection))
+
+
+def sees(scope: Scope, payload: Mapping[str, Any] | None) -> bool:
+    """Whether a point that carries this is there for a call: the scope's, and of no groups or of one of its own."""
+    return payload is not None and payload.get(SCOPE) == scope_key(scope) and scope.reads(payload.get(GROUPS) or ())
 
 
 def payload_of(scope: Scope, point: ChunkPoint) -> dict[str, Any]:

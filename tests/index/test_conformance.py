@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,48 @@ def test_word_statistics_of_a_tenant_do_not_move_with_another_s_documents(index:
     listed(index, RIVAL, *[point(f"zebra {n}") for n in range(50)])
 
     assert [hit.score for hit in index.search(ACME, "zebra", vector(0), 10).lexical] == before
+
+
+def test_a_reader_sees_what_names_no_groups_or_one_of_its_own(index: VectorIndex) -> None:
+    old, everybody_s = point("old zebra"), point("open zebra", groups=[])
+    of_hr, of_both = point("hr zebra", groups=["hr"]), point("shared zebra", groups=["hr", "it"])
+    listed(index, ACME, old, everybody_s, of_hr, of_both)
+    ids = {"old": old.id, "open": everybody_s.id, "hr": of_hr.id, "both": of_both.id}
+    for groups, seen in (
+        (None, {"old", "open", "hr", "both"}),
+        (frozenset(), {"old", "open"}),
+        (frozenset({"it"}), {"old", "open", "both"}),
+        (frozenset({"hr", "x"}), {"old", "open", "hr", "both"}),
+        (frozenset({"h", "*", "HR"}), {"old", "open"}),
+    ):
+        reader, expected = replace(ACME, groups=groups), {ids[name] for name in seen}
+        legs = index.search(reader, "zebra", vector(0), 10)
+        assert {hit.id for hit in legs.dense} == {hit.id for hit in legs.lexical} == expected
+        assert set(index.payloads(reader, list(ids.values()))) == expected
+        assert set(index.vectors(reader, list(ids.values()))) == expected
+        assert set(dict(index.ids(reader))) == {one.id for some in index.stored(reader) for one in some} == expected
+        assert index.count(reader) == len(expected)
+
+
+def test_other_groups_take_effect_without_touching_the_vector(index: VectorIndex) -> None:
+    moved, reader = point("zebra", 3, groups=["hr"]), replace(ACME, groups=frozenset({"it"}))
+    listed(index, ACME, moved)
+    before = index.vectors(ACME, [moved.id])[moved.id].tobytes()
+
+    for groups, count in ((["it"], 1), (["hr"], 0), ([], 1)):
+        index.set_payload(ACME, {moved.id: {"groups": groups}})
+        assert len(index.search(reader, "zebra", vector(3), 5).lexical) == count
+    assert index.vectors(ACME, [moved.id])[moved.id].tobytes() == before
+
+
+def test_word_statistics_of_a_reader_do_not_move_with_other_groups_documents(index: VectorIndex) -> None:
+    reader = replace(ACME, groups=frozenset({"it"}))
+    listed(index, ACME, point("zebra one", groups=["it"]), point("horse two"), point("horse three"))
+    before = [hit.score for hit in index.search(reader, "zebra", vector(0), 10).lexical]
+
+    listed(index, ACME, *[point(f"zebra {n}", groups=["hr"]) for n in range(50)])
+
+    assert [hit.score for hit in index.search(reader, "zebra", vector(0), 10).lexical] == before
 
 
 def test_payload_changes_without_touching_the_vector(index: VectorIndex) -> None:

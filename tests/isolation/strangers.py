@@ -52,6 +52,12 @@ TEXTS = st.lists(_WORDS, min_size=1, max_size=6).map(" ".join)
 CORPORA = st.lists(TEXTS, min_size=1, max_size=5)
 QUESTIONS = st.one_of(TEXTS, st.text(min_size=1, max_size=20).filter(str.isprintable))
 
+GROUPS = st.lists(
+    st.sampled_from(["hr", "h", "HR", "hr,it", "it", "*", " hr", "[]", "null", "' OR '1'='1", "租户"]),
+    max_size=3,
+    unique=True,
+)
+
 
 def vector_of(text: str) -> np.ndarray:
     """(DIM,) float32, L2-normalised; the same for the same text."""

@@ -1,6 +1,7 @@
 """Whatever others are called, have in and ask: an index tells a tenant what it would tell if it were alone."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,13 @@ from tests.index.engines import engine
 from tests.index.points import IDENTITY, listed
 from tests.isolation.strangers import (
     CORPORA,
+    GROUPS,
     NAMES,
     PAIRS,
     QUESTIONS,
     REFUSED,
+    SCOPES,
+    TEXTS,
     all_that_is_seen,
     points_of,
     scope_or_none,
@@ -91,6 +95,35 @@ def test_nothing_that_a_tenant_does_reaches_another_s_points(
     assert all_that_is_seen(index, them, question, ids) == before
     assert index.scopes() == [them]
     emptied(index, me, them)
+
+
+@patiently
+@given(SCOPES, st.lists(st.tuples(TEXTS, GROUPS), min_size=1, max_size=6), GROUPS, QUESTIONS)
+def test_points_of_other_groups_change_nothing_that_a_reader_sees(
+    index: VectorIndex, everybody: Scope, corpus: Sequence[tuple[str, list[str]]], mine: list[str], question: str
+) -> None:
+    emptied(index, everybody)
+    reader = replace(everybody, groups=frozenset(mine))
+    points = [point for text, groups in corpus for point in points_of([text], groups=groups)]
+    readable = [one for one, (_, groups) in zip(points, corpus, strict=True) if not groups or set(groups) & set(mine)]
+    hidden = [one for one in points if one not in readable]
+    ids = [one.id for one in points]
+    listed(index, everybody, *readable)
+    alone = all_that_is_seen(index, reader, question, ids)
+    assert set(alone["ids"]) == {one.id for one in readable}
+
+    listed(index, everybody, *hidden)
+    assert all_that_is_seen(index, reader, question, ids) == alone
+    index.set_payload(reader, {one.id: {"groups": mine} for one in hidden})
+    index.list_and_delete(reader, [], [one.id for one in hidden])
+    assert all_that_is_seen(index, reader, question, ids) == alone
+    assert index.count(everybody) == len(points)
+
+    index.set_payload(everybody, {one.id: {"groups": []} for one in hidden})
+    assert set(all_that_is_seen(index, reader, question, ids)["ids"]) == set(ids)
+    index.set_payload(everybody, {one.id: dict(one.payload) for one in hidden})
+    assert all_that_is_seen(index, reader, question, ids) == alone
+    emptied(index, everybody)
 
 
 @given(st.tuples(NAMES, NAMES), st.tuples(NAMES, NAMES))
