@@ -45,6 +45,9 @@ class EmbeddingSettings(_Section):
         le=262_144,
         description="padded tokens in one batch, 64 or more; 0 takes 2048 on a CPU and 65536 on CUDA",
     )
+    query_batch: int = Field(
+        default=32, ge=1, le=1024, description="questions asked at the same time that share a run; 1: each has its own"
+    )
     max_tokens: int = Field(
         default=256, ge=16, le=8192, description="tokens of one text, its prefix included; the rest is cut"
     )

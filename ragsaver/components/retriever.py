@@ -71,7 +71,7 @@ class HybridRetriever(Bound):
         scope = request.scope if request else self.resources.default_scope
 
         with stage("embed_query"):
-            vector = self.resources.encoder.encode([query], query=True)[0]
+            vector = self.resources.embed_question(query)
         with stage("retrieve"):
             index = self.resources.index
             legs = index.search(scope, query, vector, candidates, with_payload=False)

@@ -21,7 +21,8 @@ from ragsaver.workers.moves import Moved, nobody
 
 T = TypeVar("T")
 
-QUERY_THREADS = 4
+# Most of them wait: for the model's next shared run, or for an endpoint that generates.
+QUERY_THREADS = 32
 
 
 @dataclass(frozen=True, slots=True)

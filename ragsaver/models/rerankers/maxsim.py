@@ -14,6 +14,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ragsaver.errors import SettingsError
+from ragsaver.models.micro_batching import MicroBatcher
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
 
@@ -38,10 +39,12 @@ class MaxSimReranker:
     """MaxSim over an encoder's token vectors; those of passages are kept, in float16, while there is room.
 
     :param cache_mb: for kept vectors; what was used longest ago goes first.
+    :param query_batch: questions asked at the same time that share a run of the model. Passages fill runs by
+        themselves.
     :raises SettingsError: if the encoder gives no token vectors.
     """
 
-    def __init__(self, encoder: Encoder, *, cache_mb: int = 64) -> None:
+    def __init__(self, encoder: Encoder, *, cache_mb: int = 64, query_batch: int = 32) -> None:
         if not isinstance(encoder, TokenEncoder):
             raise SettingsError(
                 "MaxSim needs token vectors, which this model's back end does not give",
@@ -49,6 +52,9 @@ class MaxSimReranker:
                 remedy="Set `embedding.backend` to `onnx`, or `rerank.backend` to another reranker",
             )
         self._encoder = encoder
+        self._asked: MicroBatcher[str, NDArray[np.float32]] = MicroBatcher(
+            lambda questions: encoder.token_vectors(questions, query=True), query_batch
+        )
         self._room = cache_mb * 2**20
         self._kept: OrderedDict[tuple[str, str], NDArray[np.float16]] = OrderedDict()
         self._bytes = 0
@@ -64,7 +70,7 @@ class MaxSimReranker:
     ) -> NDArray[np.float32]:
         """Mean of the best cosines, -1 to 1."""
         look = giving_up(until, self.name)
-        (asked,) = self._encoder.token_vectors([question], query=True)
+        asked = self._asked(question)
         keys = [(tenant, xxhash.xxh3_128_hexdigest(text.encode())) for text in texts]
         vectors = self._recalled(keys)
         lacking = {key: text for key, text in zip(keys, texts, strict=True) if key not in vectors}

@@ -22,7 +22,8 @@ def open_reranker(
     :raises SettingsError: if they name none that is there.
     """
     if settings.backend == "maxsim":
-        return MaxSimReranker(encoder, cache_mb=settings.cache_mb if cache_mb is None else cache_mb)
+        room = settings.cache_mb if cache_mb is None else cache_mb
+        return MaxSimReranker(encoder, cache_mb=room, query_batch=embedding.query_batch)
     if settings.backend == "remote":
         key = settings.api_key.get_secret_value() if settings.api_key else None
         return RemoteReranker(str(settings.url), api_key=key, model=settings.model)
