@@ -520,6 +520,9 @@ class Settings(_Section):
     pipelines_dir: Path = Field(default=Path("pipelines"), description="the project's own YAML")
     tenant: str = Field(default="default", pattern=_NAME, description="whose documents commands work on")
     collection: str = Field(default="default", pattern=_NAME, description="where commands look if none is named")
+    groups: list[str] = Field(
+        default_factory=list, description="that questions are asked in the name of: what names others is not found"
+    )
     allow_modules: list[str] = Field(
         default_factory=list, description="modules of your own whose components a pipeline may load"
     )

@@ -116,14 +116,14 @@ class Local:
         """Find passages."""
         from ragsaver.components.request import Request
 
-        request = Request(self._runtime.scope(collection))
+        request = Request(self._runtime.reading(collection))
         return self._runtime.engine().search(question, request, top_k, explain=explain)
 
     def ask(self, question: str, collection: str | None, pipeline: str | None) -> "AskResult":
         """Answer."""
         from ragsaver.components.request import Request
 
-        return self._runtime.engine(pipeline).ask(question, Request(self._runtime.scope(collection)))
+        return self._runtime.engine(pipeline).ask(question, Request(self._runtime.reading(collection)))
 
     def verify(self, collection: str | None) -> "VerifyReport":
         """Check and repair."""

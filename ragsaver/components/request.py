@@ -12,11 +12,13 @@ from ragsaver.index.scope import Scope
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The identity of one question, and the clock of its stages (milliseconds by stage)."""
+    """The identity of one question, and the clock of its stages (milliseconds by stage).
+
+    :ivar scope: what it may see; never from what the caller sent.
+    """
 
     scope: Scope
     principal: str | None = None
-    groups: frozenset[str] = frozenset()
     deadline: float | None = None
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
     stage_ms: dict[str, float] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import json
 import math
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -119,13 +119,13 @@ class Recent:
 
     def __init__(self, begin_with: Sequence[float]) -> None:
         self._begin_with = tuple(begin_with)
-        self._of: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        self._of: OrderedDict[Hashable, deque[float]] = OrderedDict()
         self._noting = threading.Lock()
 
-    def threshold(self, collection: tuple[str, str], chance: float, share: float) -> float:
+    def threshold(self, collection: Hashable, chance: float, share: float) -> float:
         """What a chance must exceed now; notes it for the next one.
 
-        :param collection: tenant and collection.
+        :param collection: whose chances, with all that decides what is seen of it.
         """
         with self._noting:
             recent = self._of.setdefault(collection, deque(self._begin_with, maxlen=_RECENT))

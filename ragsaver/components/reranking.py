@@ -114,7 +114,7 @@ class Reranking:
         gate = self.gate
         chance = gate.chance(features(question, passages[: gate.top_n]))
         share = gate.max_share if self.watch.misses_more_than(gate.skipped_moved) else gate.share
-        bar = self._recent.threshold((scope.tenant, scope.collection), chance, share)
+        bar = self._recent.threshold(scope, chance, share)
         if chance > bar:
             return Verdict(True, f"a chance of {chance:.2f} that it helps, above {bar:.2f}")
         return Verdict(False, f"a chance of {chance:.2f} that it helps, not above {max(min(bar, 1.0), 0.0):.2f}")

@@ -28,10 +28,16 @@ from ragsaver.settings_file import load_settings
 from ragsaver.spend.prices import PriceBook
 
 
+def reader(settings: Settings, collection: str | None = None) -> Scope:
+    """What questions may see: the settings say in whose name they are asked."""
+    return Scope(settings.tenant, collection or settings.collection, frozenset(settings.groups))
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """Shared by every component of a process.
 
+    :ivar default_scope: what a question may see that says no collection.
     :ivar store: the folder that holds the index and the manifest.
     :ivar embed_question: a question's vector, (dim,) float32; those asked at the same time share a run of the model.
     """
@@ -49,7 +55,7 @@ class Resources:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder))
-        object.__setattr__(self, "default_scope", Scope(self.settings.tenant, self.settings.collection))
+        object.__setattr__(self, "default_scope", reader(self.settings))
         most = self.settings.embedding.query_batch
         object.__setattr__(self, "embed_question", MicroBatcher(self._vectors, most))
 

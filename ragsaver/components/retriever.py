@@ -11,12 +11,13 @@ from ragsaver.components.fusion import Fusion, depth, fuse
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
 from ragsaver.components.resources import Bound
+from ragsaver.index.keys import GROUPS, SCOPE, STATE
 from ragsaver.spend.receipt import current_receipt
 
 
 @component
 class HybridRetriever(Bound):
-    """BM25 and vectors, fused by score, within the tenant and collection of the request; what says the same, once.
+    """BM25 and vectors, fused by score, within what the request may see; what says the same, once.
 
     ```python
     retriever = HybridRetriever(top_k=10)
@@ -112,7 +113,7 @@ class HybridRetriever(Bound):
 def _document(
     key: str, payload: Mapping[str, Any], score: float, dense: float | None, lexical: float | None
 ) -> Document:
-    meta = {name: value for name, value in payload.items() if name not in ("text", "scope", "state")}
+    meta = {name: value for name, value in payload.items() if name not in ("text", SCOPE, STATE, GROUPS)}
     meta["dense_score"] = dense
     meta["lexical_score"] = lexical
     return Document(id=key, content=str(payload.get("text", "")), score=score, meta=meta)

@@ -16,9 +16,21 @@ import qdrant_edge as qdrant
 from numpy.typing import NDArray
 
 from ragsaver.errors import IndexLocked, RagSaverError, StorageError
-from ragsaver.index.edge_config import dense_search, edge_config
+from ragsaver.index.edge_config import dense_search, edge_config, index_payload
 from ragsaver.index.identity import IndexIdentity, claim
-from ragsaver.index.keys import DENSE, LEXICAL, LISTED, SCOPE, STATE, payload_of, scope_key, scopes_of
+from ragsaver.index.keys import (
+    DENSE,
+    GROUPS,
+    LEXICAL,
+    LISTED,
+    SCOPE,
+    STATE,
+    change_of,
+    payload_of,
+    scope_key,
+    scopes_of,
+    sees,
+)
 from ragsaver.index.optimising import optimised
 from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, StoredPoint
 from ragsaver.index.quantization import Quantization
@@ -123,14 +135,13 @@ class EdgeIndex:
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""
         for point_id, payload in payloads.items():
-            change = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=[point_id]), dict(payload))
+            change = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=[point_id]), change_of(payload))
             self._update(change, [point_id])
 
     def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What those of the points that are there carry."""
         records = self._read(lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=False))
-        key = scope_key(scope)
-        return {str(record.id): record.payload for record in records if record.payload and record.payload[SCOPE] == key}
+        return {str(record.id): record.payload or {} for record in records if sees(scope, record.payload)}
 
     def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The dense vectors of those points that are there."""
@@ -277,16 +288,14 @@ class EdgeIndex:
 
     def _open(self, path: Path) -> qdrant.EdgeShard:
         if (path / "segments").exists():
-            return self._ask(lambda: qdrant.EdgeShard.load(str(path), self._config))
+            shard = self._ask(lambda: qdrant.EdgeShard.load(str(path), self._config))
+            index_payload(shard)
+            return shard
         self._require_space()
         shutil.rmtree(path, ignore_errors=True)  # a creation that was cut short left no segment
         path.mkdir(parents=True)
         shard = self._ask(lambda: qdrant.EdgeShard.create(str(path), self._config))
-        for key, schema in (
-            (SCOPE, qdrant.KeywordIndexParams(is_tenant=True)),
-            (STATE, qdrant.PayloadSchemaType.Keyword),
-        ):
-            shard.update(qdrant.UpdateOperation.create_field_index(key, schema))
+        index_payload(shard)
         return shard
 
     def _update(self, operation: qdrant.UpdateOperation, points: Sequence[str], *, frees: bool = False) -> None:
@@ -341,7 +350,15 @@ def _within(scope: Scope, state: str | None = None, *, ids: Sequence[str] | None
         must.append(qdrant.FieldCondition(STATE, match=qdrant.MatchValue(state)))
     if ids is not None:
         must.append(qdrant.HasIdCondition(set(ids)))
+    if scope.groups is not None:
+        must.append(_readable(scope.groups))
     return qdrant.Filter(must=must)
+
+
+def _readable(groups: frozenset[str]) -> qdrant.Filter:
+    """Of no groups, or of one of these."""
+    of_mine = qdrant.FieldCondition(GROUPS, match=qdrant.MatchAny(sorted(groups)))
+    return qdrant.Filter(should=[qdrant.IsEmptyCondition(GROUPS), *([of_mine] if groups else [])])
 
 
 def _leg(

@@ -1,10 +1,10 @@
-"""What the embedded engine is told: of which vectors a shard is, and how they are made smaller."""
+"""What the embedded engine is told: of which vectors a shard is, how they are made smaller, what payload it indexes."""
 
 from typing import Any
 
 import qdrant_edge as qdrant
 
-from ragsaver.index.keys import DENSE, LEXICAL
+from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, SCOPE, STATE
 from ragsaver.index.quantization import Quantization
 
 # So many of the graph's points are kept in view on the way to the nearest. With the engine's own 100, vectors in many
@@ -27,6 +27,19 @@ def dense_search(quantization: Quantization | None) -> qdrant.SearchParams:
     if quantization:
         smaller = qdrant.QuantizationSearchParams(rescore=True, oversampling=quantization.oversampling)
     return qdrant.SearchParams(hnsw_ef=_HNSW_EF, quantization=smaller)
+
+
+def index_payload(shard: qdrant.EdgeShard) -> None:
+    """Index what filters name, as far as a shard does not have it yet."""
+    wanted: dict[str, Any] = {
+        SCOPE: qdrant.KeywordIndexParams(is_tenant=True),
+        STATE: qdrant.PayloadSchemaType.Keyword,
+        GROUPS: qdrant.PayloadSchemaType.Keyword,
+    }
+    there = shard.info().payload_schema
+    for key, schema in wanted.items():
+        if key not in there:
+            shard.update(qdrant.UpdateOperation.create_field_index(key, schema))
 
 
 def _quantized(wanted: Quantization) -> Any:

@@ -15,7 +15,8 @@ class ChunkPoint:
     """One chunk as the index keeps it.
 
     `vector` is (dim,) float32, L2-normalised. `lexical_text` is what BM25 sees. `payload` holds JSON values;
-    the keys `scope`, `state` and `document_id` are the index's own.
+    the keys `scope`, `state` and `document_id` are the index's own, and `groups` is a list of those who may read it,
+    empty for everybody of the tenant.
     """
 
     id: str
@@ -58,7 +59,7 @@ class StoredPoint:
 
 
 class VectorIndex(Protocol):
-    """Dense and BM25 vectors with payloads, always within a scope.
+    """Dense and BM25 vectors with payloads, always within a scope: what its groups may not read is not there.
 
     New points are written unlisted: `search` does not see them until `list_and_delete` names them.
     """

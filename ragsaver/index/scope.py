@@ -1,11 +1,31 @@
 """Whose points a call may see. There is no call without one: a tenant never meets another's points."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+
+from ragsaver.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A tenant's collection."""
+    """A tenant's collection, and in whose name it is read.
+
+    :ivar groups: that the reader is in; what names groups and none of these is not there for the call. None is a
+        trusted caller, as ingestion is: it sees all of the collection.
+    :raises UsageError: if it could be read as another's: a name is empty, or has a slash or what can't be printed.
+    """
 
     tenant: str
     collection: str
+    groups: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        if not all(name.isprintable() and name and "/" not in name for name in (self.tenant, self.collection)):
+            raise UsageError(
+                f"{self.tenant!r} / {self.collection!r} can't name a tenant and a collection",
+                remedy="Use letters, digits, dots, dashes and underscores",
+            )
+
+    def reads(self, groups: Collection[str]) -> bool:
+        """Whether what names these groups may be read; none is everybody's."""
+        return self.groups is None or not groups or not self.groups.isdisjoint(groups)

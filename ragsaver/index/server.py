@@ -19,7 +19,19 @@ from qdrant_client import models
 
 from ragsaver.index.connection import Connection
 from ragsaver.index.identity import IndexIdentity
-from ragsaver.index.keys import DENSE, LEXICAL, LISTED, SCOPE, STATE, payload_of, scope_key, scopes_of
+from ragsaver.index.keys import (
+    DENSE,
+    GROUPS,
+    LEXICAL,
+    LISTED,
+    SCOPE,
+    STATE,
+    change_of,
+    payload_of,
+    scope_key,
+    scopes_of,
+    sees,
+)
 from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, StoredPoint
 from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
@@ -117,25 +129,17 @@ class ServerIndex:
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""
         for some in _parts(list(payloads.items()), _CHANGES):
-            self._change([_set(dict(payload), _within(scope, ids=[one])) for one, payload in some])
+            self._change([_set(change_of(payload), _within(scope, ids=[one])) for one, payload in some])
 
     def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What those of the points that are there carry."""
-        key = scope_key(scope)
-        return {
-            str(one.id): one.payload
-            for one in self._retrieved(ids, payload=True)
-            if one.payload and one.payload[SCOPE] == key
-        }
+        found = self._retrieved(ids, payload=True)
+        return {str(one.id): one.payload or {} for one in found if sees(scope, one.payload)}
 
     def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The dense vectors of those points that are there."""
-        key = scope_key(scope)
-        return {
-            str(one.id): _dense(one)
-            for one in self._retrieved(ids, payload=[SCOPE], vectors=[DENSE])
-            if one.payload and one.payload[SCOPE] == key
-        }
+        found = self._retrieved(ids, payload=[SCOPE, GROUPS], vectors=[DENSE])
+        return {str(one.id): _dense(one) for one in found if sees(scope, one.payload)}
 
     def ids(self, scope: Scope) -> Iterator[tuple[str, bool]]:
         """Every point's id and whether it is listed."""
@@ -231,7 +235,16 @@ def _within(scope: Scope, state: str | None = None, *, ids: Sequence[str] | None
         must.append(models.FieldCondition(key=STATE, match=models.MatchValue(value=state)))
     if ids is not None:
         must.append(models.HasIdCondition(has_id=list(ids)))
+    if scope.groups is not None:
+        must.append(_readable(scope.groups))
     return models.Filter(must=must)
+
+
+def _readable(groups: frozenset[str]) -> models.Filter:
+    """Of no groups, or of one of these."""
+    silent = models.IsEmptyCondition(is_empty=models.PayloadField(key=GROUPS))
+    of_mine = models.FieldCondition(key=GROUPS, match=models.MatchAny(any=sorted(groups)))
+    return models.Filter(should=[silent, *([of_mine] if groups else [])])
 
 
 def _set(payload: dict[str, Any], where: models.Filter) -> models.SetPayloadOperation:

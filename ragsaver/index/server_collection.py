@@ -14,7 +14,7 @@ from qdrant_client import models
 from ragsaver.errors import StorageError
 from ragsaver.index.connection import Connection, is_there_already
 from ragsaver.index.identity import IndexIdentity, require_same
-from ragsaver.index.keys import DENSE, LEXICAL, SCOPE, STATE
+from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, SCOPE, STATE
 from ragsaver.index.quantization import Quantization
 
 _METADATA = "ragsaver"
@@ -25,6 +25,7 @@ _NEEDED_FOR_TENANT_IDF = (1, 19)
 _SCHEMA: dict[str, Any] = {
     SCOPE: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
     STATE: models.PayloadSchemaType.KEYWORD,
+    GROUPS: models.PayloadSchemaType.KEYWORD,
 }
 
 

@@ -14,6 +14,8 @@ from typing import Any, overload
 
 import xxhash
 
+from ragsaver.errors import UnreadableDocument
+from ragsaver.index.keys import GROUPS
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.chunker import Chunk
 
@@ -121,11 +123,30 @@ def metadata_hash(metadata: Mapping[str, Any]) -> str:
     return _digest(metadata) if metadata else _NO_METADATA
 
 
+def groups_of(metadata: Mapping[str, Any], source: str) -> list[str]:
+    """Who may read a document, by its metadata's `groups`; none is everybody of the tenant.
+
+    :raises UnreadableDocument: if they are named in a way that leaves it open who is meant.
+    """
+    if GROUPS not in metadata:
+        return []
+    named = metadata[GROUPS]
+    if not isinstance(named, list) or not named or not all(isinstance(one, str) and one.strip() for one in named):
+        raise UnreadableDocument(
+            "its metadata's `groups` is no list of names",
+            where=source,
+            remedy='Give the groups that may read it, as ["sales", "legal"], or leave `groups` out for everybody',
+        )
+    return sorted(set(named))
+
+
 def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fingerprint: str) -> list[IdentifiedChunk]:
     """Name the chunks of a document: UUIDv5 of the document, what is embedded, and which occurrence it is.
 
     :param document: the document's id.
+    :raises UnreadableDocument: if it names groups in a way that leaves it open who may read it.
     """
+    groups = groups_of(carried.metadata, carried.source)
     seen: Counter[str] = Counter()
     carried_digests: dict[str, str] = {}
     named: list[IdentifiedChunk] = []
@@ -139,7 +160,7 @@ def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fin
             carried_digests[heading] = _digest(shown)
         place = {"source": carried.source, "ordinal": chunk.ordinal, "page": chunk.page}
         prints = Fingerprints(_uuid5(name), embedded, carried_digests[heading], _digest(place))
-        named.append(IdentifiedChunk(prints, chunk, {**shown, **place}))
+        named.append(IdentifiedChunk(prints, chunk, {**shown, **place, GROUPS: groups}))
     return named
 
 

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from ragsaver.errors import DocumentNotFound, UsageError
+from ragsaver.index.keys import GROUPS
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.gates import printable
 from ragsaver.ingestion.holdings import HeldDocument, HoldingsReport, held, report_holdings
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.selection import DocumentSelection
-from ragsaver.ingestion.standing import standings, vector_bytes
+from ragsaver.ingestion.standing import Standing, standings, vector_bytes
 from ragsaver.settings import Settings
 
 _DAY_S = 86_400.0
@@ -58,9 +59,9 @@ class Lifecycle:
         self._dim = dim
 
     def list(self, selection: DocumentSelection, scope: Scope) -> DocumentList:
-        """The documents that a selection means; all of the collection if it names no condition."""
+        """The documents that a selection means and the scope may read; all of these if it names no condition."""
         at = now()
-        documents = standings(self._manifest, scope, self._dim)
+        documents = [one for one in standings(self._manifest, scope, self._dim) if scope.reads(_groups(one))]
         return DocumentList(
             documents=tuple(held(one) for one in documents if selection.takes(one, at)),
             tombstoned=self._manifest.tombstones.count(scope),
@@ -118,6 +119,11 @@ class Lifecycle:
             vector_bytes=vector_bytes(1, self._dim),
             tombstoned=self._manifest.tombstones.count(scope),
         )
+
+
+def _groups(document: Standing) -> list[str]:
+    groups = document.metadata.get(GROUPS)
+    return groups if isinstance(groups, list) else []
 
 
 def _removal(gone: Sequence[tuple[DocumentRecord, str]], dry_run: bool) -> RemovalReport:

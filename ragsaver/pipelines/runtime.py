@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache
-from ragsaver.components.resources import Resources, resources_on
+from ragsaver.components.resources import Resources, reader, resources_on
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
@@ -152,8 +152,12 @@ class Runtime:
         _ = self.lifecycle
 
     def scope(self, collection: str | None = None, tenant: str | None = None) -> Scope:
-        """The tenant and collection that a caller means."""
+        """All of the tenant and collection that a caller means: for who is trusted, never for a question."""
         return Scope(tenant or self.settings.tenant, collection or self.settings.collection)
+
+    def reading(self, collection: str | None = None) -> Scope:
+        """What a question to that collection may see."""
+        return reader(self.settings, collection)
 
     def engine(self, pipeline: str | None = None) -> QueryEngine:
         """The engine of a pipeline, loaded at its first use and kept."""

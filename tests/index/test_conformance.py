@@ -6,16 +6,16 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ragsaver.errors import ModelMismatch, SettingsError, UsageError
+from ragsaver.errors import ModelMismatch, SettingsError
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.protocol import VectorIndex
-from ragsaver.index.scope import Scope
 from tests.index.engines import KINDS, Opening, engine
 from tests.index.points import ACME, DIM, IDENTITY, RIVAL, listed, point, vector
 
@@ -119,6 +119,48 @@ def test_word_statistics_of_a_tenant_do_not_move_with_another_s_documents(index:
     assert [hit.score for hit in index.search(ACME, "zebra", vector(0), 10).lexical] == before
 
 
+def test_a_reader_sees_what_names_no_groups_or_one_of_its_own(index: VectorIndex) -> None:
+    old, everybody_s = point("old zebra"), point("open zebra", groups=[])
+    of_hr, of_both = point("hr zebra", groups=["hr"]), point("shared zebra", groups=["hr", "it"])
+    listed(index, ACME, old, everybody_s, of_hr, of_both)
+    ids = {"old": old.id, "open": everybody_s.id, "hr": of_hr.id, "both": of_both.id}
+    for groups, seen in (
+        (None, {"old", "open", "hr", "both"}),
+        (frozenset(), {"old", "open"}),
+        (frozenset({"it"}), {"old", "open", "both"}),
+        (frozenset({"hr", "x"}), {"old", "open", "hr", "both"}),
+        (frozenset({"h", "*", "HR"}), {"old", "open"}),
+    ):
+        reader, expected = replace(ACME, groups=groups), {ids[name] for name in seen}
+        legs = index.search(reader, "zebra", vector(0), 10)
+        assert {hit.id for hit in legs.dense} == {hit.id for hit in legs.lexical} == expected
+        assert set(index.payloads(reader, list(ids.values()))) == expected
+        assert set(index.vectors(reader, list(ids.values()))) == expected
+        assert set(dict(index.ids(reader))) == {one.id for some in index.stored(reader) for one in some} == expected
+        assert index.count(reader) == len(expected)
+
+
+def test_other_groups_take_effect_without_touching_the_vector(index: VectorIndex) -> None:
+    moved, reader = point("zebra", 3, groups=["hr"]), replace(ACME, groups=frozenset({"it"}))
+    listed(index, ACME, moved)
+    before = index.vectors(ACME, [moved.id])[moved.id].tobytes()
+
+    for groups, count in ((["it"], 1), (["hr"], 0), ([], 1)):
+        index.set_payload(ACME, {moved.id: {"groups": groups}})
+        assert len(index.search(reader, "zebra", vector(3), 5).lexical) == count
+    assert index.vectors(ACME, [moved.id])[moved.id].tobytes() == before
+
+
+def test_word_statistics_of_a_reader_do_not_move_with_other_groups_documents(index: VectorIndex) -> None:
+    reader = replace(ACME, groups=frozenset({"it"}))
+    listed(index, ACME, point("zebra one", groups=["it"]), point("horse two"), point("horse three"))
+    before = [hit.score for hit in index.search(reader, "zebra", vector(0), 10).lexical]
+
+    listed(index, ACME, *[point(f"zebra {n}", groups=["hr"]) for n in range(50)])
+
+    assert [hit.score for hit in index.search(reader, "zebra", vector(0), 10).lexical] == before
+
+
 def test_payload_changes_without_touching_the_vector(index: VectorIndex) -> None:
     moved = point("zebra", 3, heading="Old")
     listed(index, ACME, moved)
@@ -165,12 +207,6 @@ def test_other_word_statistics_are_refused_too(opening: Opening) -> None:
 def test_a_language_that_is_not_known_is_named(opening: Opening) -> None:
     with pytest.raises(SettingsError, match=r"index\.language"):
         opening(IndexIdentity("tiny", "f" * 32, DIM, "klingon", 50.0))
-
-
-@pytest.mark.parametrize("scope", [Scope("", "docs"), Scope("a/b", "docs"), Scope("a", "b/c")])
-def test_a_scope_that_could_be_read_as_another_is_refused(index: VectorIndex, scope: Scope) -> None:
-    with pytest.raises(UsageError, match="can't name a tenant"):
-        index.search(scope, "zebra", vector(0), 5)
 
 
 def test_points_move_to_another_index_as_they_are_kept(opening: Opening, index: VectorIndex, tmp_path: Path) -> None:

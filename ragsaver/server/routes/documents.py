@@ -57,7 +57,7 @@ async def list_documents(
 ) -> DocumentList:
     """The documents of a collection, with their ids."""
     selection = DocumentSelection(source=source)
-    return await access.query(lambda runtime: runtime.lifecycle.list(selection, runtime.scope(collection)))
+    return await access.query(lambda runtime: runtime.lifecycle.list(selection, runtime.reading(collection)))
 
 
 @router.delete("/documents/{document_id}")

@@ -21,7 +21,7 @@ async def readyz(access: Shared) -> Health:
 
     def probe(runtime: Runtime) -> None:
         vector = runtime.encoder.encode(["ready"], query=True)[0]
-        runtime.index.search(runtime.scope(), "ready", vector, 1)
+        runtime.index.search(runtime.reading(), "ready", vector, 1)
         runtime.engine()
 
     await access.query(probe)

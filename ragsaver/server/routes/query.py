@@ -63,4 +63,4 @@ async def _events(access: Access, body: QueryBody, request_id: str) -> AsyncIter
 
 
 def _asked(runtime: Runtime, collection: str | None, request_id: str) -> Question:
-    return Question(runtime.scope(collection), request_id=request_id)
+    return Question(runtime.reading(collection), request_id=request_id)
