@@ -53,14 +53,14 @@ def test_the_collection_is_made_to_grow(server: StandIn) -> None:
     assert made.metadata["ragsaver"]["fingerprint"] == IDENTITY.fingerprint
     fields = {body["field_name"]: body["field_schema"] for body in server.requests("/index")}
     assert fields["scope"]["is_tenant"] is True
-    assert fields["state"] == "keyword"
+    assert fields["state"] == fields["groups"] == "keyword"
 
 
 def test_what_is_there_is_neither_made_nor_changed_again(server: StandIn) -> None:
     at(server).close()
     before = len(server.requests("/index"))
     at(server, growth=Growth(shards=9)).close()
-    assert len(server.requests("/index")) == before == 2
+    assert len(server.requests("/index")) == before == 3
     assert len(creations(server)) == 1
 
 
