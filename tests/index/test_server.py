@@ -68,7 +68,7 @@ def test_a_field_that_a_dying_process_left_without_an_index_gets_one(server: Sta
     at(server).close()
     del server.indexed["corpus"]["state"]
     at(server).close()
-    assert set(server.indexed["corpus"]) == {"scope", "state"}
+    assert set(server.indexed["corpus"]) == {"scope", "state", "groups"}
 
 
 def test_both_legs_are_one_request_with_word_statistics_of_the_tenant(server: StandIn, index: ServerIndex) -> None:
