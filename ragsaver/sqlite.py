@@ -20,7 +20,7 @@ _PATIENCE_S = 30
 # Keys are hashes, so each batch of rows touches pages all over the file: a longer log writes a page back once for
 # many batches, and a larger cache finds it without reading it again.
 _LOG_PAGES = 8000
-_CACHE_KIB = 16 * 1024
+_CACHE_KIB = 8 * 1024
 
 
 def open_file(path: Path) -> sa.Engine:

@@ -1,10 +1,12 @@
 """What a point's vectors and the index's own payload are called, alike in every engine: so points move between them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ragsaver.index.protocol import ChunkPoint
 from ragsaver.index.scope import Scope
+
+if TYPE_CHECKING:  # it loads numpy, which processes that only cut documents do without
+    from ragsaver.index.protocol import ChunkPoint
 
 DENSE = "dense"
 LEXICAL = "bm25"
@@ -35,7 +37,7 @@ def sees(scope: Scope, payload: Mapping[str, Any] | None) -> bool:
     return payload is not None and payload.get(SCOPE) == scope_key(scope) and scope.reads(payload.get(GROUPS) or ())
 
 
-def payload_of(scope: Scope, point: ChunkPoint) -> dict[str, Any]:
+def payload_of(scope: Scope, point: "ChunkPoint") -> dict[str, Any]:
     """What a new point carries: it is unlisted."""
     return {**point.payload, SCOPE: scope_key(scope), STATE: UNLISTED, DOCUMENT_ID: point.document_id}
 
