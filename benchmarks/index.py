@@ -31,6 +31,7 @@ from typing import Any, get_args
 import numpy as np
 from index_peers import CANDIDATES, LEXICAL, PEERS, Search
 from numpy.typing import NDArray
+from process_memory import status_mb
 from synthetic_chunks import BLOCK, DIM, NEAREST, SyntheticChunks, generate
 
 from ragsaver.index.edge import EdgeIndex
@@ -302,11 +303,6 @@ def percentiles(spent_ms: Sequence[float], high: int) -> dict[str, float]:
 def point_id(place: int) -> str:
     """The id of the chunk at a position."""
     return str(uuid.UUID(int=place))
-
-
-def status_mb(field: str) -> float:
-    """A figure of this process's memory (Linux), in MiB."""
-    return int(Path("/proc/self/status").read_text().split(f"{field}:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -15,9 +15,7 @@ def numpy(chunks: SyntheticChunks) -> Search:
     vectors = np.array(chunks.vectors)
 
     def search(text: str, vector: NDArray[np.float32]) -> list[int]:
-        scores = vectors @ vector
-        best = np.argpartition(-scores, NEAREST)[:NEAREST]
-        return [int(place) for place in best[np.argsort(-scores[best])]]
+        return _best(vectors @ vector, NEAREST)
 
     return search
 
@@ -60,11 +58,14 @@ def rank_bm25(chunks: SyntheticChunks) -> Search:
     index = BM25Okapi(_words(chunks))
 
     def search(text: str, vector: NDArray[np.float32]) -> list[int]:
-        scores = index.get_scores(text.split())
-        best = np.argpartition(-scores, CANDIDATES)[:CANDIDATES]
-        return [int(place) for place in best[np.argsort(-scores[best])]]
+        return _best(index.get_scores(text.split()), CANDIDATES)
 
     return search
+
+
+def _best(scores: NDArray[np.floating], count: int) -> list[int]:
+    best = np.argpartition(-scores, count)[:count]
+    return [int(place) for place in best[np.argsort(-scores[best])]]
 
 
 def _words(chunks: SyntheticChunks) -> list[list[str]]:

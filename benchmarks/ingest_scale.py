@@ -23,12 +23,14 @@ from typing import Any
 import numpy as np
 from free_encoder import FreeEncoder
 from numpy.typing import NDArray
+from process_memory import status_mb
 
 from ragsaver.caching.embeddings import SqliteEmbeddingCache
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.protocol import ChunkPoint, LegHits, VectorIndex
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.applying import point_of
 from ragsaver.ingestion.cutting import cutters, recipe_of
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import Manifest
@@ -160,7 +162,7 @@ def measure(folder: Path, name: str, profile: Path | None) -> dict[str, Any]:
         started, cpu_started = time.perf_counter(), time.process_time()
         report = profiled(profile, lambda: ingestor.ingest(order, Scope("benchmark", "docs")))
         seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
-        workers = [(peak_mb(pid), cpu_seconds(pid)) for pid in children()]
+        workers = [(status_mb("VmHWM", pid), cpu_seconds(pid)) for pid in children()]
         pool.close()
         index.close()
         manifest.close()
@@ -173,7 +175,7 @@ def measure(folder: Path, name: str, profile: Path | None) -> dict[str, Any]:
         "mb_per_s": round(size_mb / seconds, 2),
         "parent_cpu_s": round(cpu_s, 2),
         "workers_cpu_s": round(sum(cpu for _, cpu in workers), 2),
-        "parent_peak_mb": round(peak_mb(os.getpid())),
+        "parent_peak_mb": round(status_mb("VmHWM")),
         "worker_peak_mb": round(max(peak for peak, _ in workers)),
     }
 
@@ -188,16 +190,7 @@ def engine_alone_s(folder: Path) -> float:
         for file in sorted((folder / "docs").rglob("*.md")):
             chunks = prepare(Raw(file.name, file.name, file.read_bytes(), None, recipe)).chunks
             vectors = encoder.encode([one.chunk.embed_text for one in chunks])
-            points = [
-                ChunkPoint(
-                    one.id,
-                    file.name,
-                    vector,
-                    one.chunk.embed_text,
-                    {**one.payload, "text": one.chunk.text, "chunk_hash": one.prints.embedded, "tokens": 100},
-                )
-                for one, vector in zip(chunks, vectors, strict=True)
-            ]
+            points = [point_of(file.name, *pair, tokens=100) for pair in zip(chunks, vectors, strict=True)]
             started = time.perf_counter()
             index.upsert(scope, points)
             index.list_and_delete(scope, [one.id for one in points], [])
@@ -217,12 +210,6 @@ def profiled(to: Path | None, run: Any) -> Any:
         return profile.runcall(run)
     finally:
         profile.dump_stats(to)
-
-
-def peak_mb(pid: int) -> float:
-    """Peak resident memory of a process (Linux), in MiB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def cpu_seconds(pid: int) -> float:

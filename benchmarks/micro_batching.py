@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from doc_questions import QUESTIONS, load_questions
 from numpy.typing import NDArray
 
 from ragsaver.models.micro_batching import MicroBatcher
@@ -33,14 +34,12 @@ MOST = 32
 def main() -> None:
     """Time both ways for each number of clients."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument(
-        "--questions", type=Path, default=Path(__file__).parent.parent / "tests/data/docs_questions/questions.jsonl"
-    )
+    arguments.add_argument("--questions", type=Path, default=QUESTIONS)
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--seconds", type=float, default=3.0)
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
-    questions = [json.loads(line)["text"] for line in given.questions.read_text().splitlines()]
+    questions = [question["text"] for question in load_questions(given.questions)]
     encoder = load_encoder(Settings().embedding)
     encoder.encode(questions[:32], query=True)
     load = round(os.getloadavg()[0], 1)

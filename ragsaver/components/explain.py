@@ -8,6 +8,8 @@ from typing import Any
 from haystack import Document
 from pydantic import BaseModel, ConfigDict
 
+from ragsaver.components.fusion import in_order
+
 
 class LegStanding(BaseModel):
     """Where one leg had a passage, from 1, and its raw score there: cosine, or BM25."""
@@ -87,10 +89,10 @@ class Explanation:
         lexical: Mapping[str, float],
         carried: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        """What the retriever found, best first; each leg's scores in its own order, and what the passages carry."""
+        """What the retriever found, best first; each leg's scores, and what the passages carry."""
         self._fusion = how
         by_dense, by_words = (
-            {key: LegStanding(rank=rank, score=score) for rank, (key, score) in enumerate(leg.items(), start=1)}
+            {key: LegStanding(rank=rank, score=score) for rank, (key, score) in enumerate(in_order(leg), start=1)}
             for leg in (dense, lexical)
         )
         self._passages = {

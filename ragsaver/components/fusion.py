@@ -43,8 +43,12 @@ def z_scores(scores: Mapping[str, float]) -> dict[str, float]:
 
 def reciprocal_ranks(scores: Mapping[str, float]) -> dict[str, float]:
     """`(k + 1) / (k + rank)`, 1 for the first; ties by id."""
-    ranked = sorted(scores, key=lambda key: (-scores[key], key))
-    return {key: (RRF_K + 1) / (RRF_K + rank) for rank, key in enumerate(ranked, start=1)}
+    return {key: (RRF_K + 1) / (RRF_K + rank) for rank, (key, _) in enumerate(in_order(scores), start=1)}
+
+
+def in_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Ids with scores, best first; ties by id, so that the order is the same every time."""
+    return sorted(scores.items(), key=lambda one: (-one[1], one[0]))
 
 
 def by_distribution(scores: Mapping[str, float]) -> dict[str, float]:
@@ -88,7 +92,7 @@ def fuse(
     }
     if fusion is Fusion.Z_SCORE:  # without an upper end: squashed, which keeps the order
         fused = {key: 1 - math.exp(-score) for key, score in fused.items()}
-    return sorted(fused.items(), key=lambda item: (-item[1], item[0]))
+    return in_order(fused)
 
 
 def depth(scores: list[float], fall_off: float, least: int) -> int:

@@ -168,13 +168,7 @@ class Applier:
         self._index.upsert(
             scope,
             [
-                ChunkPoint(
-                    one.id,
-                    change.record.id,
-                    vectors[one.prints.embedded],
-                    one.chunk.embed_text,
-                    {**one.payload, "text": one.chunk.text, "chunk_hash": one.prints.embedded, "tokens": tokens},
-                )
+                point_of(change.record.id, one, vectors[one.prints.embedded], tokens)
                 for (change, one), tokens in zip(new, shown, strict=True)
             ],
         )
@@ -236,3 +230,12 @@ class Applier:
             cached_tokens=sum(counts[name] for name in vectors),
         )
         return {**vectors, **embedded}, paid
+
+
+def point_of(document_id: str, one: IdentifiedChunk, vector: NDArray[np.float32], tokens: int) -> ChunkPoint:
+    """A chunk as the index keeps it.
+
+    :param tokens: of its text, as it is shown.
+    """
+    payload = {**one.payload, "text": one.chunk.text, "chunk_hash": one.prints.embedded, "tokens": tokens}
+    return ChunkPoint(one.id, document_id, vector, one.chunk.embed_text, payload)

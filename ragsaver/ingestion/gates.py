@@ -143,8 +143,7 @@ class Gates:
         _require_utf8(item.source)
         if old is None and tombstone is None and item.read_anywhere:
             # There is nothing to compare it with: it is read where it is cut.
-            reading.append(_Read(self._record(item, about, 1, now()), None, Reason.NEW))
-            return self._to_cut(reading[-1].record, item, item.read)
+            return self._to_cut(item, item.read, _Read(self._record(item, about, 1, now()), None, Reason.NEW), reading)
         data = item.read()
         digest = content_hash(data)
         if out and out.content_hash == digest:
@@ -161,8 +160,7 @@ class Gates:
             return None
         since = _since(old, tombstone, digest, about) or now()
         record = self._record(item, about, old.generation + 1 if old else 1, since)
-        reading.append(_Read(record, old, _reason(old, self._config, digest)))
-        return self._to_cut(record, item, data)
+        return self._to_cut(item, data, _Read(record, old, _reason(old, self._config, digest)), reading)
 
     def _record(self, item: SourceItem, about: str, generation: int, since: float) -> DocumentRecord:
         """The document as far as it is known before it is cut."""
@@ -180,8 +178,9 @@ class Gates:
             chunks=(),
         )
 
-    def _to_cut(self, record: DocumentRecord, item: SourceItem, data: bytes | Callable[[], bytes]) -> Raw:
-        return Raw(record.id, item.source, data, item.format, self._recipe, item.metadata, item.size or 0)
+    def _to_cut(self, item: SourceItem, data: bytes | Callable[[], bytes], read: _Read, reading: deque[_Read]) -> Raw:
+        reading.append(read)
+        return Raw(read.record.id, item.source, data, item.format, self._recipe, item.metadata, item.size or 0)
 
     def _unchanged(self, old: DocumentRecord) -> None:
         self.seen.unchanged += 1
