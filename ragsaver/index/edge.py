@@ -34,7 +34,7 @@ from ragsaver.index.keys import (
     scopes_of,
     sees,
 )
-from ragsaver.index.optimising import optimised
+from ragsaver.index.optimising import copier, optimised
 from ragsaver.index.protocol import ChunkPoint, LegHits, StoredPoint
 from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
@@ -220,8 +220,7 @@ class EdgeIndex:
                 return False
             name = following(self._pointer.name)
             try:
-                self._copy(self.folder / name)
-                if not optimised(self.folder / name, self._stop):
+                if not (self._copied(self.folder / name) and optimised(self.folder / name, self._stop)):
                     return False
                 self._put_in_place(name)
                 return True
@@ -260,16 +259,14 @@ class EdgeIndex:
         points = self._read(lambda shard: shard.info()).points_count
         return self._writes >= max(self._optimize_after, points // 4)
 
-    def _copy(self, to: Path) -> None:
-        with self._writing:
+    def _copied(self, to: Path) -> bool:
+        held = self.folder / self._pointer.name
+        self._require_space(sum(file.stat().st_size for file in held.rglob("*") if file.is_file()))
+        with copier(held, to) as copied, self._writing:
             self.flush()
-            held = self.folder / self._pointer.name
-            self._require_space(sum(file.stat().st_size for file in held.rglob("*") if file.is_file()))
-            try:
-                shutil.copytree(held, to)
-            except OSError as error:
-                raise StorageError(f"can't be copied to be optimised: {error}", where=str(held)) from error
+            done = copied(self._stop)
             self._touched = set()
+            return done
 
     def _put_in_place(self, name: str) -> None:
         """The optimised copy takes the shard's place, with what was written since it was taken."""
