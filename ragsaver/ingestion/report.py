@@ -49,13 +49,18 @@ class EmbeddingSpend(_Frozen):
 
 
 class SummarySpend(_Frozen):
-    """Sections that a language model summarised: now, before, and those that it did not; their tokens are billed."""
+    """Sections that a language model summarised: now, before, and those that it did not; their tokens are billed.
+
+    `calls` are those of the model, failed ones too; `saved_usd` is what the cached ones would have cost.
+    """
 
     made: int = 0
     cached: int = 0
     lacking: int = 0
+    calls: int = 0
     tokens: int = 0
     cost_usd: Usd = ZERO
+    saved_usd: Usd = ZERO
 
 
 class IngestFailure(_Frozen):
