@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ragsaver.errors import UsageError
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.identity import readers
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.outlines import Outline, deciding, outline, render
 from ragsaver.ingestion.planning import Change
@@ -30,9 +31,9 @@ def outline_report(
 
     :param budget_tokens: ceiling for the text; 0 for no ceiling.
     :param count: tokens of each of some texts.
-    :raises UsageError: if there is no such document, or it has no outline yet.
+    :raises UsageError: if there is no such document, it has no outline yet, or the scope may not read it.
     """
-    found = manifest.outline(scope, source)
+    found = manifest.outline(scope, source) if _reads(manifest, scope, source) else None
     if found is None:
         raise UsageError(
             "there is no outline of a document by this name",
@@ -41,6 +42,13 @@ def outline_report(
         )
     text = render(found, budget_tokens, lambda some: count([some])[0])
     return OutlineReport(source=source, title=found.title, text=text, lines=found.lines)
+
+
+def _reads(manifest: Manifest, scope: Scope, source: str) -> bool:
+    """Whether a document is there for who asks."""
+    record = manifest.document(scope, source)
+    original = record and manifest.originals.get(record.id, record.generation)
+    return record is not None and scope.reads(readers(original.metadata) if original else ())
 
 
 class Outliner:
