@@ -95,13 +95,14 @@ class IngestReport(_Frozen):
 
 
 class PlannedDocuments(_Frozen):
-    """Documents by what would become of them."""
+    """Documents by what would become of them; `access` are those that others may read from then on."""
 
     seen: int = 0
     new: int = 0
     edited: int = 0
     stale: int = 0
     carried: int = 0
+    access: int = 0
     unchanged: int = 0
     deleted: int = 0
     failed: int = 0
@@ -173,10 +174,11 @@ class OutlineReport(_Frozen):
 
 
 class VerifyReport(_Frozen):
-    """Manifest against index."""
+    """Manifest against index; `readers` are points that others could read than their documents name."""
 
     documents: int = 0
     points: int = 0
     missing: int = 0
     orphaned: int = 0
+    readers: int = 0
     repaired: int = 0

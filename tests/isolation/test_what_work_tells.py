@@ -16,6 +16,7 @@ from ragsaver.caching.summaries import SummaryCache
 from ragsaver.components.request import Request
 from ragsaver.errors import UsageError
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.selection import DocumentSelection
@@ -23,7 +24,7 @@ from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.tombstones import Tombstone
 from ragsaver.models.onnx_encoder import OnnxEncoder
 from ragsaver.pipelines.runtime import Runtime
-from ragsaver.settings import DatabaseSettings, EmbeddingCacheSettings
+from ragsaver.settings import AccessRule, DatabaseSettings, EmbeddingCacheSettings, Settings
 from tests.ingestion.bench import Bench, CountingSummariser
 from tests.redis_server import redis_server
 from tests.workers.fleet import RedisServer
@@ -198,6 +199,49 @@ def test_what_workers_bring_in_is_seen_by_whom_it_names(line: Line):
     assert seen(bench, NOBODY) == ({"0.md", "1.md"}, 2)
     assert by_workers(line, MINE, posted(COMMON, SECRET, groups=["it"])) == []
     assert seen(bench, HR) == (set(), 0)
+
+
+def queued(line: Line, *rules: dict[str, Any]) -> list[str]:
+    """A job of the files, given by who has these rules; its documents' ids."""
+    sources = line.settings.sources.model_copy(update={"access": [AccessRule.model_validate(one) for one in rules]})
+    line.queue._settings = line.settings.model_copy(update={"sources": sources})
+    job = line.queue.put(line.bench.order(), MINE)
+    return [f"{job.job_id}-{n}" for n in range(job.documents.seen)]
+
+
+def moved_on(line: Line, ids: list[str]) -> list[str]:
+    line.convert(ids)
+    line.embed(ids)
+    line.drain()
+    return line.states(ids)
+
+
+def test_workers_go_by_the_rules_of_who_queued_a_file(line: Line):
+    bench = line.bench
+    (bench.docs / "hr").mkdir()
+    (bench.docs / "hr" / "pay.md").write_text(SECRET)
+    hr = {"glob": "hr/", "groups": ["hr"]}
+    assert moved_on(line, queued(line, hr)) == [State.APPLIED]
+    assert seen(bench, NOBODY) == (set(), 0)
+    assert seen(bench, HR) == ({"docs/hr/pay.md"}, 1)
+    embedded = len(bench.encoder.paid)
+    assert moved_on(line, queued(line, {**hr, "groups": ["it"]})) == [State.APPLIED]
+    assert (seen(bench, NOBODY)[1], seen(bench, HR)[1]) == (0, 0)
+    assert moved_on(line, queued(line)) == [State.APPLIED]
+    assert seen(bench, NOBODY) == ({"docs/hr/pay.md"}, 1)
+    assert len(bench.encoder.paid) == embedded
+
+
+def test_a_job_that_waited_does_not_undo_later_rules(line: Line):
+    bench = line.bench
+    (bench.docs / "pay.md").write_text(SECRET)
+    late = queued(line)
+    sources = {"access": [{"glob": "pay.md", "groups": ["hr"]}]}
+    ruled = Settings.model_validate({**bench.settings.model_dump(), "sources": sources})
+    Ingestor(ruled, bench.index, bench.encoder, bench.manifest, bench.cache).ingest(bench.order(), MINE)
+    assert seen(bench, NOBODY) == (set(), 0)
+    assert moved_on(line, late) == [State.UNCHANGED]
+    assert seen(bench, NOBODY) == (set(), 0)
 
 
 def test_workers_do_not_pass_on_what_another_tenant_has_or_is_embedding(line: Line):
