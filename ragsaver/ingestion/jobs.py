@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ragsaver.database import Place, open_database
+from ragsaver.database import Place, copy_rows, open_database
 from ragsaver.dialects import chosen, insert, lock, write_rows
 from ragsaver.errors import QueueFull
 from ragsaver.index.scope import Scope
@@ -240,6 +240,13 @@ class JobStore:
         """These hold what they hold, documents and texts, for longer."""
         self.documents.hold_on(holders, lease_s)
         self.texts.hold_on(holders, lease_s)
+
+    def copy_from(self, other: "JobStore") -> dict[str, int]:
+        """Take the jobs of another store of which nothing waits; how many rows, by table.
+
+        :raises StorageError: if this one holds some, or can't take all of them; then it takes nothing.
+        """
+        return copy_rows(other._database, self._database, [_jobs, _documents, _bills, _passed_over])
 
     def close(self) -> None:
         """Let go of file or server."""
