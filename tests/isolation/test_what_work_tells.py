@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from haystack import Document
 
 from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.caching.summaries import SummaryCache
@@ -23,7 +24,7 @@ from ragsaver.ingestion.selection import DocumentSelection
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.tombstones import Tombstone
 from ragsaver.models.onnx_encoder import OnnxEncoder
-from ragsaver.pipelines.runtime import Runtime
+from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import AccessRule, DatabaseSettings, EmbeddingCacheSettings, Settings
 from tests.ingestion.bench import Bench, CountingSummariser
 from tests.redis_server import redis_server
@@ -279,6 +280,35 @@ def test_a_question_is_the_same_work_whoever_asked_it_before(runtime: Runtime, m
     assert first == [["What is the pay of a zebra?"]]
     rival = replace(runtime.scope(tenant="rival"), groups=frozenset())
     assert [work(one) for one in (rival, hr, reader, rival, runtime.scope(tenant="nobody"))] == [first] * 5
+
+
+def test_token_vectors_that_were_kept_for_one_tenant_do_not_serve_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rerank = {"mode": "always", "deadline_ms": 60_000}
+    settings = Settings.model_validate({"home": tmp_path, "pipelines_dir": tmp_path, "rerank": rerank})
+    passes: list[int] = []
+    token_vectors = OnnxEncoder.token_vectors
+
+    def counting(self: OnnxEncoder, texts: Sequence[str], *more: Any, **named: Any) -> Any:
+        if not named.get("query"):
+            passes.append(len(texts))
+        return token_vectors(self, texts, *more, **named)
+
+    monkeypatch.setattr(OnnxEncoder, "token_vectors", counting)
+    with open_runtime(settings, "a test") as opened:
+        passages = [Document(content=text) for text in (COMMON, SECRET)]
+
+        def work(tenant: str) -> list[int]:
+            passes.clear()
+            outcome = opened.resources.reranking.rerank(
+                "What do owls hunt?", passages, opened.scope(tenant=tenant), "always"
+            )
+            assert outcome.decision == "reranked"
+            return list(passes)
+
+        assert work("rival") == work("acme") == [2]
+        assert sum(work("acme")) == 0  # so the counting sees what is kept
 
 
 def test_a_listing_counts_nothing_that_a_reader_may_not_read(runtime: Runtime):
