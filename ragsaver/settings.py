@@ -290,6 +290,40 @@ class DatabaseSettings(_Section):
         return url
 
 
+class AccessRule(_Section):
+    """Whom the documents of some places are for. Of several rules that match one the last decides."""
+
+    glob: str = Field(
+        description="which documents, as in a `.gitignore`: compared with the end of their places, or with all of it "
+        "if it begins with a slash or a scheme",
+    )
+    groups: list[str] = Field(min_length=1, description="that may read them, and nobody else")
+
+    @field_validator("glob")
+    @classmethod
+    def _a_pattern(cls, glob: str) -> str:
+        if not glob.strip() or glob != glob.strip():
+            raise ValueError("must be a pattern, without spaces around it")
+        if glob.startswith(("!", "#")):
+            raise ValueError("takes no `!` or `#` in front: write a rule for what it leaves out below the one for all")
+        from pathspec import GitIgnoreSpec  # where it is used: most projects have no rules
+
+        try:
+            (made,) = GitIgnoreSpec.from_lines([glob]).patterns
+        except ValueError as error:
+            raise ValueError(f"must be a pattern as in a .gitignore file: {error}") from None
+        if made.include is None:
+            raise ValueError("must be a pattern that matches something")
+        return glob
+
+    @field_validator("groups")
+    @classmethod
+    def _names(cls, groups: list[str]) -> list[str]:
+        if not all(one.strip() for one in groups):
+            raise ValueError("must be names of groups; a document that no rule means is everybody's")
+        return groups
+
+
 class SourcesSettings(_Section):
     """Where documents may come from, besides files."""
 
@@ -302,6 +336,9 @@ class SourcesSettings(_Section):
     )
     watch_debounce_ms: int = Field(
         default=1600, ge=1, le=3_600_000, description="changes within this time are taken together"
+    )
+    access: list[AccessRule] = Field(
+        default_factory=list, description="who may read what; what no rule means is everybody's of the tenant"
     )
 
 

@@ -20,6 +20,7 @@ from ragsaver.cli import (
     plan,
     search,
     serve,
+    state,
     verify,
     worker,
 )
@@ -58,6 +59,7 @@ app.command("verify")(verify.verify)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(documents.app, name="documents", help="List, delete, expire and report documents.")
+app.add_typer(state.app, name="state", help="Move manifest, jobs and API keys to PostgreSQL.")
 app.add_typer(index.app, name="index", help="Move the index to a Qdrant server, or back.")
 app.add_typer(jobs.app, name="jobs", help="What is queued, what became of it, and what to do about it.")
 app.add_typer(keys.app, name="keys", help="Who may ask the server from elsewhere, and in whose name.")

@@ -171,13 +171,13 @@ class Runtime:
             return self._engines[name]
 
     def outline(self, source: str, collection: str | None, budget_tokens: int | None) -> OutlineReport:
-        """A document's outline.
+        """A document's outline, for who may read it.
 
         :param budget_tokens: of it as text; `outline.budget_tokens` if None.
         :raises UsageError: if there is none.
         """
         budget = self.settings.outline.budget_tokens if budget_tokens is None else budget_tokens
-        return outline_report(self.manifest, self.scope(collection), source, budget, self.encoder.count_tokens)
+        return outline_report(self.manifest, self.reading(collection), source, budget, self.encoder.count_tokens)
 
     def _outlines(self, scope: Scope, document_ids: Sequence[str], max_tokens: int) -> list[Outlined]:
         """Outlines of those of the documents that the reader may read."""
