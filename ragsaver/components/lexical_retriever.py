@@ -1,8 +1,8 @@
 """Find passages by their words alone, with rank-bm25 in memory: for corpora so small that a plain scan does.
 
 What is in memory is a reader's: the listed chunks that a scope and its groups may read. Whether it still stands is
-asked of the index with every question, by the ids that are there: an id stands for a text, so the same ids are the same
-texts. What a passage carries is read anew.
+told by the embedded index, which counts its changes; a server is asked with every question which ids are there. An id
+stands for a text, so the same ids are the same texts. What a passage carries is read anew.
 """
 
 import math
@@ -80,6 +80,11 @@ class LexicalRetriever(Bound):
     def _words(self, scope: Scope) -> "_Words":
         """The words of what a reader may read now."""
         index = self.resources.index
+        changes = index.changes()
+        with self._turn:
+            kept = self._kept.get(scope)
+        if kept and changes is not None and kept.seen == (index, changes):
+            return kept
         ids = frozenset(islice((key for key, listed in index.ids(scope) if listed), self.max_chunks + 1))
         if len(ids) > self.max_chunks:
             raise UsageError(
@@ -91,6 +96,7 @@ class LexicalRetriever(Bound):
             kept = self._kept.pop(scope, None)
             if kept is None or kept.ids != ids:
                 kept = _Words(ids, index, scope)
+            kept.seen = index, changes
             self._kept[scope] = kept
             while len(self._kept) > _READERS:
                 self._kept.popitem(last=False)
@@ -102,6 +108,7 @@ class _Words:
 
     def __init__(self, ids: frozenset[str], index: VectorIndex, scope: Scope) -> None:
         self.ids = ids
+        self.seen: tuple[VectorIndex, int | None] = index, None  # where they were there, and after which change
         self._order = sorted(ids)
         carried = {
             key: payload

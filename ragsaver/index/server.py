@@ -171,6 +171,10 @@ class ServerIndex:
         """Points in the scope, listed or not."""
         return self._connection.ask(lambda client: client.count(self._name, _within(scope), exact=True)).count
 
+    def changes(self) -> int | None:
+        """Not known: others write too."""
+        return None
+
     def flush(self) -> None:
         """Nothing to do: the server has logged every write before it answers."""
 

@@ -73,6 +73,27 @@ def test_every_change_of_the_collection_is_seen_by_the_next_question(
     assert found(retriever, scope, "zebra") == []
 
 
+def test_the_index_is_read_again_only_after_a_change(
+    runtime: Runtime, retriever: LexicalRetriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(runtime, {"zebra": ZEBRA})
+    reads, really = 0, runtime.index.ids
+
+    def ids(scope: Scope) -> Any:
+        nonlocal reads
+        reads += 1
+        return really(scope)
+
+    monkeypatch.setattr(runtime.index, "ids", ids)
+    for _ in range(3):
+        assert found(retriever, runtime.reading(), "zebra") == [ZEBRA]
+    assert reads == 1
+    monkeypatch.setattr(runtime.index, "changes", lambda: None)  # as a server does
+    for _ in range(2):
+        assert found(retriever, runtime.reading(), "zebra") == [ZEBRA]
+    assert reads == 3
+
+
 def test_what_is_not_listed_yet_is_not_found(runtime: Runtime, retriever: LexicalRetriever) -> None:
     bring(runtime, {"zebra": ZEBRA})
     (kept,) = [point for some in runtime.index.stored(runtime.scope()) for point in some]
