@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
 LOCAL = "file:"
+FREE_TIER = "extractive"
 _SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 
 
@@ -445,31 +446,6 @@ class ContextSettings(_Section):
     budget_tokens: int = Field(default=400, ge=16, le=1_000_000, description="of all packed passages together")
 
 
-class ModelSettings(_Section):
-    """One language model behind an OpenAI-compatible endpoint."""
-
-    name: str = Field(description="as the endpoint knows it")
-    base_url: str | None = Field(default=None, description="for example http://127.0.0.1:11434/v1")
-    api_key: SecretStr | None = Field(default=None, description="default: the variable OPENAI_API_KEY")
-    timeout_s: float = Field(default=60.0, gt=0, description="of one attempt")
-    max_retries: int = Field(default=2, ge=0, le=10, description="after rate limits, server errors and timeouts")
-    max_output_tokens: int = Field(default=512, ge=1, description="of one answer")
-    temperature: float | None = Field(default=None, ge=0.0, le=2.0, description="not sent if left out")
-
-
-class GenerationSettings(_Section):
-    """The tiers: extractive is free and always there; the models are yours."""
-
-    models: list[ModelSettings] = Field(default_factory=list, description="smallest first; the last one is the largest")
-    extractive_first: bool = Field(default=True, description="let the free tier answer when it is very sure")
-    extractive_min_confidence: float = Field(
-        default=0.5, ge=0.0, le=1.0, description="below it the free tier says nothing"
-    )
-    extractive_sure_confidence: float = Field(
-        default=0.95, ge=0.0, le=1.0, description="from it on the free tier answers in a model's place"
-    )
-
-
 class PriceSettings(_Section):
     """Dollars for a million tokens; overrides the price list."""
 
@@ -478,6 +454,94 @@ class PriceSettings(_Section):
     cached_input_per_mtok: Decimal | None = Field(
         default=None, ge=0, description="for tokens that the provider had cached; default: as tokens sent"
     )
+
+
+class ModelSettings(_Section):
+    """One language model behind an OpenAI-compatible endpoint: a tier."""
+
+    name: str = Field(description="as the endpoint knows it")
+    tier: str | None = Field(
+        default=None,
+        pattern=_NAME,
+        description="what `route.tier` says where it answers; default: small, medium, large by its place",
+    )
+    base_url: str | None = Field(default=None, description="for example http://127.0.0.1:11434/v1")
+    api_key: SecretStr | None = Field(default=None, description="default: the variable OPENAI_API_KEY")
+    price: PriceSettings | None = Field(
+        default=None, description="in place of `spend.prices`, if this model is not named there"
+    )
+    context_tokens: int | None = Field(
+        default=None,
+        ge=64,
+        description="its window; a prompt that does not fit with the answer's tokens skips this tier; none: any fits",
+    )
+    timeout_s: float = Field(default=60.0, gt=0, description="of one attempt")
+    max_retries: int = Field(default=2, ge=0, le=10, description="after rate limits, server errors and timeouts")
+    max_output_tokens: int = Field(default=512, ge=1, description="of one answer")
+    concurrency: int | None = Field(
+        default=None, ge=1, le=10_000, description="calls of this process at a time; others wait; none: any number"
+    )
+    temperature: float | None = Field(default=None, ge=0.0, le=2.0, description="not sent if left out")
+    logprobs: bool = Field(
+        default=False, description="ask for the tokens' log-probabilities, where the endpoint knows them, to check by"
+    )
+
+
+class GenerationSettings(_Section):
+    """The tiers: extractive is free and always there; the models are yours."""
+
+    models: list[ModelSettings] = Field(
+        default_factory=list, description="cheapest first; the last one is the strongest"
+    )
+    extractive_first: bool = Field(default=True, description="let the free tier answer when it is very sure")
+    extractive_min_confidence: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="below it the free tier says nothing"
+    )
+    extractive_sure_confidence: float = Field(
+        default=0.95, ge=0.0, le=1.0, description="from it on the free tier answers in a model's place"
+    )
+    router: str = Field(
+        default="rules",
+        description="which questions go to the strongest model at once: `rules`, `never`, or a file that "
+        "`ragsaver route train` wrote",
+    )
+    router_target: str | None = Field(
+        default=None,
+        pattern=r"^(?:quality|calls)=(?:0?\.\d+|0|1(?:\.0+)?)$",
+        description="`quality=0.95`, of the strongest model's, at least, or `calls=0.3`, share of its calls, at most; "
+        "default: the file's",
+    )
+    max_escalations: int = Field(
+        default=1, ge=0, le=10, description="to the next tier, of an answer that fails the check"
+    )
+    min_logprob: float = Field(
+        default=-1.0, le=0.0, description="mean of an answer's tokens below which it is not trusted (`logprobs`)"
+    )
+    fallback: Literal["up", "down", "none"] = Field(
+        default="up", description="where a question goes whose endpoint failed: to the next tier up, down, or nowhere"
+    )
+    stream_unchecked: bool = Field(
+        default=False, description="stream a cheaper tier's answer at once; then it is not checked, and never escalated"
+    )
+
+    @model_validator(mode="after")
+    def _tiers_have_names_of_their_own(self) -> Self:
+        names = self.tier_names
+        if len(set(names)) < len(names) or FREE_TIER in names:
+            raise ValueError(f"two tiers have the same name: {', '.join((FREE_TIER, *names))}")
+        return self
+
+    @property
+    def tier_names(self) -> tuple[str, ...]:
+        """Of the models, cheapest first."""
+        last = len(self.models) - 1
+        return tuple(model.tier or _tier_at(place, last) for place, model in enumerate(self.models))
+
+
+def _tier_at(place: int, last: int) -> str:
+    if place in (0, last):
+        return "small" if place == 0 else "large"
+    return "medium" if last == 2 else f"medium-{place}"
 
 
 class SpendSettings(_Section):
@@ -543,6 +607,11 @@ class Settings(_Section):
     spend: SpendSettings = SpendSettings()
     query: QuerySettings = QuerySettings()
     server: ServerSettings = ServerSettings()
+
+    @property
+    def prices(self) -> dict[str, PriceSettings]:
+        """The operator's, by model name: `spend.prices`, then the models' own."""
+        return {**{one.name: one.price for one in self.generation.models if one.price}, **self.spend.prices}
 
 
 def usable_cores() -> int:
