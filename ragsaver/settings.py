@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
 LOCAL = "file:"
 FREE_TIER = "extractive"
+_RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 _SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 
 
@@ -446,16 +447,6 @@ class ContextSettings(_Section):
     budget_tokens: int = Field(default=400, ge=16, le=1_000_000, description="of all packed passages together")
 
 
-class PriceSettings(_Section):
-    """Dollars for a million tokens; overrides the price list."""
-
-    input_per_mtok: Decimal = Field(ge=0, description="for tokens sent")
-    output_per_mtok: Decimal = Field(ge=0, description="for tokens answered")
-    cached_input_per_mtok: Decimal | None = Field(
-        default=None, ge=0, description="for tokens that the provider had cached; default: as tokens sent"
-    )
-
-
 class ModelSettings(_Section):
     """One language model behind an OpenAI-compatible endpoint: a tier."""
 
@@ -467,9 +458,6 @@ class ModelSettings(_Section):
     )
     base_url: str | None = Field(default=None, description="for example http://127.0.0.1:11434/v1")
     api_key: SecretStr | None = Field(default=None, description="default: the variable OPENAI_API_KEY")
-    price: PriceSettings | None = Field(
-        default=None, description="in place of `spend.prices`, if this model is not named there"
-    )
     context_tokens: int | None = Field(
         default=None,
         ge=64,
@@ -505,11 +493,18 @@ class GenerationSettings(_Section):
         description="which questions go to the strongest model at once: `rules`, `never`, or a file that "
         "`ragsaver route train` wrote",
     )
-    router_target: str | None = Field(
+    router_min_quality: float | None = Field(
         default=None,
-        pattern=r"^(?:quality|calls)=(?:0?\.\d+|0|1(?:\.0+)?)$",
-        description="`quality=0.95`, of the strongest model's, at least, or `calls=0.3`, share of its calls, at most; "
-        "default: the file's",
+        gt=0.0,
+        le=1.0,
+        description="of a trained router: share of the strongest model's right answers to keep; default: the file's",
+    )
+    router_max_calls: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="of a trained router: share of questions that may go to the strongest model at once; default: the "
+        "file's",
     )
     max_escalations: int = Field(
         default=1, ge=0, le=10, description="to the next tier, of an answer that fails the check"
@@ -544,6 +539,19 @@ def _tier_at(place: int, last: int) -> str:
     return "medium" if last == 2 else f"medium-{place}"
 
 
+class PriceSettings(_Section):
+    """Dollars for a million tokens; overrides the price list."""
+
+    input_per_mtok: Decimal = Field(ge=0, description="for tokens sent")
+    output_per_mtok: Decimal = Field(ge=0, description="for tokens answered")
+    cached_input_per_mtok: Decimal | None = Field(
+        default=None, ge=0, description="for tokens that the provider had cached; default: as tokens sent"
+    )
+    cache_write_per_mtok: Decimal | None = Field(
+        default=None, ge=0, description="for tokens that the provider was to cache; default: as tokens sent"
+    )
+
+
 class SpendSettings(_Section):
     """Prices, and what savings are compared with."""
 
@@ -566,15 +574,43 @@ class QuerySettings(_Section):
     """Limits on a question."""
 
     max_question_chars: int = Field(default=8000, ge=1, le=1_000_000, description="longer questions are refused")
+    max_history_chars: int = Field(
+        default=32_000, ge=0, le=10_000_000, description="of earlier turns together; longer conversations are refused"
+    )
     pipeline: str = Field(default="query", description="asked where none is named")
 
 
 class ServerSettings(_Section):
-    """Where `ragsaver serve` listens."""
+    """Where `ragsaver serve` listens, and whom it lets in."""
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8765, ge=0, le=65_535, description="0 takes a free one")
     max_body_mb: int = Field(default=16, ge=1, le=1024, description="larger requests are refused")
+    require_key: bool | None = Field(
+        default=None,
+        description="ask for an API key: null as soon as there is one, false never on this machine; "
+        "on any other address always",
+    )
+    allowed_hosts: list[str] = Field(
+        default_factory=list,
+        description="names besides this machine's own that a server without keys may be called by",
+    )
+    rate_limit: str | None = Field(
+        default=None, pattern=_RATE, description="requests of one key: 100/minute; per second, minute, hour or day"
+    )
+    rate_limit_redis_url: SecretStr | None = Field(
+        default=None, description="where several servers count them together; default: each counts its own"
+    )
+    concurrency: int | None = Field(
+        default=None, ge=1, le=10_000, description="requests of one key that this server works on at a time"
+    )
+
+    @field_validator("rate_limit_redis_url")
+    @classmethod
+    def _only_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not is_redis(url.get_secret_value()):
+            raise ValueError("must begin with redis:// or rediss://")
+        return url
 
 
 class Settings(_Section):
@@ -607,11 +643,6 @@ class Settings(_Section):
     spend: SpendSettings = SpendSettings()
     query: QuerySettings = QuerySettings()
     server: ServerSettings = ServerSettings()
-
-    @property
-    def prices(self) -> dict[str, PriceSettings]:
-        """The operator's, by model name: `spend.prices`, then the models' own."""
-        return {**{one.name: one.price for one in self.generation.models if one.price}, **self.spend.prices}
 
 
 def usable_cores() -> int:

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
 
 from ragsaver.index.scope import Scope
+
+Quality = Literal["minimum", "balanced", "maximum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,11 @@ class Request:
     """The identity of one question, and the clock of its stages (milliseconds by stage).
 
     :ivar scope: what it may see; never from what the caller sent.
+    :ivar principal: in whose name it is asked, by the key; None for the settings' own user.
+    :ivar max_cost: dollars that the answer may cost; None leaves that to the budgets.
+    :ivar quality: what the asker wishes: the cheapest answer that will do, or the best one.
+    :ivar history: earlier turns, oldest first: role (`user` or `assistant`) and text.
+    :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
     """
 
     scope: Scope
@@ -22,6 +31,10 @@ class Request:
     deadline: float | None = None
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
     stage_ms: dict[str, float] = field(default_factory=dict)
+    max_cost: Decimal | None = None
+    quality: Quality = "balanced"
+    history: tuple[tuple[str, str], ...] = ()
+    max_output_tokens: int | None = None
 
 
 _current: ContextVar[Request | None] = ContextVar("ragsaver_request", default=None)

@@ -1,6 +1,6 @@
 """What can be seen of a question before a model is asked: its shape, and what retrieval found for it.
 
-All of it is at hand when the router is asked. The shape is text only, so a router can learn it from a list of questions;
+All of it is at hand when the router is asked. The shape is text only, so a router learns it from a list of questions;
 what retrieval found is learned where the recorded outcomes carry it.
 """
 

@@ -6,14 +6,16 @@ from hypothesis import strategies as st
 
 from ragsaver.components.answer_check import Failure
 from ragsaver.components.cascade import FREE, Attempt, Finished, Outcome, Policy, Refused, Rung, cascade, start_at
-from ragsaver.components.chat import ChatReply, TokenUsage
+from ragsaver.components.chat import ChatReply
 from ragsaver.errors import GenerationError
+from ragsaver.spend.usage import TokenUsage
 
+ONE_UP = Policy(max_escalations=1, fallback="up")
 SMALL, LARGE = Rung("small"), Rung("large")
 
 
 def reply(text: str) -> ChatReply:
-    return ChatReply(text, "model", TokenUsage(1, 0, 1), "stop")
+    return ChatReply(text, "model", TokenUsage(1, output=1), "stop")
 
 
 def refused(told: bool = False, elsewhere: bool = True) -> Refused:
@@ -31,7 +33,7 @@ def play(
     rungs: Sequence[Rung] = (SMALL, LARGE),
     *,
     start: int = 0,
-    policy: Policy = Policy(max_escalations=1, fallback="up"),
+    policy: Policy = ONE_UP,
     time_for_more: bool = True,
 ) -> tuple[list[Attempt], Finished]:
     steps = cascade(rungs, start, "by rule", policy, doubtful, lambda: time_for_more)
@@ -140,4 +142,6 @@ def test_every_tier_is_asked_once_at_most_and_escalations_are_bounded(
     assert answers <= escalations + 1
     if finished and finished.reply:
         assert finished.place in places and finished.reply.text in ("good", "doubtful", "useless")
-        assert all(not one.live for one in attempts if answers > 1 and one.place != places[-1] and one.place <= places[-1])
+        assert all(
+            not one.live for one in attempts if answers > 1 and one.place != places[-1] and one.place <= places[-1]
+        )
