@@ -94,6 +94,8 @@ def _answer(query: str, documents: Sequence[Document], reply: ChatMessage) -> Ge
         quotes = cited(text, [sentences_of(document) for document in documents])
         if not quotes:
             meta["reason"] = "the model named no source: read the answer with care"
+    if given.get("doubt"):
+        meta["reason"] = f"{given['doubt']}: read the answer with care"
     meta["citations"] = [
         {
             "source": str(documents[source].meta.get("source", "")),

@@ -59,7 +59,7 @@ class Refused:
     """A call that gave no answer.
 
     :ivar told: parts of the answer have been streamed to the caller.
-    :ivar elsewhere: another endpoint might do it; not so if a budget refused.
+    :ivar elsewhere: another endpoint might do it. Where not so, a budget refused: a cheaper model may still fit.
     """
 
     error: RagSaverError
@@ -75,12 +75,14 @@ class Finished:
     :ivar reply: None where the free tier answers.
     :ivar reason: why this tier, in words.
     :ivar doubt: why the answer should be read with care; None if nothing speaks against it.
+    :ivar streamed: it came live, so that the caller has heard it.
     """
 
     place: int
     reply: ChatReply | None
     reason: str
     doubt: str | None = None
+    streamed: bool = False
 
 
 Outcome = ChatReply | Refused
@@ -102,6 +104,11 @@ class _Run:
         """The next tier down; the free one is the last."""
         models = (n for n in range(place - 1, -1, -1) if self._can(n))
         return next(models, FREE if self.policy.free_answers else None)
+
+    def cheaper(self, place: int) -> int | None:
+        """The next model down."""
+        found = self.below(place)
+        return None if found == FREE else found
 
     def after_failure(self, place: int) -> int | None:
         """Where the question goes by policy."""
@@ -159,17 +166,17 @@ def cascade(
             problem = f"{name} failed: {outcome.error.problem}"
             if kept is not None and not outcome.told:
                 return Finished(kept.place, kept.reply, f"{kept.reason}; {problem}", kept.doubt)
-            fallback = None if outcome.told or not outcome.elsewhere else run.after_failure(place)
-            if fallback is None or not time_for_more():
+            fallback = run.after_failure(place) if outcome.elsewhere else run.cheaper(place)
+            if outcome.told or fallback is None or not time_for_more():
                 raise outcome.error
-            why = f"{why}; {problem}: fell back {policy.fallback}"
+            why = f"{why}; {problem}: fell back {policy.fallback if outcome.elsewhere else 'down'}"
             if fallback == FREE:
                 return Finished(FREE, None, why)
             place = fallback
             continue
         failure = None if live else check(outcome)
         if failure is None or higher is None:
-            return Finished(place, outcome, why)
+            return Finished(place, outcome, why, streamed=live)
         doubt = f"the {name} model's answer failed its check: {failure.reason}"
         if not time_for_more():
             return Finished(place, outcome, f"{why}; no time was left to escalate", doubt)

@@ -75,3 +75,13 @@ class Slots:
                     return
             if self._free is not None:
                 self._free += 1
+
+
+_shared: dict[tuple[str | None, str], Slots] = {}
+_sharing = threading.Lock()
+
+
+def slots_of(base_url: str | None, model: str, most: int | None) -> Slots:
+    """The slots of a model's endpoint, the same for all that ask it in this process; who asks first says how many."""
+    with _sharing:
+        return _shared.setdefault((base_url, model), Slots(most))
