@@ -513,7 +513,9 @@ class GenerationSettings(_Section):
         default=-1.0, le=0.0, description="mean of an answer's tokens below which it is not trusted (`logprobs`)"
     )
     fallback: Literal["up", "down", "none"] = Field(
-        default="up", description="where a question goes whose endpoint failed: to the next tier up, down, or nowhere"
+        default="up",
+        description="where a question goes whose endpoint failed: to the next tier up (from the strongest, down), only "
+        "down, or nowhere",
     )
     stream_unchecked: bool = Field(
         default=False, description="stream a cheaper tier's answer at once; then it is not checked, and never escalated"

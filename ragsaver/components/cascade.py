@@ -111,10 +111,13 @@ class _Run:
         return None if found == FREE else found
 
     def after_failure(self, place: int) -> int | None:
-        """Where the question goes by policy."""
+        """Where the question goes by policy; above the strongest model there is only the next one down."""
         if self.policy.fallback == "none":
             return None
-        return self.above(place) if self.policy.fallback == "up" else self.below(place)
+        if self.policy.fallback == "down":
+            return self.below(place)
+        above = self.above(place)
+        return self.cheaper(place) if above is None else above
 
     def next_up(self, place: int) -> int | None:
         """Where an answer that fails would go; None if that is not allowed, or nothing is there."""
@@ -169,7 +172,7 @@ def cascade(
             fallback = run.after_failure(place) if outcome.elsewhere else run.cheaper(place)
             if outcome.told or fallback is None or not time_for_more():
                 raise outcome.error
-            why = f"{why}; {problem}: fell back {policy.fallback if outcome.elsewhere else 'down'}"
+            why = f"{why}; {problem}: fell back {'up' if fallback > place else 'down'}"
             if fallback == FREE:
                 return Finished(FREE, None, why)
             place = fallback

@@ -41,7 +41,8 @@ class Slots:
         """The same on the running event loop."""
         turn = self._queue()
         try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(turn)), timeout_s)
+            if not turn.done():
+                await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(turn)), timeout_s)
         except BaseException:
             self._leave(turn)
             raise
@@ -77,11 +78,11 @@ class Slots:
                 self._free += 1
 
 
-_shared: dict[tuple[str | None, str], Slots] = {}
+_shared: dict[tuple[str | None, str, int | None], Slots] = {}
 _sharing = threading.Lock()
 
 
 def slots_of(base_url: str | None, model: str, most: int | None) -> Slots:
-    """The slots of a model's endpoint, the same for all that ask it in this process; who asks first says how many."""
+    """The slots of a model's endpoint, the same for all that ask it in this process with the same limit."""
     with _sharing:
-        return _shared.setdefault((base_url, model), Slots(most))
+        return _shared.setdefault((base_url, model, most), Slots(most))

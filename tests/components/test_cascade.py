@@ -88,6 +88,13 @@ def test_a_failed_endpoint_hands_the_question_on_by_policy(fallback, place):
     assert f"medium failed: is down: fell back {fallback}" in finished.reason
 
 
+def test_from_the_strongest_model_the_only_way_is_down():
+    attempts, _ = play([refused(), reply("good")], start=1)
+    assert [one.place for one in attempts] == [1, 0]
+    with pytest.raises(GenerationError):
+        play([refused(), refused()], start=1, policy=Policy(1, "up", free_answers=True))
+
+
 def test_below_the_smallest_model_is_the_free_tier_if_it_has_an_answer():
     _, finished = play([refused()], policy=Policy(1, "down", free_answers=True))
     assert (finished.place, finished.reply) == (FREE, None)
@@ -95,10 +102,18 @@ def test_below_the_smallest_model_is_the_free_tier_if_it_has_an_answer():
         play([refused()], policy=Policy(1, "down", free_answers=False))
 
 
-@pytest.mark.parametrize("outcome", [refused(told=True), refused(elsewhere=False)])
-def test_no_other_endpoint_is_asked_for_what_was_half_told_or_a_budget_refused(outcome):
+def test_what_was_half_told_is_asked_of_nobody_else():
     with pytest.raises(GenerationError):
-        play([outcome], policy=Policy(1, "up"))
+        play([refused(told=True)])
+
+
+@pytest.mark.parametrize("fallback", ["up", "down", "none"])
+def test_what_a_budget_refused_goes_to_a_cheaper_model_never_to_a_dearer_one_or_the_free_tier(fallback):
+    policy = Policy(1, fallback, free_answers=True)
+    attempts, finished = play([refused(elsewhere=False), reply("good")], start=1, policy=policy)
+    assert [one.place for one in attempts] == [1, 0] and "fell back down" in finished.reason
+    with pytest.raises(GenerationError):
+        play([refused(elsewhere=False)], start=0, policy=policy)
 
 
 def test_a_tier_whose_window_is_too_small_is_passed_over_with_the_reason():
@@ -127,21 +142,21 @@ def test_every_tier_is_asked_once_at_most_and_escalations_are_bounded(
         return
     made = {"refused": refused(), "told": refused(told=True), "budget": refused(elsewhere=False)}
     steps = cascade(rungs, begin[0], "r", Policy(escalations, fallback, unchecked, free), doubtful, lambda: time)
-    attempts, answers, finished = [next(steps)], 0, None
+    attempts, told, finished = [next(steps)], [], None
     try:
         for outcome in [*outcomes, *["good"] * 10]:
-            told = made.get(outcome) or reply(outcome)
-            answers += isinstance(told, ChatReply)
-            attempts.append(steps.send(told))
+            told.append(made.get(outcome) or reply(outcome))
+            attempts.append(steps.send(told[-1]))
     except StopIteration as done:
         finished = done.value
     except GenerationError:
-        assert outcome in made
+        assert told[-1] in made.values()
     places = [one.place for one in attempts]
     assert len(set(places)) == len(places) and all(rungs[place].skipped is None for place in places)
-    assert answers <= escalations + 1
+    answered = [isinstance(one, ChatReply) for one in told]
+    assert sum(answered) <= escalations + 1
+    # what was streamed as it came is never taken back for another answer
+    assert not any(one.live and answer for one, answer in zip(attempts[:-1], answered[:-1], strict=True))
     if finished and finished.reply:
-        assert finished.place in places and finished.reply.text in ("good", "doubtful", "useless")
-        assert all(
-            not one.live for one in attempts if answers > 1 and one.place != places[-1] and one.place <= places[-1]
-        )
+        assert finished.place in places and finished.reply in told
+        assert finished.streamed == attempts[places.index(finished.place)].live

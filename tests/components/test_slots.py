@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from ragsaver.components.slots import Slots
+from ragsaver.components.slots import Slots, slots_of
 
 
 def test_no_more_are_inside_than_allowed_threads_and_tasks_together():
@@ -86,3 +86,18 @@ def test_without_a_limit_everybody_comes_in():
     slots = Slots(None)
     with slots.slot(timeout_s=0), slots.slot(timeout_s=0), slots.slot(timeout_s=0):
         pass
+
+
+def test_a_free_slot_is_taken_even_where_no_time_is_left_to_wait():
+    async def enter(slots: Slots) -> None:
+        async with slots.slot_async(timeout_s=0):
+            pass
+
+    asyncio.run(enter(Slots(1)))
+    with Slots(1).slot(timeout_s=0):
+        pass
+
+
+def test_all_that_ask_a_model_share_its_slots():
+    assert slots_of("http://a", "m", 2) is slots_of("http://a", "m", 2)
+    assert slots_of("http://a", "m", 2) is not slots_of("http://a", "m", 3)
