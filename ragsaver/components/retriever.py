@@ -74,6 +74,8 @@ class HybridRetriever(Bound):
 
         with stage("embed_query"):
             vector = self.resources.embed_question(query)
+        if request is not None:
+            request.embedded[query] = vector
         with stage("retrieve"):
             index = self.resources.index
             legs = index.search(scope, query, vector, candidates, with_payload=False)
