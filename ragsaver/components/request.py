@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from ragsaver.index.scope import Scope
 
@@ -15,6 +16,9 @@ class Request:
     """The identity of one question, and the clock of its stages (milliseconds by stage).
 
     :ivar scope: what it may see; never from what the caller sent.
+    :ivar deadline: of `time.monotonic()`, after which nobody waits for the answer.
+    :ivar max_cost_usd: that all of its calls of language models may cost together; None for no ceiling of its own.
+    :ivar pipeline: that answers it; the engine says which.
     """
 
     scope: Scope
@@ -22,6 +26,8 @@ class Request:
     deadline: float | None = None
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
     stage_ms: dict[str, float] = field(default_factory=dict)
+    max_cost_usd: Decimal | None = None
+    pipeline: str | None = None
 
 
 _current: ContextVar[Request | None] = ContextVar("ragsaver_request", default=None)

@@ -7,6 +7,7 @@ question, and the answer is what a component gives out as `answers`.
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from haystack import Document, GeneratedAnswer, Pipeline
@@ -125,7 +126,7 @@ class QueryEngine:
         self, question: str, request: Request | None, pipeline: Pipeline | None = None
     ) -> Iterator[tuple[Request, OpenReceipt, dict[str, dict[str, Any]], float]]:
         self.check(question)
-        request = request or Request(self.resources.default_scope)
+        request = replace(request or Request(self.resources.default_scope), pipeline=self.name)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
         try:
