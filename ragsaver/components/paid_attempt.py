@@ -3,13 +3,12 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+from ragsaver.components.account import account_of
 from ragsaver.components.attempts import outcome_of
 from ragsaver.components.request import current_request
 from ragsaver.components.to_the_end import to_the_end
 from ragsaver.settings import ModelSettings
-from ragsaver.spend.budgets import Account
 from ragsaver.spend.ledger import DONE, NOTHING, Lease
-from ragsaver.spend.money import kept
 from ragsaver.spend.till import Till
 from ragsaver.spend.usage import TokenUsage
 
@@ -36,8 +35,10 @@ class Attempt:
         self._prompt_tokens = prompt_tokens
         self._time_s = time_s
         self._lease: Lease | None = None
-        self.output_tokens = model.max_output_tokens
-        self.usage = TokenUsage(fresh=prompt_tokens, output=model.max_output_tokens, estimated=True)
+        request = current_request()
+        wished = request.max_output_tokens if request is not None else None
+        self.output_tokens = min(model.max_output_tokens, wished or model.max_output_tokens)
+        self.usage = TokenUsage(fresh=prompt_tokens, output=self.output_tokens, estimated=True)
 
     def reserve(self) -> None:
         """Keep its money back.
@@ -46,13 +47,14 @@ class Attempt:
         """
         if self._till is None:
             return
+        request = current_request()
         self._lease = self._till.reserve(
-            _account() or self._till.nobody(),
+            account_of(request) if request is not None else self._till.nobody(),
             tier=self._tier,
             model=self._model.name,
             task=self._task,
             prompt_tokens=self._prompt_tokens,
-            most=self._model.max_output_tokens,
+            most=self.output_tokens,
             lasts_s=self._time_s,
         )
         self.output_tokens = self._lease.hold.output_tokens
@@ -92,11 +94,3 @@ class Attempt:
 
     def _give_back(self) -> None:
         self.settle(None)
-
-
-def _account() -> Account | None:
-    request = current_request()
-    if request is None:
-        return None
-    most = None if request.max_cost_usd is None else kept(request.max_cost_usd)
-    return Account(request.scope.tenant, request.principal, request.pipeline, request.request_id, most)

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Literal
 
 from ragsaver.index.scope import Scope
+
+Quality = Literal["minimum", "balanced", "maximum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +19,12 @@ class Request:
     """The identity of one question, and the clock of its stages (milliseconds by stage).
 
     :ivar scope: what it may see; never from what the caller sent.
+    :ivar principal: in whose name it is asked, by the key; None for the settings' own user.
     :ivar deadline: of `time.monotonic()`, after which nobody waits for the answer.
-    :ivar max_cost_usd: that all of its calls of language models may cost together; None for no ceiling of its own.
+    :ivar max_cost: dollars that the answer may cost; None leaves that to the budgets.
+    :ivar quality: what the asker wishes: the cheapest answer that will do, or the best one.
+    :ivar history: earlier turns, oldest first: role (`user` or `assistant`) and text.
+    :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
     :ivar pipeline: that answers it; the engine says which.
     """
 
@@ -26,7 +33,10 @@ class Request:
     deadline: float | None = None
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
     stage_ms: dict[str, float] = field(default_factory=dict)
-    max_cost_usd: Decimal | None = None
+    max_cost: Decimal | None = None
+    quality: Quality = "balanced"
+    history: tuple[tuple[str, str], ...] = ()
+    max_output_tokens: int | None = None
     pipeline: str | None = None
 
 

@@ -8,19 +8,23 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from ragsaver.errors import StorageError, UnknownPrice
 from ragsaver.settings import Settings
 from ragsaver.spend.budgets import Account, Budgets, Hold
 from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Call, Charge, Lease, Ledger, ledger_place
-from ragsaver.spend.money import charged, dollars
+from ragsaver.spend.money import charged, dollars, kept
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.prompt_bound import prompt_bound
-from ragsaver.spend.receipt import current_receipt
+from ragsaver.spend.receipt import Receipt, current_receipt
 from ragsaver.spend.usage import TokenUsage
 
 # For an attempt to end after its time was over, and to be settled.
 _GRACE_S = 60.0
+
+# Of a receipt: its lines are in the ledger when it is kept, those of others that cost something are not.
+STAGE = "generate"
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +57,7 @@ class Till:
         self._open = ledger or (lambda: Ledger(ledger_place(settings), Budgets(settings.spend.budgets)))
         self._ledger: Ledger | None = None
         self._opening = threading.Lock()
+        self._keeping = ThreadPoolExecutor(1, "receipts")
         self._late: deque[tuple[Lease, Charge]] = deque()
 
     @property
@@ -125,11 +130,35 @@ class Till:
             self._late.append((lease, charge))
         return charge
 
+    def keep_receipt(self, account: Account, receipt: Receipt, *, complete: bool) -> None:
+        """Keep the receipt of a request that is over, a moment later: nobody waits for it.
+
+        :param complete: whether there was an answer.
+        """
+        self._keeping.submit(self._keep, account, receipt, complete)
+
+    def flush(self) -> None:
+        """Wait until all receipts that were given are kept."""
+        self._keeping.submit(lambda: None).result()
+
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Keep what was given to keep, and let go of the ledger."""
+        self._keeping.shutdown()
         with self._opening:
             if self._ledger is not None:
                 self._ledger.close()
+
+    def _keep(self, account: Account, receipt: Receipt, complete: bool) -> None:
+        try:
+            for line in receipt.lines:
+                if line.cost_usd and line.stage != STAGE:
+                    call = Call("", line.item, line.stage, 0, self._prices.version)
+                    self.ledger.record(account, call, charged(line.cost_usd))
+            self.ledger.keep_receipt(
+                account, receipt.model_dump_json(), complete=complete, saved=kept(receipt.saved_usd)
+            )
+        except StorageError as error:
+            _log.warning("the receipt of %s is not kept: %s", account.request_id, error)
 
     def _charge(self, lease: Lease, outcome: str, usage: TokenUsage | None) -> Charge:
         if outcome == NOTHING:
@@ -151,7 +180,7 @@ class Till:
             else _SAID[charge.outcome]
         )
         receipt.add(
-            "generate",
+            STAGE,
             lease.call.model,
             usage.total,
             "tokens",

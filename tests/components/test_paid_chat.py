@@ -189,7 +189,7 @@ def test_a_request_may_have_a_ceiling_that_its_retries_count_for(counter: Counte
     ceiling = Decimal("0.0025")
     with (
         openai_server(script) as url,
-        counter.request(max_cost_usd=ceiling),
+        counter.request(max_cost=ceiling),
         pytest.raises(TooExpensive),
     ):
         counter.tier(url, max_output_tokens=100, max_retries=5).reply(MESSAGES)
