@@ -131,10 +131,10 @@ def endpoint(seed: int) -> Iterator[Endpoint]:
         thread.join()
 
 
-def spend(settings_json: str, url: str, numbers: list[int], seed: int, together: Any) -> None:
+def spend(settings_json: str, url: str, numbers: list[int], seed: int, begin: Any) -> None:
     """Ask all of these at once, in one process; some leave before they have their answer.
 
-    :param together: a barrier that all processes begin at.
+    :param begin: an event that it waits for.
     """
     settings = Settings.model_validate_json(settings_json)
     till = Till(settings, PriceBook.of(settings.spend), words)
@@ -160,7 +160,7 @@ def spend(settings_json: str, url: str, numbers: list[int], seed: int, together:
         till.keep_receipt(account_of(request), receipt.close(), complete=complete)
 
     assert till.ledger
-    together.wait()
+    begin.wait()
 
     async def ask_all() -> None:
         await asyncio.gather(*map(ask, numbers))
