@@ -28,6 +28,9 @@ _GRACE_S = 60.0
 # Of a receipt: its lines are in the ledger when it is kept, those of others that cost something are not.
 STAGE = "generate"
 
+# What is beyond expires, charged all that it held.
+_MOST_LATE = 10_000
+
 _log = logging.getLogger(__name__)
 
 _SAID = {
@@ -73,7 +76,7 @@ class Till:
         self._ledger: Ledger | None = None
         self._opening = threading.Lock()
         self._keeping = ThreadPoolExecutor(1, "receipts")
-        self._late: deque[tuple[Lease, Charge]] = deque()
+        self._late: deque[tuple[Lease, Charge]] = deque(maxlen=_MOST_LATE)
 
     @property
     def ledger(self) -> Ledger:
@@ -212,5 +215,6 @@ class Till:
             try:
                 self.ledger.settle(lease, charge)
             except StorageError:
+                # Whether a ledger that fails may be spent on is decided where money is reserved.
                 self._late.appendleft((lease, charge))
-                raise
+                return

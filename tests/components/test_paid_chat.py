@@ -13,7 +13,7 @@ from haystack.dataclasses import ChatMessage
 
 from ragsaver.components.chat import ChatTier, CutReply
 from ragsaver.components.request import Request, running
-from ragsaver.errors import BudgetExceeded, GenerationError, TooExpensive, UnknownPrice
+from ragsaver.errors import BudgetExceeded, GenerationError, StorageError, TooExpensive, UnknownPrice
 from ragsaver.index.scope import Scope
 from ragsaver.settings import ModelSettings, Settings
 from ragsaver.spend.prices import PriceBook
@@ -123,6 +123,33 @@ def test_no_attempt_is_made_after_the_deadline(counter: Counter):
         with counter.request(deadline=time.monotonic() - 1), pytest.raises(GenerationError, match="no time left"):
             counter.tier(url, max_retries=5).reply(MESSAGES)
     assert len(script.requests) == 1
+
+
+def test_an_answer_is_not_lost_with_the_ledger_and_its_charge_is_written_later(counter: Counter):
+    book = counter.till.ledger
+    settle = book.settle
+
+    def fail(*_: object) -> bool:
+        raise StorageError("the disk is full")
+
+    with openai_server(Script()) as url, counter.request():
+        book.settle = fail
+        assert counter.tier(url).reply(MESSAGES).text
+        book.settle = settle
+        assert counter.tier(url).reply(MESSAGES).text
+    assert [one.cost for one in counter.entries()] == [280, 280]
+
+
+def test_where_the_ledger_can_not_be_written_nothing_is_spent(counter: Counter):
+    script = Script()
+
+    def fail(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    counter.till.ledger.reserve = fail
+    with openai_server(script) as url, counter.request(), pytest.raises(StorageError):
+        counter.tier(url).reply(MESSAGES)
+    assert script.requests == []
 
 
 def test_an_asker_may_want_a_shorter_answer(counter: Counter):
