@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ragsaver.database import Database, Place, open_database
+from ragsaver.database import Database, Place, copy_rows, open_database
 from ragsaver.dialects import POSTGRES, Steps, insert, lock_rows
 from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import Settings
@@ -120,6 +120,7 @@ class Ledger:
         self.database: Database = open_database(place, "the ledger", "Free some space or check the folder's rights")
         self.database.set_up((_metadata,), SCHEMA, "Use the version of RAGSaver that wrote it, or a newer one", STEPS)
         self.clock = clock
+        self._place = place
         self._learned: dict[str, tuple[float, AnswerLengths]] = {}
         self._looked_at = self._pruned_at = 0.0
         self._looking = threading.Lock()
@@ -266,6 +267,20 @@ class Ledger:
         with self.database.writing() as connection:
             gone = sa.delete(_windows).where(old, sa.or_(_windows.c.period == "hour", last < before))
             return connection.execute(gone).rowcount
+
+    def copy_from(self, other: "Ledger") -> dict[str, int]:
+        """Take what another ledger has; how many rows, by table.
+
+        :raises StorageError: if this one holds something else, or can't take all of it; then it takes nothing.
+        """
+        rows = copy_rows(other.database, self.database, [_windows, _leases, _entries, _receipts, _lengths])
+        if isinstance(self._place, PostgresSchema):
+            for table in (_entries, _receipts):
+                numbers = sa.func.pg_get_serial_sequence(f"{self._place.name}.{table.name}", "id")
+                last = sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0) + 1).scalar_subquery()
+                with self.database.writing() as connection:
+                    connection.execute(sa.select(sa.func.setval(numbers, last, sa.false())))
+        return rows
 
     def close(self) -> None:
         """Let go of the database."""

@@ -212,3 +212,20 @@ def test_threads_that_reserve_at_once_do_not_pass_it(tmp_path: Path, database: D
             spent = sum(pool.map(spend, range(64)))
         assert spent == 1000
         check(book)
+
+
+def test_a_ledger_that_moves_goes_on_where_it_was(tmp_path: Path, database: DatabaseSettings):
+    wishes = [budget("total", "day", 100)]
+    with ledger(tmp_path / "old", DatabaseSettings(), wishes) as old, ledger(tmp_path, database, wishes) as new:
+        running = old.reserve(ALICE, CALL, hold(30), None, 60)
+        old.settle(old.reserve(ALICE, CALL, hold(60), None, 60), charge(50))
+        old.keep_receipt(ALICE, "{}", complete=True, saved=5)
+        copied = new.copy_from(old)
+        assert (copied["entries"], copied["leases"], copied["receipts"]) == (2, 1, 1)
+        assert new.copy_from(old) == copied
+        with pytest.raises(BudgetExceeded):
+            new.reserve(ALICE, CALL, hold(21), None, 60)
+        new.settle(running, charge(30))
+        new.keep_receipt(ALICE, "{}", complete=True, saved=5)
+        new.reserve(ALICE, CALL, hold(20), None, 60)
+        check(new)
