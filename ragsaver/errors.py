@@ -106,6 +106,13 @@ class RateLimited(RagSaverError):
         self.retry_after_s = retry_after_s
 
 
+class LimitsUnavailable(RagSaverError):
+    """What counts requests does not answer: nobody is let in meanwhile."""
+
+    status = 503
+    title = "Limits unavailable"
+
+
 class UnreadableDocument(RagSaverError):
     """A document can't be read: not what its name says, broken, encrypted, too large or without text."""
 

@@ -6,6 +6,7 @@ from ragsaver import __version__
 from ragsaver.access.keyring import Keyring
 from ragsaver.server import problems
 from ragsaver.server.access import Access
+from ragsaver.server.allowance import Allowance
 from ragsaver.server.door import Door, Doorkeeper
 from ragsaver.server.request_id import RequestId
 from ragsaver.server.rerank_reading import RerankReading
@@ -35,6 +36,7 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     problems.register(app)
     settings = access.live.settings
     # The last one that is added is the first that a request meets.
+    app.add_middleware(Allowance, settings=settings.server)
     app.add_middleware(Door, keeper=Doorkeeper(settings, Keyring(access.keys), access.token, access.host))
     app.add_middleware(RequestId, max_body_bytes=settings.server.max_body_mb * 2**20)
     return app
