@@ -479,6 +479,9 @@ class PriceSettings(_Section):
     cached_input_per_mtok: Decimal | None = Field(
         default=None, ge=0, description="for tokens that the provider had cached; default: as tokens sent"
     )
+    cache_write_per_mtok: Decimal | None = Field(
+        default=None, ge=0, description="for tokens that the provider was to cache; default: as tokens sent"
+    )
 
 
 class SpendSettings(_Section):
