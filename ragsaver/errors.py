@@ -62,6 +62,19 @@ class HistoryTooLong(UsageError):
     title = "History too long"
 
 
+class Unsupported(UsageError):
+    """The request asks for something that a pipeline does not do: tools, several answers, images."""
+
+    title = "Not supported"
+
+
+class ModelNotFound(UsageError):
+    """There is no pipeline of the name that a client of OpenAI gave as model, or its key may not ask it."""
+
+    status = 404
+    title = "No such model"
+
+
 class Unauthorized(UsageError):
     """A key is needed, and none that is good was shown."""
 
