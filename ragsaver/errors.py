@@ -1,6 +1,7 @@
 """What can go wrong, said so that a person can mend it: what was wrong, where, and what to do."""
 
 import re
+from decimal import Decimal
 from typing import ClassVar
 
 _TYPE = "urn:ragsaver:problem:"
@@ -210,6 +211,42 @@ class TooExpensive(RagSaverError):
 
     status = 402
     title = "Too expensive"
+
+
+class BudgetExceeded(RagSaverError):
+    """The next call could bring a budget beyond its limit; it was not made.
+
+    :ivar budget: which one: `tenant acme per day`.
+    :ivar remaining_usd: what is left of it, holds of running calls not counted as left.
+    :ivar resets_at: when it begins anew, in ISO 8601.
+    :ivar retry_after_s: after which it makes sense to try again.
+    """
+
+    status = 429
+    title = "Budget exceeded"
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        where: str | None = None,
+        remedy: str | None = None,
+        budget: str = "",
+        remaining_usd: Decimal = Decimal(0),
+        resets_at: str = "",
+        retry_after_s: int = 1,
+    ) -> None:
+        super().__init__(problem, where=where, remedy=remedy)
+        self.budget = budget
+        self.remaining_usd = remaining_usd
+        self.resets_at = resets_at
+        self.retry_after_s = retry_after_s
+
+
+class UnknownPrice(RagSaverError):
+    """Nobody knows what the model costs, and the settings refuse to guess."""
+
+    title = "Unknown price"
 
 
 class QueueFull(RagSaverError):

@@ -20,10 +20,12 @@ class Request:
 
     :ivar scope: what it may see; never from what the caller sent.
     :ivar principal: in whose name it is asked, by the key; None for the settings' own user.
+    :ivar deadline: of `time.monotonic()`, after which nobody waits for the answer.
     :ivar max_cost: dollars that the answer may cost; None leaves that to the budgets.
     :ivar quality: what the asker wishes: the cheapest answer that will do, or the best one.
     :ivar history: earlier turns, oldest first: role (`user` or `assistant`) and text.
     :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
+    :ivar pipeline: that answers it; the engine says which.
     """
 
     scope: Scope
@@ -35,6 +37,7 @@ class Request:
     quality: Quality = "balanced"
     history: tuple[tuple[str, str], ...] = ()
     max_output_tokens: int | None = None
+    pipeline: str | None = None
 
 
 _current: ContextVar[Request | None] = ContextVar("ragsaver_request", default=None)

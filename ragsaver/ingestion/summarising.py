@@ -212,4 +212,4 @@ def open_summaries(
     if model is None:
         return None
     cache = open_summary_cache(settings.home, settings.outline)
-    return Summaries(settings.outline, cache, summariser, PriceBook(settings.spend.prices).price(model), count_tokens)
+    return Summaries(settings.outline, cache, summariser, PriceBook.of(settings.spend).price(model), count_tokens)

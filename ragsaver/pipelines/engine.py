@@ -7,12 +7,14 @@ question, and the answer is what a component gives out as `answers`.
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from haystack import Document, GeneratedAnswer, Pipeline
 from haystack.core.errors import PipelineError as HaystackPipelineError
 from haystack.core.errors import PipelineRuntimeError
 
+from ragsaver.components.account import account_of
 from ragsaver.components.explain import explaining
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
@@ -125,14 +127,25 @@ class QueryEngine:
         self, question: str, request: Request | None, pipeline: Pipeline | None = None
     ) -> Iterator[tuple[Request, OpenReceipt, dict[str, dict[str, Any]], float]]:
         self.check(question)
-        request = request or Request(self.resources.default_scope)
+        request = replace(request or Request(self.resources.default_scope), pipeline=self.name)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
         try:
-            with running(request), open_receipt() as receipt:
+            with running(request), open_receipt() as receipt, self._keeping(request, receipt, pipeline is None):
                 yield request, receipt, inputs, time.perf_counter()
         except (PipelineRuntimeError, HaystackPipelineError) as error:
             raise _cause(error, self.name) from error
+
+    @contextmanager
+    def _keeping(self, request: Request, receipt: OpenReceipt, asked: bool) -> Iterator[None]:
+        """Keep the receipt of what was asked, also where it failed or nobody waited for it."""
+        complete = False
+        try:
+            yield
+            complete = True
+        finally:
+            if asked:
+                self.resources.till.keep_receipt(account_of(request), receipt.close(), complete=complete)
 
     def check(self, question: str) -> None:
         """Refuse a question that is empty, too long or no text.

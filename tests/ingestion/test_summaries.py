@@ -297,7 +297,8 @@ def test_a_cut_stream_and_an_empty_answer_are_on_the_bill_and_tried_again(study:
     study.script.cut_after = 3
     cut = study.bench.ingest()
     assert (cut.summaries.lacking, study.calls()) == (1, 3)
-    assert cut.summaries.tokens > 0 and cut.receipt.tokens.output == 9
+    # three attempts, of each of which nobody knows how much the model wrote of its 120 tokens
+    assert cut.summaries.tokens > 0 and cut.receipt.tokens.output == 360
     study.script.cut_after = None
     study.script.reply = ""
     empty = study.bench.ingest()

@@ -1,0 +1,366 @@
+"""What was spent, and what may still be: money is reserved before a call and settled after it, whatever becomes of it.
+
+The rows of all windows that a call counts for are locked together, in the order of their keys. So either all of its
+budgets admit it or none is touched, and no two processes see the same room.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ragsaver.database import Database, Place, open_database
+from ragsaver.dialects import insert, lock_rows
+from ragsaver.postgres import PostgresSchema
+from ragsaver.settings import Settings
+from ragsaver.spend.answer_lengths import AnswerLengths
+from ragsaver.spend.budgets import REQUEST, Account, Budgets, Hold, Standing, Window, choose, windows_of
+from ragsaver.spend.tables import entries as _entries
+from ragsaver.spend.tables import leases as _leases
+from ragsaver.spend.tables import lengths as _lengths
+from ragsaver.spend.tables import metadata as _metadata
+from ragsaver.spend.tables import receipts as _receipts
+from ragsaver.spend.tables import windows as _windows
+from ragsaver.spend.usage import TokenUsage
+
+SCHEMA = 1
+
+# Outcomes of an attempt: what it is charged is known in the first two cases only.
+DONE, NOTHING, UNKNOWN, EXPIRED, CORRECTED = "done", "nothing", "unknown", "expired", "corrected"
+
+_FILE = "spend.sqlite"
+_LOOK_S = 1.0
+_AT_ONCE = 100
+_LEARNED_FOR_S = 2.0
+# Of an hour and of a request nobody asks so much later.
+_PRUNE_S = 6 * 3600.0
+_KEEP_WINDOWS_S = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is going to be called; for whom is the account's.
+
+    :ivar task: answers to it are about as long as each other.
+    :ivar prompt_tokens: that the endpoint may count at most.
+    :ivar prices: version of the book.
+    """
+
+    tier: str
+    model: str
+    task: str
+    prompt_tokens: int
+    prices: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Money kept back for one attempt."""
+
+    id: str
+    account: Account
+    call: Call
+    hold: Hold
+    reserved_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an attempt is charged, in micro-dollars, for which tokens, and what is known of it."""
+
+    cost: int
+    usage: TokenUsage
+    outcome: str
+
+
+class Ledger:
+    """The ledger of a project, in a SQLite file or a schema of PostgreSQL. Safe from threads and processes.
+
+    :param clock: seconds since the epoch.
+    :raises StorageError: if it can't be opened or written.
+    """
+
+    def __init__(self, place: Place, budgets: Budgets | None = None, clock: Callable[[], float] = time.time) -> None:
+        if isinstance(place, Path):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        self.budgets = budgets or Budgets()
+        self.database: Database = open_database(place, "the ledger", "Free some space or check the folder's rights")
+        self.database.set_up((_metadata,), SCHEMA, "Set the file or the schema aside: this RAGSaver begins a new one")
+        self.clock = clock
+        self._learned: dict[str, tuple[float, AnswerLengths]] = {}
+        self._looked_at = self._pruned_at = 0.0
+        self._looking = threading.Lock()
+
+    def reserve(self, account: Account, call: Call, whole: Hold, learned: Hold | None, lasts_s: float) -> Lease:
+        """Keep money back for an attempt, in all of its budgets or in none.
+
+        :param whole: for the longest answer.
+        :param learned: where that is too much: for one as long as nearly all are.
+        :param lasts_s: after which it is over, or its process dead.
+        :raises BudgetExceeded: if a budget has no room for it.
+        :raises TooExpensive: if the request's own ceiling has none.
+        """
+        self.expire_due()
+        now = self.clock()
+        ceiling = account.most is not None and bool(account.request_id)
+        wanted = windows_of(account, now, ceiling=ceiling)
+        limits = {window.id: limit for window in wanted if (limit := self._limit(account, window)) is not None}
+        with self._using(wanted) as (connection, standings):
+            hold = choose(standings, limits, whole, learned, now)
+            lease = Lease(uuid.uuid4().hex, account, call, hold, now)
+            _add(connection, wanted, reserved=hold.cost)
+            values = _described(account, call) | {
+                "id": lease.id,
+                "ceiling": ceiling,
+                "reserved_at": now,
+                "expires_at": now + lasts_s,
+                "held": hold.cost,
+                "prompt_tokens": call.prompt_tokens,
+                "output_tokens": hold.output_tokens,
+            }
+            connection.execute(sa.insert(_leases), [values])
+        return lease
+
+    def settle(self, lease: Lease, charge: Charge) -> bool:
+        """Charge an attempt that is over and give back the rest. One that expired meanwhile is corrected.
+
+        :returns: false if it was settled before: nothing is done then.
+        """
+        with self.database.writing() as connection:
+            gone = sa.delete(_leases).where(_leases.c.id == lease.id).returning(*_leases.c)
+            row = connection.execute(gone).first()
+            if row is not None:
+                self._charge(connection, row, charge)
+                return True
+            return self._correct(connection, lease, charge)
+
+    def expire_due(self, *, at_once: bool = False) -> int:
+        """Charge attempts that nobody settled in time what they held: their endpoints may have billed it.
+
+        :param at_once: also if it was looked for a moment ago.
+        :returns: how many.
+        """
+        now = self.clock()
+        with self._looking:
+            if not at_once and now < self._looked_at + _LOOK_S:
+                return 0
+            self._looked_at = now
+            prune = now >= self._pruned_at + _PRUNE_S
+            if prune:
+                self._pruned_at = now
+        if prune:
+            self.prune()
+        with self.database.reading() as connection:
+            due = connection.scalars(
+                sa.select(_leases.c.id).where(_leases.c.expires_at < now).order_by(_leases.c.id).limit(_AT_ONCE)
+            ).all()
+        expired = 0
+        for lease_id in due:
+            with self.database.writing() as connection:
+                # Asked again: its attempt, or another process, may have settled it meanwhile.
+                gone = sa.delete(_leases).where(_leases.c.id == lease_id, _leases.c.expires_at < now)
+                row = connection.execute(gone.returning(*_leases.c)).first()
+                if row is not None:
+                    worst = TokenUsage(fresh=row.prompt_tokens, output=row.output_tokens, estimated=True)
+                    self._charge(connection, row, Charge(row.held, worst, EXPIRED))
+                    expired += 1
+        return expired
+
+    def learned(self, model: str, task: str) -> AnswerLengths:
+        """How long a model's answers to a task are; known a little late."""
+        key, now = f"{model}\n{task}", self.clock()
+        known = self._learned.get(key)
+        if known is None or not known[0] <= now < known[0] + _LEARNED_FOR_S:
+            with self.database.reading() as connection:
+                row = connection.execute(sa.select(_lengths).where(_lengths.c.id == key)).first()
+            known = self._learned[key] = (now, _read(row))
+        return known[1]
+
+    def learn(self, call: Call, usage: TokenUsage, *, cut: bool) -> None:
+        """Take an answer's length into account, and how well its prompt's was foreseen."""
+        key = f"{call.model}\n{call.task}"
+        factor = usage.prompt / max(call.prompt_tokens, 1)
+        with self.database.writing() as connection:
+            first = {"id": key, "counts": {}, "prompt_factor": 1.0}
+            connection.execute(insert(connection.dialect.name, _lengths).values(first).on_conflict_do_nothing())
+            (row,) = lock_rows(connection, _lengths, _lengths.c.id, _lengths.c.id == key)
+            known = _read(row)
+            # What was foreseen has the factor so far in it.
+            after = known.with_answer(
+                usage.answered, cut=cut, prompt_factor=known.prompt_factor * factor if factor > 1 else 1.0
+            )
+            values = {"counts": {str(size): count for size, count in after.counts.items()}}
+            connection.execute(
+                sa.update(_lengths).where(_lengths.c.id == key).values(values | {"prompt_factor": after.prompt_factor})
+            )
+
+    def keep_receipt(self, account: Account, receipt: str, *, complete: bool, saved: int) -> None:
+        """Keep the receipt of a request that is over, and put what it saved into the ledger.
+
+        :param receipt: as JSON.
+        :param complete: whether there was an answer.
+        :param saved: micro-dollars; negative if it cost more than the plain way.
+        """
+        now = self.clock()
+        who = {"request_id": account.request_id, "tenant": account.tenant, "principal": account.principal}
+        with self.database.writing() as connection:
+            values = {**who, "pipeline": account.pipeline, "at": now, "complete": complete, "receipt": receipt}
+            connection.execute(sa.insert(_receipts), [values])
+            if saved:
+                call = Call("", "", "saving", 0, "")
+                entry = _entry(uuid.uuid4().hex, account, call, now, now, Charge(0, TokenUsage(), DONE))
+                connection.execute(sa.insert(_entries), [entry | {"saved": saved}])
+
+    def record(self, account: Account, call: Call, cost: int) -> None:
+        """Charge what was paid for without a reservation: it counts for all budgets, and may bring one beyond its limit
+        by its own price.
+        """
+        now = self.clock()
+        wanted = windows_of(account, now, ceiling=False)
+        with self._using(wanted) as (connection, _):
+            _add(connection, wanted, spent=cost)
+            charge = Charge(cost, TokenUsage(), DONE)
+            connection.execute(sa.insert(_entries), [_entry(uuid.uuid4().hex, account, call, now, now, charge)])
+
+    def prune(self) -> int:
+        """Forget windows that nobody asks for any more: of hours and of single requests."""
+        before = self.clock() - _KEEP_WINDOWS_S
+        old = sa.and_(_windows.c.period.in_(("hour", REQUEST)), _windows.c.starts < before, _windows.c.reserved == 0)
+        last = sa.func.coalesce(
+            sa.select(sa.func.max(_entries.c.at))
+            .where(_entries.c.tenant + "/" + _entries.c.request_id == _windows.c.name)
+            .scalar_subquery(),
+            0.0,
+        )
+        with self.database.writing() as connection:
+            gone = sa.delete(_windows).where(old, sa.or_(_windows.c.period == "hour", last < before))
+            return connection.execute(gone).rowcount
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+    @contextmanager
+    def _using(self, wanted: Sequence[Window]) -> Iterator[tuple[sa.Connection, list[Standing]]]:
+        """One transaction on windows, all of which are there."""
+        while True:
+            with self.database.writing() as connection:
+                standings = _locked(connection, wanted)
+                if len(standings) == len(wanted):
+                    yield connection, standings
+                    return
+            # By itself, since who holds rows and makes others does not lock them in order.
+            new = [asdict(window) | {"id": window.id, "spent": 0, "reserved": 0} for window in wanted]
+            new.sort(key=lambda row: str(row["id"]))
+            with self.database.writing() as connection:
+                connection.execute(insert(connection.dialect.name, _windows).on_conflict_do_nothing(), new)
+
+    def _limit(self, account: Account, window: Window) -> int | None:
+        return account.most if window.kind == REQUEST else self.budgets.limit(window)
+
+    def _charge(self, connection: sa.Connection, row: sa.Row[Any], charge: Charge) -> None:
+        account, call = _of_row(row)
+        wanted = windows_of(account, row.reserved_at, ceiling=row.ceiling)
+        _locked(connection, wanted)
+        _add(connection, wanted, reserved=-row.held, spent=charge.cost)
+        entry = _entry(row.id, account, call, row.reserved_at, self.clock(), charge)
+        connection.execute(sa.insert(_entries), [entry | {"ceiling": row.ceiling}])
+
+    def _correct(self, connection: sa.Connection, lease: Lease, charge: Charge) -> bool:
+        of_lease = sa.select(_entries).where(_entries.c.lease_id == lease.id).order_by(_entries.c.number)
+        before = connection.execute(of_lease).all()
+        if len(before) != 1 or before[0].outcome != EXPIRED or charge.outcome == UNKNOWN:
+            return False
+        (first,) = before
+        account, call = _of_row(first)
+        wanted = windows_of(account, first.reserved_at, ceiling=first.ceiling)
+        _locked(connection, wanted)
+        difference = Charge(charge.cost - first.cost, _minus(charge.usage, first), CORRECTED)
+        entry = _entry(lease.id, account, call, first.reserved_at, self.clock(), difference, number=1)
+        # Another process that does the same is stopped by the key.
+        done = insert(connection.dialect.name, _entries).values(entry | {"ceiling": first.ceiling})
+        if connection.execute(done.on_conflict_do_nothing().returning(_entries.c.id)).first() is None:
+            return False
+        _add(connection, wanted, spent=difference.cost)
+        return True
+
+
+def ledger_place(settings: Settings) -> Place:
+    """Where a project's ledger is."""
+    database = settings.database
+    if database.url is not None:
+        return PostgresSchema(database.url, f"{database.schema_name}_spend")
+    return settings.home / _FILE
+
+
+def _locked(connection: sa.Connection, wanted: Sequence[Window]) -> list[Standing]:
+    """Those of the windows that are there; nobody else changes them until the transaction ends."""
+    by_id = {window.id: window for window in wanted}
+    rows = lock_rows(connection, _windows, _windows.c.id, _windows.c.id.in_(list(by_id)))
+    return [Standing(by_id[row.id], row.spent, row.reserved) for row in rows]
+
+
+def _add(connection: sa.Connection, wanted: Sequence[Window], *, spent: int = 0, reserved: int = 0) -> None:
+    connection.execute(
+        sa.update(_windows)
+        .where(_windows.c.id.in_([window.id for window in wanted]))
+        .values(spent=_windows.c.spent + spent, reserved=_windows.c.reserved + reserved)
+    )
+
+
+def _described(account: Account, call: Call) -> dict[str, Any]:
+    return {
+        "request_id": account.request_id,
+        "tenant": account.tenant,
+        "principal": account.principal,
+        "pipeline": account.pipeline,
+        "tier": call.tier,
+        "model": call.model,
+        "task": call.task,
+        "prices": call.prices,
+    }
+
+
+def _of_row(row: sa.Row[Any]) -> tuple[Account, Call]:
+    account = Account(row.tenant, row.principal, row.pipeline, row.request_id)
+    return account, Call(row.tier, row.model, row.task, 0, row.prices)
+
+
+def _entry(
+    lease_id: str, account: Account, call: Call, reserved_at: float, at: float, charge: Charge, number: int = 0
+) -> dict[str, Any]:
+    return {
+        **_described(account, call),
+        **asdict(charge.usage),
+        "lease_id": lease_id,
+        "number": number,
+        "ceiling": False,
+        "reserved_at": reserved_at,
+        "at": at,
+        "outcome": charge.outcome,
+        "cost": charge.cost,
+        "saved": 0,
+    }
+
+
+def _minus(usage: TokenUsage, row: sa.Row[Any]) -> TokenUsage:
+    return TokenUsage(
+        usage.fresh - row.fresh,
+        usage.cache_read - row.cache_read,
+        usage.cache_write - row.cache_write,
+        usage.output - row.output,
+        usage.reasoning - row.reasoning,
+        usage.estimated,
+    )
+
+
+def _read(row: sa.Row[Any] | None) -> AnswerLengths:
+    if row is None:
+        return AnswerLengths()
+    return AnswerLengths({int(size): count for size, count in row.counts.items()}, row.prompt_factor)
