@@ -148,6 +148,13 @@ class DocumentNotFound(UsageError):
     title = "No such document"
 
 
+class ReceiptNotFound(UsageError):
+    """There is no receipt of that request."""
+
+    status = 404
+    title = "No such receipt"
+
+
 class IndexLocked(RagSaverError):
     """Another process owns the index."""
 

@@ -20,6 +20,7 @@ from ragsaver.cli import (
     plan,
     search,
     serve,
+    spend,
     verify,
     worker,
 )
@@ -57,6 +58,9 @@ app.command("worker")(worker.worker)
 app.command("verify")(verify.verify)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
+app.command("usage")(spend.usage)
+app.command("budgets")(spend.budgets)
+app.add_typer(spend.app, name="spend", help="Receipts, and what calls would cost by other prices.")
 app.add_typer(documents.app, name="documents", help="List, delete, expire and report documents.")
 app.add_typer(index.app, name="index", help="Move the index to a Qdrant server, or back.")
 app.add_typer(jobs.app, name="jobs", help="What is queued, what became of it, and what to do about it.")

@@ -128,6 +128,10 @@ class Budgets:
     def __bool__(self) -> bool:
         return bool(self._limits)
 
+    def named(self) -> list[tuple[str, str, str]]:
+        """Scope, name and period of those that are for all, or for one that is named."""
+        return [(scope, name, period) for scope, name, period in self._limits if name is not None]
+
     def limit(self, window: Window) -> int | None:
         """Micro-dollars; None where there is no budget."""
         for name in (window.name, None):

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ragsaver.database import Database, Place, open_database
-from ragsaver.dialects import insert, lock_rows
+from ragsaver.dialects import Steps, insert, lock_rows
 from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import Settings
 from ragsaver.spend.answer_lengths import AnswerLengths
@@ -30,6 +30,9 @@ from ragsaver.spend.tables import windows as _windows
 from ragsaver.spend.usage import TokenUsage
 
 SCHEMA = 1
+
+# From each format to the next one, so that a ledger outlives versions; none has been needed yet.
+STEPS: Steps = {}
 
 # Outcomes of an attempt: what it is charged is known in the first two cases only.
 DONE, NOTHING, UNKNOWN, EXPIRED, CORRECTED = "done", "nothing", "unknown", "expired", "corrected"
@@ -91,7 +94,7 @@ class Ledger:
             place.parent.mkdir(parents=True, exist_ok=True)
         self.budgets = budgets or Budgets()
         self.database: Database = open_database(place, "the ledger", "Free some space or check the folder's rights")
-        self.database.set_up((_metadata,), SCHEMA, "Set the file or the schema aside: this RAGSaver begins a new one")
+        self.database.set_up((_metadata,), SCHEMA, "Use the version of RAGSaver that wrote it, or a newer one", STEPS)
         self.clock = clock
         self._learned: dict[str, tuple[float, AnswerLengths]] = {}
         self._looked_at = self._pruned_at = 0.0
@@ -289,6 +292,14 @@ class Ledger:
             return False
         _add(connection, wanted, spent=difference.cost)
         return True
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger of a project; the caller closes it.
+
+    :raises StorageError: if it can't be opened.
+    """
+    return Ledger(ledger_place(settings), Budgets(settings.spend.budgets))
 
 
 def ledger_place(settings: Settings) -> Place:

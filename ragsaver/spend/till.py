@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ragsaver.errors import StorageError, UnknownPrice
 from ragsaver.settings import Settings
-from ragsaver.spend.budgets import Account, Budgets, Hold
-from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Call, Charge, Lease, Ledger, ledger_place
+from ragsaver.spend.budgets import Account, Hold
+from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Call, Charge, Lease, Ledger, open_ledger
 from ragsaver.spend.money import charged, dollars, kept
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.prompt_bound import prompt_bound
@@ -54,7 +54,7 @@ class Till:
         self._tenant = settings.tenant
         self._prices = prices
         self._count = count_tokens
-        self._open = ledger or (lambda: Ledger(ledger_place(settings), Budgets(settings.spend.budgets)))
+        self._open = ledger or (lambda: open_ledger(settings))
         self._ledger: Ledger | None = None
         self._opening = threading.Lock()
         self._keeping = ThreadPoolExecutor(1, "receipts")
