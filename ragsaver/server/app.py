@@ -10,7 +10,7 @@ from ragsaver.server.allowance import Allowance
 from ragsaver.server.door import Door, Doorkeeper
 from ragsaver.server.request_id import RequestId
 from ragsaver.server.rerank_reading import RerankReading
-from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, openai, query
+from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, money, openai, query
 from ragsaver.workers.backlog import Backlog
 from ragsaver.workers.metrics import IngestionMetrics
 from ragsaver.workers.queueing import IngestQueue
@@ -31,7 +31,7 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     app.state.metrics.registry.register(RerankReading(access.live))
     if queue is not None:
         app.state.metrics.registry.register(QueueReading(Backlog(queue.jobs)))
-    for routes in (query, openai, documents, jobs, local, local_documents, health, metrics):
+    for routes in (query, openai, money, documents, jobs, local, local_documents, health, metrics):
         app.include_router(routes.router)
     problems.register(app)
     settings = access.live.settings

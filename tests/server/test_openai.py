@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import openai
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from ragsaver.components.prompt_builder import ABSTENTION
@@ -21,6 +23,9 @@ from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
 from ragsaver.settings import Settings
+from ragsaver.spend.ledger import UNKNOWN
+from ragsaver.spend.reports import usage_report
+from ragsaver.spend.tables import leases
 from tests.endless_server import Endless, endless_server
 from tests.listening import listening
 from tests.openai_server import Script, openai_server
@@ -43,12 +48,14 @@ def served(runtime: Runtime, base_url: str | None = None, **query) -> Iterator[t
     values["query"].update(query)
     settings = Settings.model_validate(values)
     runtime.ingestor.ingest_texts([PostedDocument("parrots.md", GUIDE, "markdown")], runtime.scope())
-    access = Access(LiveRuntime(Runtime(resources_with(runtime.resources, settings))), "token")
+    resources = resources_with(runtime.resources, settings)
+    access = Access(LiveRuntime(Runtime(resources)), "token")
     try:
         with listening(create_app(access)) as url:
             yield url, access
     finally:
         access.close()
+        resources.till.close()
 
 
 def resources_with(resources: Resources, settings: Settings) -> Resources:
@@ -260,7 +267,7 @@ def test_a_caller_who_leaves_in_the_middle_of_a_stream_ends_the_call_of_the_mode
     body = {"model": "query", "messages": asked()} if path != "/v1/query" else {"query": QUESTION}
     text = json.dumps({**body, "stream": True})
     seen = Endless(silent)
-    with endless_server(seen) as model, served(runtime, model) as (url, _):
+    with endless_server(seen) as model, served(runtime, model) as (url, access):
         with socket.create_connection(("127.0.0.1", urlsplit(url).port), timeout=60) as caller:
             head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             caller.sendall(f"{head}content-length: {len(text)}\r\n\r\n{text}".encode())
@@ -269,6 +276,15 @@ def test_a_caller_who_leaves_in_the_middle_of_a_stream_ends_the_call_of_the_mode
                 heard += caller.recv(65_536)
             assert seen.asked.wait(60) and not seen.left.is_set()
         assert seen.left.wait(60)
+        # What it may have used is charged, and no money stays held back.
+        ledger = access.live._now.resources.till.ledger
+        until = time.monotonic() + 60
+        while not usage_report(ledger, by="outcome").lines and time.monotonic() < until:
+            time.sleep(0.05)
+        (line,) = usage_report(ledger, by="outcome").lines
+        assert (line.name, line.calls, line.cost_usd > 0) == (UNKNOWN, 1, True)
+        with ledger.database.reading() as connection:
+            assert connection.execute(sa.select(leases)).all() == []
 
 
 def test_the_schema_of_both_routes_is_told(runtime: Runtime):
