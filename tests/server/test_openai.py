@@ -41,7 +41,7 @@ def served(runtime: Runtime, base_url: str | None = None, **query) -> Iterator[t
     if base_url is not None:
         values["generation"] = {
             "extractive_first": False,
-            "models": [{"name": "tiny", "base_url": base_url, "max_retries": 0}],
+            "models": [{"name": "tiny", "base_url": base_url, "max_retries": 0, "timeout_s": 600}],
         }
         prices = {"input_per_mtok": 1, "cached_input_per_mtok": "0.5", "output_per_mtok": 10}
         values["spend"]["prices"] = {"tiny": prices}
