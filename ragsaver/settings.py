@@ -266,7 +266,7 @@ class QueueSettings(_Section):
 
 
 class DatabaseSettings(_Section):
-    """Where manifest and jobs are kept: in files, or where workers on several machines share them."""
+    """Where manifest, jobs and ledger are kept: in files, or where workers on several machines share them."""
 
     url: SecretStr | None = Field(
         default=None,

@@ -18,6 +18,8 @@ from ragsaver.ingestion.planning import Change
 from ragsaver.ingestion.report import OutlineReport
 from ragsaver.ingestion.summaries import Section, by_chunks, long_sections, unsummarised
 from ragsaver.ingestion.summarising import Allowance, Summaries, Summarised
+from ragsaver.spend.budgets import Account
+from ragsaver.spend.till import on_account_of
 
 # What the gates take for another configuration.
 LACKING = "no outline"
@@ -71,7 +73,8 @@ class Outliner:
         before = self._before(batch)
         long = self._long(batch)
         wanted = [one for found, old in self._with_old(batch, long, before) for one in unsummarised(found, old)]
-        texts, taken = self._summaries.of(partition, wanted, allowance) if self._summaries else ({}, Summarised())
+        with on_account_of(Account(scope.tenant)):
+            texts, taken = self._summaries.of(partition, wanted, allowance) if self._summaries else ({}, Summarised())
         staying = {
             one.id: one.prints.embedded
             for change in batch

@@ -7,6 +7,7 @@ that gets none keeps its central sentence, and its document is outlined again by
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -151,7 +152,10 @@ class Summaries:
     def _ask(self, partition: str, lacking: Sequence[Section], allowance: Allowance) -> dict[str, Answer]:
         if self._summariser is None:
             return {section.hash: Answer("", problem="no model is asked here") for section in lacking}
-        asked = [self._threads.submit(self._summarise, self._summariser, partition, one, allowance) for one in lacking]
+        asked = [
+            self._threads.submit(copy_context().run, self._summarise, self._summariser, partition, one, allowance)
+            for one in lacking
+        ]
         try:
             return {section.hash: future.result() for section, future in zip(lacking, asked, strict=True)}
         except BaseException:

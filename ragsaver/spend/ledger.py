@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ragsaver.database import Database, Place, open_database
-from ragsaver.dialects import Steps, insert, lock_rows
+from ragsaver.dialects import POSTGRES, Steps, insert, lock_rows
 from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import Settings
 from ragsaver.spend.answer_lengths import AnswerLengths
@@ -44,6 +44,30 @@ _LEARNED_FOR_S = 2.0
 # Of an hour and of a request nobody asks so much later.
 _PRUNE_S = 6 * 3600.0
 _KEEP_WINDOWS_S = 7 * 86_400
+
+# Kept for all calls: it takes longer to put a statement together than to run it.
+_TAKE = (
+    sa.delete(_leases)
+    .where(_leases.c.id == sa.bindparam("lease"), _leases.c.expires_at < sa.bindparam("before"))
+    .returning(*_leases.c)
+)
+_ALWAYS = 1e12
+_MINE = _windows.c.id.in_(sa.bindparam("ids", expanding=True))
+_STANDING = (_windows.c.id, _windows.c.spent, _windows.c.reserved)
+_LOCK: dict[str, sa.Executable] = {
+    POSTGRES: sa.select(*_STANDING).where(_MINE).order_by(_windows.c.id).with_for_update(),
+    # A write, since in SQLite only that begins a transaction.
+    "sqlite": sa.update(_windows).where(_MINE).values(spent=_windows.c.spent).returning(*_STANDING),
+}
+_ADD = (
+    sa.update(_windows)
+    .where(_MINE)
+    .values(
+        spent=_windows.c.spent + sa.bindparam("more_spent"),
+        reserved=_windows.c.reserved + sa.bindparam("more_reserved"),
+    )
+)
+_NEW_LEASE, _NEW_ENTRY = sa.insert(_leases), sa.insert(_entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +151,7 @@ class Ledger:
                 "prompt_tokens": call.prompt_tokens,
                 "output_tokens": hold.output_tokens,
             }
-            connection.execute(sa.insert(_leases), [values])
+            connection.execute(_NEW_LEASE, values)
         return lease
 
     def settle(self, lease: Lease, charge: Charge) -> bool:
@@ -136,8 +160,7 @@ class Ledger:
         :returns: false if it was settled before: nothing is done then.
         """
         with self.database.writing() as connection:
-            gone = sa.delete(_leases).where(_leases.c.id == lease.id).returning(*_leases.c)
-            row = connection.execute(gone).first()
+            row = connection.execute(_TAKE, {"lease": lease.id, "before": _ALWAYS}).first()
             if row is not None:
                 self._charge(connection, row, charge)
                 return True
@@ -167,8 +190,7 @@ class Ledger:
         for lease_id in due:
             with self.database.writing() as connection:
                 # Asked again: its attempt, or another process, may have settled it meanwhile.
-                gone = sa.delete(_leases).where(_leases.c.id == lease_id, _leases.c.expires_at < now)
-                row = connection.execute(gone.returning(*_leases.c)).first()
+                row = connection.execute(_TAKE, {"lease": lease_id, "before": now}).first()
                 if row is not None:
                     worst = TokenUsage(fresh=row.prompt_tokens, output=row.output_tokens, estimated=True)
                     self._charge(connection, row, Charge(row.held, worst, EXPIRED))
@@ -218,7 +240,7 @@ class Ledger:
             if saved:
                 call = Call("", "", "saving", 0, "")
                 entry = _entry(uuid.uuid4().hex, account, call, now, now, Charge(0, TokenUsage(), DONE))
-                connection.execute(sa.insert(_entries), [entry | {"saved": saved}])
+                connection.execute(_NEW_ENTRY, entry | {"saved": saved})
 
     def record(self, account: Account, call: Call, cost: int) -> None:
         """Charge what was paid for without a reservation: it counts for all budgets, and may bring one beyond its limit
@@ -229,7 +251,7 @@ class Ledger:
         with self._using(wanted) as (connection, _):
             _add(connection, wanted, spent=cost)
             charge = Charge(cost, TokenUsage(), DONE)
-            connection.execute(sa.insert(_entries), [_entry(uuid.uuid4().hex, account, call, now, now, charge)])
+            connection.execute(_NEW_ENTRY, _entry(uuid.uuid4().hex, account, call, now, now, charge))
 
     def prune(self) -> int:
         """Forget windows that nobody asks for any more: of hours and of single requests."""
@@ -273,7 +295,7 @@ class Ledger:
         _locked(connection, wanted)
         _add(connection, wanted, reserved=-row.held, spent=charge.cost)
         entry = _entry(row.id, account, call, row.reserved_at, self.clock(), charge)
-        connection.execute(sa.insert(_entries), [entry | {"ceiling": row.ceiling}])
+        connection.execute(_NEW_ENTRY, entry | {"ceiling": row.ceiling})
 
     def _correct(self, connection: sa.Connection, lease: Lease, charge: Charge) -> bool:
         of_lease = sa.select(_entries).where(_entries.c.lease_id == lease.id).order_by(_entries.c.number)
@@ -313,16 +335,13 @@ def ledger_place(settings: Settings) -> Place:
 def _locked(connection: sa.Connection, wanted: Sequence[Window]) -> list[Standing]:
     """Those of the windows that are there; nobody else changes them until the transaction ends."""
     by_id = {window.id: window for window in wanted}
-    rows = lock_rows(connection, _windows, _windows.c.id, _windows.c.id.in_(list(by_id)))
+    rows = connection.execute(_LOCK[connection.dialect.name], {"ids": list(by_id)}).all()
     return [Standing(by_id[row.id], row.spent, row.reserved) for row in rows]
 
 
 def _add(connection: sa.Connection, wanted: Sequence[Window], *, spent: int = 0, reserved: int = 0) -> None:
-    connection.execute(
-        sa.update(_windows)
-        .where(_windows.c.id.in_([window.id for window in wanted]))
-        .values(spent=_windows.c.spent + spent, reserved=_windows.c.reserved + reserved)
-    )
+    ids = [window.id for window in wanted]
+    connection.execute(_ADD, {"ids": ids, "more_spent": spent, "more_reserved": reserved})
 
 
 def _described(account: Account, call: Call) -> dict[str, Any]:

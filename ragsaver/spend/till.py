@@ -7,8 +7,10 @@ nobody knows; then it is charged all that it held.
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from ragsaver.errors import StorageError, UnknownPrice
 from ragsaver.settings import Settings
@@ -33,6 +35,19 @@ _SAID = {
     NOTHING: "nothing was done",
     UNKNOWN: "at most: the endpoint did not say what it used",
 }
+
+
+_account: ContextVar[Account | None] = ContextVar("ragsaver_account", default=None)
+
+
+@contextmanager
+def on_account_of(account: Account) -> Iterator[None]:
+    """Let somebody pay for calls inside that no request asks for."""
+    token = _account.set(account)
+    try:
+        yield
+    finally:
+        _account.reset(token)
 
 
 class Till:
@@ -72,8 +87,8 @@ class Till:
             return self._ledger
 
     def nobody(self) -> Account:
-        """The account of work that no request asked for."""
-        return Account(self._tenant)
+        """The account of work that no request asked for: that of `on_account_of`, else of the settings' tenant."""
+        return _account.get() or Account(self._tenant)
 
     def bound(self, texts: Sequence[str]) -> int:
         """Tokens that an endpoint may count in a prompt of these texts."""

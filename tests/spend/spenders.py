@@ -20,7 +20,7 @@ from starlette.routing import Route
 from ragsaver.components.account import account_of
 from ragsaver.components.chat import ChatTier
 from ragsaver.components.request import Request, running
-from ragsaver.errors import RagSaverError
+from ragsaver.errors import BudgetExceeded, GenerationError
 from ragsaver.index.scope import Scope
 from ragsaver.settings import ModelSettings, Settings
 from ragsaver.spend.prices import PriceBook
@@ -131,10 +131,10 @@ def endpoint(seed: int) -> Iterator[Endpoint]:
         thread.join()
 
 
-def spend(settings_json: str, url: str, numbers: list[int], seed: int, together: Any) -> None:
+def spend(settings_json: str, url: str, numbers: list[int], seed: int, begin: Any) -> None:
     """Ask all of these at once, in one process; some leave before they have their answer.
 
-    :param together: a barrier that all processes begin at.
+    :param begin: an event that it waits for.
     """
     settings = Settings.model_validate_json(settings_json)
     till = Till(settings, PriceBook.of(settings.spend), words)
@@ -154,13 +154,13 @@ def spend(settings_json: str, url: str, numbers: list[int], seed: int, together:
         await asyncio.sleep(chance.uniform(0, 1))
         with running(request), open_receipt() as receipt:
             reply = tier.reply_async(messages, listen if number % 3 else None)
-            with suppress(RagSaverError, TimeoutError):
+            with suppress(BudgetExceeded, GenerationError, TimeoutError):
                 await asyncio.wait_for(reply, chance.uniform(0.05, 0.6) if number % 5 == 0 else None)
                 complete = True
         till.keep_receipt(account_of(request), receipt.close(), complete=complete)
 
     assert till.ledger
-    together.wait()
+    begin.wait()
 
     async def ask_all() -> None:
         await asyncio.gather(*map(ask, numbers))

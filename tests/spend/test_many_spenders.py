@@ -49,22 +49,32 @@ def test_no_budget_is_passed_every_reservation_ends_and_all_books_agree(tmp_path
 
     started = multiprocessing.get_context("forkserver")
     started.set_forkserver_preload(["tests.spend.spenders"])
-    together = started.Barrier(PROCESSES)
+    # The one that is killed begins, so that the others leave it something to hold.
+    first, others = started.Event(), started.Event()
+    first.set()
     watcher = threading.Thread(target=watch)
     with endpoint(SEED) as asked:
         processes = [
             started.Process(
                 target=spend,
-                args=(json.dumps(given), asked.url, list(range(first, REQUESTS, PROCESSES)), SEED, together),
+                args=(
+                    json.dumps(given),
+                    asked.url,
+                    list(range(number, REQUESTS, PROCESSES)),
+                    SEED,
+                    others if number else first,
+                ),
             )
-            for first in range(PROCESSES)
+            for number in range(PROCESSES)
         ]
         for process in processes:
             process.start()
         watcher.start()
         try:
-            while asked.count(of=range(0, REQUESTS, PROCESSES)) < 8 and processes[0].is_alive():
-                time.sleep(0.01)
+            for calls, begin in ((3, others), (10, first)):
+                while asked.count(of=range(0, REQUESTS, PROCESSES)) < calls and processes[0].is_alive():
+                    time.sleep(0.005)
+                begin.set()
             os.kill(processes[0].pid, signal.SIGKILL)
             for process in processes:
                 process.join()

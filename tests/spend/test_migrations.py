@@ -13,7 +13,7 @@ from tests.spend.test_ledger import ALICE, CALL, charge, hold
 
 
 def add_column(connection: sa.Connection) -> None:
-    connection.execute(sa.schema.DDL("CREATE TABLE more (a INTEGER)"))
+    connection.execute(sa.schema.CreateTable(sa.Table("more", sa.MetaData(), sa.Column("a", sa.Integer))))
     connection.execute(ledgers._windows.update().values(spent=ledgers._windows.c.spent + 1))
 
 
