@@ -31,12 +31,13 @@ _NO_KEY = "none"  # local servers take any
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """What the model said."""
+    """What the model said; `logprob` is the mean log-probability of its tokens, where that was asked for and told."""
 
     text: str
     model: str
     usage: TokenUsage
     finish_reason: str | None
+    logprob: float | None = None
 
 
 class CutReply(GenerationError):
@@ -258,6 +259,8 @@ class ChatTier:
         wishes: dict[str, Any] = {limit: output_tokens, "timeout": timeout_s}
         if self.settings.temperature is not None:
             wishes["temperature"] = self.settings.temperature
+        if self.settings.logprobs:
+            wishes["logprobs"] = True
         if streaming:
             wishes["stream_options"] = {"include_usage": True}
         return wishes
@@ -273,7 +276,8 @@ class ChatTier:
         if streamed and finish is None:
             raise _BrokeOff
         usage = read_usage(reply.meta.get("usage")) or self._estimate(messages, reply.text or heard.text)
-        return ChatReply(reply.text or "", str(reply.meta.get("model") or self.settings.name), usage, finish)
+        name = str(reply.meta.get("model") or self.settings.name)
+        return ChatReply(reply.text or "", name, usage, finish, _mean_logprob(reply.meta.get("logprobs")))
 
     def _estimate(self, messages: Sequence[ChatMessage], output: str) -> TokenUsage:
         """Tokens where the endpoint says nothing: as many as it may have counted."""
@@ -307,6 +311,12 @@ def _cause(error: Exception) -> BaseException | None:
 def _left_s() -> float | None:
     request = current_request()
     return None if request is None or request.deadline is None else request.deadline - time.monotonic()
+
+
+def _mean_logprob(told: Any) -> float | None:
+    tokens = told.get("content") if isinstance(told, Mapping) else None
+    known = [float(token["logprob"]) for token in tokens or () if token.get("logprob") is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _say(error: Exception) -> tuple[str, str]:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ragsaver.index.scope import Scope
 
 Quality = Literal["minimum", "balanced", "maximum"]
@@ -26,6 +29,7 @@ class Request:
     :ivar history: earlier turns, oldest first: role (`user` or `assistant`) and text.
     :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
     :ivar pipeline: that answers it; the engine says which.
+    :ivar embedded: vectors of its texts that were paid for, (dim,) float32 by text.
     """
 
     scope: Scope
@@ -38,6 +42,7 @@ class Request:
     history: tuple[tuple[str, str], ...] = ()
     max_output_tokens: int | None = None
     pipeline: str | None = None
+    embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
 
 _current: ContextVar[Request | None] = ContextVar("ragsaver_request", default=None)

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ragsaver.components.favourites import Favourites
 from ragsaver.components.reranking import Reranking
 from ragsaver.components.uses import UseLog
 from ragsaver.index.opening import open_index
@@ -51,6 +52,7 @@ class Resources:
     ownership: Ownership
     store: Path
     uses: UseLog = field(default_factory=UseLog)
+    favourites: Favourites = field(default_factory=Favourites)
     default_scope: Scope = field(init=False)
     reranking: Reranking = field(init=False)
     till: Till = field(init=False)

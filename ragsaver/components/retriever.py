@@ -1,6 +1,6 @@
 """Find the passages that may hold the answer, by words and by meaning, in one call to the index."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from haystack import Document, component
@@ -12,6 +12,8 @@ from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
 from ragsaver.components.resources import Bound
 from ragsaver.index.keys import GROUPS, SCOPE, STATE
+from ragsaver.index.protocol import VectorIndex
+from ragsaver.index.scope import Scope
 from ragsaver.spend.receipt import current_receipt
 
 
@@ -72,6 +74,8 @@ class HybridRetriever(Bound):
 
         with stage("embed_query"):
             vector = self.resources.embed_question(query)
+        if request is not None:
+            request.embedded[query] = vector
         with stage("retrieve"):
             index = self.resources.index
             legs = index.search(scope, query, vector, candidates, with_payload=False)
@@ -79,35 +83,61 @@ class HybridRetriever(Bound):
             lexical = {hit.id: hit.score for hit in legs.lexical}
             fused = fuse(dense, lexical, weight, fusion)
             worth = depth([score for _, score in fused], fall_off, defaults.least)
-            explanation = current_explanation()
-            if explanation:
-                how = f"{fusion}, BM25 weighs {weight:g}"
-                explanation.fuse(how, fused, dense, lexical, index.payloads(scope, [key for key, _ in fused]))
-                for key, _ in fused[worth:]:
-                    explanation.leave_out(key, f"its score is below {fall_off:g} of the best one's")
-            folded = Folded()
-            taken = 0
-            # what is folded away leaves its place to the next one
-            while len(folded) < top_k and taken < worth:
-                some = fused[taken : min(worth, taken + top_k - len(folded))]
-                taken += len(some)
-                carried = index.payloads(scope, [key for key, _ in some])
-                with stage("deduplicate"):
-                    for key, score in some:
-                        if key not in carried:  # an ingestion has just deleted it
-                            continue
-                        twin = folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
-                        if twin and explanation:
-                            explanation.leave_out(key, f"says the same as {twin.meta.get('source')}")
-            passages = folded.passages()
-            if explanation:
-                for key, _ in fused[taken:worth]:
-                    explanation.leave_out(key, f"beyond the first {top_k}")
-                explanation.order(passages)
+            how = f"{fusion}, BM25 weighs {weight:g}"
+            fallen = f"its score is below {fall_off:g} of the best one's"
+            passages = passages_of(index, scope, fused, dense, lexical, top_k, how, worth, fallen)
         receipt = current_receipt()
         receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)
         receipt.add("retrieve", "hybrid search", len(passages), "passages", reason="local index, no fee")
         return {"documents": passages}
+
+
+def passages_of(
+    index: VectorIndex,
+    scope: Scope,
+    fused: Sequence[tuple[str, float]],
+    dense: Mapping[str, float],
+    lexical: Mapping[str, float],
+    top_k: int,
+    how: str,
+    worth: int | None = None,
+    fallen: str = "",
+) -> Passages:
+    """The first passages, those that say the same as a better one folded into it.
+
+    :param fused: ids and scores, best first.
+    :param dense: the vectors' own scores, by id.
+    :param lexical: BM25's own scores, by id.
+    :param how: the order came about, for who asks for an explanation.
+    :param worth: so many of `fused` are taken at most; all if None.
+    :param fallen: why those beyond are not.
+    """
+    worth = len(fused) if worth is None else worth
+    explanation = current_explanation()
+    if explanation:
+        explanation.fuse(how, fused, dense, lexical, index.payloads(scope, [key for key, _ in fused]))
+        for key, _ in fused[worth:]:
+            explanation.leave_out(key, fallen)
+    folded = Folded()
+    taken = 0
+    # what is folded away leaves its place to the next one
+    while len(folded) < top_k and taken < worth:
+        some = fused[taken : min(worth, taken + top_k - len(folded))]
+        taken += len(some)
+        carried = index.payloads(scope, [key for key, _ in some])
+        with stage("deduplicate"):
+            for key, score in some:
+                if key not in carried:  # an ingestion has just deleted it
+                    continue
+                twin = folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
+                if twin and explanation:
+                    explanation.leave_out(key, f"says the same as {twin.meta.get('source')}")
+    passages = folded.passages()
+    if explanation:
+        for key, _ in fused[taken:worth]:
+            explanation.leave_out(key, f"beyond the first {top_k}")
+        explanation.order(passages)
+    return passages
 
 
 def _document(

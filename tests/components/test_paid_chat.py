@@ -1,6 +1,7 @@
 """Every attempt at a model is paid for: on the receipt, in the ledger, and by what the endpoint is told."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -21,6 +22,7 @@ from ragsaver.spend.tables import entries, leases
 from ragsaver.spend.till import Till
 from tests.openai_server import Script, openai_server
 from tests.spend.ledgers import check
+from tests.spend.test_usage import REPORTED
 
 MESSAGES = [ChatMessage.from_system("Be brief."), ChatMessage.from_user("Who issues the permit?")]
 PRICES = {"tiny": {"input_per_mtok": "1", "cached_input_per_mtok": "0.5", "output_per_mtok": "10"}}
@@ -79,6 +81,55 @@ def test_what_the_endpoint_billed_is_on_the_receipt_and_in_the_ledger(counter: C
     assert (one.request_id, one.outcome, one.fresh, one.cache_read, one.output) == ("req_1", "done", 60, 40, 20)
     assert one.cost == 280
     assert one.prices in counter.receipt.lines[0].reason and one.prices.startswith("genai-prices ")
+
+
+@pytest.mark.parametrize("usage_on", ["last", "finish", "every"])
+@pytest.mark.parametrize("provider", sorted(REPORTED))
+def test_streams_are_billed_as_whole_replies_are(counter: Counter, provider: str, usage_on: str):
+    reported, expected = REPORTED[provider]
+    if "input_tokens" in reported:  # no shape of OpenAI's streams
+        reported = {**reported, "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    with openai_server(Script(usage=reported, usage_on=usage_on)) as url, counter.request():
+        whole = counter.tier(url).reply(MESSAGES)
+        streamed = counter.tier(url).reply(MESSAGES, lambda chunk: None)
+        later = asyncio.run(counter.tier(url).reply_async(MESSAGES, quietly))
+    assert whole.usage == streamed.usage == later.usage == expected
+    assert len({one.cost for one in counter.entries()}) == 1
+
+
+async def quietly(chunk: object) -> None:
+    pass
+
+
+def test_usage_that_grew_until_the_stream_was_cut_is_not_what_it_came_to(counter: Counter):
+    with openai_server(Script(cut_after=3, usage_on="every")) as url, counter.request(), pytest.raises(CutReply):
+        counter.tier(url, max_output_tokens=100).reply(MESSAGES, lambda chunk: None)
+    (one,) = counter.entries()
+    assert (one.outcome, one.output) == ("unknown", 100)
+
+
+def test_an_endpoint_that_wants_to_be_left_alone_for_long_is_not_asked_again(counter: Counter):
+    script = Script(statuses=[429, 429], retry_after="3600")
+    with openai_server(script) as url, counter.request(), pytest.raises(GenerationError, match="3600"):
+        counter.tier(url, max_retries=5).reply(MESSAGES)
+    assert len(script.requests) == 1
+
+
+def test_no_attempt_is_made_after_the_deadline(counter: Counter):
+    script = Script(statuses=[429] * 5, retry_after="30")
+    with openai_server(script) as url:
+        with counter.request(deadline=time.monotonic() + 20), pytest.raises(GenerationError, match="rate limit"):
+            counter.tier(url, max_retries=5).reply(MESSAGES)
+        with counter.request(deadline=time.monotonic() - 1), pytest.raises(GenerationError, match="no time left"):
+            counter.tier(url, max_retries=5).reply(MESSAGES)
+    assert len(script.requests) == 1
+
+
+def test_an_asker_may_want_a_shorter_answer(counter: Counter):
+    script = Script()
+    with openai_server(script) as url, counter.request(max_output_tokens=7):
+        counter.tier(url).reply(MESSAGES)
+    assert script.requests[0]["max_tokens"] == 7
 
 
 def test_each_attempt_has_a_lease_of_its_own_and_is_charged_by_what_became_of_it(counter: Counter):

@@ -138,7 +138,7 @@ def spend(settings_json: str, url: str, numbers: list[int], seed: int, begin: An
     """
     settings = Settings.model_validate_json(settings_json)
     till = Till(settings, PriceBook.of(settings.spend), words)
-    model = ModelSettings(name="tiny", base_url=url, max_retries=2, max_output_tokens=MOST_OUTPUT, timeout_s=4)
+    model = ModelSettings(name="tiny", base_url=url, max_retries=2, max_output_tokens=MOST_OUTPUT, timeout_s=2.5)
     tier = ChatTier(model, words, till)
 
     async def ask(number: int) -> None:
