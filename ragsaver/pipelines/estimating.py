@@ -10,7 +10,7 @@ from haystack.dataclasses import ChatMessage
 from pydantic import BaseModel, ConfigDict
 
 from ragsaver.components.extractive import extract
-from ragsaver.components.generator import AnswerGenerator
+from ragsaver.components.generator import AnswerGenerator, free_choice
 from ragsaver.components.resources import Resources
 from ragsaver.errors import PipelineError
 from ragsaver.settings import ModelSettings
@@ -28,6 +28,7 @@ class _Frozen(BaseModel):
 class TierEstimate(_Frozen):
     """What one call of a model would cost, and by whose price."""
 
+    tier: str
     model: str
     low_usd: Usd
     high_usd: Usd
@@ -98,16 +99,23 @@ def estimate(question: str, prompt: Prompt, resources: Resources, most_tokens: i
     """
     wishes = resources.settings.generation
     passages = len(prompt.documents)
-    if not wishes.models or not passages:
-        free = "no language model is configured" if not wishes.models else "there is no passage to answer from"
+    free = free_choice(
+        extract(question, prompt.documents, wishes.extractive_min_confidence),
+        passages=passages,
+        models=len(wishes.models),
+        extractive_first=wishes.extractive_first,
+        sure_from=wishes.extractive_sure_confidence,
+    )
+    if free is not None and not (wishes.models and passages):
         return CostEstimate(low_reason=free, high_reason=free, passages=passages)
     texts = [message.text or "" for message in prompt.messages]
     counted, bound = sum(resources.encoder.count_tokens(texts)), resources.till.bound(texts)
-    tiers = tuple(_tier(model, resources, counted, bound, most_tokens) for model in wishes.models)
-    found = extract(question, prompt.documents, wishes.extractive_min_confidence)
-    sure = wishes.extractive_first and found.text is not None
-    if sure and found.confidence >= wishes.extractive_sure_confidence:
-        low, low_reason = ZERO, f"the free tier would answer: {found.reason}"
+    tiers = tuple(
+        _tier(name, model, resources, counted, bound, most_tokens)
+        for name, model in zip(wishes.tier_names, wishes.models, strict=True)
+    )
+    if free is not None:
+        low, low_reason = ZERO, f"the free tier would answer: {free}"
     else:
         low, low_reason = min(tier.low_usd for tier in tiers), "one short answer of the cheapest model"
     return CostEstimate(
@@ -121,13 +129,16 @@ def estimate(question: str, prompt: Prompt, resources: Resources, most_tokens: i
     )
 
 
-def _tier(model: ModelSettings, resources: Resources, counted: int, bound: int, most: int | None) -> TierEstimate:
+def _tier(
+    tier: str, model: ModelSettings, resources: Resources, counted: int, bound: int, most: int | None
+) -> TierEstimate:
     price = resources.prices.price(model.name)
     fewest = int(counted * (1 - min(resources.settings.spend.prompt_margin, 1.0)))
     longest = min(model.max_output_tokens, most or model.max_output_tokens)
     prompt = int(bound * resources.till.ledger.learned(model.name, _TASK).prompt_factor) + 1
     least = min(price.of(TokenUsage(fresh=fewest, output=1)), price.of(TokenUsage(cache_read=fewest, output=1)))
     return TierEstimate(
+        tier=tier,
         model=model.name,
         low_usd=dollars(charged(least)),
         high_usd=dollars(charged(price.worst(prompt, longest))),

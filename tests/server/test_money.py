@@ -203,13 +203,15 @@ def test_an_estimate_adds_up_every_model_that_may_be_asked(runtime: Runtime):
 def test_what_is_free_is_estimated_as_free(runtime: Runtime):
     with served(runtime, []) as (client, _):
         none = client.post("/v1/estimate", json=QUESTION).json()
-        assert (none["low_usd"], none["high_usd"], none["high_reason"]) == (0, 0, "no language model is configured")
+        assert (none["low_usd"], none["high_usd"]) == (0, 0) and "no language model is configured" in none[
+            "high_reason"
+        ]
     with served(runtime, [tiny("http://127.0.0.1:1/v1")], extractive_first=True, extractive_sure_confidence=0.0) as (
         client,
         _,
     ):
         empty = client.post("/v1/estimate", json={**QUESTION, "collection": "empty"}).json()
-        assert (empty["high_usd"], empty["high_reason"]) == (0, "there is no passage to answer from")
+        assert empty["high_usd"] == 0 and "there is no passage to answer from" in empty["high_reason"]
         sure = client.post("/v1/estimate", json={"query": PERMIT}).json()
         assert sure["low_usd"] == 0 < sure["high_usd"] and "free tier" in sure["low_reason"]
         for body, status in (
