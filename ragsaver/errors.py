@@ -63,6 +63,19 @@ class HistoryTooLong(UsageError):
     title = "History too long"
 
 
+class Unsupported(UsageError):
+    """The request asks for something that a pipeline does not do: tools, several answers, images."""
+
+    title = "Not supported"
+
+
+class ModelNotFound(UsageError):
+    """There is no pipeline of the name that a client of OpenAI gave as model, or its key may not ask it."""
+
+    status = 404
+    title = "No such model"
+
+
 class Unauthorized(UsageError):
     """A key is needed, and none that is good was shown."""
 
@@ -105,6 +118,13 @@ class RateLimited(RagSaverError):
     ) -> None:
         super().__init__(problem, where=where, remedy=remedy)
         self.retry_after_s = retry_after_s
+
+
+class LimitsUnavailable(RagSaverError):
+    """What counts requests does not answer: nobody is let in meanwhile."""
+
+    status = 503
+    title = "Limits unavailable"
 
 
 class UnreadableDocument(RagSaverError):

@@ -20,6 +20,7 @@ from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, UsageError
+from ragsaver.pipelines.estimating import Prompt, PromptPipeline
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline
 from ragsaver.pipelines.result import AskResult, Citation, FoundPassage, Route, SearchResult
 from ragsaver.spend.baseline import settle
@@ -40,6 +41,7 @@ class QueryEngine:
         self.name = name or resources.settings.query.pipeline
         self.pipeline = self._load(self.name)
         self._search: Pipeline | None = None
+        self._prompt: PromptPipeline | None = None
         _output_of(self.pipeline, "answers", self.name)
 
     def ask(self, question: str, request: Request | None = None, *, explain: bool = False) -> AskResult:
@@ -116,6 +118,17 @@ class QueryEngine:
             packer.bind(self.resources)
             packer.run(question, found)
             return result.model_copy(update={"debug": explanation.told()})
+
+    def prompt(self, question: str, request: Request | None = None) -> Prompt:
+        """What a language model would be sent; none is asked, and no receipt is kept.
+
+        :raises UsageError: if the question is empty or too long.
+        :raises PipelineError: if its generator is not RAGSaver's own.
+        """
+        if self._prompt is None:
+            self._prompt = PromptPipeline(self._load(self.name), self.name)
+        with self._asked(question, request, self._prompt.pipeline) as (_, _receipt, inputs, _started):
+            return self._prompt.run(inputs)
 
     def _load(self, name: str) -> Pipeline:
         settings = self.resources.settings
