@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ragsaver.index.scope import Scope
+
+Caching = Literal["use", "refresh", "off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +18,16 @@ class Request:
     """The identity of one question, and the clock of its stages (milliseconds by stage).
 
     :ivar scope: what it may see; never from what the caller sent.
+    :ivar caching: `refresh` makes the answer anew and keeps it, `off` has nothing to do with caches.
+    :ivar wish: whatever else of the request decides about its answer (a quality, a ceiling), in words; answers to other
+        wishes are other answers.
     """
 
     scope: Scope
     principal: str | None = None
     deadline: float | None = None
+    caching: Caching = "use"
+    wish: str = ""
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
     stage_ms: dict[str, float] = field(default_factory=dict)
 

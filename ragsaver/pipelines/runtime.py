@@ -1,7 +1,7 @@
 """Everything one process needs, opened once and closed in order: index, model, manifest, pipelines."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +44,7 @@ class Runtime:
         resources.uses.write_to(
             lambda used_at: self.manifest.uses.note(used_at), resources.settings.lifecycle.note_uses_every_s
         )
+        resources.caches.hold_against(_ManifestTruth(self))
 
     @classmethod
     def open(cls, settings: Settings, role: str, on_batch: BatchObserver | None = None) -> "Runtime":
@@ -183,6 +184,21 @@ class Runtime:
             if self.__dict__.get(opened) is not None:
                 self.__dict__[opened].close()
         self.resources.close()
+
+
+class _ManifestTruth:
+    """What caches are held against: the manifest, opened when it is first asked."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def mark(self, scope: Scope) -> str:
+        """Differs after every change of the collection."""
+        return self._runtime.manifest.changes.mark(scope)
+
+    def versions(self, scope: Scope, document_ids: Sequence[str]) -> dict[str, str]:
+        """What differs whenever a document does, of those that are in."""
+        return self._runtime.manifest.versions(scope, document_ids)
 
 
 @contextmanager

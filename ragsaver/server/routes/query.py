@@ -29,11 +29,10 @@ async def query(body: QueryBody, access: Shared, request: Request) -> Response:
         return runtime.engine(body.pipeline).ask(body.query, asked, explain=body.debug)
 
     result = await access.query(ask)
-    return Response(
-        result.model_dump_json(),
-        media_type="application/json",
-        headers={"x-ragsaver-cost": str(result.receipt.cost_usd)},
-    )
+    headers = {"x-ragsaver-cost": str(result.receipt.cost_usd)}
+    if result.route.cache:
+        headers["x-ragsaver-cache"] = result.route.cache
+    return Response(result.model_dump_json(), media_type="application/json", headers=headers)
 
 
 @router.post("/search", response_model=SearchResult)
