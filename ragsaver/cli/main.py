@@ -7,6 +7,7 @@ import typer
 from ragsaver import __version__
 from ragsaver.cli import (
     ask,
+    cache,
     doctor,
     documents,
     evaluate,
@@ -56,6 +57,7 @@ app.command("worker")(worker.worker)
 app.command("verify")(verify.verify)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
+app.add_typer(cache.app, name="cache", help="What the caches of answers hold, and how to empty them.")
 app.add_typer(documents.app, name="documents", help="List, delete, expire and report documents.")
 app.add_typer(index.app, name="index", help="Move the index to a Qdrant server, or back.")
 app.add_typer(jobs.app, name="jobs", help="What is queued, what became of it, and what to do about it.")

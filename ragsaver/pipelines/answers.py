@@ -8,12 +8,17 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ragsaver.caching.agreement import bundled_agreement
 from ragsaver.caching.entries import EntryStore, Key, Place
+from ragsaver.caching.nearest import Nearest
 from ragsaver.caching.normalising import normalised
 from ragsaver.caching.single_flight import Flights, Landed
 from ragsaver.components.caches import Caches, place_of
 from ragsaver.components.evidence import Evidence
-from ragsaver.components.request import Request
+from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.pipelines.kept_answer import KeptAnswer, answer_to_keep
 from ragsaver.pipelines.result import AskResult
@@ -22,6 +27,9 @@ from ragsaver.spend.receipt import OpenReceipt
 _KIND = "answer"
 # How often one looks whether another process is done.
 _LOOK_S = 0.05
+
+# Questions nearby that are looked at closely.
+_CANDIDATES = 8
 
 Pause = Future[Landed] | float
 
@@ -36,13 +44,17 @@ class AnswerCache:
         self.resources = resources
         self.fingerprint = fingerprint
         self.flights: Flights[Key] = Flights()
+        wishes = resources.settings.cache
+        self.nearest: Nearest[tuple[Place, str], Key] | None = None
+        if wishes.answers == "semantic":
+            self.nearest = Nearest(wishes.max_entries)
 
     def turn(self, question: str, request: Request) -> "Turn | None":
         """This question's turn; None where no answer is kept."""
         caches = self.resources.caches
         if caches.answers is None or caches.truth is None or request.caching == "off":
             return None
-        return Turn(self, caches.answers, normalised(question), request)
+        return Turn(self, caches.answers, question, request)
 
 
 class Turn:
@@ -51,19 +63,22 @@ class Turn:
     Call `wait` (or `wait_async`), then read `found`; make the answer if it is None and `keep` it; `end` in any case.
     """
 
-    def __init__(self, cache: AnswerCache, store: EntryStore, asked: str, request: Request) -> None:
+    def __init__(self, cache: AnswerCache, store: EntryStore, question: str, request: Request) -> None:
         self._cache = cache
         self._store = store
-        self._asked = asked
+        self._question = question
+        self._asked = normalised(question)
         self._request = request
         self._place: Place = place_of(request.scope)
-        self._key = Key.of(self._place, _KIND, cache.fingerprint, request.wish, asked)
+        self._key = Key.of(self._place, _KIND, cache.fingerprint, request.wish, self._asked)
+        self._area = (self._place, request.wish)
         self._owner = uuid.uuid4().hex
         self._leads = self._claimed = self._ended = False
         self._landing = Landed.FAILED
         self._wait_s = self._caches.wishes.wait_s
         self._until = time.monotonic() + self._wait_s
         self._stepping = threading.Lock()
+        self.vector: NDArray[np.float32] | None = None
         self.found: KeptAnswer | None = None
         self.how: Literal["hit", "semantic", "miss"] = "miss"
 
@@ -114,6 +129,10 @@ class Turn:
         )
         if kept is not None and self._store.put(self._key, kept.dump(), ttl_s):
             self._landing = Landed.KEPT
+            nearest = self._cache.nearest
+            if nearest is not None and kept.answer is not None:
+                self.vector = self._cache.resources.embed_question(self._question)
+                nearest.put(self._area, self._key, self._question, self.vector)
 
     def end(self) -> None:
         """Let those who wait go on: with what was kept, or the next of them makes the answer."""
@@ -131,7 +150,7 @@ class Turn:
         with self._stepping:
             if self._ended or self._request.caching == "refresh":
                 return None
-            if self._look():
+            if self._look() or self._look_nearby():
                 return None
             if self._left_s() <= 0:
                 self._caches.tally.count("answer", "misses")
@@ -151,23 +170,43 @@ class Turn:
             return None
 
     def _look(self) -> bool:
-        found = self._kept()
+        found = self._kept(self._key)
         if found is None:
             return False
         self.found, self.how, self._landing = found, "hit", Landed.KEPT
         self._caches.tally.count("answer", "hits", found.cost_usd)
         return True
 
-    def _kept(self) -> KeptAnswer | None:
+    def _look_nearby(self) -> bool:
+        """Once: whether a question that asks the same in other words was answered."""
+        nearest = self._cache.nearest
+        if nearest is None or self.vector is not None:
+            return False
+        with running(self._request):
+            self.vector = vector = self._cache.resources.embed_question(self._question)
+        rule = bundled_agreement()
+        for near in nearest.near(self._area, vector, rule.cosine_at_least, _CANDIDATES):
+            if not rule.holds(near.question, self._question, near.cosine):
+                continue
+            found = self._kept(near.label)
+            if found is None:
+                nearest.remove(self._area, near.label)
+                continue
+            self.found, self.how = found, "semantic"
+            self._caches.tally.count("answer", "semantic_hits", found.cost_usd)
+            return True
+        return False
+
+    def _kept(self, key: Key) -> KeptAnswer | None:
         """The answer, if there is one and it still holds; one that does not goes."""
-        data = self._store.get(self._key)
+        data = self._store.get(key)
         kept = KeptAnswer.load(data) if data is not None else None
-        if kept is None or not kept.is_for(self._place, self._asked):
+        if kept is None or not kept.is_for(self._place, self._asked if key == self._key else None):
             return None
         truth, resources = self._caches.truth, self._cache.resources
         if truth is not None and kept.holds(self._request.scope, truth, resources.index):
             return kept
-        self._store.remove(self._key)
+        self._store.remove(key)
         self._caches.tally.count("answer", "invalidations")
         return None
 

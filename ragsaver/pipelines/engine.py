@@ -73,7 +73,7 @@ class QueryEngine:
                 turn.wait()
                 if turn.found is not None:
                     return self._again(turn, request, started)
-            with self._asked(question, request) as asked:
+            with self._asked(question, request, turn=turn) as asked:
                 return self._result(self.pipeline.run(asked.inputs), asked, turn)
 
     async def ask_async(self, question: str, request: Request | None = None) -> AskResult:
@@ -86,7 +86,7 @@ class QueryEngine:
                 await turn.wait_async()
                 if turn.found is not None:
                     return self._again(turn, request, started)
-            with self._asked(question, request) as asked:
+            with self._asked(question, request, turn=turn) as asked:
                 return self._result(await self.pipeline.run_async(asked.inputs), asked, turn)
 
     async def stream(self, question: str, request: Request | None = None) -> AsyncIterator[str | AskResult]:
@@ -110,7 +110,7 @@ class QueryEngine:
                 yield part
 
     async def _stream(self, question: str, request: Request, turn: Turn | None) -> AsyncIterator[str | AskResult]:
-        with self._asked(question, request) as asked:
+        with self._asked(question, request, turn=turn) as asked:
             handle = self.pipeline.stream(asked.inputs)
             streamed = False
             try:
@@ -182,7 +182,9 @@ class QueryEngine:
                 turn.end()
 
     @contextmanager
-    def _asked(self, question: str, request: Request | None, pipeline: Pipeline | None = None) -> Iterator[_Asked]:
+    def _asked(
+        self, question: str, request: Request | None, pipeline: Pipeline | None = None, turn: Turn | None = None
+    ) -> Iterator[_Asked]:
         self.check(question)
         request = request or Request(self.resources.default_scope)
         sockets = (pipeline or self.pipeline).inputs()
@@ -193,6 +195,8 @@ class QueryEngine:
                 open_receipt() as receipt,
                 gathering(Evidence(self._mark(request))) as evidence,
             ):
+                if turn is not None and turn.vector is not None:
+                    evidence.vectors[question] = turn.vector
                 yield _Asked(request, receipt, evidence, inputs, time.perf_counter())
         except (PipelineRuntimeError, HaystackPipelineError) as error:
             raise _cause(error, self.name) from error

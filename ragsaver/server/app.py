@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from ragsaver import __version__
 from ragsaver.server import problems
 from ragsaver.server.access import Access
+from ragsaver.server.cache_reading import CacheReading
 from ragsaver.server.request_id import RequestId
 from ragsaver.server.rerank_reading import RerankReading
 from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, query
@@ -26,6 +27,7 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     app.state.queue = queue
     app.state.metrics = told or IngestionMetrics()
     app.state.metrics.registry.register(RerankReading(access.live))
+    app.state.metrics.registry.register(CacheReading(access.live))
     if queue is not None:
         app.state.metrics.registry.register(QueueReading(Backlog(queue.jobs)))
     for routes in (query, documents, jobs, local, local_documents, health, metrics):

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
+from ragsaver.components.request import Caching
 from ragsaver.components.request import Request as Question
 from ragsaver.pipelines.result import AskResult, SearchResult
 from ragsaver.pipelines.runtime import Runtime
@@ -22,10 +23,10 @@ async def query(body: QueryBody, access: Shared, request: Request) -> Response:
     request_id: str = request.state.request_id
     if body.stream:
         await access.query(lambda runtime: runtime.engine(body.pipeline).check(body.query))
-        return EventSourceResponse(_events(access, body, request_id))
+        return EventSourceResponse(_events(access, body, request_id, _caching(request)))
 
     def ask(runtime: Runtime) -> AskResult:
-        asked = _asked(runtime, body.collection, request_id)
+        asked = _asked(runtime, body.collection, request_id, _caching(request))
         return runtime.engine(body.pipeline).ask(body.query, asked, explain=body.debug)
 
     result = await access.query(ask)
@@ -47,11 +48,11 @@ async def search(body: SearchBody, access: Shared, request: Request) -> Response
     return Response(result.model_dump_json(), media_type="application/json")
 
 
-async def _events(access: Access, body: QueryBody, request_id: str) -> AsyncIterator[dict[str, str]]:
+async def _events(access: Access, body: QueryBody, request_id: str, caching: Caching) -> AsyncIterator[dict[str, str]]:
     try:
         with access.live.use() as runtime:
             engine = await run_in_threadpool(runtime.engine, body.pipeline)
-            async for part in engine.stream(body.query, _asked(runtime, body.collection, request_id)):
+            async for part in engine.stream(body.query, _asked(runtime, body.collection, request_id, caching)):
                 if isinstance(part, str):
                     yield {"event": "delta", "data": part}
                 else:
@@ -61,5 +62,11 @@ async def _events(access: Access, body: QueryBody, request_id: str) -> AsyncIter
         yield {"event": "error", "data": problem.model_dump_json(exclude_none=True)}
 
 
-def _asked(runtime: Runtime, collection: str | None, request_id: str) -> Question:
-    return Question(runtime.reading(collection), request_id=request_id)
+def _asked(runtime: Runtime, collection: str | None, request_id: str, caching: Caching = "use") -> Question:
+    return Question(runtime.reading(collection), request_id=request_id, caching=caching)
+
+
+def _caching(request: Request) -> Caching:
+    """What the header `cache-control` wishes (RFC 9111): `no-cache` a fresh answer, `no-store` one that is not kept."""
+    wished = request.headers.get("cache-control", "").lower()
+    return "off" if "no-store" in wished else "refresh" if "no-cache" in wished else "use"
