@@ -101,7 +101,8 @@ def load(url: str, bodies: list[dict[str, str]], requests: int) -> list[float]:
         file = connection.makefile("rb")
         for n in range(requests):
             body = json.dumps(bodies[n % len(bodies)]).encode()
-            head = f"POST /v1/query HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            head = "POST /v1/query HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            head += f"content-length: {len(body)}\r\n\r\n"
             started = time.perf_counter()
             connection.sendall(head.encode() + body)
             headers = b""

@@ -80,6 +80,7 @@ class Asked:
     names: frozenset[str]
     opening: str
     persons: frozenset[str]
+    owners: frozenset[str]
 
 
 @lru_cache(maxsize=16_384)
@@ -109,6 +110,7 @@ def taken_apart(question: str) -> Asked:
         names=frozenset(names),
         opening=next((word for word in words if word in _ASKING), ""),
         persons=frozenset(_PERSONS[word] for word in words if word in _PERSONS),
+        owners=frozenset(words) & {"my", "your"},
     )
 
 
@@ -117,6 +119,8 @@ def may_agree(one: Asked, other: Asked) -> bool:
     if one.binding != other.binding:
         return False
     if not one.names <= set(other.words) or not other.names <= set(one.words):
+        return False
+    if {"my", "your"} <= one.owners ^ other.owners and one.owners and other.owners:
         return False
     # `how is A better than B` and `how is B better than A`
     shared = set(one.content) & set(other.content)

@@ -1,9 +1,10 @@
 """Which of many questions is nearest to one? Their vectors' signs are compared first, then the nearest ones' vectors.
 
-Two vectors whose cosine is 0.75 differ in about a quarter of their signs, strangers in half (Charikar 2002): so the
-few nearest by signs hold whatever is near by cosine, and signs are a thirty-second part of the vectors.
+Two vectors at an angle differ in the share angle/180° of their signs, strangers in half (Charikar 2002): so those that
+differ in few signs hold whatever is near by cosine, and signs are a thirty-second part of the vectors.
 """
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -32,7 +33,7 @@ class Near(Generic[Label]):
 
 @dataclass(slots=True)
 class _Shelf(Generic[Label]):
-    """One area's questions; row `n` of the arrays belongs to `labels[n]`."""
+    """One area's questions; `vectors[n]` and `signs[:, n]` belong to `labels[n]`."""
 
     vectors: NDArray[np.float16]
     signs: NDArray[np.uint64]
@@ -63,7 +64,7 @@ class Nearest(Generic[Area, Label]):
             if shelf is None:
                 words = -(-len(vector) // 64)
                 shelf = self._shelves[area] = _Shelf(
-                    np.empty((_FIRST_ROOM, len(vector)), np.float16), np.empty((_FIRST_ROOM, words), np.uint64)
+                    np.empty((_FIRST_ROOM, len(vector)), np.float16), np.empty((words, _FIRST_ROOM), np.uint64)
                 )
             self._shelves.move_to_end(area)
             row = shelf.at.get(label)
@@ -73,13 +74,13 @@ class Nearest(Generic[Area, Label]):
                 row = len(shelf.labels)
                 if row == len(shelf.vectors):
                     shelf.vectors = np.concatenate([shelf.vectors, np.empty_like(shelf.vectors)])
-                    shelf.signs = np.concatenate([shelf.signs, np.empty_like(shelf.signs)])
+                    shelf.signs = np.concatenate([shelf.signs, np.empty_like(shelf.signs)], axis=1)
                 shelf.labels.append(label)
                 shelf.questions.append(question)
                 shelf.at[label] = row
             shelf.questions[row] = question
             shelf.vectors[row] = vector
-            shelf.signs[row] = _signs(vector)
+            shelf.signs[:, row] = _signs(vector)
 
     def remove(self, area: Area, label: Label) -> None:
         """Forget a question; the last one takes its row."""
@@ -96,10 +97,10 @@ class Nearest(Generic[Area, Label]):
                 return []
             self._shelves.move_to_end(area)
             count = len(shelf.labels)
-            rows = np.arange(count)
-            if count > _BY_SIGNS:
-                distance = _differing(shelf.signs[:count], _signs(vector))
-                rows = np.argpartition(distance, _BY_SIGNS)[:_BY_SIGNS]
+            distance = _differing(shelf.signs[:, :count], _signs(vector))
+            rows = np.flatnonzero(distance <= _limit(cosine_at_least, len(vector)))
+            if len(rows) > _BY_SIGNS:
+                rows = rows[np.argpartition(distance[rows], _BY_SIGNS)[:_BY_SIGNS]]
             cosines = shelf.vectors[rows].astype(np.float32) @ vector
             best = np.argsort(-cosines, kind="stable")[:most]
             return [
@@ -122,7 +123,7 @@ def _take_out(shelf: _Shelf[Label], label: Label) -> None:
     moved = shelf.labels[last]
     if row != last:
         shelf.labels[row], shelf.questions[row] = moved, shelf.questions[last]
-        shelf.vectors[row], shelf.signs[row] = shelf.vectors[last], shelf.signs[last]
+        shelf.vectors[row], shelf.signs[:, row] = shelf.vectors[last], shelf.signs[:, last]
         shelf.at[moved] = row
     shelf.labels.pop()
     shelf.questions.pop()
@@ -134,12 +135,24 @@ def _signs(vector: NDArray[np.float32]) -> NDArray[np.uint64]:
     return np.frombuffer(bits.tobytes().ljust(-(-len(bits) // 8) * 8, b"\0"), np.uint64)
 
 
-def _differing(many: NDArray[np.uint64], one: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """How many signs differ, for each row."""
-    different = np.bitwise_xor(many, one)
+def _limit(cosine: float, dim: int) -> int:
+    """Signs in which two vectors of that cosine differ, and four standard deviations more."""
+    share = math.acos(max(-1.0, min(1.0, cosine))) / math.pi
+    return math.ceil(dim * share + 4 * math.sqrt(dim * share * (1 - share)))
+
+
+def _differing(many: NDArray[np.uint64], one: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """How many signs differ, for each column of `many`."""
+    total = np.zeros(many.shape[1], np.uint16)
+    for row, word in zip(many, one, strict=True):
+        total += _ones_in(np.bitwise_xor(row, word))
+    return total
+
+
+def _ones_in(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
     if hasattr(np, "bitwise_count"):  # numpy 2
-        return np.asarray(np.bitwise_count(different).sum(axis=1, dtype=np.int64))
-    return _ones()[different.view(np.uint16)].sum(axis=1, dtype=np.int64)
+        return np.asarray(np.bitwise_count(words))
+    return np.asarray(_ones()[words.view(np.uint16).reshape(-1, 4)].sum(axis=1, dtype=np.uint8))
 
 
 @lru_cache(maxsize=1)

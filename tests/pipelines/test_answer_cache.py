@@ -360,3 +360,37 @@ def test_what_is_answered_from_the_cache_counts_as_a_use_of_its_documents(filled
     after = filled.manifest.uses.of(filled.scope())
     (used,) = [one for one in before if after[one] > before[one]]
     assert used == filled.manifest.document(filled.scope(), "parrots.md").id
+
+
+def test_a_question_in_other_words_is_answered_if_that_is_wanted(filled: Runtime, settings: Settings, script: Script):
+    filled.close()
+    filled.ownership.release()
+    wanted = settings.model_copy(update={"cache": CacheSettings(answers="semantic")})
+    with open_runtime(wanted, "a test") as runtime:
+        first = ask(runtime, "How can I get the export permit for parrots?")
+        again = ask(runtime, "How do I get the export permit for parrots?")
+        assert (again.route.cache, again.answer, again.citations) == ("semantic", first.answer, first.citations)
+        assert again.receipt.cost_usd == 0 and again.receipt.saved_usd == first.receipt.baseline_usd
+        for other in ("How do I not get the export permit for parrots?", "How do I get 2 export permits for parrots?"):
+            assert ask(runtime, other).route.cache == "miss"
+        stranger = Request(Scope("default", "default", frozenset({"x"})))
+        assert runtime.engine().ask("How do I get the export permit for parrots?", stranger).route.cache == "miss"
+        put(runtime, "parrots.md", TEXTS["parrots.md"].replace("veterinary", "customs"))
+        assert ask(runtime, "How might I get the export permit for parrots?").route.cache == "miss"
+
+
+def test_a_question_s_vector_is_made_once(filled: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    filled.close()
+    filled.ownership.release()
+    wanted = settings.model_copy(update={"cache": CacheSettings(answers="semantic", embeddings=False)})
+    with open_runtime(wanted, "a test") as runtime:
+        embedded: list[str] = []
+        encode = runtime.encoder.encode
+
+        def counting(texts, **more):
+            embedded.extend(texts)
+            return encode(texts, **more)
+
+        monkeypatch.setattr(type(runtime.encoder), "encode", lambda self, texts, **more: counting(texts, **more))
+        ask(runtime, PARROTS)
+        assert embedded == [PARROTS]
