@@ -55,6 +55,57 @@ class QuestionTooLong(UsageError):
     title = "Question too long"
 
 
+class HistoryTooLong(UsageError):
+    """The earlier turns of a conversation are longer than `query.max_history_chars` together."""
+
+    status = 413
+    title = "History too long"
+
+
+class Unauthorized(UsageError):
+    """A key is needed, and none that is good was shown."""
+
+    status = 401
+    title = "No valid API key"
+
+
+class Forbidden(UsageError):
+    """The key is good, and not for that."""
+
+    status = 403
+    title = "Not allowed"
+
+
+class HostRefused(UsageError):
+    """A server that asks for no key was called by a name that is not this machine's, or from a web page elsewhere."""
+
+    status = 403
+    title = "Host refused"
+
+
+class KeyNotFound(UsageError):
+    """There is no key of that id that could be changed."""
+
+    status = 404
+    title = "No such key"
+
+
+class RateLimited(RagSaverError):
+    """Too many requests of one key; nothing was done.
+
+    :param retry_after_s: seconds after which one may try again.
+    """
+
+    status = 429
+    title = "Too many requests"
+
+    def __init__(
+        self, problem: str, *, where: str | None = None, remedy: str | None = None, retry_after_s: float = 1.0
+    ) -> None:
+        super().__init__(problem, where=where, remedy=remedy)
+        self.retry_after_s = retry_after_s
+
+
 class UnreadableDocument(RagSaverError):
     """A document can't be read: not what its name says, broken, encrypted, too large or without text."""
 

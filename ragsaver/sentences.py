@@ -74,6 +74,16 @@ def listed(text: str) -> list[str]:
     return _bounded(block for block, kind in _blocks(text) if kind == "listed")
 
 
+def is_listed(sentence: str) -> bool:
+    """Whether it is a list item or table row."""
+    return bool(_LISTED.match(sentence))
+
+
+def is_code(sentence: str) -> bool:
+    """Whether it begins a block of code."""
+    return sentence.startswith(_FENCES)
+
+
 def _prose(block: str) -> list[str]:
     found: list[str] = []
     start = 0

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
 LOCAL = "file:"
+_RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 _SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 
 
@@ -478,6 +479,9 @@ class PriceSettings(_Section):
     cached_input_per_mtok: Decimal | None = Field(
         default=None, ge=0, description="for tokens that the provider had cached; default: as tokens sent"
     )
+    cache_write_per_mtok: Decimal | None = Field(
+        default=None, ge=0, description="for tokens that the provider was to cache; default: as tokens sent"
+    )
 
 
 class SpendSettings(_Section):
@@ -502,6 +506,9 @@ class QuerySettings(_Section):
     """Limits on a question."""
 
     max_question_chars: int = Field(default=8000, ge=1, le=1_000_000, description="longer questions are refused")
+    max_history_chars: int = Field(
+        default=32_000, ge=0, le=10_000_000, description="of earlier turns together; longer conversations are refused"
+    )
     pipeline: str = Field(default="query", description="asked where none is named")
 
 
@@ -544,11 +551,36 @@ class CacheSettings(_Section):
 
 
 class ServerSettings(_Section):
-    """Where `ragsaver serve` listens."""
+    """Where `ragsaver serve` listens, and whom it lets in."""
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8765, ge=0, le=65_535, description="0 takes a free one")
     max_body_mb: int = Field(default=16, ge=1, le=1024, description="larger requests are refused")
+    require_key: bool | None = Field(
+        default=None,
+        description="ask for an API key: null as soon as there is one, false never on this machine; "
+        "on any other address always",
+    )
+    allowed_hosts: list[str] = Field(
+        default_factory=list,
+        description="names besides this machine's own that a server without keys may be called by",
+    )
+    rate_limit: str | None = Field(
+        default=None, pattern=_RATE, description="requests of one key: 100/minute; per second, minute, hour or day"
+    )
+    rate_limit_redis_url: SecretStr | None = Field(
+        default=None, description="where several servers count them together; default: each counts its own"
+    )
+    concurrency: int | None = Field(
+        default=None, ge=1, le=10_000, description="requests of one key that this server works on at a time"
+    )
+
+    @field_validator("rate_limit_redis_url")
+    @classmethod
+    def _only_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not is_redis(url.get_secret_value()):
+            raise ValueError("must begin with redis:// or rediss://")
+        return url
 
 
 class Settings(_Section):

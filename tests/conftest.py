@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from ragsaver.pipelines.runtime import Runtime, open_runtime
-from ragsaver.settings import DatabaseSettings, Settings, quiet_haystack
+from ragsaver.settings import DatabaseSettings, ServerSettings, Settings, quiet_haystack
 from tests.databases import KINDS
 from tests.databases import database as kept_in
 
@@ -31,6 +31,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[DatabaseSettings]:
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Iterator[Runtime]:
-    settings = Settings(home=tmp_path / "home", pipelines_dir=tmp_path / "pipelines")
+    called = ServerSettings(allowed_hosts=["testserver"])  # as Starlette's client calls it
+    settings = Settings(home=tmp_path / "home", pipelines_dir=tmp_path / "pipelines", server=called)
     with open_runtime(settings, "a test") as opened:
         yield opened

@@ -15,6 +15,7 @@ from ragsaver.cli import (
     ingest,
     init,
     jobs,
+    keys,
     migrate,
     outline,
     plan,
@@ -61,6 +62,7 @@ app.add_typer(cache.app, name="cache", help="What the caches of answers hold, an
 app.add_typer(documents.app, name="documents", help="List, delete, expire and report documents.")
 app.add_typer(index.app, name="index", help="Move the index to a Qdrant server, or back.")
 app.add_typer(jobs.app, name="jobs", help="What is queued, what became of it, and what to do about it.")
+app.add_typer(keys.app, name="keys", help="Who may ask the server from elsewhere, and in whose name.")
 app.add_typer(evaluate.app, name="eval", help="Measure retrieval and context on a dataset.")
 
 

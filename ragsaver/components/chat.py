@@ -12,6 +12,8 @@ from haystack.dataclasses import ChatMessage, StreamingChunk
 
 from ragsaver.errors import GenerationError
 from ragsaver.settings import ModelSettings, environment
+from ragsaver.spend.till import Till
+from ragsaver.spend.usage import TokenUsage, read_usage
 
 TokenCounter = Callable[[Sequence[str]], list[int]]
 SyncCallback = Callable[[StreamingChunk], None]
@@ -19,16 +21,6 @@ AsyncCallback = Callable[[StreamingChunk], Awaitable[None]]
 
 _PROBE_S = 5.0
 _NO_KEY = "none"  # local servers take any
-
-
-@dataclass(frozen=True, slots=True)
-class TokenUsage:
-    """Tokens of one call, in classes that don't overlap; `estimated` where the endpoint did not say."""
-
-    input: int
-    cached_input: int
-    output: int
-    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +57,17 @@ class ChatTier:
 
     :param settings: name, endpoint, key, limits.
     :param count_tokens: counts where the endpoint doesn't.
+    :param till: where calls are paid for; nobody is billed if None.
+    :param tier: what people call it.
     """
 
-    def __init__(self, settings: ModelSettings, count_tokens: TokenCounter) -> None:
+    def __init__(
+        self, settings: ModelSettings, count_tokens: TokenCounter, till: Till | None = None, *, tier: str = "small"
+    ) -> None:
         self.settings = settings
+        self.tier = tier
         self._count = count_tokens
+        self._till = till
         self._built: Any = None
 
     def reply(
@@ -99,8 +97,8 @@ class ChatTier:
                 generation_kwargs=self._wishes(streaming=on_chunk is not None, timeout_s=timeout_s),
             )
         except Exception as error:
-            raise self._explain(error, messages, heard) from error
-        return self._read(result, messages, heard, streamed=on_chunk is not None)
+            raise self._billed(self._explain(error, messages, heard)) from error
+        return self._charged(result, messages, heard, streamed=on_chunk is not None)
 
     async def reply_async(self, messages: Sequence[ChatMessage], on_chunk: AsyncCallback | None = None) -> ChatReply:
         """Ask the model on the running event loop."""
@@ -118,8 +116,8 @@ class ChatTier:
                 generation_kwargs=self._wishes(streaming=on_chunk is not None),
             )
         except Exception as error:
-            raise self._explain(error, messages, heard) from error
-        return self._read(result, messages, heard, streamed=on_chunk is not None)
+            raise self._billed(self._explain(error, messages, heard)) from error
+        return self._charged(result, messages, heard, streamed=on_chunk is not None)
 
     def probe(self) -> str:
         """Whether the endpoint answers and knows the model; nothing is generated, nothing is billed.
@@ -176,6 +174,22 @@ class ChatTier:
             wishes["stream_options"] = {"include_usage": True}
         return wishes
 
+    def _charged(
+        self, result: Mapping[str, Any], messages: Sequence[ChatMessage], heard: _Heard, *, streamed: bool
+    ) -> ChatReply:
+        try:
+            reply = self._read(result, messages, heard, streamed=streamed)
+        except GenerationError as error:
+            raise self._billed(error) from None
+        if self._till is not None:
+            self._till.bill(self.settings.name, reply.usage)
+        return reply
+
+    def _billed(self, error: GenerationError) -> GenerationError:
+        if self._till is not None and isinstance(error, CutReply):
+            self._till.bill(self.settings.name, error.usage)
+        return error
+
     def _read(
         self, result: Mapping[str, Any], messages: Sequence[ChatMessage], heard: _Heard, *, streamed: bool
     ) -> ChatReply:
@@ -196,7 +210,7 @@ class ChatTier:
 
     def _estimate(self, messages: Sequence[ChatMessage], output: str) -> TokenUsage:
         counts = self._count([*(message.text or "" for message in messages), output])
-        return TokenUsage(sum(counts[:-1]), 0, counts[-1], estimated=True)
+        return TokenUsage(fresh=sum(counts[:-1]), output=counts[-1], estimated=True)
 
     def _explain(self, error: Exception, messages: Sequence[ChatMessage], heard: _Heard) -> GenerationError:
         if isinstance(error, GenerationError):
@@ -210,15 +224,6 @@ class ChatTier:
                 usage=self._estimate(messages, heard.text),
             )
         return GenerationError(problem, where=self._place, remedy=remedy)
-
-
-def read_usage(usage: Any) -> TokenUsage | None:
-    """The usage that an endpoint reported, in classes that don't overlap; None if it reported none."""
-    if not isinstance(usage, Mapping) or not usage.get("prompt_tokens"):
-        return None
-    details = usage.get("prompt_tokens_details") or {}
-    cached = min(int(details.get("cached_tokens") or 0), int(usage["prompt_tokens"]))
-    return TokenUsage(int(usage["prompt_tokens"]) - cached, cached, int(usage.get("completion_tokens") or 0))
 
 
 def _say(error: Exception) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from haystack import Document, component
 from haystack.dataclasses import ChatMessage
 from haystack.dataclasses.streaming_chunk import StreamingCallbackT
 
-from ragsaver.components.chat import ChatReply, ChatTier, CutReply, TokenUsage
+from ragsaver.components.chat import ChatReply, ChatTier
 from ragsaver.components.extractive import Extract, extract
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import stage
@@ -58,7 +58,7 @@ class AnswerGenerator(Bound):
         """Take the settings and the tokenizer."""
         Bound.bind(self, resources)
         models = resources.settings.generation.models
-        self._chat = ChatTier(models[0], resources.encoder.count_tokens) if models else None
+        self._chat = ChatTier(models[0], resources.encoder.count_tokens, resources.till) if models else None
 
     @component.output_types(replies=list[ChatMessage])
     def run(
@@ -79,12 +79,8 @@ class AnswerGenerator(Bound):
         with stage("generate"):
             if choice.tier == "extractive" or self._chat is None:
                 return {"replies": [self._extractive(found, choice, messages)]}
-            try:
-                reply = self._chat.reply(messages, streaming_callback)  # type: ignore[arg-type]
-            except CutReply as error:
-                self._bill(error.usage)
-                raise
-        return {"replies": [self._charged(reply, choice)]}
+            reply = self._chat.reply(messages, streaming_callback)  # type: ignore[arg-type]
+        return {"replies": [_said(reply, choice)]}
 
     @component.output_types(replies=list[ChatMessage])
     async def run_async(
@@ -99,12 +95,8 @@ class AnswerGenerator(Bound):
         with stage("generate"):
             if choice.tier == "extractive" or self._chat is None:
                 return {"replies": [self._extractive(found, choice, messages)]}
-            try:
-                reply = await self._chat.reply_async(messages, streaming_callback)  # type: ignore[arg-type]
-            except CutReply as error:
-                self._bill(error.usage)
-                raise
-        return {"replies": [self._charged(reply, choice)]}
+            reply = await self._chat.reply_async(messages, streaming_callback)  # type: ignore[arg-type]
+        return {"replies": [_said(reply, choice)]}
 
     def _route(self, query: str, documents: Sequence[Document]) -> tuple[Extract, Choice]:
         wishes = self.resources.settings.generation
@@ -129,25 +121,7 @@ class AnswerGenerator(Bound):
         meta["quotes"] = [(found.passage, found.text)]
         return ChatMessage.from_assistant(found.text, meta=meta)
 
-    def _charged(self, reply: ChatReply, choice: Choice) -> ChatMessage:
-        self._bill(reply.usage)
-        meta = {"tier": choice.tier, "route_reason": choice.reason, "model": reply.model}
-        return ChatMessage.from_assistant(reply.text, meta=meta)
 
-    def _bill(self, usage: TokenUsage) -> None:
-        name = self.resources.settings.generation.models[0].name
-        price = self.resources.prices.price(name)
-        cost = price.cost(input=usage.input, cached_input=usage.cached_input, output=usage.output)
-        receipt = current_receipt()
-        receipt.count(input=usage.input, cached_input=usage.cached_input, output=usage.output)
-        receipt.prompt_tokens = usage.input + usage.cached_input
-        receipt.answer_tokens = usage.output
-        counted = "counted here" if usage.estimated else "as the endpoint billed"
-        receipt.add(
-            "generate",
-            name,
-            usage.input + usage.cached_input + usage.output,
-            "tokens",
-            cost_usd=cost,
-            reason=f"tokens {counted}, price by {price.origin}",
-        )
+def _said(reply: ChatReply, choice: Choice) -> ChatMessage:
+    meta = {"tier": choice.tier, "route_reason": choice.reason, "model": reply.model}
+    return ChatMessage.from_assistant(reply.text, meta=meta)

@@ -1,27 +1,30 @@
-"""Spend the context's tokens where they answer: by the sentence, with the passage's own score as prior.
+"""Spend the context's tokens where they answer: by the sentence.
 
-A sentence is worth its BM25 score among the candidates' sentences plus `prior_weight` times the score of its
-passage. The budget is filled with the best ones. What is packed stands in document order under its heading,
-and an ellipsis marks what was left out.
+The budget is filled with the sentences that are worth most (`sentence_worth`). What is packed stands in document order
+under its heading, and an ellipsis marks what was left out.
 """
 
 from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
 from itertools import groupby
 from typing import Any
 
 from haystack import Document, component
 
+from ragsaver.components.answer_kind import signs
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.sentence_worth import Candidate, score_sentences
-from ragsaver.sentences import Sentence, content_stems, sentences
+from ragsaver.sentences import Sentence, sentences
 from ragsaver.spend.receipt import current_receipt
 
 GAP = " … "
 GAP_TOKENS = 1
+# In logits; what reads on without a gap costs less and says more. docs/benchmarks.md has the measurements.
+BESIDE = 0.5
 
 # Sentences whose tokens are remembered: the same chunks come again and again.
 _REMEMBERED = 65_536
@@ -35,32 +38,70 @@ def choose(
 ) -> list[list[int]]:
     """Fill the budget with the sentences that are worth most.
 
+    One beside a chosen sentence is worth `BESIDE` more, and one that refers back brings the sentence in front of it.
+
     :param worth: as `score_sentences` gives it.
     :param complete_from: share of a passage's tokens from which the rest of it is taken too, if it fits.
     :returns: positions of the chosen sentences of each candidate, ascending.
     """
-    chosen: list[set[int]] = [set() for _ in candidates]
-    left = budget_tokens
-    order = sorted(
-        ((score, row, column) for row, scores in enumerate(worth) for column, score in enumerate(scores)),
-        key=lambda item: (-item[0], item[1], item[2]),
-    )
-    for _, row, column in order:
-        candidate, mine = candidates[row], chosen[row]
+    filling = _Filling(candidates, budget_tokens)
+    value = {(row, column): score for row, scores in enumerate(worth) for column, score in enumerate(scores)}
+    waiting = [(-score, row, column) for (row, column), score in value.items()]
+    heapify(waiting)
+    while waiting:
+        negative, row, column = heappop(waiting)
+        if value[row, column] != -negative or not filling.take(row, column):
+            continue
+        filling.complete(row, complete_from)
+        for beside in (column - 1, column + 1):
+            if (row, beside) in value and beside not in filling.chosen[row]:
+                value[row, beside] += BESIDE
+                heappush(waiting, (-value[row, beside], row, beside))
+    return [sorted(mine) for mine in filling.chosen]
+
+
+class _Filling:
+    """The budget while it is spent."""
+
+    def __init__(self, candidates: Sequence[Candidate], budget_tokens: int) -> None:
+        self._candidates = candidates
+        self._left = budget_tokens
+        self.chosen: list[set[int]] = [set() for _ in candidates]
+
+    def take(self, row: int, column: int) -> bool:
+        """Take a sentence if it is not there and fits, with the one that it refers back to if that fits too."""
+        candidate, mine = self._candidates[row], self.chosen[row]
         if column in mine:
-            continue
-        price = candidate.tokens[column] + (GAP_TOKENS if mine else candidate.heading_tokens)
-        if price > left:
-            continue
-        mine.add(column)
-        left -= price
-        rest = [n for n in range(len(candidate.tokens)) if n not in mine]
-        taken = sum(candidate.tokens[n] for n in mine)
-        whole = sum(candidate.tokens)
-        if rest and taken >= complete_from * whole and whole - taken <= left:
-            mine.update(rest)
-            left -= whole - taken
-    return [sorted(mine) for mine in chosen]
+            return False
+        before = column - 1
+        if before >= 0 and before not in mine and signs(candidate.sentences[column].text).refers_back:
+            return self._pay(row, {before, column}) or self._pay(row, {column})
+        return self._pay(row, {column})
+
+    def complete(self, row: int, complete_from: float) -> None:
+        """Take the rest of a passage if most of it is there, and it fits."""
+        candidate, mine = self._candidates[row], self.chosen[row]
+        if len(mine) < len(candidate.tokens) and _sum(candidate, mine) >= complete_from * sum(candidate.tokens):
+            self._pay(row, set(range(len(candidate.tokens))) - mine)
+
+    def _pay(self, row: int, columns: set[int]) -> bool:
+        candidate, mine = self._candidates[row], self.chosen[row]
+        price = _price(candidate, mine | columns) - (_price(candidate, mine) if mine else 0)
+        if price > self._left:
+            return False
+        self._left -= price
+        mine |= columns
+        return True
+
+
+def _price(candidate: Candidate, columns: set[int]) -> int:
+    """Tokens of a passage's heading, of some of its sentences, and of what marks the gaps between them."""
+    gaps = sum(column - 1 not in columns for column in columns) - 1
+    return candidate.heading_tokens + _sum(candidate, columns) + GAP_TOKENS * gaps
+
+
+def _sum(candidate: Candidate, columns: set[int]) -> int:
+    return sum(candidate.tokens[column] for column in columns)
 
 
 @component
@@ -76,17 +117,13 @@ class ContextPacker(Bound):
     verbatim sentences, `meta["span_worth"]` what each is worth, `meta["tokens"]` its tokens with its heading.
 
     :param budget_tokens: ceiling for all of them together; `context.budget_tokens` if None.
-    :param prior_weight: how much the passage's score counts beside the sentence's.
     :param complete_from: share of a passage from which all of it is taken if it fits; above 1 never.
     """
 
-    def __init__(
-        self, budget_tokens: int | None = None, prior_weight: float = 1.75, complete_from: float = 0.8
-    ) -> None:
+    def __init__(self, budget_tokens: int | None = None, complete_from: float = 0.8) -> None:
         if budget_tokens is not None and budget_tokens < 1:
             raise ValueError(f"budget_tokens must be at least 1, got {budget_tokens}")
         self.budget_tokens = budget_tokens
-        self.prior_weight = prior_weight
         self.complete_from = complete_from
         self._counted: dict[str, int] = {}
 
@@ -104,8 +141,8 @@ class ContextPacker(Bound):
         """
         budget = self.budget_tokens or self.resources.settings.context.budget_tokens
         with stage("pack"):
-            candidates = self._candidates(documents)
-            worth = score_sentences(content_stems(query), candidates, self.prior_weight)
+            candidates = self.candidates(documents)
+            worth = score_sentences(query, candidates)
             chosen = choose(worth, candidates, budget, self.complete_from)
             packed = Passages(self._pieces(documents, candidates, chosen, worth))
         if explanation := current_explanation():
@@ -124,7 +161,8 @@ class ContextPacker(Bound):
         )
         return {"documents": packed}
 
-    def _candidates(self, documents: Sequence[Document]) -> list[Candidate]:
+    def candidates(self, documents: Sequence[Document]) -> list[Candidate]:
+        """The sentences of passages, with what `score_sentences` looks at."""
         split = [sentences(document.content or "") for document in documents]
         headings = [str(document.meta.get("heading", "")) for document in documents]
         tokens = self._tokens([*(one.text for some in split for one in some), *headings])
@@ -134,6 +172,8 @@ class ContextPacker(Bound):
                 tokens=[tokens[one.text] for one in some],
                 heading_tokens=tokens[heading],
                 prior=float(document.score or 0.0),
+                dense=float(document.meta.get("dense_score") or 0.0),
+                heading=heading,
             )
             for document, some, heading in zip(documents, split, headings, strict=True)
         ]
@@ -166,16 +206,11 @@ class ContextPacker(Bound):
             candidate, mine = candidates[n], chosen[n]
             spans = [candidate.sentences[column].text for column in mine]
             runs = list(_runs(mine))
-            tokens = (
-                sum(candidate.tokens[column] for column in mine)
-                + candidate.heading_tokens
-                + GAP_TOKENS * (len(runs) - 1)
-            )
             meta: dict[str, Any] = {
                 **documents[n].meta,
                 "chunk_id": documents[n].id,
                 "spans": spans,
-                "tokens": tokens,
+                "tokens": _price(candidate, set(mine)),
                 "span_worth": [worth[n][column] for column in mine],
             }
             text = GAP.join(_slice(documents[n].content or "", candidate.sentences, run) for run in runs)

@@ -1,16 +1,19 @@
 """Who asks, and on whose account: travels beside the pipeline in a context variable, like a trace span."""
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal
 
 from ragsaver.index.scope import Scope
 
 Caching = Literal["use", "refresh", "off"]
+Quality = Literal["minimum", "balanced", "maximum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +22,30 @@ class Request:
 
     :ivar scope: what it may see; never from what the caller sent.
     :ivar caching: `refresh` makes the answer anew and keeps it, `off` has nothing to do with caches.
-    :ivar wish: whatever else of the request decides about its answer (a quality, a ceiling), in words; answers to other
-        wishes are other answers.
+    :ivar principal: in whose name it is asked, by the key; None for the settings' own user.
+    :ivar max_cost: dollars that the answer may cost; None leaves that to the budgets.
+    :ivar quality: what the asker wishes: the cheapest answer that will do, or the best one.
+    :ivar history: earlier turns, oldest first: role (`user` or `assistant`) and text.
+    :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
     """
 
     scope: Scope
     principal: str | None = None
     deadline: float | None = None
     caching: Caching = "use"
-    wish: str = ""
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
     stage_ms: dict[str, float] = field(default_factory=dict)
+    max_cost: Decimal | None = None
+    quality: Quality = "balanced"
+    history: tuple[tuple[str, str], ...] = ()
+    max_output_tokens: int | None = None
+
+    @property
+    def wish(self) -> str:
+        """All that decides about the answer beside question and scope: answers to other wishes are other answers."""
+        if (self.max_cost, self.quality, self.history, self.max_output_tokens) == (None, "balanced", (), None):
+            return ""
+        return json.dumps([str(self.max_cost), self.quality, self.history, self.max_output_tokens])
 
 
 _current: ContextVar[Request | None] = ContextVar("ragsaver_request", default=None)

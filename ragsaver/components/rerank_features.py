@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from haystack import Document
 
-from ragsaver.components.sentence_worth import Candidate, score_sentences
+from ragsaver.components.sentence_words import rarity, word_scores
 from ragsaver.sentences import content_stems, sentences
 
 NAMES = (
@@ -74,7 +74,7 @@ def _lead(ordered: Sequence[float], place: int) -> float:
 
 def _of_sentences(query: Sequence[str], texts: Sequence[str]) -> tuple[float, ...]:
     split = [sentences(text) for text in texts]
-    worth = score_sentences(query, [Candidate(some, (), 0, 0.0) for some in split], 0.0)
+    worth = word_scores(rarity(query, [one.stems for some in split for one in some]), split)
     best = [max(row, default=0.0) for row in worth]
     stems = set(query)
     of = max(len(stems), 1)

@@ -24,6 +24,7 @@ from ragsaver.models.registry import load_encoder
 from ragsaver.settings import Settings
 from ragsaver.settings_file import load_settings
 from ragsaver.spend.prices import PriceBook
+from ragsaver.spend.till import Till
 
 
 def reader(settings: Settings, collection: str | None = None) -> Scope:
@@ -39,6 +40,7 @@ class Resources:
     :ivar store: the folder that holds the index and the manifest.
     :ivar embed_question: a question's vector, (dim,) float32; those asked at the same time share a run of the model,
         and those asked before need none.
+    :ivar till: where calls of language models are paid for.
     """
 
     settings: Settings
@@ -50,12 +52,14 @@ class Resources:
     uses: UseLog = field(default_factory=UseLog)
     default_scope: Scope = field(init=False)
     reranking: Reranking = field(init=False)
+    till: Till = field(init=False)
     caches: Caches = field(init=False)
     embed_question: QuestionVectors = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder))
         object.__setattr__(self, "default_scope", reader(self.settings))
+        object.__setattr__(self, "till", Till(self.prices))
         object.__setattr__(self, "caches", Caches(self.settings))
         most = self.settings.embedding.query_batch
         object.__setattr__(self, "embed_question", QuestionVectors(self.encoder, self.caches, most))

@@ -1,53 +1,126 @@
-"""What is a sentence worth to a question? Its BM25 score among the sentences of all candidates, and its passage's."""
+"""What is a sentence worth to a question? How likely it holds the answer, by its words, its passage and what is asked.
 
-import math
-from collections import Counter
+A linear score over `FEATURES`, whose weights are shipped: `benchmarks/sentence_worth.py` fits and cross-validates them.
+The scores are logits among the candidates' sentences: only their differences mean anything.
+"""
+
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
 
-from ragsaver.sentences import Sentence
+import numpy as np
+from numpy.typing import NDArray
 
-# BM25 for short texts: little weight on length and on repetition. docs/benchmarks.md has the measurements.
-K1, B = 0.9, 0.4
+from ragsaver.components.answer_kind import Asked, Signs, asked, signs
+from ragsaver.components.sentence_words import rarity, word_scores
+from ragsaver.sentences import Sentence, content_stems
+
+FEATURES = (
+    "words",  # BM25 among the candidates' sentences, 0 to 1
+    "words_before",  # of the sentence in front of it
+    "words_of_passage",  # of the passage's best sentence
+    "coverage",  # share of the question's stems, by rarity, that sentence and heading have
+    "shared",  # plain share of them in the sentence
+    "passage_coverage",  # share of them, by rarity, that passage and heading have
+    "prior",  # the passage's score
+    "dense",  # the passage's cosine
+    "rank",  # one over the passage's place
+    "tokens",  # hundreds of them, 1 at most
+    "listed",  # a list item or table row
+    "code",
+    "date",  # one where one is asked for; so the others
+    "number",
+    "digit",
+    "name",
+    "place",
+    "cause",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A passage that sentences may be taken from.
 
-    `tokens` counts each sentence; `heading_tokens` is paid once, with the first sentence taken.
+    `tokens` counts each sentence; `heading_tokens` is paid once, with the first sentence taken. `prior` is the
+    passage's score, `dense` its cosine to the question.
     """
 
     sentences: Sequence[Sentence]
     tokens: Sequence[int]
     heading_tokens: int
     prior: float
+    dense: float = 0.0
+    heading: str = ""
 
 
-def score_sentences(query: Sequence[str], candidates: Sequence[Candidate], prior_weight: float) -> list[list[float]]:
-    """The worth of each sentence of each candidate.
+def score_sentences(question: str, candidates: Sequence[Candidate]) -> list[list[float]]:
+    """The worth of each sentence of each candidate, passages best first.
 
-    :param query: stems of the question.
-    :returns: as many rows as candidates, as many numbers as sentences; BM25 is scaled to at most 1.
+    :returns: as many rows as candidates, as many numbers as sentences.
     """
-    everything = [sentence for candidate in candidates for sentence in candidate.sentences]
-    if not everything:
-        return [[] for _ in candidates]
-    mean = sum(sentence.length for sentence in everything) / len(everything) or 1.0
-    idf = {term: _idf(sum(term in s.stems for s in everything), len(everything)) for term in set(query)}
-    raw = [[_bm25(idf, sentence, mean) for sentence in candidate.sentences] for candidate in candidates]
-    top = max((score for row in raw for score in row), default=0.0) or 1.0
-    return [
-        [score / top + prior_weight * candidate.prior for score in row]
-        for row, candidate in zip(raw, candidates, strict=True)
+    return by_candidate((features(question, candidates) @ weights()).tolist(), candidates)
+
+
+def by_candidate(scores: Sequence[float], candidates: Sequence[Candidate]) -> list[list[float]]:
+    """Scores of all sentences, a row for each candidate."""
+    left = iter(scores)
+    return [[next(left) for _ in candidate.sentences] for candidate in candidates]
+
+
+def features(question: str, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
+    """(sentences of all candidates, len(FEATURES)) float64."""
+    query, wanted = content_stems(question), asked(question)
+    stems = set(query)
+    by_sentence = rarity(query, [one.stems for candidate in candidates for one in candidate.sentences])
+    matched = word_scores(by_sentence, [candidate.sentences for candidate in candidates])
+    headings = [stems.intersection(content_stems(candidate.heading)) for candidate in candidates]
+    passages = [
+        heading | {term for term in stems if any(term in one.stems for one in candidate.sentences)}
+        for candidate, heading in zip(candidates, headings, strict=True)
     ]
+    by_passage = rarity(query, passages)
+    of_sentences, of_passages = sum(by_sentence.values()) or 1.0, sum(by_passage.values()) or 1.0
+    rows: list[tuple[float, ...]] = []
+    for place, (candidate, words, heading, said) in enumerate(
+        zip(candidates, matched, headings, passages, strict=True)
+    ):
+        of_passage = (sum(by_passage[term] for term in said) / of_passages, candidate.prior, candidate.dense)
+        best = max(words, default=0.0)
+        for column, one in enumerate(candidate.sentences):
+            has = stems & one.stems.keys()
+            rows.append(
+                (
+                    words[column],
+                    words[column - 1] if column else 0.0,
+                    best,
+                    sum(by_sentence[term] for term in has | heading) / of_sentences,
+                    len(has) / (len(stems) or 1),
+                    *of_passage,
+                    1 / (1 + place),
+                    min(candidate.tokens[column], 100) / 100,
+                    *_kinds(wanted, signs(one.text)),
+                )
+            )
+    return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
 
 
-def _idf(found_in: int, total: int) -> float:
-    return math.log(1 + (total - found_in + 0.5) / (found_in + 0.5))
+def _kinds(wanted: Asked, has: Signs) -> tuple[float, ...]:
+    return (
+        float(has.listed),
+        float(has.code),
+        float(wanted.held_by(has, "date")),
+        float(wanted.held_by(has, "number")),
+        float(wanted.kind == "number" and has.digit),
+        float(wanted.held_by(has, "name")),
+        float(wanted.held_by(has, "place")),
+        float(wanted.held_by(has, "cause")),
+    )
 
 
-def _bm25(idf: dict[str, float], sentence: Sentence, mean_length: float) -> float:
-    norm = K1 * (1 - B + B * sentence.length / mean_length)
-    stems: Counter[str] = sentence.stems
-    return sum(weight * stems[term] * (K1 + 1) / (stems[term] + norm) for term, weight in idf.items() if term in stems)
+@lru_cache(maxsize=1)
+def weights() -> NDArray[np.float64]:
+    """(len(FEATURES),) float64: the shipped weights."""
+    shipped = json.loads((files("ragsaver.components") / "sentence_worth.json").read_text(encoding="utf-8"))
+    return np.array([shipped["weights"][name] for name in FEATURES], dtype=np.float64)

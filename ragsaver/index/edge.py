@@ -1,12 +1,14 @@
 """The embedded engine: Qdrant's own, in this process, owned by it alone.
 
 One shard holds every tenant. The key `scope` (tenant and collection) is in every filter, and word statistics
-(IDF) are counted within it, so that one tenant's vocabulary never shapes another's ranking.
+(IDF) are counted within it and within what the reader's groups may read, so that nobody else's vocabulary shapes a
+ranking. Unlisted points count as well: leaving them out takes twice the time.
 """
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import methodcaller
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from ragsaver.errors import IndexLocked, RagSaverError, StorageError
 from ragsaver.index.edge_config import dense_search, edge_config, index_payload
+from ragsaver.index.edge_requests import NAMES_GROUPS, hits, leg, stored_point, within
 from ragsaver.index.identity import IndexIdentity, claim
 from ragsaver.index.keys import (
     DENSE,
@@ -31,8 +34,8 @@ from ragsaver.index.keys import (
     scopes_of,
     sees,
 )
-from ragsaver.index.optimising import optimised
-from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, StoredPoint
+from ragsaver.index.optimising import copier, optimised
+from ragsaver.index.protocol import ChunkPoint, LegHits, StoredPoint
 from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
 from ragsaver.index.shard import Held, Pointer, discard_others, following, read_pointer, write_pointer
@@ -91,27 +94,31 @@ class EdgeIndex:
         discard_others(folder, self._pointer.name)
         with self._shard.use() as shard:
             self._writes = abs(self._ask(shard.info).points_count - self._pointer.optimised_points)
+        self._grouped = {scope_key(scope) for scope in self._scopes(NAMES_GROUPS)}  # where points name groups
 
     def search(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
     ) -> LegHits:
         """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
-        visible = _within(scope, LISTED)
-        requests = [_leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
+        visible, counted = within(scope, LISTED), self._counted(scope)
+        requests = [leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
         words = self._bm25.embed_query(text)
         if words.indices:
-            params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=visible)) if self._tenant_idf else None
-            requests.append(_leg(words, LEXICAL, limit, visible, with_payload, params))
+            params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=within(counted))) if self._tenant_idf else None
+            requests.append(leg(words, LEXICAL, limit, visible, with_payload, params))
         answers = self._swaps.undisturbed(
             lambda: self._read(lambda shard: shard.query_batch(qdrant.QueryBatchRequest(requests)))
         )
+        if counted != self._counted(scope):  # words of the first point that names groups may have counted
+            return self.search(scope, text, vector, limit, with_payload=with_payload)
         dense, lexical = (*answers, [])[:2]
-        return LegHits(_hits(dense), _hits(lexical))
+        return LegHits(hits(dense), hits(lexical))
 
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
         """Write points, unlisted."""
         if not points:
             return
+        self._note_groups(scope, [point.payload for point in points])
         batch = [
             qdrant.Point(
                 point.id,
@@ -126,16 +133,17 @@ class EdgeIndex:
         """Show new points and drop old ones; no search sees both, and ids of another scope are left alone."""
         with self._swaps.swap():
             if listed:
-                show = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=listed), {STATE: LISTED})
+                show = qdrant.UpdateOperation.set_payload_by_filter(within(scope, ids=listed), {STATE: LISTED})
                 self._update(show, listed)
             if deleted:
-                drop = qdrant.UpdateOperation.delete_points_by_filter(_within(scope, ids=deleted))
+                drop = qdrant.UpdateOperation.delete_points_by_filter(within(scope, ids=deleted))
                 self._update(drop, deleted, frees=True)
 
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""
+        self._note_groups(scope, payloads.values())
         for point_id, payload in payloads.items():
-            change = qdrant.UpdateOperation.set_payload_by_filter(_within(scope, ids=[point_id]), change_of(payload))
+            change = qdrant.UpdateOperation.set_payload_by_filter(within(scope, ids=[point_id]), change_of(payload))
             self._update(change, [point_id])
 
     def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -146,7 +154,7 @@ class EdgeIndex:
     def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The dense vectors of those points that are there."""
         request = qdrant.ScrollRequest(
-            limit=max(len(ids), 1), filter=_within(scope, ids=ids), with_vector=[DENSE], with_payload=False
+            limit=max(len(ids), 1), filter=within(scope, ids=ids), with_vector=[DENSE], with_payload=False
         )
         records, _ = self._read(lambda shard: shard.scroll(request))
         found: dict[str, NDArray[np.float32]] = {}
@@ -164,10 +172,11 @@ class EdgeIndex:
     def stored(self, scope: Scope) -> Iterator[list[StoredPoint]]:
         """Every point as it is kept, some at a time."""
         for records in self._pages(scope, payload=True, vectors=True):
-            yield [_stored(record) for record in records]
+            yield [stored_point(record) for record in records]
 
     def restore(self, scope: Scope, points: Sequence[StoredPoint]) -> None:
         """Write points as they were kept in another index."""
+        self._note_groups(scope, [one.payload for one in points])
         key = scope_key(scope)
         batch = [
             qdrant.Point(
@@ -185,13 +194,11 @@ class EdgeIndex:
 
     def scopes(self) -> list[Scope]:
         """Every tenant and collection that has points."""
-        request = qdrant.FacetRequest(SCOPE, limit=1_000_000, exact=True)
-        hits = self._read(lambda shard: shard.facet(request)).hits
-        return scopes_of({_facet_text(hit.value): hit.count for hit in hits})
+        return self._scopes()
 
     def count(self, scope: Scope) -> int:
         """Points in the scope, listed or not."""
-        return self._read(lambda shard: shard.count(qdrant.CountRequest(exact=True, filter=_within(scope))))
+        return self._read(lambda shard: shard.count(qdrant.CountRequest(exact=True, filter=within(scope))))
 
     def flush(self) -> None:
         """Make what was written last."""
@@ -213,8 +220,7 @@ class EdgeIndex:
                 return False
             name = following(self._pointer.name)
             try:
-                self._copy(self.folder / name)
-                if not optimised(self.folder / name, self._stop):
+                if not (self._copied(self.folder / name) and optimised(self.folder / name, self._stop)):
                     return False
                 self._put_in_place(name)
                 return True
@@ -236,20 +242,31 @@ class EdgeIndex:
             self.flush()
             self._shard.close()
 
+    def _scopes(self, having: qdrant.Filter | None = None) -> list[Scope]:
+        request = qdrant.FacetRequest(SCOPE, limit=1_000_000, exact=True, filter=having)
+        found = self._read(lambda shard: shard.facet(request)).hits
+        return scopes_of({_facet_text(hit.value): hit.count for hit in found})
+
+    def _counted(self, scope: Scope) -> Scope:
+        """Whose words count; to ask for groups takes twice the time, and where no point names any it says nothing."""
+        return scope if scope_key(scope) in self._grouped else replace(scope, groups=None)
+
+    def _note_groups(self, scope: Scope, payloads: Iterable[Mapping[str, Any]]) -> None:
+        if any(payload.get(GROUPS) for payload in payloads):
+            self._grouped.add(scope_key(scope))
+
     def _is_due(self) -> bool:
         points = self._read(lambda shard: shard.info()).points_count
         return self._writes >= max(self._optimize_after, points // 4)
 
-    def _copy(self, to: Path) -> None:
-        with self._writing:
+    def _copied(self, to: Path) -> bool:
+        held = self.folder / self._pointer.name
+        self._require_space(sum(file.stat().st_size for file in held.rglob("*") if file.is_file()))
+        with copier(held, to) as copied, self._writing:
             self.flush()
-            held = self.folder / self._pointer.name
-            self._require_space(sum(file.stat().st_size for file in held.rglob("*") if file.is_file()))
-            try:
-                shutil.copytree(held, to)
-            except OSError as error:
-                raise StorageError(f"can't be copied to be optimised: {error}", where=str(held)) from error
+            done = copied(self._stop)
             self._touched = set()
+            return done
 
     def _put_in_place(self, name: str) -> None:
         """The optimised copy takes the shard's place, with what was written since it was taken."""
@@ -279,7 +296,7 @@ class EdgeIndex:
         offset: Any = None
         while True:
             request = qdrant.ScrollRequest(
-                offset=offset, limit=_PAGE, filter=_within(scope), with_payload=payload, with_vector=vectors
+                offset=offset, limit=_PAGE, filter=within(scope), with_payload=payload, with_vector=vectors
             )
             records, offset = self._read(methodcaller("scroll", request))
             yield records
@@ -341,56 +358,6 @@ def _explain(error: Exception, folder: Path) -> RagSaverError:
         return StorageError("the disk is full", where=str(folder), remedy="Free some space and run it again")
     return StorageError(
         f"the index failed: {text}", where=str(folder), remedy="`ragsaver verify` checks and repairs it"
-    )
-
-
-def _within(scope: Scope, state: str | None = None, *, ids: Sequence[str] | None = None) -> qdrant.Filter:
-    must: list[Any] = [qdrant.FieldCondition(SCOPE, match=qdrant.MatchValue(scope_key(scope)))]
-    if state is not None:
-        must.append(qdrant.FieldCondition(STATE, match=qdrant.MatchValue(state)))
-    if ids is not None:
-        must.append(qdrant.HasIdCondition(set(ids)))
-    if scope.groups is not None:
-        must.append(_readable(scope.groups))
-    return qdrant.Filter(must=must)
-
-
-def _readable(groups: frozenset[str]) -> qdrant.Filter:
-    """Of no groups, or of one of these."""
-    of_mine = qdrant.FieldCondition(GROUPS, match=qdrant.MatchAny(sorted(groups)))
-    return qdrant.Filter(should=[qdrant.IsEmptyCondition(GROUPS), *([of_mine] if groups else [])])
-
-
-def _leg(
-    vector: Any,
-    using: str,
-    limit: int,
-    visible: qdrant.Filter,
-    with_payload: bool,
-    params: qdrant.SearchParams | None = None,
-) -> qdrant.QueryRequest:
-    return qdrant.QueryRequest(
-        limit,
-        query=qdrant.Query.Nearest(vector, using=using),
-        filter=visible,
-        with_payload=with_payload,
-        params=params,
-    )
-
-
-def _hits(points: Sequence[qdrant.ScoredPoint]) -> tuple[Hit, ...]:
-    return tuple(Hit(str(point.id), float(point.score), point.payload or {}) for point in points)
-
-
-def _stored(record: qdrant.Record) -> StoredPoint:
-    assert isinstance(record.vector, dict)
-    words: Any = record.vector.get(LEXICAL)
-    return StoredPoint(
-        str(record.id),
-        np.asarray(record.vector[DENSE], dtype=np.float32),
-        list(words.indices) if words else [],
-        list(words.values) if words else [],
-        record.payload or {},
     )
 
 

@@ -196,7 +196,8 @@ class ServerIndex:
         legs = [_leg(vector.tolist(), DENSE, limit, visible, with_payload, self._rescoring)]
         words = self._bm25.embed_query(text)
         if words.indices:
-            params = models.SearchParams(idf=models.IdfCorpusParams(corpus=visible)) if self._tenant_idf else None
+            corpus = models.IdfCorpusParams(corpus=_within(scope))
+            params = models.SearchParams(idf=corpus) if self._tenant_idf else None
             legs.append(_leg(_sparse(words.indices, words.values), LEXICAL, limit, visible, with_payload, params))
         return legs
 

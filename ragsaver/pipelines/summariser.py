@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 from haystack.dataclasses import ChatMessage, StreamingChunk
 
-from ragsaver.components.chat import ChatTier, CutReply, TokenUsage
+from ragsaver.components.chat import ChatTier, CutReply
 from ragsaver.errors import GenerationError, SettingsError
 from ragsaver.ingestion.asking import Reply, Tokens
 from ragsaver.settings import Settings
+from ragsaver.spend.usage import TokenUsage
 
 # What no other attempt mends: the request, the key, the model's name.
 _HOPELESS = frozenset({400, 401, 403, 404, 413, 422})
@@ -58,7 +59,7 @@ class ChatSummariser:
 
 
 def _tokens(usage: TokenUsage) -> Tokens:
-    return Tokens(usage.input, usage.cached_input, usage.output)
+    return Tokens(usage.fresh + usage.cache_write, usage.cache_read, usage.answered)
 
 
 def _retry_after(error: GenerationError) -> float | None:

@@ -12,7 +12,10 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from ragsaver.access.identity import Identity, Permission
+from ragsaver.access.key_store import KeyStore, open_keys
 from ragsaver.errors import RUN_AGAIN, Stopped
+from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.report import IngestReport, Progress
 from ragsaver.pipelines.live import LiveRuntime
@@ -33,14 +36,20 @@ class Access:
 
     :param stopping: set once the server is told to stop.
     :param moved: told of the documents that were brought in.
+    :param host: that the server listens at; who comes from elsewhere needs a key.
     """
 
     live: LiveRuntime
     token: str
     stopping: threading.Event = field(default_factory=threading.Event)
     moved: Moved = nobody
+    host: str = "127.0.0.1"
+    keys: KeyStore = field(init=False)
     queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUERY_THREADS, "query"))
     ingestion: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ingestion"))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", open_keys(self.live.settings))
 
     async def query(self, work: Callable[[Runtime], T]) -> T:
         """Run a query's work in a thread of its own pool."""
@@ -80,6 +89,7 @@ class Access:
         """Wait for the work under way; nothing of it may touch the index after this."""
         self.ingestion.shutdown()
         self.queries.shutdown()
+        self.keys.close()
 
 
 def _access(request: Request) -> Access:
@@ -96,5 +106,33 @@ def _local_access(request: Request) -> Access:
     return access
 
 
+def identity_of(request: Request) -> Identity:
+    """In whose name a request is made; the door has let it in."""
+    identity: Identity = request.state.identity
+    return identity
+
+
+def _for(*permissions: Permission) -> Callable[[Request], Identity]:
+    def allowed(request: Request) -> Identity:
+        identity = identity_of(request)
+        identity.require(*permissions)
+        return identity
+
+    return allowed
+
+
+def reading(runtime: Runtime, identity: Identity, collection: str | None) -> Scope:
+    """What a question may see."""
+    return Scope(identity.tenant, collection or runtime.settings.collection, identity.groups)
+
+
+def all_of(runtime: Runtime, identity: Identity, collection: str | None) -> Scope:
+    """What one who may ingest works on: all of a tenant's collection."""
+    return Scope(identity.tenant, collection or runtime.settings.collection)
+
+
 Shared = Annotated[Access, Depends(_access)]
 Local = Annotated[Access, Depends(_local_access)]
+Asker = Annotated[Identity, Depends(_for(Permission.QUERY))]
+Ingester = Annotated[Identity, Depends(_for(Permission.INGEST))]
+Lister = Annotated[Identity, Depends(_for(Permission.QUERY, Permission.INGEST))]

@@ -3,9 +3,11 @@
 from fastapi import FastAPI
 
 from ragsaver import __version__
+from ragsaver.access.keyring import Keyring
 from ragsaver.server import problems
 from ragsaver.server.access import Access
 from ragsaver.server.cache_reading import CacheReading
+from ragsaver.server.door import Door, Doorkeeper
 from ragsaver.server.request_id import RequestId
 from ragsaver.server.rerank_reading import RerankReading
 from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, query
@@ -33,5 +35,8 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     for routes in (query, documents, jobs, local, local_documents, health, metrics):
         app.include_router(routes.router)
     problems.register(app)
-    app.add_middleware(RequestId, max_body_bytes=access.live.settings.server.max_body_mb * 2**20)
+    settings = access.live.settings
+    # The last one that is added is the first that a request meets.
+    app.add_middleware(Door, keeper=Doorkeeper(settings, Keyring(access.keys), access.token, access.host))
+    app.add_middleware(RequestId, max_body_bytes=settings.server.max_body_mb * 2**20)
     return app

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents: what was wrong, where, and the remedy; never the server's insides."""
 
 import logging
+import math
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -37,12 +38,20 @@ def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
         problem=error.problem,
         where=error.where,
         remedy=error.remedy,
+        retry_after_s=getattr(error, "retry_after_s", None),
     )
 
 
 def problem_response(problem: Problem) -> JSONResponse:
-    """A problem document as a response."""
-    return JSONResponse(problem.model_dump(exclude_none=True), status_code=problem.status, media_type=MEDIA_TYPE)
+    """A problem document as a response; where it tells when to try again, the header does too."""
+    headers = {}
+    if problem.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(problem.retry_after_s)))
+    if problem.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(
+        problem.model_dump(exclude_none=True), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers
+    )
 
 
 def register(app: FastAPI) -> None:

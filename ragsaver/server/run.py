@@ -3,12 +3,14 @@
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import FrameType
 
 import uvicorn
 
+from ragsaver.access.key_store import open_keys
 from ragsaver.errors import UsageError
 from ragsaver.index.upkeep import upkeep
 from ragsaver.pipelines.live import LiveRuntime
@@ -16,6 +18,8 @@ from ragsaver.pipelines.runtime import Runtime
 from ragsaver.pipelines.succession import Succession
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
+from ragsaver.server.door import is_loopback
+from ragsaver.settings import Settings
 from ragsaver.workers.draining import Drainer
 from ragsaver.workers.gpu import GpuReading, nvidia_reader
 from ragsaver.workers.metrics import IngestionMetrics
@@ -31,8 +35,9 @@ def run(live: LiveRuntime, host: str, port: int, listening: Callable[[str], None
     :param port: 0 takes a free one.
     :param listening: called with the URL once the port is bound.
     :param metrics: told to Prometheus, and fed here.
-    :raises UsageError: if the address can't be had.
+    :raises UsageError: if the address can't be had, or others could reach it and there is no key.
     """
+    require_keys(live.settings, host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named so that asyncio sets TCP_NODELAY: without it each answer waits 40 ms for an ACK.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
@@ -48,7 +53,7 @@ def run(live: LiveRuntime, host: str, port: int, listening: Callable[[str], None
         bound = listener.getsockname()[1]
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         url = f"http://{shown}:{bound}"
-        access = Access(live, secrets.token_urlsafe(32), moved=metrics.document)
+        access = Access(live, secrets.token_urlsafe(32), moved=metrics.document, host=host)
         queue = IngestQueue(live.settings, metrics.document) if live.settings.queue.broker_url else None
         app = create_app(access, queue, metrics)
         if queue is None and (gpu := nvidia_reader()):  # with workers, theirs is the GPU
@@ -70,6 +75,22 @@ def run(live: LiveRuntime, host: str, port: int, listening: Callable[[str], None
             succession.join()
             if queue:
                 queue.close()
+
+
+def require_keys(settings: Settings, host: str) -> None:
+    """Refuse to listen where others reach it while no key would keep them out.
+
+    :raises UsageError: with what to do.
+    """
+    if is_loopback(host):
+        return
+    with closing(open_keys(settings)) as keys:
+        if not any(key.good(time.time()) for key in keys.all()):
+            raise UsageError(
+                "others could reach the server there, and there is no API key that would keep them out",
+                where=host,
+                remedy="Make one first: ragsaver keys create --principal NAME; or listen on 127.0.0.1",
+            )
 
 
 class _Server(uvicorn.Server):

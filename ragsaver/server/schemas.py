@@ -111,6 +111,7 @@ class Problem(BaseModel):
     problem: str | None = None
     where: str | None = None
     remedy: str | None = None
+    retry_after_s: float | None = Field(default=None, description="seconds after which it may be tried again")
 
 
 class IngestEvent(BaseModel):

@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from ragsaver.settings import PriceSettings
+from ragsaver.spend.usage import TokenUsage
 
 MILLION = Decimal(1_000_000)
 
@@ -26,6 +27,13 @@ class Price:
     output_per_mtok: Decimal
     cached_input_per_mtok: Decimal
     origin: str
+    cache_write_per_mtok: Decimal | None = None
+
+    def of(self, usage: TokenUsage) -> Decimal:
+        """Dollars for a call; reasoning costs what the answer does."""
+        write = self.input_per_mtok if self.cache_write_per_mtok is None else self.cache_write_per_mtok
+        rest = self.cost(input=usage.fresh, cached_input=usage.cache_read, output=usage.answered)
+        return rest + usage.cache_write * write / MILLION
 
     def cost(self, *, input: int = 0, cached_input: int = 0, output: int = 0) -> Decimal:
         """Dollars for tokens; `cached_input` is not part of `input`."""
@@ -54,6 +62,7 @@ class PriceBook:
                 own.output_per_mtok,
                 own.input_per_mtok if cached is None else cached,
                 "settings",
+                own.cache_write_per_mtok,
             )
         return _listed(model) or _upper_bound(model)
 
@@ -72,6 +81,7 @@ def _listed(model: str) -> Price | None:
             per_mtok(Usage(output_tokens=_PROBE_TOKENS)),
             per_mtok(Usage(input_tokens=_PROBE_TOKENS, cache_read_tokens=_PROBE_TOKENS)),
             "genai-prices",
+            per_mtok(Usage(input_tokens=_PROBE_TOKENS, cache_write_tokens=_PROBE_TOKENS)),
         )
     except LookupError:
         return None

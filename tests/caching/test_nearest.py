@@ -25,7 +25,7 @@ def test_it_finds_what_a_look_at_all_would_find():
     for n, vector in enumerate(made):
         known.put("a", n, str(n), vector)
     for n in range(0, 2000, 50):
-        asked = beside(made[n], 0.8)
+        asked = beside(made[n], 0.7)
         found = known.near("a", asked, 0.75, 3)
         assert (found[0].label, found[0].question) == (n, str(n))
         assert found[0].cosine == pytest.approx(float(made[n] @ asked), abs=1e-3)

@@ -3,9 +3,10 @@ import asyncio
 import pytest
 from haystack.dataclasses import ChatMessage
 
-from ragsaver.components.chat import ChatTier, CutReply, TokenUsage, read_usage
+from ragsaver.components.chat import ChatTier, CutReply
 from ragsaver.errors import GenerationError
 from ragsaver.settings import ModelSettings
+from ragsaver.spend.usage import TokenUsage
 from tests.openai_server import Script, openai_server
 
 MESSAGES = [ChatMessage.from_system("Be brief."), ChatMessage.from_user("Who issues the permit?")]
@@ -25,7 +26,7 @@ def test_a_reply_comes_with_what_was_billed_in_classes_that_do_not_overlap():
         reply = tier(url).reply(MESSAGES)
         later = asyncio.run(tier(url).reply_async(MESSAGES))
     assert reply.text == later.text == script.reply
-    assert reply.usage == later.usage == TokenUsage(input=60, cached_input=40, output=20)
+    assert reply.usage == later.usage == TokenUsage(fresh=60, cache_read=40, output=20)
     assert script.requests[0]["max_tokens"] == 512
 
 
@@ -34,13 +35,13 @@ def test_a_streamed_reply_is_billed_like_a_whole_one():
     with openai_server(Script()) as url:
         reply = tier(url).reply(MESSAGES, lambda chunk: heard.append(chunk.content))
     assert "".join(heard).strip() == reply.text.strip()
-    assert reply.usage == TokenUsage(60, 40, 20)
+    assert reply.usage == TokenUsage(fresh=60, cache_read=40, output=20)
 
 
 def test_tokens_are_counted_where_the_endpoint_does_not():
     with openai_server(Script(usage=None)) as url:
         reply = tier(url).reply(MESSAGES)
-    assert reply.usage == TokenUsage(6, 0, 8, estimated=True)
+    assert reply.usage == TokenUsage(fresh=6, output=8, estimated=True)
 
 
 def test_a_stream_that_is_cut_is_an_error_and_on_the_bill():
@@ -71,11 +72,6 @@ def test_an_endpoint_that_is_not_there_is_named():
         gone = url
     with pytest.raises(GenerationError, match="can't be reached"):
         tier(gone).reply(MESSAGES)
-
-
-def test_usage_that_makes_no_sense_is_no_usage():
-    assert read_usage(None) is None
-    assert read_usage({"prompt_tokens": 0}) is None
 
 
 def test_a_probe_bills_nothing_and_says_what_is_wrong():

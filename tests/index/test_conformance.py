@@ -161,6 +161,22 @@ def test_word_statistics_of_a_reader_do_not_move_with_other_groups_documents(ind
     assert [hit.score for hit in index.search(reader, "zebra", vector(0), 10).lexical] == before
 
 
+def test_a_new_version_s_words_count_before_it_is_listed_and_the_old_one_s_no_more_when_it_is_gone(
+    index: VectorIndex,
+) -> None:
+    old, new = point("zebra one"), point("zebra two")
+    listed(index, ACME, old, *[point(f"horse {n}") for n in range(9)])
+
+    def best() -> float:
+        return index.search(ACME, "zebra", vector(0), 5).lexical[0].score
+
+    alone = best()
+    index.upsert(ACME, [new])
+    together = best()
+    index.list_and_delete(ACME, [new.id], [old.id])
+    assert together < best() == pytest.approx(alone)
+
+
 def test_payload_changes_without_touching_the_vector(index: VectorIndex) -> None:
     moved = point("zebra", 3, heading="Old")
     listed(index, ACME, moved)

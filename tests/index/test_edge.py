@@ -1,12 +1,17 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ragsaver.errors import IndexLocked, StorageError
 from ragsaver.index import edge
 from ragsaver.index.edge import EdgeIndex
-from tests.index.points import ACME, IDENTITY, listed, point, vector
+from tests.index.points import ACME, IDENTITY, RIVAL, listed, point, vector
+
+READER = replace(ACME, groups=frozenset({"it"}))
 
 
 @pytest.fixture
@@ -34,3 +39,57 @@ def test_a_disk_that_runs_full_stops_writes_and_keeps_what_is_there(
     assert len(index.search(ACME, "zebra", vector(0), 5).lexical) == 1
     index.list_and_delete(ACME, [], [kept.id])
     assert index.count(ACME) == 0
+
+
+def scores(index: EdgeIndex) -> list[float]:
+    return [hit.score for hit in index.search(READER, "zebra", vector(0), 10).lexical]
+
+
+def by_upsert(index: EdgeIndex, other: EdgeIndex) -> None:
+    listed(index, ACME, *[point(f"zebra {n}", groups=["hr"]) for n in range(9)])
+
+
+def by_set_payload(index: EdgeIndex, other: EdgeIndex) -> None:
+    secret = [point(f"zebra {n}") for n in range(9)]
+    index.upsert(ACME, secret)
+    index.set_payload(ACME, {one.id: {"groups": ["hr"]} for one in secret})
+
+
+def by_restore(index: EdgeIndex, other: EdgeIndex) -> None:
+    listed(other, RIVAL, *[point(f"zebra {n}", groups=["hr"]) for n in range(9)])
+    for some in other.stored(RIVAL):
+        index.restore(ACME, some)
+
+
+@pytest.mark.parametrize("bring", [by_upsert, by_set_payload, by_restore])
+def test_words_of_the_first_points_that_name_groups_do_not_count_for_others(
+    tmp_path: Path, bring: Callable[[EdgeIndex, EdgeIndex], None]
+) -> None:
+    with closing(EdgeIndex(tmp_path / "other", IDENTITY)) as other:
+        with closing(EdgeIndex(tmp_path / "index", IDENTITY)) as index:
+            listed(index, ACME, point("zebra one"), point("horse two"), point("horse three"))
+            before = scores(index)
+            bring(index, other)
+            assert scores(index) == before
+        with closing(EdgeIndex(tmp_path / "index", IDENTITY)) as index:
+            assert index.count(ACME) == 12
+            assert scores(index) == before
+
+
+def test_words_of_other_groups_that_come_in_the_midst_of_a_search_do_not_count(
+    index: EdgeIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed(index, ACME, point("zebra one"), point("horse two"), point("horse three"))
+    before, really, searches = scores(index), index._read, 0
+
+    def read(call: Callable[[Any], Any]) -> Any:
+        nonlocal searches
+        if "search" in call.__qualname__:
+            searches += 1
+            if searches == 1:
+                index.upsert(ACME, [point(f"zebra {n}", groups=["hr"]) for n in range(9)])
+        return really(call)
+
+    monkeypatch.setattr(index, "_read", read)
+    assert scores(index) == before
+    assert searches == 2

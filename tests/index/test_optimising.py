@@ -1,8 +1,10 @@
 """An optimised copy takes the index's place: nothing is lost, nobody waits, and a stop leaves the index as it was."""
 
+import resource
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +128,7 @@ def test_one_that_is_stopped_leaves_the_index_as_it_was(
     during(monkeypatch, index.stop_optimising)
     assert index.optimise() is False
     assert contents(index) == before
-    assert [entry.name for entry in (tmp_path / "index").iterdir() if entry.is_dir()] == ["shard"]
+    assert shards(tmp_path / "index") == ["shard"]
 
 
 def test_one_that_fails_is_told_and_not_tried_again_at_once(
@@ -145,9 +147,12 @@ def test_one_that_fails_is_told_and_not_tried_again_at_once(
     assert index.optimise() is False
 
 
-@pytest.mark.parametrize("fails", ["copytree", "write_pointer"])
-def test_a_disk_that_refuses_midway_leaves_the_index_as_it_was(
-    index: EdgeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+def shards(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir() if entry.is_dir()]
+
+
+def test_a_disk_that_refuses_the_pointer_leaves_the_index_as_it_was(
+    index: EdgeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed(index, *range(10))
     before = contents(index)
@@ -155,15 +160,85 @@ def test_a_disk_that_refuses_midway_leaves_the_index_as_it_was(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    if fails == "copytree":
-        monkeypatch.setattr(edge.shutil, "copytree", refuse)
-    else:
-        monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(StorageError, match="can't be"):
         index.optimise()
     monkeypatch.undo()
     assert contents(index) == before
-    assert [entry.name for entry in (tmp_path / "index").iterdir() if entry.is_dir()] == ["shard"]
+    assert shards(tmp_path / "index") == ["shard"]
+
+
+def test_a_disk_that_refuses_the_copy_leaves_the_index_as_it_was(index: EdgeIndex, tmp_path: Path) -> None:
+    listed(index, *range(10))
+    before = contents(index)
+    index.flush()
+    free = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, free[1]))  # larger files are refused, with an error
+    try:
+        with pytest.raises(StorageError, match=r"/shard: can't be copied to be optimised: .*File too large.*lack disk"):
+            index.optimise()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, free)
+    assert contents(index) == before
+    assert shards(tmp_path / "index") == ["shard"]
+    assert index.optimise() is False
+    assert index.optimise(force=True) is True
+
+
+def test_one_that_is_stopped_before_it_is_copied_leaves_the_index_as_it_was(
+    index: EdgeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed(index, *range(10))
+    before = contents(index)
+    monkeypatch.setattr(index, "flush", lambda: index.stop_optimising() or EdgeIndex.flush(index))
+    assert index.optimise() is False
+    assert contents(index) == before
+    assert shards(tmp_path / "index") == ["shard"]
+
+
+def test_writers_wait_for_the_copy_and_nothing_of_theirs_is_lost(
+    index: EdgeIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed(index, *range(10))
+    writer = threading.Thread(target=listed, args=(index, 20, 21))
+    really = edge.copier
+
+    @contextmanager
+    def meanwhile(held: Path, to: Path) -> Iterator[Any]:
+        with really(held, to) as copied:
+
+            def copying(stopping: threading.Event) -> bool:
+                writer.start()
+                done = copied(stopping)
+                assert writer.is_alive()
+                return done
+
+            yield copying
+
+    monkeypatch.setattr(edge, "copier", meanwhile)
+    assert index.optimise() is True
+    writer.join()
+    assert len(contents(index)) == 12
+    assert index.search(ACME, "word21", vector(21), 1).lexical[0].payload["text"] == "word21"
+
+
+def test_threads_that_search_without_a_pause_do_not_keep_it_from_its_end(index: EdgeIndex) -> None:
+    listed(index, *range(50))
+    done = threading.Event()
+
+    def search() -> None:
+        while not done.is_set():
+            index.search(ACME, "word3", vector(3), 5)
+
+    searching = [threading.Thread(target=search) for _ in range(2)]
+    for one in searching:
+        one.start()
+    try:
+        assert index.optimise() is True
+    finally:
+        done.set()
+        for one in searching:
+            one.join()
 
 
 @pytest.mark.parametrize("pointer", ["not JSON", '{"name": "shard-9", "optimised_points": 3}'])

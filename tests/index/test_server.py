@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,17 @@ def test_both_legs_are_one_request_with_word_statistics_of_the_tenant(server: St
     (asked,) = server.requests("/points/query/batch")
     dense, lexical = asked["searches"]
     assert (dense["using"], lexical["using"]) == ("dense", "bm25")
-    assert lexical["params"]["idf"]["corpus"] == dense["filter"] == lexical["filter"]
-    assert {one["match"]["value"] for one in dense["filter"]["must"]} == {"acme/docs", "listed"}
+    assert dense["filter"] == lexical["filter"]
+    assert [one["match"]["value"] for one in dense["filter"]["must"]] == ["acme/docs", "listed"]
+    assert lexical["params"]["idf"]["corpus"] == {"must": dense["filter"]["must"][:1]}
+
+
+def test_word_statistics_of_a_reader_are_of_what_the_groups_may_read(server: StandIn, index: ServerIndex) -> None:
+    index.search(replace(ACME, groups=frozenset({"hr"})), "zebra", vector(0), 7)
+    (asked,) = server.requests("/points/query/batch")
+    for searched in asked["searches"]:
+        in_scope, _, readable = searched["filter"]["must"]
+    assert searched["params"]["idf"]["corpus"] == {"must": [in_scope, readable]}
 
 
 def test_new_points_are_listed_before_old_ones_go_and_both_in_one_request(server: StandIn, index: ServerIndex) -> None:
@@ -239,7 +249,7 @@ def test_by_grpc_the_same_is_made_asked_and_tried_again(server: StandIn) -> None
             asked = next(body for _, name, body in server.asked if name == "QueryBatch").query_points
             assert GrpcToRest.convert_search_params(asked[0].params).quantization.oversampling == 2.0
             corpus = GrpcToRest.convert_search_params(asked[1].params).idf.corpus
-            assert {one.match.value for one in corpus.must} == {"acme/docs", "listed"}
+            assert [one.match.value for one in corpus.must] == ["acme/docs"]
             server.failures = [401]
             with pytest.raises(IndexUnavailable, match="refuses the key"):
                 index.count(ACME)

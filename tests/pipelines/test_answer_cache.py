@@ -178,7 +178,7 @@ def test_a_question_may_want_a_fresh_answer_or_none_that_is_kept(filled: Runtime
     assert ask(filled, PARROTS, caching="refresh").answer == "Now it is so [1]."
     assert ask(filled, PARROTS).answer == "Now it is so [1]."
     assert len(script.requests) == 3
-    assert not cached(ask(filled, PARROTS, wish="quality: maximum"))
+    assert not cached(ask(filled, PARROTS, quality="maximum"))
 
 
 def test_another_pipeline_and_other_settings_have_other_answers(filled: Runtime, settings: Settings, script: Script):

@@ -20,7 +20,11 @@ from tests.workers.fleet import RedisServer
 @pytest.fixture
 def served(tmp_path: Path, redis: RedisServer) -> Iterator[tuple[TestClient, IngestQueue]]:
     settings = Settings.model_validate(
-        {"home": tmp_path / "home", "queue": {"broker_url": redis.url, "max_waiting_documents": 2}}
+        {
+            "home": tmp_path / "home",
+            "queue": {"broker_url": redis.url, "max_waiting_documents": 2},
+            "server": {"allowed_hosts": ["testserver"]},
+        }
     )
     with open_runtime(settings, "a test") as runtime:
         access, queue = Access(LiveRuntime(runtime), "token"), IngestQueue(settings)

@@ -13,7 +13,7 @@ from ragsaver.ingestion.order import Name
 from ragsaver.ingestion.report import IngestReport
 from ragsaver.ingestion.selection import DocumentSelection
 from ragsaver.ingestion.sources import PostedDocument
-from ragsaver.server.access import Shared
+from ragsaver.server.access import Ingester, Lister, Shared, all_of, reading
 from ragsaver.server.problems import problem_of, problem_response
 from ragsaver.server.routes.jobs import Queued
 from ragsaver.server.schemas import DocumentsBody, Problem
@@ -24,7 +24,9 @@ _TRY_AGAIN_S = 30
 
 
 @router.post("/documents", response_model=IngestReport, responses={202: {"model": JobReport}})
-async def documents(body: DocumentsBody, access: Shared, queue: Queued, request: Request) -> Response | IngestReport:
+async def documents(
+    body: DocumentsBody, access: Shared, identity: Ingester, queue: Queued, request: Request
+) -> Response | IngestReport:
     """Ingest documents given as text; those that fail are in `errors`, the rest are in.
 
     Where workers do it, the answer is 202 with a job.
@@ -33,11 +35,11 @@ async def documents(body: DocumentsBody, access: Shared, queue: Queued, request:
     if queue is None:
         return await access.ingest(
             lambda runtime: access.count(
-                runtime.ingestor.ingest_texts(posted, runtime.scope(body.collection), progress=access.go_on)
+                runtime.ingestor.ingest_texts(posted, all_of(runtime, identity, body.collection), progress=access.go_on)
             )
         )
     with access.live.use() as runtime:
-        scope = runtime.scope(body.collection)
+        scope = all_of(runtime, identity, body.collection)
     try:
         report = await run_in_threadpool(queue.put_texts, posted, scope, body.priority)
     except QueueFull as error:
@@ -52,17 +54,23 @@ async def documents(body: DocumentsBody, access: Shared, queue: Queued, request:
 @router.get("/documents")
 async def list_documents(
     access: Shared,
+    identity: Lister,
     source: Annotated[str | None, Query(description="the document of this name")] = None,
     collection: Annotated[Name | None, Query(description="which collection")] = None,
 ) -> DocumentList:
     """The documents of a collection, with their ids."""
     selection = DocumentSelection(source=source)
-    return await access.query(lambda runtime: runtime.lifecycle.list(selection, runtime.reading(collection)))
+    return await access.query(lambda runtime: runtime.lifecycle.list(selection, reading(runtime, identity, collection)))
 
 
 @router.delete("/documents/{document_id}")
 async def delete_document(
-    document_id: str, access: Shared, collection: Annotated[Name | None, Query(description="which collection")] = None
+    document_id: str,
+    access: Shared,
+    identity: Ingester,
+    collection: Annotated[Name | None, Query(description="which collection")] = None,
 ) -> RemovalReport:
     """Delete one document of a collection."""
-    return await access.ingest(lambda runtime: runtime.lifecycle.delete_one(document_id, runtime.scope(collection)))
+    return await access.ingest(
+        lambda runtime: runtime.lifecycle.delete_one(document_id, all_of(runtime, identity, collection))
+    )

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from ragsaver.ingestion.job_report import JobReport
-from ragsaver.server.access import Shared
+from ragsaver.server.access import Ingester
 from ragsaver.server.schemas import Problem
 from ragsaver.workers.queueing import IngestQueue
 
@@ -25,16 +25,15 @@ Queued = Annotated[IngestQueue | None, Depends(_queue)]
 @router.get("/jobs/{job_id}")
 async def job(
     job_id: str,
-    access: Shared,
+    identity: Ingester,
     queue: Queued,
     limit: Annotated[int, Query(ge=0, le=10_000)] = 1000,
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> JobReport:
     """How far a job is; `progress` has `limit` of its documents from `offset` on."""
-    tenant = access.live.settings.tenant
     report = None
     if queue is not None:
-        report = await run_in_threadpool(queue.report, job_id, tenant, limit=limit, offset=offset)
+        report = await run_in_threadpool(queue.report, job_id, identity.tenant, limit=limit, offset=offset)
     if report is None:
         raise HTTPException(404, "there is no such job")
     return report

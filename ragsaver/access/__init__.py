@@ -1,0 +1,1 @@
+"""Who may ask: API keys, and in whose name each of them asks."""

@@ -1,0 +1,68 @@
+"""What the embedded engine is asked, and what it answers, in its own words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import qdrant_edge as qdrant
+
+from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, SCOPE, STATE, scope_key
+from ragsaver.index.protocol import Hit, StoredPoint
+from ragsaver.index.scope import Scope
+
+# Points that name who may read them.
+NAMES_GROUPS = qdrant.Filter(must_not=[qdrant.IsEmptyCondition(GROUPS)])
+
+
+def within(scope: Scope, state: str | None = None, *, ids: Sequence[str] | None = None) -> qdrant.Filter:
+    """What a call may see, narrowed to a state and to some points."""
+    must: list[Any] = [qdrant.FieldCondition(SCOPE, match=qdrant.MatchValue(scope_key(scope)))]
+    if state is not None:
+        must.append(qdrant.FieldCondition(STATE, match=qdrant.MatchValue(state)))
+    if ids is not None:
+        must.append(qdrant.HasIdCondition(set(ids)))
+    if scope.groups is not None:
+        must.append(_readable(scope.groups))
+    return qdrant.Filter(must=must)
+
+
+def _readable(groups: frozenset[str]) -> qdrant.Filter:
+    """Of no groups, or of one of these."""
+    of_mine = qdrant.FieldCondition(GROUPS, match=qdrant.MatchAny(sorted(groups)))
+    return qdrant.Filter(should=[qdrant.IsEmptyCondition(GROUPS), *([of_mine] if groups else [])])
+
+
+def leg(
+    vector: Any,
+    using: str,
+    limit: int,
+    visible: qdrant.Filter,
+    with_payload: bool,
+    params: qdrant.SearchParams | None = None,
+) -> qdrant.QueryRequest:
+    """One leg's question."""
+    return qdrant.QueryRequest(
+        limit,
+        query=qdrant.Query.Nearest(vector, using=using),
+        filter=visible,
+        with_payload=with_payload,
+        params=params,
+    )
+
+
+def hits(points: Sequence[qdrant.ScoredPoint]) -> tuple[Hit, ...]:
+    """One leg's answer."""
+    return tuple(Hit(str(point.id), float(point.score), point.payload or {}) for point in points)
+
+
+def stored_point(record: qdrant.Record) -> StoredPoint:
+    """A point with its vectors and payload, for another index."""
+    assert isinstance(record.vector, dict)
+    words: Any = record.vector.get(LEXICAL)
+    return StoredPoint(
+        str(record.id),
+        np.asarray(record.vector[DENSE], dtype=np.float32),
+        list(words.indices) if words else [],
+        list(words.values) if words else [],
+        record.payload or {},
+    )

@@ -1,0 +1,66 @@
+"""A question over HTTP becomes the pipeline's request: scope and principal by the key, wishes by the headers."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated
+
+from fastapi import Depends, Header
+
+from ragsaver.access.identity import Identity
+from ragsaver.components.request import Caching, Quality, Request
+from ragsaver.pipelines.runtime import Runtime
+from ragsaver.server.access import reading
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a caller asks for besides an answer."""
+
+    max_cost: Decimal | None = None
+    quality: Quality = "balanced"
+    caching: Caching = "use"
+
+
+def _wishes(
+    x_ragsaver_max_cost: Annotated[
+        Decimal | None, Header(ge=0, le=1_000_000, description="dollars that the answer may cost")
+    ] = None,
+    x_ragsaver_quality: Annotated[Quality, Header(description="what to spend on the answer")] = "balanced",
+    cache_control: Annotated[
+        str, Header(description="`no-cache` for a fresh answer, `no-store` for one that is not kept either")
+    ] = "",
+) -> Wishes:
+    return Wishes(x_ragsaver_max_cost, x_ragsaver_quality, _caching(cache_control))
+
+
+def _caching(cache_control: str) -> Caching:
+    """What a request's `cache-control` says (RFC 9111)."""
+    wished = cache_control.lower()
+    return "off" if "no-store" in wished else "refresh" if "no-cache" in wished else "use"
+
+
+Wished = Annotated[Wishes, Depends(_wishes)]
+
+
+def question_of(
+    runtime: Runtime,
+    identity: Identity,
+    collection: str | None,
+    request_id: str,
+    wishes: Wishes | None = None,
+    *,
+    history: tuple[tuple[str, str], ...] = (),
+    max_output_tokens: int | None = None,
+) -> Request:
+    """The pipeline's request."""
+    wishes = wishes or Wishes()
+    return Request(
+        reading(runtime, identity, collection),
+        principal=identity.principal,
+        request_id=request_id,
+        max_cost=wishes.max_cost,
+        quality=wishes.quality,
+        caching=wishes.caching,
+        history=history,
+        max_output_tokens=max_output_tokens,
+    )
