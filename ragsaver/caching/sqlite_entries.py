@@ -1,15 +1,21 @@
 """Cached things in a SQLite file: they outlive the process, and all processes of a machine share them."""
 
+import sqlite3
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from ragsaver.caching.cache_file import evict, open_cache
 from ragsaver.caching.entries import Clock, Holding, Key, area_of
+from ragsaver.errors import StorageError
 
 # A use is noted once in so many seconds: the order of eviction does not need it finer, and a hit is no write then.
 _NOTE_USE_S = 60.0
+_PATIENCE_S = 1.0  # a cache that takes longer is none
 
 _metadata = sa.MetaData()
 _entries = sa.Table(
@@ -39,6 +45,41 @@ _CLAIM = """INSERT INTO leases (name, owner, until) VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until WHERE leases.until <= ?"""
 
 
+class Readers:
+    """A connection to read from for each thread, without a pool's work: a hit is to cost microseconds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mine = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def first(self, statement: str, values: Sequence[Any]) -> Any:
+        """The first row; None if there is none.
+
+        :raises StorageError: if the file can't be read.
+        """
+        try:
+            return self._connection().execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise StorageError(f"the cache of answers can't be read: {error}", where=str(self._path)) from error
+
+    def close(self) -> None:
+        """Close them all; nobody reads any more."""
+        with self._lock:
+            while self._all:
+                self._all.pop().close()
+
+    def _connection(self) -> sqlite3.Connection:
+        mine: sqlite3.Connection | None = getattr(self._mine, "connection", None)
+        if mine is None:
+            mine = sqlite3.connect(self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
+            self._mine.connection = mine
+            with self._lock:
+                self._all.append(mine)
+        return mine
+
+
 class SqliteEntries:
     """An `EntryStore` in one SQLite file.
 
@@ -52,18 +93,21 @@ class SqliteEntries:
         self._max_bytes = max_bytes
         self._clock = clock
         self._file = open_cache(path, "the cache of answers", _metadata)
+        self._readers = Readers(path)
 
     def get(self, key: Key) -> bytes | None:
         """The entry, if its time is not over."""
         now = self._clock()
-        with self._file.reading() as connection:
-            row = connection.exec_driver_sql(_GET, (key.name, key.area, key.kind)).first()
-        if row is None or row.expires_at <= now:
+        row = self._readers.first(_GET, (key.name, key.area, key.kind))
+        if row is None:
             return None
-        if row.used_at <= now - _NOTE_USE_S:
+        value, expires_at, used_at = row
+        if expires_at <= now:
+            return None
+        if used_at <= now - _NOTE_USE_S:
             with self._file.writing() as connection:
                 connection.exec_driver_sql(_USED, (now, key.name))
-        return bytes(row.value)
+        return bytes(value)
 
     def put(self, key: Key, value: bytes, ttl_s: float) -> bool:
         """Keep an entry; what is over goes, and the longest unused ones past the bound."""
@@ -112,4 +156,5 @@ class SqliteEntries:
 
     def close(self) -> None:
         """Close the file."""
+        self._readers.close()
         self._file.close()

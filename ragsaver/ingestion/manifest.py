@@ -207,7 +207,7 @@ class Manifest:
         """What differs whenever a document's content or metadata does, of those that are in, by id."""
         asked = {"tenant": scope.tenant, "collection": scope.collection, "ids": list(document_ids)}
         with self._reading() as connection:
-            return {row.id: f"{row.content_hash}:{row.metadata_hash}" for row in connection.execute(_VERSIONS, asked)}
+            return {one: f"{content}:{metadata}" for one, content, metadata in connection.execute(_VERSIONS, asked)}
 
     def record_intents(self, scope: Scope, intents: Sequence[Intent], kept: Sequence[originals.Original] = ()) -> None:
         """Write down what is about to happen to some documents; each has one intent at a time.
