@@ -72,6 +72,9 @@ class NullIndex:
     def count(self, scope: Scope) -> int:
         return 0
 
+    def changes(self) -> int | None:
+        return None
+
     def flush(self) -> None: ...
 
     def optimise(self, *, force: bool = False) -> bool:

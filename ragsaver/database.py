@@ -11,10 +11,15 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
+from ragsaver.dialects import write_rows
+from ragsaver.errors import StorageError
 from ragsaver.postgres import PostgresDatabase, PostgresSchema
 from ragsaver.sqlite import SqliteDatabase
 
 Place = Path | PostgresSchema
+
+# Copied together.
+_ROWS = 1000
 
 
 class Database(Protocol):
@@ -63,3 +68,31 @@ def open_database(place: Place, what: str, remedy: str) -> Database:
     if isinstance(place, Path):
         return SqliteDatabase(place, what, remedy)
     return PostgresDatabase(place, what)
+
+
+def copy_rows(source: Database, target: Database, tables: Sequence[sa.Table]) -> dict[str, int]:
+    """Copy whole tables in one transaction; how many rows each has. What was copied before is left as it is.
+
+    :raises StorageError: if the target holds other rows of them, or not as many as the source in the end.
+    """
+    with source.writing() as before, target.writing() as after:
+        before.execute(sa.delete(tables[0]).where(sa.false()))  # only a write keeps the others from writing
+        counts, there = ({table.name: _count(one, table) for table in tables} for one in (before, after))
+        if counts == there:
+            return counts
+        if any(there.values()):
+            raise StorageError(
+                f"there is something in the table `{next(name for name, rows in there.items() if rows)}` already",
+                where=target.where,
+                remedy="Copy before anything else is written there: set `database.schema_name` to a new name",
+            )
+        for table in tables:
+            for some in before.execute(sa.select(table)).mappings().partitions(_ROWS):
+                write_rows(after, sa.insert(table), [dict(row) for row in some])
+            if _count(after, table) != counts[table.name]:
+                raise StorageError(f"the table `{table.name}` was not copied whole", where=target.where)
+    return counts
+
+
+def _count(connection: sa.Connection, table: sa.Table) -> int:
+    return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
 LOCAL = "file:"
+FREE_TIER = "extractive"
 _RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 _SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 
@@ -290,6 +291,40 @@ class DatabaseSettings(_Section):
         return url
 
 
+class AccessRule(_Section):
+    """Whom the documents of some places are for. Of several rules that match one the last decides."""
+
+    glob: str = Field(
+        description="which documents, as in a `.gitignore`: compared with the end of their places, or with all of it "
+        "if it begins with a slash or a scheme",
+    )
+    groups: list[str] = Field(min_length=1, description="that may read them, and nobody else")
+
+    @field_validator("glob")
+    @classmethod
+    def _a_pattern(cls, glob: str) -> str:
+        if not glob.strip() or glob != glob.strip():
+            raise ValueError("must be a pattern, without spaces around it")
+        if glob.startswith(("!", "#")):
+            raise ValueError("takes no `!` or `#` in front: write a rule for what it leaves out below the one for all")
+        from pathspec import GitIgnoreSpec  # where it is used: most projects have no rules
+
+        try:
+            (made,) = GitIgnoreSpec.from_lines([glob]).patterns
+        except ValueError as error:
+            raise ValueError(f"must be a pattern as in a .gitignore file: {error}") from None
+        if made.include is None:
+            raise ValueError("must be a pattern that matches something")
+        return glob
+
+    @field_validator("groups")
+    @classmethod
+    def _names(cls, groups: list[str]) -> list[str]:
+        if not all(one.strip() for one in groups):
+            raise ValueError("must be names of groups; a document that no rule means is everybody's")
+        return groups
+
+
 class SourcesSettings(_Section):
     """Where documents may come from, besides files."""
 
@@ -302,6 +337,9 @@ class SourcesSettings(_Section):
     )
     watch_debounce_ms: int = Field(
         default=1600, ge=1, le=3_600_000, description="changes within this time are taken together"
+    )
+    access: list[AccessRule] = Field(
+        default_factory=list, description="who may read what; what no rule means is everybody's of the tenant"
     )
 
 
@@ -447,21 +485,39 @@ class ContextSettings(_Section):
 
 
 class ModelSettings(_Section):
-    """One language model behind an OpenAI-compatible endpoint."""
+    """One language model behind an OpenAI-compatible endpoint: a tier."""
 
     name: str = Field(description="as the endpoint knows it")
+    tier: str | None = Field(
+        default=None,
+        pattern=_NAME,
+        description="what `route.tier` says where it answers; default: small, medium, large by its place",
+    )
     base_url: str | None = Field(default=None, description="for example http://127.0.0.1:11434/v1")
     api_key: SecretStr | None = Field(default=None, description="default: the variable OPENAI_API_KEY")
+    context_tokens: int | None = Field(
+        default=None,
+        ge=64,
+        description="its window; a prompt that does not fit with the answer's tokens skips this tier; none: any fits",
+    )
     timeout_s: float = Field(default=60.0, gt=0, description="of one attempt")
     max_retries: int = Field(default=2, ge=0, le=10, description="after rate limits, server errors and timeouts")
     max_output_tokens: int = Field(default=512, ge=1, description="of one answer")
+    concurrency: int | None = Field(
+        default=None, ge=1, le=10_000, description="calls of this process at a time; others wait; none: any number"
+    )
     temperature: float | None = Field(default=None, ge=0.0, le=2.0, description="not sent if left out")
+    logprobs: bool = Field(
+        default=False, description="ask for the tokens' log-probabilities, where the endpoint knows them, to check by"
+    )
 
 
 class GenerationSettings(_Section):
     """The tiers: extractive is free and always there; the models are yours."""
 
-    models: list[ModelSettings] = Field(default_factory=list, description="smallest first; the last one is the largest")
+    models: list[ModelSettings] = Field(
+        default_factory=list, description="cheapest first; the last one is the strongest"
+    )
     extractive_first: bool = Field(default=True, description="let the free tier answer when it is very sure")
     extractive_min_confidence: float = Field(
         default=0.5, ge=0.0, le=1.0, description="below it the free tier says nothing"
@@ -469,6 +525,57 @@ class GenerationSettings(_Section):
     extractive_sure_confidence: float = Field(
         default=0.95, ge=0.0, le=1.0, description="from it on the free tier answers in a model's place"
     )
+    router: str = Field(
+        default="rules",
+        description="which questions go to the strongest model at once: `rules`, `never`, or a file that "
+        "`ragsaver route train` wrote",
+    )
+    router_min_quality: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1.0,
+        description="of a trained router: share of the strongest model's right answers to keep; default: the file's",
+    )
+    router_max_calls: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="of a trained router: share of questions that may go to the strongest model at once; default: the "
+        "file's",
+    )
+    max_escalations: int = Field(
+        default=1, ge=0, le=10, description="to the next tier, of an answer that fails the check"
+    )
+    min_logprob: float = Field(
+        default=-1.0, le=0.0, description="mean of an answer's tokens below which it is not trusted (`logprobs`)"
+    )
+    fallback: Literal["up", "down", "none"] = Field(
+        default="up",
+        description="where a question goes whose endpoint failed: to the next tier up (from the strongest, down), only "
+        "down, or nowhere",
+    )
+    stream_unchecked: bool = Field(
+        default=False, description="stream a cheaper tier's answer at once; then it is not checked, and never escalated"
+    )
+
+    @model_validator(mode="after")
+    def _tiers_have_names_of_their_own(self) -> Self:
+        names = self.tier_names
+        if len(set(names)) < len(names) or FREE_TIER in names:
+            raise ValueError(f"two tiers have the same name: {', '.join((FREE_TIER, *names))}")
+        return self
+
+    @property
+    def tier_names(self) -> tuple[str, ...]:
+        """Of the models, cheapest first."""
+        last = len(self.models) - 1
+        return tuple(model.tier or _tier_at(place, last) for place, model in enumerate(self.models))
+
+
+def _tier_at(place: int, last: int) -> str:
+    if place in (0, last):
+        return "small" if place == 0 else "large"
+    return "medium" if last == 2 else f"medium-{place}"
 
 
 class PriceSettings(_Section):

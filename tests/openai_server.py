@@ -27,6 +27,8 @@ class Script:
     usage: dict[str, Any] | None = field(default_factory=lambda: dict(USAGE))
     statuses: list[int] = field(default_factory=list)
     cut_after: int | None = None
+    finish_reason: str = "stop"
+    logprobs: list[float] | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
     hold: threading.Event | None = None
     at_once: int = 0
@@ -61,7 +63,10 @@ def openai_server(script: Script) -> Iterator[str]:
                 self._stream()
             else:
                 message = {"role": "assistant", "content": script.reply}
-                choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                choice = {"index": 0, "message": message, "finish_reason": script.finish_reason}
+                if script.logprobs is not None and body.get("logprobs"):
+                    tokens = [{"token": "t", "bytes": None, "logprob": p, "top_logprobs": []} for p in script.logprobs]
+                    choice["logprobs"] = {"content": tokens, "refusal": None}
                 self._send(200, {**_head("chat.completion"), "choices": [choice], "usage": script.usage})
 
         def do_GET(self) -> None:

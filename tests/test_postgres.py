@@ -22,7 +22,7 @@ from ragsaver.ingestion.opening import asked_server, jobs_place, open_manifest
 from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.ingestion.turns import Priority
 from ragsaver.postgres import PostgresSchema
-from ragsaver.settings import DatabaseSettings, Settings
+from ragsaver.settings import DatabaseSettings, Settings, SpendSettings
 from ragsaver.settings_file import load_settings
 from tests.commands import as_json
 from tests.databases import URL, asking, needs_postgres, schemas
@@ -287,7 +287,7 @@ def test_a_source_may_be_long_a_file_large_and_a_text_have_any_character(jobs, s
     (held,) = jobs.documents.claim(State.QUEUED, "me", limit=1, lease_s=60)
     assert (held.text, held.metadata) == (text, metadata)
     jobs.documents.put_back(held.id, "me", wait_s=0, error="a \0 is in it", tried=True)
-    assert jobs.report(job, SCOPE.tenant, 0).progress[0].error == "a \N{REPLACEMENT CHARACTER} is in it"
+    assert jobs.report(job, SCOPE.tenant, SpendSettings()).progress[0].error == "a \N{REPLACEMENT CHARACTER} is in it"
 
 
 def changed(**parts: object) -> DatabaseSettings:

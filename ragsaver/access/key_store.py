@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ragsaver.access.identity import Permission
 from ragsaver.access.key import Key
 from ragsaver.access.secret import Presented, digest, new_id, new_secret
-from ragsaver.database import Database, Place, open_database
+from ragsaver.database import Database, Place, copy_rows, open_database
 from ragsaver.errors import KeyNotFound
 from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import Settings
@@ -150,6 +150,13 @@ class KeyStore:
         if key is None:
             raise KeyNotFound("there is no such key", where=id, remedy="`ragsaver keys list` shows those there are")
         return key
+
+    def copy_from(self, other: "KeyStore") -> dict[str, int]:
+        """Take the keys of another store; how many rows, by table.
+
+        :raises StorageError: if this one holds others, or can't take all of them; then it takes none.
+        """
+        return copy_rows(other._database(), self._database(), [_keys]) if other._there() else {}
 
     def _change(self, id: str, **values: Any) -> None:
         with self._database().writing() as connection:

@@ -77,3 +77,24 @@ def tune_fusion(
 
         report = tune(dataset, load_settings())
         print_json(report.model_dump_json(by_alias=True, indent=None if as_json else 2))
+
+
+@app.command("route")
+def route(
+    data: Annotated[Path, typer.Option(help="JSON lines of `query`, `weak_ok`, `strong_ok`, and `group`.")],
+    folds: Annotated[int, typer.Option(help="Parts that the questions are cut into, to try each unseen.")] = 5,
+    as_json: _Json = False,
+) -> None:
+    """How well would a router trained on these outcomes tell which questions need the strong model?"""
+    with errors_told(as_json):
+        quiet_haystack()
+        from ragsaver.eval.route import evaluate_route
+
+        report = evaluate_route(data, load_settings(), folds, embedded)
+        print_json(report.model_dump_json(indent=None if as_json else 2))
+
+
+def embedded(done: int, of: int) -> None:
+    """Tell of progress."""
+    if done % 2048 == 0 or done == of:
+        typer.echo(f"{done} of {of} questions embedded", err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
-from ragsaver.cli.output import errors_told, print_json, tell_what_stays_out
+from ragsaver.cli.output import errors_told, print_json, tell_summaries, tell_what_stays_out
 from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.ingestion.turns import Priority
 from ragsaver.settings import quiet_haystack
@@ -103,7 +103,7 @@ def _keep_ingesting(work: "Backend", wanted: "IngestOrder", settings: "Settings"
 
 def _queue(wanted: "IngestOrder", settings: "Settings", priority: Priority, wait: bool, as_json: bool) -> None:
     """Hand the documents to workers, and wait for them if that is wanted."""
-    from ragsaver.cli.jobs import line_of
+    from ragsaver.cli.jobs import line_of, tell_notes
     from ragsaver.index.scope import Scope
     from ragsaver.workers.queueing import IngestQueue
     from ragsaver.workers.waiting import wait_for
@@ -121,6 +121,7 @@ def _queue(wanted: "IngestOrder", settings: "Settings", priority: Priority, wait
         print_json(report.model_dump_json())
     else:
         typer.echo(line_of(report))
+        tell_notes(report)
     if report.errors:
         raise typer.Exit(UnreadableDocument.exit_code)
 
@@ -155,9 +156,7 @@ def _show(report: "IngestReport", as_json: bool) -> None:
             typer.echo(
                 f"{line.quantity:g} tokens not {_AGAIN[line.item]} again: {line.reason} (saved ${line.saved_usd:.6f})"
             )
-    summaries = report.summaries
-    if summaries.made or summaries.lacking:
-        typer.echo(f"{summaries.made} sections summarised: {summaries.tokens} tokens, ${summaries.cost_usd:.6f}")
+    tell_summaries(report.summaries)
     for line in report.receipt.lines:
         if line.unit == "sections":
             typer.echo(f"{line.quantity:g} {line.item}: {line.reason}", err=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, tell_summaries, tell_what_stays_out
 from ragsaver.errors import UsageError
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
@@ -26,10 +26,10 @@ def list_jobs(
     """The jobs, newest first."""
     with errors_told(as_json):
         quiet_haystack()
-        from ragsaver.workers.queueing import open_jobs, usd_per_tok
+        from ragsaver.workers.queueing import open_jobs
 
         settings = load_settings()
-        reports = open_jobs(settings).reports(settings.tenant, usd_per_tok(settings), limit=limit)
+        reports = open_jobs(settings).reports(settings.tenant, settings.spend, limit=limit)
         if as_json:
             shown = [json.loads(report.model_dump_json(exclude={"progress", "errors"})) for report in reports]
             print_json(json.dumps({"jobs": shown}))
@@ -42,10 +42,10 @@ def show(job: _Job, as_json: _Json = False) -> None:
     """One job with its documents."""
     with errors_told(as_json):
         quiet_haystack()
-        from ragsaver.workers.queueing import open_jobs, usd_per_tok
+        from ragsaver.workers.queueing import open_jobs
 
         settings = load_settings()
-        report = open_jobs(settings).report(job, settings.tenant, usd_per_tok(settings))
+        report = open_jobs(settings).report(job, settings.tenant, settings.spend)
         if report is None:
             raise _unknown(job)
         if as_json:
@@ -55,6 +55,7 @@ def show(job: _Job, as_json: _Json = False) -> None:
         for one in report.progress:
             tried = f" (attempt {one.attempts})" if one.attempts else ""
             typer.echo(f"  {one.state:<10} {one.source}{tried}{f': {one.error}' if one.error else ''}")
+        tell_notes(report)
 
 
 @app.command("retry")
@@ -90,6 +91,17 @@ def line_of(report: "JobReport") -> str:
     """A job on one line."""
     counts = ", ".join(f"{count} {name}" for name, count in report.documents.model_dump().items() if count)
     return f"{report.job_id}  {report.state:<10} {report.priority:<6} {report.collection}: {counts or 'no documents'}"
+
+
+def tell_notes(report: "JobReport") -> None:
+    """What a job's summaries took, and what it left out."""
+    summaries = report.summaries
+    tell_summaries(summaries)
+    if summaries.cached:
+        typer.echo(f"{summaries.cached} sections were summarised before (saved ${summaries.saved_usd:.6f})")
+    if summaries.lacking:
+        typer.echo(f"{summaries.lacking} sections without a summary; the next ingestion tries them again", err=True)
+    tell_what_stays_out(0, report.passed_over)
 
 
 def _unknown(job: str) -> UsageError:

@@ -19,8 +19,10 @@ from ragsaver.cli import (
     migrate,
     outline,
     plan,
+    route,
     search,
     serve,
+    state,
     verify,
     worker,
 )
@@ -60,9 +62,11 @@ app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(cache.app, name="cache", help="What the caches of answers hold, and how to empty them.")
 app.add_typer(documents.app, name="documents", help="List, delete, expire and report documents.")
+app.add_typer(state.app, name="state", help="Move manifest, jobs and API keys to PostgreSQL.")
 app.add_typer(index.app, name="index", help="Move the index to a Qdrant server, or back.")
 app.add_typer(jobs.app, name="jobs", help="What is queued, what became of it, and what to do about it.")
 app.add_typer(keys.app, name="keys", help="Who may ask the server from elsewhere, and in whose name.")
+app.add_typer(route.app, name="route", help="Train the router that picks the model.")
 app.add_typer(evaluate.app, name="eval", help="Measure retrieval and context on a dataset.")
 
 

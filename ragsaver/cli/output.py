@@ -5,10 +5,14 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
 from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError
+
+if TYPE_CHECKING:
+    from ragsaver.ingestion.report import SummarySpend
 
 
 def print_json(model_json: str) -> None:
@@ -26,6 +30,12 @@ def tell_what_stays_out(tombstoned: int, passed_over: Mapping[str, int]) -> None
     if passed_over:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in passed_over.items())
         typer.echo(f"{sum(passed_over.values())} files passed over, their kind can't be read: {kinds}")
+
+
+def tell_summaries(summaries: "SummarySpend") -> None:
+    """What sections' summaries took; nothing where none was wanted."""
+    if summaries.made or summaries.lacking:
+        typer.echo(f"{summaries.made} sections summarised: {summaries.tokens} tokens, ${summaries.cost_usd:.6f}")
 
 
 @contextmanager

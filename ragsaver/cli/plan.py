@@ -60,8 +60,8 @@ def _show(report: "PlanReport") -> None:
     documents, chunks, embedding = report.documents, report.chunks, report.embedding
     typer.echo(
         f"{documents.seen} documents: {documents.new} new, {documents.edited} edited, {documents.stale} stale by "
-        f"configuration, {documents.carried} with other metadata, {documents.unchanged} unchanged, "
-        f"{documents.deleted} to delete, {documents.failed} unreadable\n"
+        f"configuration, {documents.carried} with other metadata, {documents.access} with other readers, "
+        f"{documents.unchanged} unchanged, {documents.deleted} to delete, {documents.failed} unreadable\n"
         f"{chunks.embed} chunks to embed, {chunks.cached} embedded before, {chunks.unchanged} unchanged, "
         f"{chunks.move} to move, {chunks.delete} to delete\n"
         f"{embedding.tokens} tokens, {took(embedding.seconds)}, ${embedding.cost_usd:.4f}"

@@ -25,5 +25,5 @@ def verify(
         else:
             typer.echo(
                 f"{report.documents} documents, {report.points} points: {report.missing} missing, "
-                f"{report.orphaned} orphaned, {report.repaired} repaired"
+                f"{report.orphaned} orphaned, {report.readers} with other readers, {report.repaired} repaired"
             )

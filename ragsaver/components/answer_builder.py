@@ -10,7 +10,7 @@ from haystack.dataclasses import ChatMessage
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import stage
 
-_MARK = re.compile(r"\s*\[(\d{1,3})\]")
+MARK = re.compile(r"\s*\[(\d{1,3})\]")
 _WORD = re.compile(r"\w+")
 _CLAIM_END = re.compile(r"(?<=[.!?])(?!\s*\[\d)\s+|\n+")
 
@@ -24,7 +24,7 @@ def cited(answer: str, spans: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
     """
     found: dict[int, str] = {}
     for claim in _CLAIM_END.split(answer):
-        for mark in _MARK.findall(claim):
+        for mark in MARK.findall(claim):
             source = int(mark) - 1
             if 0 <= source < len(spans) and source not in found and spans[source]:
                 found[source] = best_quote(claim, spans[source])
@@ -33,13 +33,13 @@ def cited(answer: str, spans: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
 
 def best_quote(claim: str, sentences: Sequence[str]) -> str:
     """The sentence that shares most words with the claim, for its length (the first of equals)."""
-    wanted = _words(_MARK.sub("", claim))
+    wanted = _words(MARK.sub("", claim))
     return max(sentences, key=lambda sentence: _overlap(wanted, _words(sentence)))
 
 
 def without_stray_marks(answer: str, sources: int) -> str:
     """The answer without marks that point to no source."""
-    return _MARK.sub(lambda mark: mark.group() if 1 <= int(mark.group(1)) <= sources else "", answer).strip()
+    return MARK.sub(lambda mark: mark.group() if 1 <= int(mark.group(1)) <= sources else "", answer).strip()
 
 
 def abstains(answer: str) -> bool:
@@ -94,6 +94,8 @@ def _answer(query: str, documents: Sequence[Document], reply: ChatMessage) -> Ge
         quotes = cited(text, [sentences_of(document) for document in documents])
         if not quotes:
             meta["reason"] = "the model named no source: read the answer with care"
+    if given.get("doubt"):
+        meta["reason"] = f"{given['doubt']}: read the answer with care"
     meta["citations"] = [
         {
             "source": str(documents[source].meta.get("source", "")),

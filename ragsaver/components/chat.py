@@ -25,12 +25,13 @@ _NO_KEY = "none"  # local servers take any
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """What the model said."""
+    """What the model said; `logprob` is the mean log-probability of its tokens, where that was asked for and told."""
 
     text: str
     model: str
     usage: TokenUsage
     finish_reason: str | None
+    logprob: float | None = None
 
 
 class CutReply(GenerationError):
@@ -168,6 +169,8 @@ class ChatTier:
         wishes: dict[str, Any] = {limit: self.settings.max_output_tokens}
         if self.settings.temperature is not None:
             wishes["temperature"] = self.settings.temperature
+        if self.settings.logprobs:
+            wishes["logprobs"] = True
         if timeout_s is not None:
             wishes["timeout"] = timeout_s
         if streaming:
@@ -206,7 +209,8 @@ class ChatTier:
                 remedy="Try again: what came until then is on the bill",
                 usage=usage,
             )
-        return ChatReply(reply.text or "", str(reply.meta.get("model") or self.settings.name), usage, finish)
+        name = str(reply.meta.get("model") or self.settings.name)
+        return ChatReply(reply.text or "", name, usage, finish, _mean_logprob(reply.meta.get("logprobs")))
 
     def _estimate(self, messages: Sequence[ChatMessage], output: str) -> TokenUsage:
         counts = self._count([*(message.text or "" for message in messages), output])
@@ -224,6 +228,12 @@ class ChatTier:
                 usage=self._estimate(messages, heard.text),
             )
         return GenerationError(problem, where=self._place, remedy=remedy)
+
+
+def _mean_logprob(told: Any) -> float | None:
+    tokens = told.get("content") if isinstance(told, Mapping) else None
+    known = [float(token["logprob"]) for token in tokens or () if token.get("logprob") is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _say(error: Exception) -> tuple[str, str]:

@@ -26,21 +26,36 @@ class Evidence:
     """What a question's stages read.
 
     :ivar mark: of the collection, taken before anything was read in it; None where nobody knows.
+    :ivar wide: whether more than chunks was read.
     :ivar vectors: that were asked for, by question: none is asked for twice.
     """
 
     def __init__(self, mark: str | None = None) -> None:
         self.mark = mark
         self.vectors: dict[str, NDArray[np.float32]] = {}
+        self.wide = False
         self._stamps: dict[str, str] = {}
         self._documents: dict[str, str] = {}
         self._packed: set[str] | None = None
         self._spoilt: str | None = None
 
-    def read(self, chunk_id: str, document_id: str, stamp: str) -> None:
+    def read(self, carried: Mapping[str, Mapping[str, Any]]) -> None:
+        """Chunks were read: what each carries, by id."""
+        for chunk_id, payload in carried.items():
+            self.note(chunk_id, str(payload.get("document_id", "")), stamp_of(payload))
+
+    def note(self, chunk_id: str, document_id: str, stamp: str) -> None:
         """A chunk was found."""
         self._stamps[chunk_id] = stamp
         self._documents[chunk_id] = document_id
+
+    def stamp(self, chunk_id: str) -> str | None:
+        """That of a chunk that was found."""
+        return self._stamps.get(chunk_id)
+
+    def widen(self) -> None:
+        """More than chunks was read: the answer falls with any change of the collection."""
+        self.wide = True
 
     def pack(self, chunk_ids: Iterable[str]) -> None:
         """Of what was found, only this reaches the model."""

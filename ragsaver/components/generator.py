@@ -1,33 +1,50 @@
-"""Who answers: the free tier when there is no model or it is very sure, else the smallest model configured."""
+"""Who answers: the free tier when there is no model or it is very sure, else the cheapest model that will do."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from haystack import Document, component
-from haystack.dataclasses import ChatMessage
+from haystack.dataclasses import ChatMessage, StreamingChunk
 from haystack.dataclasses.streaming_chunk import StreamingCallbackT
+from numpy.typing import NDArray
 
+from ragsaver.components.answer_check import Evidence, Failure, check
+from ragsaver.components.cascade import (
+    FREE,
+    Attempt,
+    Finished,
+    Outcome,
+    Policy,
+    Refused,
+    Rung,
+    Steps,
+    cascade,
+    start_at,
+)
 from ragsaver.components.chat import ChatReply, ChatTier
 from ragsaver.components.extractive import Extract, extract
 from ragsaver.components.prompt_builder import ABSTENTION
-from ragsaver.components.request import stage
+from ragsaver.components.request import current_request, stage
 from ragsaver.components.resources import Bound, Resources
+from ragsaver.components.route_features import found_signs, question_shape
+from ragsaver.components.router import Cheapest, Question, Router, open_router
+from ragsaver.components.slots import Slots, slots_of
+from ragsaver.errors import GenerationError, RagSaverError
+from ragsaver.settings import FREE_TIER, ModelSettings
 from ragsaver.spend.receipt import current_receipt
 
 NO_MODEL = "no language model is configured: the free tier answers with the documents' own words"
 
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which tier answers, and why: `tier` is `extractive` or `small`."""
-
-    tier: str
-    reason: str
+ANSWER_FORMATS = ("text", "json")
+DOUBT_ABSTENTION_FROM = 0.8  # confidence of the free tier from which on a model that finds nothing is not believed
+_MARGIN = 1.1  # of the prompt's tokens as counted here, over what another tokenizer may make of them
 
 
-def choose_tier(found: Extract, *, passages: int, models: int, extractive_first: bool, sure_from: float) -> Choice:
-    """Decide who answers.
+def free_choice(found: Extract, *, passages: int, models: int, extractive_first: bool, sure_from: float) -> str | None:
+    """Why the free tier answers; None if a model is asked.
 
     :param found: what the free tier would say.
     :param passages: how many were packed; without any no model is asked.
@@ -35,30 +52,86 @@ def choose_tier(found: Extract, *, passages: int, models: int, extractive_first:
     :param sure_from: confidence from which the free tier's answer is taken although there is a model.
     """
     if models == 0:
-        return Choice("extractive", NO_MODEL)
+        return NO_MODEL
     if passages == 0:
-        return Choice("extractive", "there is no passage to answer from: no model was asked")
+        return "there is no passage to answer from: no model was asked"
     if extractive_first and found.text is not None and found.confidence >= sure_from:
-        return Choice("extractive", f"{found.reason}, at least {sure_from:.2f}")
-    return Choice("small", "the smallest configured model is tried first")
+        return f"{found.reason}, at least {sure_from:.2f}"
+    return None
+
+
+def window_problem(model: ModelSettings, prompt_tokens: int) -> str | None:
+    """Why a prompt is too long for a model; None if it fits.
+
+    :param prompt_tokens: as counted here.
+    """
+    window, needed = model.context_tokens, round(prompt_tokens * _MARGIN) + model.max_output_tokens
+    if window is None or needed <= window:
+        return None
+    return f"prompt and answer may take {needed} tokens, its window has {window}"
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One question on its way through the tiers."""
+
+    found: Extract
+    free: str | None
+    steps: Steps | None = None
+    spent_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Telling:
+    """Passes on what a model streams, and knows whether anything was."""
+
+    callback: Any
+    told: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+    def __call__(self, chunk: StreamingChunk) -> None:
+        self.told = self.told or bool(chunk.content)
+        self.callback(chunk)
+
+    async def hear(self, chunk: StreamingChunk) -> None:
+        """The same on an event loop."""
+        self.told = self.told or bool(chunk.content)
+        await self.callback(chunk)
 
 
 @component
 class AnswerGenerator(Bound):
     """Answer from the packed passages by the cheapest tier that will do.
 
-    The reply's `meta` says `tier`, `route_reason`, and for the free tier `quotes` (passage, words) or
-    `abstained` with a `reason`.
+    The reply's `meta` says `tier`, `route_reason`, `doubt` where the answer failed its check and no better one came,
+    and for the free tier `quotes` (passage, words) or `abstained` with a `reason`.
+
+    :param answer_format: `text`, or `json` if the prompt asks for one JSON value.
+    :raises ValueError: if it is neither.
     """
 
-    def __init__(self) -> None:
-        self._chat: ChatTier | None = None
+    def __init__(self, answer_format: str = "text") -> None:
+        if answer_format not in ANSWER_FORMATS:
+            raise ValueError(f"answer_format must be one of {', '.join(ANSWER_FORMATS)}, got {answer_format}")
+        self.answer_format = answer_format
+        self._tiers: list[ChatTier] = []
+        self._slots: list[Slots] = []
+        self._router: Router = Cheapest()
 
     def bind(self, resources: Resources) -> None:
-        """Take the settings and the tokenizer."""
+        """Take the settings, the tokenizer and the router.
+
+        :raises SettingsError: if the router's file is none.
+        """
         Bound.bind(self, resources)
-        models = resources.settings.generation.models
-        self._chat = ChatTier(models[0], resources.encoder.count_tokens, resources.till) if models else None
+        wishes = resources.settings.generation
+        count = resources.encoder.count_tokens
+        self._tiers = [
+            ChatTier(model, count, resources.till, tier=name)
+            for model, name in zip(wishes.models, wishes.tier_names, strict=True)
+        ]
+        self._slots = [slots_of(model.base_url, model.name, model.concurrency) for model in wishes.models]
+        self._router = open_router(wishes, resources.encoder)
 
     @component.output_types(replies=list[ChatMessage])
     def run(
@@ -73,14 +146,21 @@ class AnswerGenerator(Bound):
         :param query: the question.
         :param documents: the packed passages.
         :param messages: the prompt, for a language model.
-        :raises GenerationError: if the model failed.
+        :raises GenerationError: if no model answered.
         """
-        found, choice = self._route(query, documents)
+        asking = self._route(query, documents, messages)
         with stage("generate"):
-            if choice.tier == "extractive" or self._chat is None:
-                return {"replies": [self._extractive(found, choice, messages)]}
-            reply = self._chat.reply(messages, streaming_callback)  # type: ignore[arg-type]
-        return {"replies": [_said(reply, choice)]}
+            if asking.steps is None:
+                return {"replies": [self._extractive(asking, asking.free or NO_MODEL, messages)]}
+            try:
+                attempt = next(asking.steps)
+                while True:
+                    attempt = asking.steps.send(self._ask(asking, attempt, messages, streaming_callback))
+            except StopIteration as done:
+                finished: Finished = done.value
+            if streaming_callback is not None and (chunk := _held(finished)):
+                streaming_callback(chunk)
+        return {"replies": [self._said(asking, finished, messages)]}
 
     @component.output_types(replies=list[ChatMessage])
     async def run_async(
@@ -91,30 +171,139 @@ class AnswerGenerator(Bound):
         streaming_callback: StreamingCallbackT | None = None,
     ) -> dict[str, list[ChatMessage]]:
         """Answer, on the running event loop."""
-        found, choice = self._route(query, documents)
+        asking = self._route(query, documents, messages)
         with stage("generate"):
-            if choice.tier == "extractive" or self._chat is None:
-                return {"replies": [self._extractive(found, choice, messages)]}
-            reply = await self._chat.reply_async(messages, streaming_callback)  # type: ignore[arg-type]
-        return {"replies": [_said(reply, choice)]}
+            if asking.steps is None:
+                return {"replies": [self._extractive(asking, asking.free or NO_MODEL, messages)]}
+            try:
+                attempt = next(asking.steps)
+                while True:
+                    attempt = asking.steps.send(await self._ask_async(asking, attempt, messages, streaming_callback))
+            except StopIteration as done:
+                finished: Finished = done.value
+            if streaming_callback is not None and (chunk := _held(finished)):
+                await streaming_callback(chunk)  # type: ignore[misc]
+        return {"replies": [self._said(asking, finished, messages)]}
 
-    def _route(self, query: str, documents: Sequence[Document]) -> tuple[Extract, Choice]:
+    def _route(self, query: str, documents: Sequence[Document], messages: Sequence[ChatMessage]) -> _Asking:
+        if not self._tiers and self.resources.settings.generation.models:
+            self.bind(self.resources)
         wishes = self.resources.settings.generation
         found = extract(query, documents, wishes.extractive_min_confidence)
-        return found, choose_tier(
+        free = free_choice(
             found,
             passages=len(documents),
             models=len(wishes.models),
             extractive_first=wishes.extractive_first,
             sure_from=wishes.extractive_sure_confidence,
         )
+        asking = _Asking(found, free)
+        if free is None:
+            asking.steps = self._steps(asking, query, documents, messages)
+        return asking
 
-    def _extractive(self, found: Extract, choice: Choice, messages: Sequence[ChatMessage]) -> ChatMessage:
+    def _steps(
+        self, asking: _Asking, query: str, documents: Sequence[Document], messages: Sequence[ChatMessage]
+    ) -> Steps:
+        wishes, request, found = self.resources.settings.generation, current_request(), asking.found
+        rungs = self._rungs(messages)
+        with stage("route"):
+            verdict = self._router.judge(
+                Question(
+                    question_shape(query),
+                    found_signs(found.confidence, query, documents, len(request.history) if request else 0),
+                    lambda: self._vector(query),
+                    request.quality if request else "balanced",
+                )
+            )
+        start = start_at(len(rungs) - 1 if verdict.strong else 0, rungs)
+        if start is None:
+            raise GenerationError(
+                f"the prompt fits into no model: {rungs[-1].skipped}",
+                where=", ".join(rung.name for rung in rungs),
+                remedy="Lower `context.budget_tokens`, or add a model with a larger window",
+            )
+        evidence = Evidence(query, documents, found.confidence)
+
+        def speaks_against(reply: ChatReply) -> Failure | None:
+            return check(
+                reply.text,
+                evidence,
+                sure_from=DOUBT_ABSTENTION_FROM,
+                as_json=self.answer_format == "json",
+                cut=reply.finish_reason == "length",
+                logprob=reply.logprob,
+                min_logprob=wishes.min_logprob,
+            )
+
+        def time_for_more() -> bool:
+            deadline = request.deadline if request else None
+            return deadline is None or deadline - time.monotonic() > asking.spent_s
+
+        policy = Policy(wishes.max_escalations, wishes.fallback, wishes.stream_unchecked, found.text is not None)
+        place, passed_over = start
+        reason = f"{verdict.reason}; {passed_over}" if passed_over else verdict.reason
+        return cascade(rungs, place, reason, policy, speaks_against, time_for_more)
+
+    def _rungs(self, messages: Sequence[ChatMessage]) -> list[Rung]:
+        tokens = 0
+        if any(tier.settings.context_tokens is not None for tier in self._tiers):
+            tokens = sum(self.resources.encoder.count_tokens([message.text or "" for message in messages]))
+        return [Rung(tier.tier, window_problem(tier.settings, tokens)) for tier in self._tiers]
+
+    def _vector(self, query: str) -> NDArray[np.float32]:
+        """The question's embedding: that of retrieval, if it made one."""
+        request = current_request()
+        if request is not None and query in request.embedded:
+            return request.embedded[query]
+        with stage("embed_query"):
+            return self.resources.embed_question(query)
+
+    def _ask(
+        self, asking: _Asking, attempt: Attempt, messages: Sequence[ChatMessage], callback: StreamingCallbackT | None
+    ) -> Outcome:
+        tier, telling = self._begin(attempt, callback)
+        try:
+            with self._slots[attempt.place].slot(_left_s()):
+                return tier.reply(messages, telling if attempt.live and callback else None)
+        except (RagSaverError, TimeoutError) as error:
+            return _refused(error, tier, telling)
+        finally:
+            asking.spent_s = time.monotonic() - telling.began
+
+    async def _ask_async(
+        self, asking: _Asking, attempt: Attempt, messages: Sequence[ChatMessage], callback: StreamingCallbackT | None
+    ) -> Outcome:
+        tier, telling = self._begin(attempt, callback)
+        try:
+            async with self._slots[attempt.place].slot_async(_left_s()):
+                return await tier.reply_async(messages, telling.hear if attempt.live and callback else None)
+        except (RagSaverError, TimeoutError) as error:
+            return _refused(error, tier, telling)
+        finally:
+            asking.spent_s = time.monotonic() - telling.began
+
+    def _begin(self, attempt: Attempt, callback: StreamingCallbackT | None) -> tuple[ChatTier, _Telling]:
+        tier = self._tiers[attempt.place]
+        current_receipt().add("route", f"{tier.tier}: {tier.settings.name}", 1, "calls", reason=attempt.why)
+        return tier, _Telling(callback)
+
+    def _said(self, asking: _Asking, finished: Finished, messages: Sequence[ChatMessage]) -> ChatMessage:
+        if finished.place == FREE or finished.reply is None:
+            return self._extractive(asking, finished.reason, messages)
+        tier = self._tiers[finished.place].tier
+        meta: dict[str, Any] = {"tier": tier, "route_reason": finished.reason, "model": finished.reply.model}
+        if finished.doubt is not None:
+            meta["doubt"] = finished.doubt
+        return ChatMessage.from_assistant(finished.reply.text, meta=meta)
+
+    def _extractive(self, asking: _Asking, reason: str, messages: Sequence[ChatMessage]) -> ChatMessage:
+        found = asking.found
         counts = self.resources.encoder.count_tokens([*(m.text or "" for m in messages), found.text or ABSTENTION])
         receipt = current_receipt()
         receipt.prompt_tokens, receipt.answer_tokens = sum(counts[:-1]), counts[-1]
-        receipt.add("generate", "extractive tier", 1, "answers", reason=choice.reason)
-        meta: dict[str, Any] = {"tier": "extractive", "route_reason": choice.reason}
+        receipt.add("generate", "extractive tier", 1, "answers", reason=reason)
+        meta: dict[str, Any] = {"tier": FREE_TIER, "route_reason": reason}
         if found.text is None:
             meta.update(abstained=True, reason=found.reason)
             return ChatMessage.from_assistant(ABSTENTION, meta=meta)
@@ -122,6 +311,22 @@ class AnswerGenerator(Bound):
         return ChatMessage.from_assistant(found.text, meta=meta)
 
 
-def _said(reply: ChatReply, choice: Choice) -> ChatMessage:
-    meta = {"tier": choice.tier, "route_reason": choice.reason, "model": reply.model}
-    return ChatMessage.from_assistant(reply.text, meta=meta)
+def _held(finished: Finished) -> StreamingChunk | None:
+    """A model's answer that nobody has seen yet, in one piece."""
+    return None if finished.streamed or finished.reply is None else StreamingChunk(content=finished.reply.text)
+
+
+def _left_s() -> float | None:
+    """Seconds that the request has; None if nobody counts them."""
+    request = current_request()
+    return None if request is None or request.deadline is None else max(request.deadline - time.monotonic(), 0.0)
+
+
+def _refused(error: RagSaverError | TimeoutError, tier: ChatTier, telling: _Telling) -> Refused:
+    if isinstance(error, TimeoutError):
+        error = GenerationError(
+            "had no free slot before the request's deadline",
+            where=tier.settings.name,
+            remedy="Raise `concurrency` of the model, or try again later",
+        )
+    return Refused(error, telling.told, elsewhere=isinstance(error, GenerationError))

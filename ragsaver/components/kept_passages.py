@@ -1,15 +1,13 @@
 """What a question found is found again without a search, as long as nothing in its collection changes."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from haystack import Document
 
 from ragsaver import __version__
 from ragsaver.caching.entries import EntryStore, Key
 from ragsaver.components.caches import Caches, place_of
-from ragsaver.components.evidence import Evidence, current_evidence, stamp_of
+from ragsaver.components.evidence import Evidence, current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request
@@ -31,7 +29,6 @@ class KeptPassages:
         self._store: EntryStore | None = caches.lookups if key else None
         self._key = key
         self._refresh = refresh
-        self._stamps: dict[str, str] = {}
 
     @classmethod
     def of(cls, resources: Resources, scope: Scope, asked: str) -> "KeptPassages | None":
@@ -59,19 +56,13 @@ class KeptPassages:
             return None
         found: list[Document] = []
         for chunk_id, content, score, stamp, meta in json.loads(kept):
-            self._evidence.read(chunk_id, str(meta.get("document_id", "")), stamp)
+            self._evidence.note(chunk_id, str(meta.get("document_id", "")), stamp)
             found.append(Document(id=chunk_id, content=content, score=score, meta=meta))
         return Passages(found)
-
-    def read(self, carried: Mapping[str, Mapping[str, Any]]) -> None:
-        """These points were read, with what they carry."""
-        for chunk_id, payload in carried.items():
-            self._stamps[chunk_id] = stamp = stamp_of(payload)
-            self._evidence.read(chunk_id, str(payload.get("document_id", "")), stamp)
 
     def put(self, passages: Passages) -> None:
         """Keep what was found."""
         if self._store is None or self._key is None:
             return
-        rows = [[one.id, one.content, one.score, self._stamps[one.id], one.meta] for one in passages]
+        rows = [[one.id, one.content, one.score, self._evidence.stamp(one.id), one.meta] for one in passages]
         self._store.put(self._key, json.dumps(rows).encode(), self._caches.wishes.ttl_s)

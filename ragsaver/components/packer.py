@@ -4,6 +4,7 @@ The budget is filled with the sentences that are worth most (`sentence_worth`). 
 under its heading, and an ellipsis marks what was left out.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import groupby
@@ -15,11 +16,11 @@ from ragsaver.components.answer_kind import signs
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
-from ragsaver.components.request import stage
+from ragsaver.components.request import current_request, stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.sentence_worth import Candidate, score_sentences
 from ragsaver.sentences import Sentence, sentences
-from ragsaver.spend.receipt import current_receipt
+from ragsaver.spend.receipt import OpenReceipt, current_receipt
 
 GAP = " … "
 GAP_TOKENS = 1
@@ -40,13 +41,13 @@ def choose(
 
     One beside a chosen sentence is worth `BESIDE` more, and one that refers back brings the sentence in front of it.
 
-    :param worth: as `score_sentences` gives it.
+    :param worth: as `score_sentences` gives it; minus infinity is not taken for itself.
     :param complete_from: share of a passage's tokens from which the rest of it is taken too, if it fits.
     :returns: positions of the chosen sentences of each candidate, ascending.
     """
     filling = _Filling(candidates, budget_tokens)
     value = {(row, column): score for row, scores in enumerate(worth) for column, score in enumerate(scores)}
-    waiting = [(-score, row, column) for (row, column), score in value.items()]
+    waiting = [(-score, row, column) for (row, column), score in value.items() if score > -math.inf]
     heapify(waiting)
     while waiting:
         negative, row, column = heappop(waiting)
@@ -116,6 +117,10 @@ class ContextPacker(Bound):
     Each packed document is what is left of one passage: `content` is the text to show, `meta["spans"]` its
     verbatim sentences, `meta["span_worth"]` what each is worth, `meta["tokens"]` its tokens with its heading.
 
+    The budget is money, counted in fresh tokens: what stands in front of every prompt (`stable`) is paid from it at its
+    own price, and its sentences are not packed again. Of more than two documents the second best stands last: models
+    read the beginning and the end best (Liu et al., Lost in the Middle, 2023).
+
     :param budget_tokens: ceiling for all of them together; `context.budget_tokens` if None.
     :param complete_from: share of a passage from which all of it is taken if it fits; above 1 never.
     """
@@ -133,23 +138,30 @@ class ContextPacker(Bound):
         self._counted = {}
 
     @component.output_types(documents=list[Document])
-    def run(self, query: str, documents: list[Document]) -> dict[str, Passages]:
+    def run(self, query: str, documents: list[Document], stable: list[Document] | None = None) -> dict[str, Passages]:
         """Pack.
 
         :param query: the question.
         :param documents: passages, best first.
+        :param stable: what stands in front of every prompt, as `StableContext` gives it: handed on, in front.
         """
         budget = self.budget_tokens or self.resources.settings.context.budget_tokens
         with stage("pack"):
+            front = _affordable(stable or (), budget) if documents else Passages()
             candidates = self.candidates(documents)
-            worth = score_sentences(query, candidates)
-            chosen = choose(worth, candidates, budget, self.complete_from)
+            worth = _without(score_sentences(query, candidates), candidates, front)
+            # the question that brings a new text to the provider pays more for it, and still has half for its evidence
+            paid = min(_fresh_tokens(front, "price_share"), budget // 2)
+            chosen = choose(worth, candidates, budget - paid, self.complete_from)
             packed = Passages(self._pieces(documents, candidates, chosen, worth))
         if explanation := current_explanation():
             explanation.pack(documents, packed, budget)
         if evidence := current_evidence():
             evidence.pack(document.id for document in packed)
-        self.resources.uses.note(str(document.meta.get("document_id", "")) for document in packed)
+        used = [str(document.meta.get("document_id", "")) for document in packed]
+        self.resources.uses.note(used)
+        request = current_request()
+        self.resources.favourites.note(request.scope if request else self.resources.default_scope, used)
         receipt = current_receipt()
         receipt.packed_tokens = sum(int(document.meta["tokens"]) for document in packed)
         receipt.add(
@@ -159,7 +171,9 @@ class ContextPacker(Bound):
             "tokens",
             reason=f"the best sentences of {len(packed)} of {len(documents)} passages, budget {budget}",
         )
-        return {"documents": packed}
+        if front:
+            _charge(receipt, front)
+        return {"documents": front + packed}
 
     def candidates(self, documents: Sequence[Document]) -> list[Candidate]:
         """The sentences of passages, with what `score_sentences` looks at."""
@@ -201,7 +215,8 @@ class ContextPacker(Bound):
         taken = [n for n, mine in enumerate(chosen) if mine]
         for n in taken:
             rank.setdefault(_document_of(documents[n]), len(rank))
-        taken.sort(key=lambda n: (rank[_document_of(documents[n])], documents[n].meta.get("ordinal", 0), n))
+        place = _second_best_last(len(rank))
+        taken.sort(key=lambda n: (place[rank[_document_of(documents[n])]], documents[n].meta.get("ordinal", 0), n))
         for n in taken:
             candidate, mine = candidates[n], chosen[n]
             spans = [candidate.sentences[column].text for column in mine]
@@ -215,6 +230,46 @@ class ContextPacker(Bound):
             }
             text = GAP.join(_slice(documents[n].content or "", candidate.sentences, run) for run in runs)
             yield Document(id=documents[n].id, content=text, score=documents[n].score, meta=meta)
+
+
+def _second_best_last(documents: int) -> list[int]:
+    """The place of each document, best first."""
+    return [documents - 1 if rank == 1 else rank - (rank > 1) for rank in range(documents)]
+
+
+def _affordable(stable: Sequence[Document], budget_tokens: int) -> Passages:
+    """What stands in front, unless it takes more than half of the budget's money even where the provider has it."""
+    return Passages(stable) if _fresh_tokens(stable, "cached_share") <= budget_tokens // 2 else Passages()
+
+
+def _fresh_tokens(stable: Sequence[Document], share: str) -> int:
+    """As many fresh tokens cost as much."""
+    return math.ceil(sum(int(one.meta["tokens"]) * float(one.meta[share]) for one in stable))
+
+
+def _without(
+    worth: list[list[float]], candidates: Sequence[Candidate], stable: Sequence[Document]
+) -> list[list[float]]:
+    """The worths, nothing for what the reader has in front of it already."""
+    if not stable:
+        return worth
+    there = {span for one in stable for span in one.meta["spans"]}
+    return [
+        [-math.inf if one.text in there else score for one, score in zip(candidate.sentences, row, strict=True)]
+        for candidate, row in zip(candidates, worth, strict=True)
+    ]
+
+
+def _charge(receipt: OpenReceipt, stable: Sequence[Document]) -> None:
+    tokens, share = sum(int(one.meta["tokens"]) for one in stable), stable[0].meta["price_share"]
+    receipt.packed_tokens += tokens
+    receipt.add(
+        "pack",
+        "outlines in front",
+        tokens,
+        "tokens",
+        reason=f"of {len(stable)} documents that questions use most, at {share:.2f} of a fresh token's price",
+    )
 
 
 def _document_of(document: Document) -> str:

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ragsaver.index.scope import Scope
 
 Caching = Literal["use", "refresh", "off"]
@@ -27,6 +30,7 @@ class Request:
     :ivar quality: what the asker wishes: the cheapest answer that will do, or the best one.
     :ivar history: earlier turns, oldest first: role (`user` or `assistant`) and text.
     :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
+    :ivar embedded: vectors of its texts that were paid for, (dim,) float32 by text.
     """
 
     scope: Scope
@@ -39,6 +43,7 @@ class Request:
     quality: Quality = "balanced"
     history: tuple[tuple[str, str], ...] = ()
     max_output_tokens: int | None = None
+    embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def wish(self) -> str:

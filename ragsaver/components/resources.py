@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ragsaver.components.caches import Caches
+from ragsaver.components.favourites import Favourites
 from ragsaver.components.question_vectors import QuestionVectors
 from ragsaver.components.reranking import Reranking
 from ragsaver.components.uses import UseLog
@@ -50,6 +51,7 @@ class Resources:
     ownership: Ownership
     store: Path
     uses: UseLog = field(default_factory=UseLog)
+    favourites: Favourites = field(default_factory=Favourites)
     default_scope: Scope = field(init=False)
     reranking: Reranking = field(init=False)
     till: Till = field(init=False)

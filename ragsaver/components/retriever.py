@@ -1,11 +1,12 @@
 """Find the passages that may hold the answer, by words and by meaning, in one call to the index."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from haystack import Document, component
 
 from ragsaver.components.deduplicator import Folded
+from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.fusion import Fusion, depth, fuse
 from ragsaver.components.kept_passages import KeptPassages
@@ -13,17 +14,9 @@ from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
 from ragsaver.components.resources import Bound
 from ragsaver.index.keys import GROUPS, SCOPE, STATE
+from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.spend.receipt import current_receipt
-
-
-class _Wishes(NamedTuple):
-    candidates: int
-    top_k: int
-    weight: float
-    fall_off: float
-    least: int
-    fusion: Fusion
 
 
 @component
@@ -72,74 +65,91 @@ class HybridRetriever(Bound):
         :param query: the question.
         :param top_k: for this run only.
         """
-        wishes = self._wishes(top_k)
+        defaults = self.resources.settings.retrieval
+        top_k = top_k or self.top_k or defaults.top_k
+        candidates = max(self.candidates or defaults.candidates, top_k)
+        weight = defaults.lexical_weight if self.lexical_weight is None else self.lexical_weight
+        fall_off = defaults.fall_off if self.fall_off is None else self.fall_off
+        fusion = Fusion(self.fusion or defaults.fusion)
         request = current_request()
         scope = request.scope if request else self.resources.default_scope
 
+        with stage("embed_query"):
+            vector = self.resources.embed_question(query)
+        if request is not None:
+            request.embedded[query] = vector
+        kept = KeptPassages.of(
+            self.resources, scope, f"{candidates} {top_k} {weight} {fall_off} {defaults.least} {fusion} {query}"
+        )
+        passages, reason = kept.get() if kept else None, "found before, and nothing in the collection has changed since"
         with stage("retrieve"):
-            kept = KeptPassages.of(self.resources, scope, f"{wishes} {query}")
-            passages = kept.get() if kept else None
-        reason = "found before, and nothing in the collection has changed since"
-        if passages is None:
-            passages, reason = self._find(query, scope, wishes, kept), "local index, no fee"
+            if passages is None:
+                reason = "local index, no fee"
+                index = self.resources.index
+                legs = index.search(scope, query, vector, candidates, with_payload=False)
+                dense = {hit.id: hit.score for hit in legs.dense}
+                lexical = {hit.id: hit.score for hit in legs.lexical}
+                fused = fuse(dense, lexical, weight, fusion)
+                worth = depth([score for _, score in fused], fall_off, defaults.least)
+                how = f"{fusion}, BM25 weighs {weight:g}"
+                fallen = f"its score is below {fall_off:g} of the best one's"
+                passages = passages_of(index, scope, fused, dense, lexical, top_k, how, worth, fallen)
+                if kept:
+                    kept.put(passages)
         receipt = current_receipt()
         receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)
         receipt.add("retrieve", "hybrid search", len(passages), "passages", reason=reason)
         return {"documents": passages}
 
-    def _wishes(self, top_k: int | None) -> _Wishes:
-        defaults = self.resources.settings.retrieval
-        top_k = top_k or self.top_k or defaults.top_k
-        return _Wishes(
-            candidates=max(self.candidates or defaults.candidates, top_k),
-            top_k=top_k,
-            weight=defaults.lexical_weight if self.lexical_weight is None else self.lexical_weight,
-            fall_off=defaults.fall_off if self.fall_off is None else self.fall_off,
-            least=defaults.least,
-            fusion=Fusion(self.fusion or defaults.fusion),
-        )
 
-    def _find(self, query: str, scope: Scope, wishes: _Wishes, kept: KeptPassages | None) -> Passages:
-        candidates, top_k, weight, fall_off, least, fusion = wishes
-        with stage("embed_query"):
-            vector = self.resources.embed_question(query)
-        with stage("retrieve"):
-            index = self.resources.index
-            legs = index.search(scope, query, vector, candidates, with_payload=False)
-            dense = {hit.id: hit.score for hit in legs.dense}
-            lexical = {hit.id: hit.score for hit in legs.lexical}
-            fused = fuse(dense, lexical, weight, fusion)
-            worth = depth([score for _, score in fused], fall_off, least)
-            explanation = current_explanation()
-            if explanation:
-                how = f"{fusion}, BM25 weighs {weight:g}"
-                explanation.fuse(how, fused, dense, lexical, index.payloads(scope, [key for key, _ in fused]))
-                for key, _ in fused[worth:]:
-                    explanation.leave_out(key, f"its score is below {fall_off:g} of the best one's")
-            folded = Folded()
-            taken = 0
-            # what is folded away leaves its place to the next one
-            while len(folded) < top_k and taken < worth:
-                some = fused[taken : min(worth, taken + top_k - len(folded))]
-                taken += len(some)
-                carried = index.payloads(scope, [key for key, _ in some])
-                if kept:
-                    kept.read(carried)
-                with stage("deduplicate"):
-                    for key, score in some:
-                        if key not in carried:  # an ingestion has just deleted it
-                            continue
-                        twin = folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
-                        if twin and explanation:
-                            explanation.leave_out(key, f"says the same as {twin.meta.get('source')}")
-            passages = folded.passages()
-            if kept:
-                kept.put(passages)
-            if explanation:
-                for key, _ in fused[taken:worth]:
-                    explanation.leave_out(key, f"beyond the first {top_k}")
-                explanation.order(passages)
-        return passages
+def passages_of(
+    index: VectorIndex,
+    scope: Scope,
+    fused: Sequence[tuple[str, float]],
+    dense: Mapping[str, float],
+    lexical: Mapping[str, float],
+    top_k: int,
+    how: str,
+    worth: int | None = None,
+    fallen: str = "",
+) -> Passages:
+    """The first passages, those that say the same as a better one folded into it.
+
+    :param fused: ids and scores, best first.
+    :param dense: the vectors' own scores, by id.
+    :param lexical: BM25's own scores, by id.
+    :param how: the order came about, for who asks for an explanation.
+    :param worth: so many of `fused` are taken at most; all if None.
+    :param fallen: why those beyond are not.
+    """
+    worth = len(fused) if worth is None else worth
+    explanation = current_explanation()
+    if explanation:
+        explanation.fuse(how, fused, dense, lexical, index.payloads(scope, [key for key, _ in fused]))
+        for key, _ in fused[worth:]:
+            explanation.leave_out(key, fallen)
+    folded = Folded()
+    taken = 0
+    # what is folded away leaves its place to the next one
+    while len(folded) < top_k and taken < worth:
+        some = fused[taken : min(worth, taken + top_k - len(folded))]
+        taken += len(some)
+        carried = index.payloads(scope, [key for key, _ in some])
+        if evidence := current_evidence():
+            evidence.read(carried)
+        with stage("deduplicate"):
+            for key, score in some:
+                if key not in carried:  # an ingestion has just deleted it
+                    continue
+                twin = folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
+                if twin and explanation:
+                    explanation.leave_out(key, f"says the same as {twin.meta.get('source')}")
+    passages = folded.passages()
+    if explanation:
+        for key, _ in fused[taken:worth]:
+            explanation.leave_out(key, f"beyond the first {top_k}")
+        explanation.order(passages)
+    return passages
 
 
 def _document(

@@ -91,22 +91,23 @@ class Choice:
     share: float
 
 
-def fit(seen: Floats, helped: NDArray[np.bool_]) -> Model:
+def fit(seen: Floats, helped: NDArray[np.bool_], pull: float = _PULL) -> Model:
     """Logistic regression with a ridge, by Newton's method (Hastie et al. 2009, section 4.4.1).
 
     :param seen: (questions, features).
     :param helped: (questions,), whether the other order was better.
+    :param pull: of each standardised coefficient, towards zero.
     """
     mean, scale = seen.mean(axis=0), seen.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     x = np.column_stack([(seen - mean) / scale, np.ones(len(seen))])
-    pull = np.full(x.shape[1], _PULL)
-    pull[-1] = 1e-6  # keeps it finite where nothing, or everything, helped
+    pulls = np.full(x.shape[1], pull)
+    pulls[-1] = 1e-6  # keeps it finite where nothing, or everything, helped
     found = np.zeros(x.shape[1])
     for _ in range(_ROUNDS):
         chance = 1 / (1 + np.exp(-np.clip(x @ found, -30, 30)))
-        slope = x.T @ (chance - helped) / len(x) + pull * found
-        bend = (x * (chance * (1 - chance))[:, None]).T @ x / len(x) + np.diag(pull)
+        slope = x.T @ (chance - helped) / len(x) + pulls * found
+        bend = (x * (chance * (1 - chance))[:, None]).T @ x / len(x) + np.diag(pulls)
         step = np.linalg.solve(bend, slope)
         found -= step
         if np.abs(step).max() < 1e-8:
@@ -119,13 +120,13 @@ def fit_for(data: Judged, weight: int) -> Model:
     return fit(data.seen, data.always[weight] > data.never + 1e-12)
 
 
-def folds(sets: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def folds(sets: NDArray[np.int64], seed: int, count: int = FOLDS) -> NDArray[np.int64]:
     """A fold for each question, every data set spread evenly; the same each time."""
     order = np.random.default_rng(seed)
     found = np.zeros(len(sets), dtype=np.int64)
     for number in np.unique(sets):
         places = np.flatnonzero(sets == number)
-        found[order.permutation(places)] = np.arange(len(places)) % FOLDS
+        found[order.permutation(places)] = np.arange(len(places)) % count
     return found
 
 

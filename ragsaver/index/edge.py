@@ -77,6 +77,7 @@ class EdgeIndex:
         self._optimize_after = optimize_after_points
         self._dense_search = dense_search(quantization)
         self._unflushed = True  # what was there when it was opened may be in the log only
+        self._changes = 0
         self._swaps = Swaps()
         self._writing = threading.RLock()
         self._optimising = threading.Lock()
@@ -200,6 +201,10 @@ class EdgeIndex:
         """Points in the scope, listed or not."""
         return self._read(lambda shard: shard.count(qdrant.CountRequest(exact=True, filter=within(scope))))
 
+    def changes(self) -> int:
+        """How often it was written to since it was opened."""
+        return self._changes
+
     def flush(self) -> None:
         """Make what was written last."""
         with self._writing:
@@ -319,7 +324,10 @@ class EdgeIndex:
         if not frees:
             self._require_space()
         with self._writing:
-            self._read(lambda shard: shard.update(operation))
+            try:
+                self._read(lambda shard: shard.update(operation))
+            finally:  # what failed may be there in part
+                self._changes += 1
             self._unflushed = True
             self._writes += len(points)
             if self._touched is not None:

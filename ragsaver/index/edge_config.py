@@ -4,12 +4,9 @@ from typing import Any
 
 import qdrant_edge as qdrant
 
+from ragsaver.index.hnsw import HNSW_EF
 from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, SCOPE, STATE
 from ragsaver.index.quantization import Quantization
-
-# So many of the graph's points are kept in view on the way to the nearest. With the engine's own 100, vectors in many
-# small clusters are missed: recall@10 was 0.97 of 100,000, and is 0.99 (benchmarks/index.py).
-_HNSW_EF = 256
 
 
 def edge_config(dim: int, quantization: Quantization | None) -> qdrant.EdgeConfig:
@@ -26,7 +23,7 @@ def dense_search(quantization: Quantization | None) -> qdrant.SearchParams:
     smaller = None
     if quantization:
         smaller = qdrant.QuantizationSearchParams(rescore=True, oversampling=quantization.oversampling)
-    return qdrant.SearchParams(hnsw_ef=_HNSW_EF, quantization=smaller)
+    return qdrant.SearchParams(hnsw_ef=HNSW_EF, quantization=smaller)
 
 
 def index_payload(shard: qdrant.EdgeShard) -> None:

@@ -113,6 +113,10 @@ class VectorIndex(Protocol):
         """Points in the scope, listed or not."""
         ...
 
+    def changes(self) -> int | None:
+        """How often it was written to since it was opened, told once a write can be seen; None where others write."""
+        ...
+
     def flush(self) -> None:
         """Make what was written last."""
         ...

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from ragsaver.index.connection import Connection
+from ragsaver.index.hnsw import HNSW_EF
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.keys import (
     DENSE,
@@ -74,9 +75,8 @@ class ServerIndex:
         self._name = collection
         self._tenant_idf = tenant_idf
         growth = growth or Growth()
-        self._rescoring: models.SearchParams | None = None
-        if growth.quantization and not connection.is_local:  # local mode has whole vectors only
-            self._rescoring = _rescoring(growth.quantization)
+        # Local mode looks at every whole vector.
+        self._dense_search = None if connection.is_local else _dense_search(growth.quantization)
         self._swaps = Swaps()
         open_collection(connection, collection, identity, growth, tenant_idf=tenant_idf)
 
@@ -171,6 +171,10 @@ class ServerIndex:
         """Points in the scope, listed or not."""
         return self._connection.ask(lambda client: client.count(self._name, _within(scope), exact=True)).count
 
+    def changes(self) -> int | None:
+        """Not known: others write too."""
+        return None
+
     def flush(self) -> None:
         """Nothing to do: the server has logged every write before it answers."""
 
@@ -193,7 +197,7 @@ class ServerIndex:
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, with_payload: bool
     ) -> list[models.QueryRequest]:
         visible = _within(scope, LISTED)
-        legs = [_leg(vector.tolist(), DENSE, limit, visible, with_payload, self._rescoring)]
+        legs = [_leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
         words = self._bm25.embed_query(text)
         if words.indices:
             corpus = models.IdfCorpusParams(corpus=_within(scope))
@@ -270,10 +274,9 @@ def _leg(
     )
 
 
-def _rescoring(made: Quantization) -> models.SearchParams:
-    return models.SearchParams(
-        quantization=models.QuantizationSearchParams(rescore=True, oversampling=made.oversampling)
-    )
+def _dense_search(made: Quantization | None) -> models.SearchParams:
+    smaller = models.QuantizationSearchParams(rescore=True, oversampling=made.oversampling) if made else None
+    return models.SearchParams(hnsw_ef=HNSW_EF, quantization=smaller)
 
 
 def _found(answers: Sequence[models.QueryResponse]) -> LegHits:

@@ -23,7 +23,7 @@ from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
 from ragsaver.ingestion.originals import Original
 from ragsaver.ingestion.outlining import Outliner
 from ragsaver.ingestion.planning import Change, forgetting
-from ragsaver.ingestion.summarising import Allowance, Summaries, Summarised
+from ragsaver.ingestion.summarising import Allowance, Bill, Summaries, Summarised
 from ragsaver.ingestion.tombstones import Tombstone
 from ragsaver.models.protocol import Encoder
 
@@ -133,15 +133,17 @@ class Applier:
         batch: Sequence[Change],
         allowance: Allowance | None = None,
         originals: Sequence[Original] = (),
+        bill: Bill | None = None,
     ) -> Paid:
         """Make the new versions the true ones.
 
         :param allowance: what summaries may cost.
         :param originals: what has to outlive the new versions' ingestion.
+        :param bill: told what each section's summary took, by the documents' ids.
         :raises StorageError: if the disk is full; the old versions stay until a later run.
         """
         embedded = self.embed(scope, batch, originals)
-        return replace(embedded.paid, summaries=self.write(scope, embedded, allowance))
+        return replace(embedded.paid, summaries=self.write(scope, embedded, allowance, bill))
 
     def embed(self, scope: Scope, batch: Sequence[Change], originals: Sequence[Original] = ()) -> Embedded:
         """The first half of `apply`: index and manifest's documents are not touched yet.
@@ -157,10 +159,13 @@ class Applier:
         self._fault(Step.EMBEDDED)
         return Embedded(batch, intents, vectors, paid)
 
-    def write(self, scope: Scope, embedded: Embedded, allowance: Allowance | None = None) -> Summarised:
+    def write(
+        self, scope: Scope, embedded: Embedded, allowance: Allowance | None = None, bill: Bill | None = None
+    ) -> Summarised:
         """The second half, one at a time; what summaries took.
 
         :param allowance: what they may cost.
+        :param bill: told what each took.
         """
         batch, vectors = embedded.batch, embedded.vectors
         new = [(change, one) for change in batch for one in change.new]
@@ -173,7 +178,7 @@ class Applier:
             ],
         )
         self._fault(Step.UPSERTED)
-        outlines, taken = self.outliner.outlines(scope, self.partition(scope), batch, vectors, allowance)
+        outlines, taken = self.outliner.outlines(scope, self.partition(scope), batch, vectors, allowance, bill)
         self._fault(Step.OUTLINED)
         self._still(scope.tenant)
         self._manifest.commit(scope, [change.record for change in batch], outlines=outlines)

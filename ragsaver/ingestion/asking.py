@@ -64,11 +64,12 @@ class Summariser(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What all attempts at one section came to; `problem` says why `text` is empty."""
+    """What all attempts at one section came to, `calls` of them at the endpoint; `problem` says why `text` is empty."""
 
     text: str
     tokens: Tokens = Tokens()
     problem: str = ""
+    calls: int = 0
 
 
 class Asking:
@@ -106,9 +107,9 @@ class Asking:
         with self._counting:
             if self._clock() < self._resting_until:
                 return Answer("", problem=self._problem)
-        answer, asked = self._try(attempt)
+        answer = self._try(attempt)
         with self._counting:
-            if asked:
+            if answer.calls:
                 self._failed = 0 if answer.text else self._failed + 1
             if self._failed >= _GIVE_UP_AFTER:
                 self._resting_until, self._problem = self._clock() + _REST_S, answer.problem
@@ -118,22 +119,22 @@ class Asking:
         """Nobody wants an answer any more: no further attempt is made."""
         self._stopped.set()
 
-    def _try(self, attempt: Callable[[float], Reply]) -> tuple[Answer, bool]:
+    def _try(self, attempt: Callable[[float], Reply]) -> Answer:
         end = self._clock() + self._deadline_s
         spent = Tokens()
-        problem, asked = "nobody waits for it any more", False
+        problem, calls = "nobody waits for it any more", 0
         for number in range(self._attempts):
             left_s = end - self._clock()
             if left_s <= 0 or self._stopped.is_set():
                 break
             reply = attempt(left_s)
-            asked |= reply.asked
+            calls += reply.asked
             spent += reply.tokens
             if reply.text:
-                return Answer(reply.text, spent), True
+                return Answer(reply.text, spent, calls=calls)
             problem = reply.problem or "gave an empty answer"
             pause_s = reply.wait_s if reply.wait_s is not None else _BACKOFF_S * 2**number
             if not reply.again or number + 1 == self._attempts or self._clock() + pause_s >= end:
                 break
             self._wait(pause_s)
-        return Answer("", spent, problem), asked
+        return Answer("", spent, problem, calls)

@@ -87,6 +87,7 @@ class Estimate:
                 edited=self._reasons[Reason.EDITED],
                 stale=self._reasons[Reason.STALE],
                 carried=self._reasons[Reason.CARRIED],
+                access=self._reasons[Reason.ACCESS],
                 unchanged=seen.unchanged,
                 deleted=len(gone),
                 failed=len(seen.errors),

@@ -160,7 +160,7 @@ class Gates:
             return None
         since = _since(old, tombstone, digest, about) or now()
         record = self._record(item, about, old.generation + 1 if old else 1, since)
-        return self._to_cut(item, data, _Read(record, old, _reason(old, self._config, digest)), reading)
+        return self._to_cut(item, data, _Read(record, old, _reason(old, record, digest)), reading)
 
     def _record(self, item: SourceItem, about: str, generation: int, since: float) -> DocumentRecord:
         """The document as far as it is known before it is cut."""
@@ -200,12 +200,15 @@ def _since(old: DocumentRecord | None, tombstone: Tombstone | None, digest: str,
     return tombstone.ingested_at if tombstone and tombstone.content_hash == digest else None
 
 
-def _reason(old: DocumentRecord | None, config: str, digest: str) -> Reason:
+def _reason(old: DocumentRecord | None, new: DocumentRecord, digest: str) -> Reason:
     if old is None:
         return Reason.NEW
     if old.content_hash != digest:
         return Reason.EDITED
-    return Reason.CARRIED if old.config == config else Reason.STALE
+    if old.config != new.config:
+        return Reason.STALE
+    # What lies somewhere has no metadata but what the rules say of its readers.
+    return Reason.ACCESS if old.location and new.location else Reason.CARRIED
 
 
 def _require_utf8(source: str) -> None:

@@ -140,6 +140,12 @@ def groups_of(metadata: Mapping[str, Any], source: str) -> list[str]:
     return sorted(set(named))
 
 
+def readers(metadata: Mapping[str, Any]) -> list[str]:
+    """The groups that a document that is in names; none is everybody."""
+    groups = metadata.get(GROUPS)
+    return groups if isinstance(groups, list) else []
+
+
 def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fingerprint: str) -> list[IdentifiedChunk]:
     """Name the chunks of a document: UUIDv5 of the document, what is embedded, and which occurrence it is.
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-from ragsaver.ingestion.report import EmbeddingSpend, IngestFailure
+from ragsaver.ingestion.report import EmbeddingSpend, IngestFailure, SummarySpend
 from ragsaver.ingestion.turns import Priority
 
 
@@ -65,7 +65,10 @@ class JobDocument(_Frozen):
 
 
 class JobReport(_Frozen):
-    """A job. `progress` is a page of its documents; `errors` are those that did not go in."""
+    """A job. `progress` is a page of its documents; `errors` are those that did not go in.
+
+    `passed_over` are files of kinds that can't be read, by suffix.
+    """
 
     job_id: str
     collection: str
@@ -74,6 +77,8 @@ class JobReport(_Frozen):
     created_at: float
     documents: JobDocuments = JobDocuments()
     embedding: EmbeddingSpend = EmbeddingSpend()
+    summaries: SummarySpend = SummarySpend()
+    passed_over: dict[str, int] = {}
     progress: tuple[JobDocument, ...] = ()
     errors: tuple[IngestFailure, ...] = ()
 

@@ -1,4 +1,4 @@
-"""The tables of the job store: jobs, their documents, how far the lines are, and texts that are being embedded."""
+"""The tables of the job store: jobs with documents and bills, how far the lines are, texts that are being embedded."""
 
 from typing import Any
 
@@ -107,5 +107,32 @@ texts = sa.Table(
     sa.Column("hash", sa.String, primary_key=True),
     sa.Column("holder", sa.String, nullable=False),
     sa.Column("until", sa.Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What a section of a job's document took; its `outcome` only gets better.
+bills = sa.Table(
+    "bills",
+    metadata,
+    sa.Column("document_id", sa.String, primary_key=True),
+    sa.Column("section", sa.String, primary_key=True),
+    sa.Column("job_id", sa.String, nullable=False),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False),
+    *(
+        sa.Column(name, LongInteger, nullable=False)
+        for name in ("calls", "input", "cached_input", "output", "saved_input", "saved_output")
+    ),
+    sa.Index("bills_of_jobs", "job_id"),
+    sqlite_with_rowid=False,
+)
+
+# Files that a job left out for their kind, by suffix.
+passed_over = sa.Table(
+    "passed_over",
+    metadata,
+    sa.Column("job_id", sa.String, primary_key=True),
+    sa.Column("suffix", sa.String, primary_key=True),
+    sa.Column("files", LongInteger, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -2,30 +2,36 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
 
-from ragsaver.database import Place, open_database
+from ragsaver.database import Place, copy_rows, open_database
 from ragsaver.dialects import chosen, insert, lock, write_rows
 from ragsaver.errors import QueueFull
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.accounting import told_kinds
+from ragsaver.ingestion.bills import Bills, summary_spend
 from ragsaver.ingestion.document_line import DocumentLine, count, count_waiting, join_line, restart
+from ragsaver.ingestion.estimating import MILLION
 from ragsaver.ingestion.job_report import LOST, WAITING, JobDocument, JobReport, State, counted, job_state
 from ragsaver.ingestion.job_tables import ROWS
+from ragsaver.ingestion.job_tables import bills as _bills
 from ragsaver.ingestion.job_tables import documents as _documents
 from ragsaver.ingestion.job_tables import jobs as _jobs
 from ragsaver.ingestion.job_tables import lines as _lines
 from ragsaver.ingestion.job_tables import metadata as _metadata
+from ragsaver.ingestion.job_tables import passed_over as _passed_over
 from ragsaver.ingestion.manifest import now
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.ingestion.report import EmbeddingSpend, IngestFailure
 from ragsaver.ingestion.text_claims import TextClaims
 from ragsaver.ingestion.turns import Priority
+from ragsaver.settings import SpendSettings
 
 SCHEMA = 2
 
@@ -35,6 +41,7 @@ class JobStore:
 
     :ivar documents: the jobs' documents on their way.
     :ivar texts: that are being embedded.
+    :ivar bills: of summaries.
     :raises StorageError: if it can't be opened or written.
     """
 
@@ -47,6 +54,7 @@ class JobStore:
         self._database.set_up((_metadata,), SCHEMA, "Delete the file, or the schema, and queue the documents again")
         self.documents = DocumentLine(self._database)
         self.texts = TextClaims(self._database)
+        self.bills = Bills(self._database)
         lines = [
             {"state": state, "priority": priority, "round": 0, "passed": 0}
             for state in WAITING
@@ -141,10 +149,15 @@ class JobStore:
                 write_rows(connection, sa.insert(_documents), rows[start : start + ROWS])
         return len(by_state[State.QUEUED])
 
-    def listed(self, job_id: str) -> None:
-        """All documents of the job are known."""
+    def listed(self, job_id: str, passed_over: Mapping[str, int] = MappingProxyType({})) -> None:
+        """All documents of the job are known.
+
+        :param passed_over: files that were left out for their kind, by suffix.
+        """
+        rows = [{"job_id": job_id, "suffix": suffix, "files": files} for suffix, files in passed_over.items()]
         with self._writing() as connection:
-            connection.execute(sa.update(_jobs).where(_jobs.c.id == job_id).values(listed=True))
+            known = connection.execute(sa.update(_jobs).where(_jobs.c.id == job_id).values(listed=True)).rowcount
+            write_rows(connection, sa.insert(_passed_over), rows if known else [])
 
     def drop(self, job_id: str, tenant: str) -> bool:
         """Forget a job and what of it still waits; what went in stays in. False if there is none."""
@@ -154,6 +167,7 @@ class JobStore:
             if gone:
                 lock(connection, _documents.c.id, _documents.c.job_id == job_id)
                 connection.execute(sa.delete(_documents).where(_documents.c.job_id == job_id))
+                _forget_notes(connection, job_id)
         return gone
 
     def retry(self, job_id: str, tenant: str) -> int:
@@ -187,10 +201,13 @@ class JobStore:
                 gone = len(connection.execute(delete.returning(_documents.c.id)).all())
         with self._writing() as connection:
             empty = (_jobs.c.id == job_id, ~sa.exists().where(of_job))
-            return connection.execute(sa.delete(_jobs).where(*empty)).rowcount
+            gone = connection.execute(sa.delete(_jobs).where(*empty)).rowcount
+            if gone:
+                _forget_notes(connection, job_id)
+            return gone
 
     def report(
-        self, job_id: str, tenant: str, usd_per_tok: Decimal, *, limit: int = 1000, offset: int = 0
+        self, job_id: str, tenant: str, prices: SpendSettings, *, limit: int = 1000, offset: int = 0
     ) -> JobReport | None:
         """A job with a page of its documents; None if the tenant has no such job."""
         with self._reading() as connection:
@@ -202,7 +219,7 @@ class JobStore:
             query = sa.select(*shown).where(_documents.c.job_id == job_id).order_by(_documents.c.number)
             page = connection.execute(query.limit(limit).offset(offset)).all()
             lost = connection.execute(query.where(_documents.c.state.in_(LOST))).all()
-            summary = self._summary(connection, job, usd_per_tok)
+            summary = self._summary(connection, job, prices)
         return summary.model_copy(
             update={
                 "progress": tuple(
@@ -213,22 +230,29 @@ class JobStore:
             }
         )
 
-    def reports(self, tenant: str, usd_per_tok: Decimal, *, limit: int = 100) -> list[JobReport]:
+    def reports(self, tenant: str, prices: SpendSettings, *, limit: int = 100) -> list[JobReport]:
         """The newest jobs of a tenant, without their documents."""
         query = sa.select(_jobs).where(_jobs.c.tenant == tenant).order_by(_jobs.c.created_at.desc()).limit(limit)
         with self._reading() as connection:
-            return [self._summary(connection, job, usd_per_tok) for job in connection.execute(query).all()]
+            return [self._summary(connection, job, prices) for job in connection.execute(query).all()]
 
     def hold_on(self, holders: Sequence[str], lease_s: float) -> None:
         """These hold what they hold, documents and texts, for longer."""
         self.documents.hold_on(holders, lease_s)
         self.texts.hold_on(holders, lease_s)
 
+    def copy_from(self, other: "JobStore") -> dict[str, int]:
+        """Take the jobs of another store of which nothing waits; how many rows, by table.
+
+        :raises StorageError: if this one holds some, or can't take all of them; then it takes nothing.
+        """
+        return copy_rows(other._database, self._database, [_jobs, _documents, _bills, _passed_over])
+
     def close(self) -> None:
         """Let go of file or server."""
         self._database.close()
 
-    def _summary(self, connection: sa.Connection, job: Any, usd_per_tok: Decimal) -> JobReport:
+    def _summary(self, connection: sa.Connection, job: Any, prices: SpendSettings) -> JobReport:
         by_state: dict[State, int] = {}
         tokens = 0
         sums = sa.select(_documents.c.state, sa.func.count(), sa.func.sum(_documents.c.tokens))
@@ -236,6 +260,8 @@ class JobStore:
             by_state[State(state)] = number
             tokens += int(some)
         documents = counted(by_state)
+        left_out = sa.select(_passed_over.c.suffix, _passed_over.c.files).where(_passed_over.c.job_id == job.id)
+        passed_over = {suffix: int(files) for suffix, files in connection.execute(left_out.order_by("suffix")).all()}
         return JobReport(
             job_id=job.id,
             collection=job.collection,
@@ -243,8 +269,16 @@ class JobStore:
             state=job_state(documents, listed=job.listed),
             created_at=job.created_at,
             documents=documents,
-            embedding=EmbeddingSpend(tokens=tokens, cost_usd=tokens * usd_per_tok),
+            embedding=EmbeddingSpend(tokens=tokens, cost_usd=tokens * prices.embedding_per_mtok / MILLION),
+            summaries=summary_spend(connection, job.id, prices.prices),
+            passed_over=told_kinds(passed_over),
         )
+
+
+def _forget_notes(connection: sa.Connection, job_id: str) -> None:
+    """What is noted of a job beside its documents goes with it."""
+    for table in (_bills, _passed_over):
+        connection.execute(sa.delete(table).where(table.c.job_id == job_id))
 
 
 def _require_room(connection: sa.Connection, tenant: str, max_waiting: int) -> None:

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from ragsaver.errors import DocumentNotFound, UsageError
-from ragsaver.index.keys import GROUPS
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.gates import printable
 from ragsaver.ingestion.holdings import HeldDocument, HoldingsReport, held, report_holdings
+from ragsaver.ingestion.identity import readers
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.selection import DocumentSelection
-from ragsaver.ingestion.standing import Standing, standings, vector_bytes
+from ragsaver.ingestion.standing import standings, vector_bytes
 from ragsaver.settings import Settings
 
 _DAY_S = 86_400.0
@@ -23,7 +23,10 @@ class _Frozen(BaseModel):
 
 
 class DocumentList(_Frozen):
-    """Documents by source; `tombstoned` ones of the collection are not in: retention took them out."""
+    """Documents by source; `tombstoned` ones of the collection are not in: retention took them out.
+
+    Who reads in the name of groups is not told of tombstones.
+    """
 
     documents: tuple[HeldDocument, ...] = ()
     tombstoned: int = 0
@@ -61,10 +64,11 @@ class Lifecycle:
     def list(self, selection: DocumentSelection, scope: Scope) -> DocumentList:
         """The documents that a selection means and the scope may read; all of these if it names no condition."""
         at = now()
-        documents = [one for one in standings(self._manifest, scope, self._dim) if scope.reads(_groups(one))]
+        documents = [one for one in standings(self._manifest, scope, self._dim) if scope.reads(readers(one.metadata))]
         return DocumentList(
             documents=tuple(held(one) for one in documents if selection.takes(one, at)),
-            tombstoned=self._manifest.tombstones.count(scope),
+            # Whom they were for is not known any more: a reader is not told how many there are.
+            tombstoned=self._manifest.tombstones.count(scope) if scope.groups is None else 0,
         )
 
     def delete(self, selection: DocumentSelection, scope: Scope, *, dry_run: bool = False) -> RemovalReport:
@@ -119,11 +123,6 @@ class Lifecycle:
             vector_bytes=vector_bytes(1, self._dim),
             tombstoned=self._manifest.tombstones.count(scope),
         )
-
-
-def _groups(document: Standing) -> list[str]:
-    groups = document.metadata.get(GROUPS)
-    return groups if isinstance(groups, list) else []
 
 
 def _removal(gone: Sequence[tuple[DocumentRecord, str]], dry_run: bool) -> RemovalReport:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import xxhash
 
 from ragsaver import dialects
-from ragsaver.database import Place, open_database
+from ragsaver.database import Place, copy_rows, open_database
 from ragsaver.dialects import VARIABLES, LongInteger, write_rows
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion import changes, originals, quiet, tombstones, uses
@@ -334,6 +334,15 @@ class Manifest:
                 rows = connection.execute(sa.select(table.c.tenant, table.c.collection).distinct())
                 found.update((row.tenant, row.collection) for row in rows)
         return [Scope(*pair) for pair in sorted(found)]
+
+    def copy_from(self, other: "Manifest") -> dict[str, int]:
+        """Take all that another manifest holds; how many rows, by table. Nobody writes that one meanwhile.
+
+        :raises StorageError: if this one holds something, or can't take all of it; then it takes nothing.
+        """
+        kept = (_metadata, originals.metadata, uses.metadata, tombstones.metadata)
+        tables = [table for some in kept for table in some.sorted_tables]
+        return copy_rows(other._database, self._database, tables)
 
     def close(self) -> None:
         """Let go of file or server."""

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from ragsaver.errors import UsageError
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.identity import readers
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.outlines import Outline, deciding, outline, render
 from ragsaver.ingestion.planning import Change
 from ragsaver.ingestion.report import OutlineReport
 from ragsaver.ingestion.summaries import Section, by_chunks, long_sections, unsummarised
-from ragsaver.ingestion.summarising import Allowance, Summaries, Summarised
+from ragsaver.ingestion.summarising import Allowance, Bill, Charge, Summaries, Summarised
 
 # What the gates take for another configuration.
 LACKING = "no outline"
@@ -30,9 +31,9 @@ def outline_report(
 
     :param budget_tokens: ceiling for the text; 0 for no ceiling.
     :param count: tokens of each of some texts.
-    :raises UsageError: if there is no such document, or it has no outline yet.
+    :raises UsageError: if there is no such document, it has no outline yet, or the scope may not read it.
     """
-    found = manifest.outline(scope, source)
+    found = manifest.outline(scope, source) if _reads(manifest, scope, source) else None
     if found is None:
         raise UsageError(
             "there is no outline of a document by this name",
@@ -41,6 +42,13 @@ def outline_report(
         )
     text = render(found, budget_tokens, lambda some: count([some])[0])
     return OutlineReport(source=source, title=found.title, text=text, lines=found.lines)
+
+
+def _reads(manifest: Manifest, scope: Scope, source: str) -> bool:
+    """Whether a document is there for who asks."""
+    record = manifest.document(scope, source)
+    original = record and manifest.originals.get(record.id, record.generation)
+    return record is not None and scope.reads(readers(original.metadata) if original else ())
 
 
 class Outliner:
@@ -61,17 +69,22 @@ class Outliner:
         batch: Sequence[Change],
         vectors: Mapping[str, NDArray[np.float32]],
         allowance: Allowance | None = None,
+        bill: Bill | None = None,
     ) -> tuple[dict[str, Outline], Summarised]:
         """The outlines of the new versions, by document, and what summaries took.
 
         :param partition: of the caches that the scope may use.
         :param vectors: of the batch's new chunks, by what was embedded; those of chunks that stay are in the index.
         :param allowance: what summaries may cost.
+        :param bill: told what each section's summary took.
         """
         before = self._before(batch)
         long = self._long(batch)
         wanted = [one for found, old in self._with_old(batch, long, before) for one in unsummarised(found, old)]
-        texts, taken = self._summaries.of(partition, wanted, allowance) if self._summaries else ({}, Summarised())
+        texts: dict[str, str] = {}
+        taken = Summarised()
+        if self._summaries:
+            texts, taken = self._summaries.of(partition, wanted, allowance, _by_document(batch, long, bill))
         staying = {
             one.id: one.prints.embedded
             for change in batch
@@ -109,6 +122,16 @@ class Outliner:
     ) -> Iterator[tuple[list[Section], Outline | None]]:
         for change, found in zip(batch, long, strict=True):
             yield found, before.get(change.record.id)
+
+
+def _by_document(
+    batch: Sequence[Change], long: Sequence[list[Section]], bill: Bill | None
+) -> Callable[[Sequence[tuple[Section, Summarised]]], None]:
+    """Bills sections by the documents that they stand in."""
+    if bill is None:
+        return lambda some: None
+    of = {one.chunk_ids[0]: change.record.id for change, found in zip(batch, long, strict=True) for one in found}
+    return lambda some: bill([Charge(of[one.chunk_ids[0]], one.chunk_ids[0], took) for one, took in some])
 
 
 def to_summarise(manifest: Manifest, summaries: Summaries | None, partition: str, change: Change) -> list[Section]:

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     EDITED = "edited"
     STALE = "stale by configuration"
     CARRIED = "metadata changed"
+    ACCESS = "access changed"
 
 
 @dataclass(frozen=True, slots=True)

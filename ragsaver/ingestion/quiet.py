@@ -14,6 +14,7 @@ import xxhash
 from ragsaver import dialects
 from ragsaver.database import Database
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.identity import metadata_hash
 from ragsaver.ingestion.sources import SourceItem
 
 metadata = sa.MetaData()
@@ -42,10 +43,15 @@ def digest_of(items: Sequence[SourceItem], asked: Sequence[object]) -> str | Non
 
     :param asked: whatever else decides what is done.
     """
-    if not all(item.version and item.location and not item.metadata for item in items):
+    if not all(item.version and item.location for item in items):
         return None
-    told = "\n".join([f"{item.source}\0{item.location}\0{item.version}" for item in items])
+    told = "\n".join([f"{item.source}\0{item.location}\0{item.version}\0{_carried(item)}" for item in items])
     return xxhash.xxh3_128_hexdigest(f"{asked!r}\n{told}".encode(errors="surrogatepass"))
+
+
+def _carried(item: SourceItem) -> str:
+    """Its readers, for example: rules that change make it another run."""
+    return metadata_hash(item.metadata) if item.metadata else ""
 
 
 class QuietRuns:

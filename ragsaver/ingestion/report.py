@@ -49,13 +49,18 @@ class EmbeddingSpend(_Frozen):
 
 
 class SummarySpend(_Frozen):
-    """Sections that a language model summarised: now, before, and those that it did not; their tokens are billed."""
+    """Sections that a language model summarised: now, before, and those that it did not; their tokens are billed.
+
+    `calls` are those of the model, failed ones too; `saved_usd` is what the cached ones would have cost.
+    """
 
     made: int = 0
     cached: int = 0
     lacking: int = 0
+    calls: int = 0
     tokens: int = 0
     cost_usd: Usd = ZERO
+    saved_usd: Usd = ZERO
 
 
 class IngestFailure(_Frozen):
@@ -90,13 +95,14 @@ class IngestReport(_Frozen):
 
 
 class PlannedDocuments(_Frozen):
-    """Documents by what would become of them."""
+    """Documents by what would become of them; `access` are those that others may read from then on."""
 
     seen: int = 0
     new: int = 0
     edited: int = 0
     stale: int = 0
     carried: int = 0
+    access: int = 0
     unchanged: int = 0
     deleted: int = 0
     failed: int = 0
@@ -168,10 +174,11 @@ class OutlineReport(_Frozen):
 
 
 class VerifyReport(_Frozen):
-    """Manifest against index."""
+    """Manifest against index; `readers` are points that others could read than their documents name."""
 
     documents: int = 0
     points: int = 0
     missing: int = 0
     orphaned: int = 0
+    readers: int = 0
     repaired: int = 0

@@ -5,10 +5,12 @@ that gets none keeps its central sentence, and its document is outlined again by
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
+from typing import NamedTuple
 
 from ragsaver.caching.opening import open_summary_cache
 from ragsaver.caching.summaries import KeptSummary, SummaryCache
@@ -26,6 +28,7 @@ class Summarised:
     """What summaries took.
 
     :ivar made: sections that were summarised now; `cached` ones were before, `lacking` ones have no summary.
+    :ivar calls: of the language model, those that failed too.
     :ivar saved: tokens that the cached ones would have taken.
     :ivar problem: of one of those that lack a summary.
     """
@@ -33,6 +36,7 @@ class Summarised:
     made: int = 0
     cached: int = 0
     lacking: int = 0
+    calls: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     saved: Tokens = field(default_factory=Tokens)
     problem: str = ""
@@ -42,10 +46,28 @@ class Summarised:
             self.made + other.made,
             self.cached + other.cached,
             self.lacking + other.lacking,
+            self.calls + other.calls,
             self.tokens + other.tokens,
             self.saved + other.saved,
             self.problem or other.problem,
         )
+
+
+class Charge(NamedTuple):
+    """What one section of a document took.
+
+    :ivar section: id of its first chunk.
+    """
+
+    document_id: str
+    section: str
+    took: Summarised
+
+
+# Told what sections took. One that was asked for is told by itself, before its summary is kept: if the process ends
+# in between, it is asked for again, and told again.
+Bill = Callable[[Sequence[Charge]], None]
+_Note = Callable[[Sequence[tuple[Section, Summarised]]], None]
 
 
 class Allowance:
@@ -108,19 +130,30 @@ class Summaries:
         return self._summariser is not None
 
     def of(
-        self, partition: str, sections: Sequence[Section], allowance: Allowance | None = None
+        self,
+        partition: str,
+        sections: Sequence[Section],
+        allowance: Allowance | None = None,
+        note: _Note = lambda some: None,
     ) -> tuple[dict[str, str], Summarised]:
         """The summaries that there are now, by hash, and what they took.
 
         :param partition: of the cache, as the embedding cache has them.
+        :param note: told what each section took, each once; from several threads.
         :raises StorageError: if the disk refuses to keep one.
         """
         there = self._cache.get(partition, list({section.hash for section in sections}))
-        lacking = list({section.hash: section for section in sections if section.hash not in there}.values())
-        answers = self._ask(partition, lacking, allowance or Allowance())
+        lacking: dict[str, Section] = {}
+        for section in sections:
+            if section.hash not in there:
+                lacking.setdefault(section.hash, section)
+        answers = self._ask(partition, list(lacking.values()), allowance or Allowance(), note)
         texts = {name: one.text for name, one in there.items()}
         texts.update((name, answer.text) for name, answer in answers.items() if answer.text)
-        return texts, _tally(sections, there, answers)
+        took = list(zip(sections, _each(sections, there, answers), strict=True))
+        asked = {id(section) for section in lacking.values()} if self.asks else set()
+        note([(section, one) for section, one in took if id(section) not in asked])
+        return texts, sum((one for _, one in took), Summarised())
 
     def lacking(self, partition: str, sections: Sequence[Section]) -> list[Section]:
         """Those that `of` would ask for, each text once; nothing is asked, or noted as used."""
@@ -148,10 +181,11 @@ class Summaries:
         """Dollars for tokens of the model."""
         return self.price.cost(input=tokens.input, cached_input=tokens.cached_input, output=tokens.output)
 
-    def _ask(self, partition: str, lacking: Sequence[Section], allowance: Allowance) -> dict[str, Answer]:
+    def _ask(self, partition: str, lacking: Sequence[Section], allowance: Allowance, note: _Note) -> dict[str, Answer]:
         if self._summariser is None:
             return {section.hash: Answer("", problem="no model is asked here") for section in lacking}
-        asked = [self._threads.submit(self._summarise, self._summariser, partition, one, allowance) for one in lacking]
+        summarise = partial(self._summarise, self._summariser, partition, allowance, note)
+        asked = [self._threads.submit(summarise, one) for one in lacking]
         try:
             return {section.hash: future.result() for section, future in zip(lacking, asked, strict=True)}
         except BaseException:
@@ -159,7 +193,9 @@ class Summaries:
                 future.cancel()
             raise
 
-    def _summarise(self, summariser: Summariser, partition: str, section: Section, allowance: Allowance) -> Answer:
+    def _summarise(
+        self, summariser: Summariser, partition: str, allowance: Allowance, note: _Note, section: Section
+    ) -> Answer:
         worst = self.cost(self.worst(section))
 
         def attempt(timeout_s: float) -> Reply:
@@ -173,31 +209,39 @@ class Summaries:
             return replace(reply, text=kept(reply.text, complete=reply.complete))
 
         answer = self._asking.ask(attempt)
-        if answer.text:
-            took = answer.tokens
-            summary = KeptSummary(answer.text, took.input + took.cached_input, took.output)
-            self._cache.put(partition, {section.hash: summary})
+        try:
+            note([(section, _paid(answer))])
+        finally:
+            if answer.text:
+                took = answer.tokens
+                summary = KeptSummary(answer.text, took.input + took.cached_input, took.output)
+                self._cache.put(partition, {section.hash: summary})
         return answer
 
 
-def _tally(sections: Sequence[Section], there: Mapping[str, KeptSummary], answers: Mapping[str, Answer]) -> Summarised:
-    """What the sections took; of several with the same text the first one pays."""
-    taken = Summarised()
+def _each(
+    sections: Sequence[Section], there: Mapping[str, KeptSummary], answers: Mapping[str, Answer]
+) -> Iterator[Summarised]:
+    """What each section took; of several with the same text the first one pays."""
     paid: set[str] = set()
     for section in sections:
         answer = answers.get(section.hash)
-        first = section.hash not in paid
-        paid.add(section.hash)
         if answer is None:
             before = there[section.hash]
-            taken += Summarised(cached=1, saved=Tokens(before.input_tokens, 0, before.output_tokens))
-        elif not answer.text:
-            taken += Summarised(lacking=1, tokens=answer.tokens if first else Tokens(), problem=answer.problem)
-        elif first:
-            taken += Summarised(made=1, tokens=answer.tokens)
+            yield Summarised(cached=1, saved=Tokens(before.input_tokens, 0, before.output_tokens))
+        elif section.hash not in paid:
+            yield _paid(answer)
+        elif answer.text:
+            yield Summarised(cached=1, saved=answer.tokens)
         else:
-            taken += Summarised(cached=1, saved=answer.tokens)
-    return taken
+            yield Summarised(lacking=1, problem=answer.problem)
+        paid.add(section.hash)
+
+
+def _paid(answer: Answer) -> Summarised:
+    """What the section took that was asked for."""
+    made = bool(answer.text)
+    return Summarised(made, 0, not made, answer.calls, answer.tokens, problem=answer.problem)
 
 
 def open_summaries(

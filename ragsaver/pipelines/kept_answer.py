@@ -106,7 +106,7 @@ def answer_to_keep(
     if len(versions) < len(documents):  # one of them has just been deleted
         return None
     # Where there is no answer, or it was made from nothing, another document may have it.
-    falls_with_any = result.answer is None or not stamps or not outlive_additions
+    falls_with_any = result.answer is None or not stamps or evidence.wide or not outlive_additions
     if falls_with_any and evidence.mark is None:
         return None
     return KeptAnswer(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache
+from ragsaver.components.favourites import Outlined
 from ragsaver.components.resources import Resources, reader, resources_on
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
@@ -21,6 +22,7 @@ from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.lifecycle import Lifecycle
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.opening import open_manifest
+from ragsaver.ingestion.outlines import render
 from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.preparing import Prepared, Raw
 from ragsaver.ingestion.report import OutlineReport
@@ -45,6 +47,7 @@ class Runtime:
             lambda used_at: self.manifest.uses.note(used_at), resources.settings.lifecycle.note_uses_every_s
         )
         resources.caches.hold_against(_ManifestTruth(self))
+        resources.favourites.read_from(self._outlines)
 
     @classmethod
     def open(cls, settings: Settings, role: str, on_batch: BatchObserver | None = None) -> "Runtime":
@@ -169,13 +172,24 @@ class Runtime:
             return self._engines[name]
 
     def outline(self, source: str, collection: str | None, budget_tokens: int | None) -> OutlineReport:
-        """A document's outline.
+        """A document's outline, for who may read it.
 
         :param budget_tokens: of it as text; `outline.budget_tokens` if None.
         :raises UsageError: if there is none.
         """
         budget = self.settings.outline.budget_tokens if budget_tokens is None else budget_tokens
-        return outline_report(self.manifest, self.scope(collection), source, budget, self.encoder.count_tokens)
+        return outline_report(self.manifest, self.reading(collection), source, budget, self.encoder.count_tokens)
+
+    def _outlines(self, scope: Scope, document_ids: Sequence[str], max_tokens: int) -> list[Outlined]:
+        """Outlines of those of the documents that the reader may read."""
+        found: list[Outlined] = []
+        for document_id, outline in self.manifest.outlines(document_ids).items():
+            points = tuple(point for line in outline.lines for point in line.chunk_ids)
+            payload = next(iter(self.index.payloads(scope, points[:1]).values()), None)
+            if payload is not None:
+                text = render(outline, max_tokens, lambda some: self.encoder.count_tokens([some])[0])
+                found.append(Outlined(document_id, str(payload["source"]), text, points))
+        return found
 
     def close(self) -> None:
         """Close what was opened; the right to the index stays with this process."""

@@ -11,6 +11,7 @@ from ragsaver.ingestion.cutting import cutters
 from ragsaver.ingestion.gates import STAYS_OUT, Gates
 from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.job_report import State
+from ragsaver.ingestion.manifest import DocumentRecord
 from ragsaver.ingestion.outlining import to_outline
 from ragsaver.ingestion.preparing import Prepared, Raw
 from ragsaver.ingestion.queued_document import QueuedDocument
@@ -64,8 +65,8 @@ class Converting:
 
     def _convert(self, document: QueuedDocument) -> None:
         worker = self._worker
-        item, refused = _remembering(self._item(document))
         record = worker.manifest.document(document.scope, document.source)
+        item, refused = _remembering(self._with_latest_readers(self._item(document), document, record))
         known = {document.source: record} if record else {}
         outlines = worker.settings.outline
         summariser = fingerprint(outlines) if outlines.summary_model else None
@@ -121,11 +122,21 @@ class Converting:
         if item is None:
             gone = UnreadableDocument("is not there any more", where=document.source, remedy="Ingest its folder again")
             return SourceItem(document.source, document.location, None, "", None, _raising(gone))
-        # What a listing told of a page, its own headers may not say.
+        # What a listing told of a page, its own headers may not say. Who may read it was said by the settings of who
+        # queued it, which are newer than those of a worker.
         return item._replace(
             version=item.version or (document.version if scheme(document.location or "") else ""),
-            metadata=item.metadata or document.metadata,
+            metadata=document.metadata or item.metadata,
         )
+
+    def _with_latest_readers(
+        self, item: SourceItem, document: QueuedDocument, record: DocumentRecord | None
+    ) -> SourceItem:
+        """What was brought in after this job was given keeps its readers: who did that knew later rules."""
+        if record is None or item.location is None or record.ingested_at <= document.created_at:
+            return item
+        original = self._worker.manifest.originals.get(record.id, record.generation)
+        return item._replace(metadata=original.metadata) if original else item
 
     @contextmanager
     def _pool(self) -> Iterator[GuardedPool[Raw, Prepared]]:

@@ -22,6 +22,7 @@ from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.retention import keeps_out
 from ragsaver.ingestion.staging import Action, Settled, Staged, settle, unpack
 from ragsaver.ingestion.standing import vector_bytes
+from ragsaver.ingestion.summarising import Bill
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.workers.backoff import backoff_s, told
 from ragsaver.workers.moves import Moved, nobody
@@ -155,7 +156,7 @@ class Drainer:
         seen = Seen()
         for batch in batches(self._admitted(changes, seen, scope, gone), self._settings.ingestion.batch_chunks):
             originals = [original_of(change, posted.get(change.record.source)) for change in batch]
-            lacking = self._applier.apply(scope, batch, originals=originals).summaries
+            lacking = self._applier.apply(scope, batch, originals=originals, bill=self._bill(ready)).summaries
             if lacking.lacking:
                 _log.warning("%d sections are without a summary: %s", lacking.lacking, lacking.problem)
         self._applier.forget(scope, gone)
@@ -165,6 +166,14 @@ class Drainer:
             done = State.UNCHANGED if one.staged.action is Action.TOUCH else State.APPLIED
             error = refused.get(one.document.source)
             self._forward(one.document, State.FAILED if error else done, error)
+
+    def _bill(self, ready: Sequence[_Ready]) -> Bill | None:
+        """Charges documents' jobs for their summaries."""
+        model = self._settings.outline.summary_model
+        if model is None:
+            return None
+        of = {one.staged.record.id: one.document.id for one in ready}
+        return lambda charges: self._jobs.bills.add(model, charges, of)
 
     def _forward(self, document: QueuedDocument, after: State, error: str | None) -> None:
         if self._jobs.documents.forward(document.id, State.EMBEDDED, after, error=error):

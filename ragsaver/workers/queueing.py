@@ -1,17 +1,16 @@
 """From what somebody wants ingested to a job with its documents and their messages."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from decimal import Decimal
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from types import MappingProxyType
 
 from ragsaver.errors import BrokerUnavailable, UnreadableDocument, UsageError
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
-from ragsaver.ingestion.estimating import MILLION
 from ragsaver.ingestion.gates import printable
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.jobs import JobStore
@@ -39,11 +38,6 @@ def open_jobs(settings: Settings) -> JobStore:
     return JobStore(jobs_place(settings))
 
 
-def usd_per_tok(settings: Settings) -> Decimal:
-    """What embedding a token costs."""
-    return settings.spend.embedding_per_mtok / MILLION
-
-
 class IngestQueue:
     """The way in for documents that workers read.
 
@@ -65,7 +59,8 @@ class IngestQueue:
         :raises QueueFull, BrokerUnavailable, TooExpensive: nothing was taken then.
         """
         self.broker.check()
-        items = items_of(order, self._settings)
+        passed_over: Counter[str] = Counter()
+        items = items_of(order, self._settings, passed_over)
         gone: list[DocumentRecord] = []
         if order.prune or order.include_expired or order.max_cost_usd is not None:
             items = iter(listed := list(items))
@@ -74,9 +69,8 @@ class IngestQueue:
                 require_affordable(self._plan(listed, order, scope, gone), order.max_cost_usd)
             if order.include_expired:
                 self._let_in(listed, scope)
-        return self._put(
-            order, scope, priority, chain((_new(item, order.checksum) for item in items), map(_forgetting, gone))
-        )
+        coming = chain((_new(item, order.checksum) for item in items), map(_forgetting, gone))
+        return self._put(order, scope, priority, coming, passed_over)
 
     def put_texts(
         self, documents: Sequence[PostedDocument], scope: Scope, priority: Priority = Priority.NORMAL
@@ -97,7 +91,7 @@ class IngestQueue:
 
     def report(self, job_id: str, tenant: str, *, limit: int = 1000, offset: int = 0) -> JobReport | None:
         """A job; None if the tenant has none of that name."""
-        return self.jobs.report(job_id, tenant, usd_per_tok(self._settings), limit=limit, offset=offset)
+        return self.jobs.report(job_id, tenant, self._settings.spend, limit=limit, offset=offset)
 
     def known(self, job_id: str, tenant: str) -> JobReport:
         """A job without its documents' progress.
@@ -115,8 +109,16 @@ class IngestQueue:
         self.jobs.close()
 
     def _put(
-        self, order: IngestOrder | None, scope: Scope, priority: Priority, documents: Iterable[NewDocument]
+        self,
+        order: IngestOrder | None,
+        scope: Scope,
+        priority: Priority,
+        documents: Iterable[NewDocument],
+        passed_over: Mapping[str, int] = MappingProxyType({}),
     ) -> JobReport:
+        """
+        :param passed_over: by suffix, complete once the documents have come.
+        """
         coming = iter(documents)
         some = list(islice(coming, _AT_A_TIME))  # an empty folder is an error before there is a job
         limits = self._settings.queue
@@ -140,7 +142,7 @@ class IngestQueue:
             for state, count in Counter(one.state for one in some).items():
                 self._moved(state, count)
             some = list(islice(coming, _AT_A_TIME))
-        self.jobs.listed(job_id)
+        self.jobs.listed(job_id, passed_over)
         return self.known(job_id, scope.tenant)
 
     def _plan(

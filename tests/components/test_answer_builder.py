@@ -70,3 +70,8 @@ def test_the_prompt_s_beginning_is_the_same_for_every_question():
     first, second = (PromptBuilder().run(q, DOCUMENTS)["messages"] for q in ("One?", "Another?"))
     assert first[0].text == second[0].text
     assert first[1].text.removesuffix("One?") == second[1].text.removesuffix("Another?")
+
+
+def test_an_answer_that_failed_its_check_says_so():
+    answer = built("A parrot eats forty grams [1].", doubt="the small model's answer failed its check: no name")
+    assert answer.data and answer.meta["reason"].endswith("no name: read the answer with care")

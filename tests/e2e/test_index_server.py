@@ -49,6 +49,7 @@ def test_ingest_and_ask_work_alike_and_nothing_of_the_index_is_here(project: Pat
         "points": 2,
         "missing": 0,
         "orphaned": 0,
+        "readers": 0,
         "repaired": 0,
     }
     alone = str(project / "alone")

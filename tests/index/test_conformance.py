@@ -177,6 +177,20 @@ def test_a_new_version_s_words_count_before_it_is_listed_and_the_old_one_s_no_mo
     assert together < best() == pytest.approx(alone)
 
 
+def test_changes_are_counted_where_nobody_else_writes(index: VectorIndex) -> None:
+    counted, written = [index.changes()], point("zebra")
+    for write in (
+        lambda: index.upsert(ACME, [written]),
+        lambda: index.list_and_delete(ACME, [written.id], []),
+        lambda: index.set_payload(ACME, {written.id: {"groups": ["hr"]}}),
+        lambda: [index.restore(RIVAL, some) for some in index.stored(ACME)],
+        lambda: index.list_and_delete(ACME, [], [written.id]),
+    ):
+        write()
+        counted.append(index.changes())
+    assert len(set(counted)) == (len(counted) if isinstance(index, EdgeIndex) else 1)
+
+
 def test_payload_changes_without_touching_the_vector(index: VectorIndex) -> None:
     moved = point("zebra", 3, heading="Old")
     listed(index, ACME, moved)

@@ -14,6 +14,7 @@ from qdrant_client.conversions.conversion import GrpcToRest
 
 from ragsaver.errors import IndexLocked, IndexUnavailable, ModelMismatch, SettingsError, StorageError
 from ragsaver.index.connection import Connection, ServerPlace
+from ragsaver.index.hnsw import HNSW_EF
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.quantization import Quantization
 from ragsaver.index.server import ServerIndex
@@ -78,6 +79,7 @@ def test_both_legs_are_one_request_with_word_statistics_of_the_tenant(server: St
     (asked,) = server.requests("/points/query/batch")
     dense, lexical = asked["searches"]
     assert (dense["using"], lexical["using"]) == ("dense", "bm25")
+    assert dense["params"] == {"hnsw_ef": HNSW_EF}
     assert dense["filter"] == lexical["filter"]
     assert [one["match"]["value"] for one in dense["filter"]["must"]] == ["acme/docs", "listed"]
     assert lexical["params"]["idf"]["corpus"] == {"must": dense["filter"]["must"][:1]}
@@ -247,7 +249,8 @@ def test_by_grpc_the_same_is_made_asked_and_tried_again(server: StandIn) -> None
             server.failures = [429, 504]
             assert [hit.id for hit in index.search(ACME, "zebra", vector(0), 5).lexical] == [kept.id]
             asked = next(body for _, name, body in server.asked if name == "QueryBatch").query_points
-            assert GrpcToRest.convert_search_params(asked[0].params).quantization.oversampling == 2.0
+            by_vectors = GrpcToRest.convert_search_params(asked[0].params)
+            assert (by_vectors.hnsw_ef, by_vectors.quantization.oversampling) == (HNSW_EF, 2.0)
             corpus = GrpcToRest.convert_search_params(asked[1].params).idf.corpus
             assert [one.match.value for one in corpus.must] == ["acme/docs"]
             server.failures = [401]

@@ -12,7 +12,7 @@ from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import open_runtime
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
-from ragsaver.settings import Settings
+from ragsaver.settings import Settings, SpendSettings
 from ragsaver.workers.queueing import IngestQueue
 from tests.workers.fleet import RedisServer
 
@@ -55,7 +55,7 @@ def test_new_jobs_are_refused_while_too_many_documents_wait(served: tuple[TestCl
     refused = post(client, "c.md")
     assert (refused.status_code, refused.json()["type"]) == (429, "urn:ragsaver:problem:queue-full")
     assert int(refused.headers["retry-after"]) > 0
-    assert len(queue.jobs.reports("default", 0)) == 1
+    assert len(queue.jobs.reports("default", SpendSettings())) == 1
     queue.jobs.drop(job, "default")
     assert post(client, "c.md").status_code == 202
 
@@ -81,4 +81,4 @@ def test_nothing_is_taken_while_the_broker_is_away(served: tuple[TestClient, Ing
     redis.stop()
     answer = post(client, "a.md")
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:ragsaver:problem:broker-unavailable")
-    assert queue.jobs.reports("default", 0) == []
+    assert queue.jobs.reports("default", SpendSettings()) == []

@@ -4,7 +4,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.opening import jobs_place
 from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.ingestion.turns import Priority
-from ragsaver.settings import DatabaseSettings, Settings
+from ragsaver.settings import DatabaseSettings, Settings, SpendSettings
 from ragsaver.workers.draining import _batches
 from ragsaver.workers.holding import Holding
 
@@ -104,7 +103,7 @@ def test_a_document_that_ended_its_workers_too_often_is_dead_and_takes_nobody_wi
     assert [one.id for one in store.documents.claim(State.QUEUED, "dies", **dies)] == [f"{job}-0"]
     store.documents.bury(State.QUEUED, 2)
     store.documents.line_up(State.QUEUED)
-    report = store.report(job, "ants", Decimal(0))
+    report = store.report(job, "ants", SpendSettings())
     assert [(one.state, one.attempts) for one in report.progress] == [(State.DEAD, 2), (State.QUEUED, 1)]
     assert "died or hung" in report.errors[0].error
     assert claimed(store, State.QUEUED, 2) == [f"{job}-1"]
@@ -128,7 +127,7 @@ def test_jobs_that_ended_long_ago_are_removed_with_their_documents(store: JobSto
     store.documents.forward(f"{lost}-0", State.QUEUED, State.FAILED, error="broken")
     assert store.remove_finished(time.time() - DAY_S) == 0
     assert store.remove_finished(time.time() + DAY_S) == 2
-    jobs = [one.job_id for tenant in ("ants", "bees") for one in store.reports(tenant, Decimal(0))]
+    jobs = [one.job_id for tenant in ("ants", "bees") for one in store.reports(tenant, SpendSettings())]
     assert jobs == [waiting]
     assert store.retry(lost, "ants") == 0
 

@@ -361,7 +361,7 @@ def test_a_job_that_would_cost_more_than_is_allowed_is_refused_and_a_cheaper_one
     assert cost > 0
     with pytest.raises(TooExpensive, match=r"would cost \$.*--max-cost"):
         line.queue.put(line.bench.order(max_cost_usd=cost / 2), SCOPE)
-    assert line.queue.jobs.reports(SCOPE.tenant, cost) == []
+    assert line.queue.jobs.reports(SCOPE.tenant, dear.spend) == []
     job = line.queue.put(line.bench.order(max_cost_usd=cost), SCOPE).job_id
     assert line.bench.encoder.paid == []
     ids = [f"{job}-0"]

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ragsaver.errors import RagSaverError, UnreadableDocument, UsageError
+from ragsaver.ingestion.sources.access import with_access
 from ragsaver.ingestion.sources.files import check_path, file_item, list_files
 from ragsaver.ingestion.sources.item import SourceItem
 from ragsaver.ingestion.sources.rules import Selection
@@ -87,7 +88,7 @@ def list_sources(
             return _store(named, selection, max_bytes, passed_over)
         return folder(cwd / named)
 
-    return _each_once([root(named) for named in paths])
+    return (with_access(item, settings.access) for item in _each_once([root(named) for named in paths]))
 
 
 def location_of(named: str | Path, cwd: Path) -> str:
@@ -106,10 +107,12 @@ def item_at(source: str, location: str | None, settings: SourcesSettings, max_by
         return None
     if scheme(location) is None:
         found = next(find_files(Path(location), home=Path(location), cwd=Path("/"), selection=None))
-        return None if found.error else file_item(found._replace(source=source), max_bytes)
+        if found.error:
+            return None
+        return with_access(file_item(found._replace(source=source), max_bytes), settings.access)
     try:
         items = list_sources([location], home=Path("/"), cwd=Path("/"), settings=settings, max_bytes=max_bytes)
-        return next(items)._replace(source=source)
+        return with_access(next(items)._replace(source=source), settings.access)
     except (RagSaverError, StopIteration):
         return None
 

@@ -1,0 +1,53 @@
+"""`ragsaver route`: the router that decides which questions need the strongest model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragsaver.cli.evaluate import embedded
+from ragsaver.cli.output import errors_told, print_json
+from ragsaver.errors import UsageError
+from ragsaver.settings import quiet_haystack
+from ragsaver.settings_file import load_settings
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _several() -> None:
+    """Train the router."""
+
+
+@app.command("train")
+def train(
+    data: Annotated[Path, typer.Option(help="JSON lines of `query`, `weak_ok`, `strong_ok`, and `group`.")],
+    out: Annotated[Path, typer.Option(help="Where the router is written.")] = Path("router.json"),
+    target: Annotated[str, typer.Option(help="quality=SHARE of the strong model's to keep, or calls=SHARE.")] = (
+        "quality=0.95"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
+) -> None:
+    """Train a router on recorded outcomes, and write it for `generation.router`."""
+    with errors_told(as_json):
+        min_quality, max_calls = _read(target)
+        quiet_haystack()
+        from ragsaver.eval.route import train_route
+
+        model, report = train_route(data, load_settings(), embedded, min_quality=min_quality, max_calls=max_calls)
+        out.write_text(model.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        report.file = str(out)
+        print_json(report.model_dump_json(indent=None if as_json else 2))
+
+
+def _read(target: str) -> tuple[float | None, float | None]:
+    name, _, number = target.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if name == "quality" and 0 < value <= 1:
+        return value, None
+    if name == "calls" and 0 <= value <= 1:
+        return None, value
+    raise UsageError(f"`{target}` is no target", where="--target", remedy="Say quality=0.95, or calls=0.3")

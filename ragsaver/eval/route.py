@@ -1,0 +1,198 @@
+"""What would a router of these recorded outcomes reach, and the router itself: embed, fit, measure, write."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from ragsaver.components.route_features import FOUND, SHAPE, question_shape
+from ragsaver.components.router_model import VERSION, RouterModel, Weights, pack
+from ragsaver.errors import UsageError
+from ragsaver.eval.route_fitting import Seen, calibrate, curve, fit, folds, left_out, whole_groups
+from ragsaver.eval.route_outcomes import Floats, Outcomes, apgr, area, calls_for, read_outcomes, recovered
+from ragsaver.models.protocol import Encoder
+from ragsaver.models.registry import load_encoder
+from ragsaver.settings import Settings
+
+FOLDS = 5
+_TIMED = 500  # decisions
+_BATCH = 512  # questions between two words of progress
+
+Progress = Callable[[int, int], None]
+
+
+class RouteReport(BaseModel):
+    """What routers reach on questions that they have not seen.
+
+    :ivar apgr: average performance gap recovered; 0.5 is chance.
+    :ivar cpt50: share of strong calls that recovers half of the gap.
+    :ivar cpt80: share of strong calls that recovers four fifths of it.
+    :ivar router_ms: median time of one decision, the embedding not counted.
+    :ivar apgr_area: the area under the whole curve, as RouteLLM's script has it.
+    :ivar apgr_new_groups: `apgr` where every group is left out whole; None if there are fewer groups than folds.
+    """
+
+    apgr: float
+    cpt50: float
+    cpt80: float
+    router_ms: float
+    router_ms_p95: float
+    apgr_area: float
+    apgr_new_groups: float | None
+    questions: int
+    weak: float
+    strong: float
+
+
+class TrainingReport(BaseModel):
+    """What was written, and what it is to reach: figures by cross-validation."""
+
+    file: str
+    questions: int
+    apgr: float
+    calls: float
+    quality: float
+
+
+def evaluate_route(file: Path, settings: Settings, count: int, progress: Progress) -> RouteReport:
+    """Cross-validate routers on recorded outcomes, every group spread evenly over the folds.
+
+    :param count: of folds.
+    :param progress: called with the questions embedded and all of them.
+    :raises UsageError: if the file is wrong.
+    """
+    outcomes = read_outcomes(file)
+    if not 2 <= count <= len(outcomes.queries) // 10:
+        raise UsageError(f"must be 2 to {len(outcomes.queries) // 10}, got {count}", where="--folds")
+    encoder = load_encoder(settings.embedding)
+    seen = look(outcomes, encoder, progress)
+    spread = _curve(left_out(seen, outcomes, folds(outcomes.groups, count)), outcomes)
+    new_groups = None
+    if len(np.unique(outcomes.groups)) >= count:
+        new_groups = _curve(left_out(seen, outcomes, whole_groups(outcomes.groups, count)), outcomes)
+    model = _model(fit(seen, outcomes.weak, outcomes.strong), encoder, seen, (1.0, 0.0), outcomes, np.zeros(0))
+    spent_ms = _timed(model, seen, outcomes)
+    return RouteReport(
+        apgr=round(apgr(spread), 4),
+        cpt50=round(calls_for(spread, 0.5), 4),
+        cpt80=round(calls_for(spread, 0.8), 4),
+        router_ms=round(float(np.median(spent_ms)), 4),
+        router_ms_p95=round(float(np.quantile(spent_ms, 0.95)), 4),
+        apgr_area=round(area(spread), 4),
+        apgr_new_groups=None if new_groups is None else round(apgr(new_groups), 4),
+        questions=len(outcomes.queries),
+        weak=round(float(outcomes.weak.mean()), 4),
+        strong=round(float(outcomes.strong.mean()), 4),
+    )
+
+
+def train_route(
+    file: Path,
+    settings: Settings,
+    progress: Progress,
+    *,
+    min_quality: float | None = None,
+    max_calls: float | None = None,
+) -> tuple[RouterModel, TrainingReport]:
+    """Train a router on all recorded outcomes; what it reaches is told by cross-validation.
+
+    :param min_quality: share of the strong model's right answers to keep; 0.95 if `max_calls` is None too.
+    :param max_calls: share of questions that may go to the strong model.
+    :raises UsageError: if the file is wrong.
+    """
+    outcomes = read_outcomes(file)
+    encoder = load_encoder(settings.embedding)
+    seen = look(outcomes, encoder, progress)
+    unseen = left_out(seen, outcomes, folds(outcomes.groups, FOLDS))
+    model = _model(
+        fit(seen, outcomes.weak, outcomes.strong),
+        encoder,
+        seen,
+        calibrate(unseen[:, 0], outcomes.weak),
+        outcomes,
+        _gains(unseen),
+    ).model_copy(update={"min_quality": min_quality, "max_calls": max_calls})
+    if min_quality is None and max_calls is None:
+        model = model.model_copy(update={"min_quality": 0.95})
+    step = model.step_for(None, None)
+    report = TrainingReport(
+        file="",
+        questions=len(outcomes.queries),
+        apgr=model.trained_on["apgr"],
+        calls=step.calls,
+        quality=round(step.quality, 4),
+    )
+    return model, report
+
+
+def look(outcomes: Outcomes, encoder: Encoder, progress: Progress) -> Seen:
+    """Embed and count."""
+    queries, total = outcomes.queries, len(outcomes.queries)
+    vectors = np.zeros((total, encoder.dim))
+    for start in range(0, total, _BATCH):
+        vectors[start : start + _BATCH] = encoder.encode(queries[start : start + _BATCH], query=True)
+        progress(min(start + _BATCH, total), total)
+    shapes = np.array([question_shape(query) for query in queries])
+    return Seen(vectors, np.hstack([shapes, outcomes.found]))
+
+
+def _gains(chances: Floats) -> Floats:
+    return np.asarray(chances[:, 1] - chances[:, 0])
+
+
+def _curve(chances: Floats, outcomes: Outcomes) -> Floats:
+    return recovered(_gains(chances), outcomes.gain)
+
+
+def _model(
+    weights: Weights,
+    encoder: Encoder,
+    seen: Seen,
+    calibration: tuple[float, float],
+    outcomes: Outcomes,
+    gains: Floats,
+) -> RouterModel:
+    """A router as its file has it.
+
+    :param gains: by routers that did not see them, for its curve; without any the curve is flat.
+    """
+    told = gains if len(gains) else np.zeros(len(outcomes.queries))
+    by_share = recovered(told, outcomes.gain)
+    return RouterModel(
+        version=VERSION,
+        encoder=encoder.fingerprint,
+        encoder_name=encoder.name,
+        dim=seen.vectors.shape[1],
+        counted=SHAPE + FOUND if outcomes.found.shape[1] else SHAPE,
+        mean=pack(weights.mean),
+        scale=pack(weights.scale),
+        centres=pack(weights.centres),
+        spread=pack(weights.spread),
+        slopes=pack(weights.slopes),
+        level=pack(weights.level),
+        calibration=calibration,
+        curve=curve(told, outcomes),
+        trained_on={
+            "questions": len(outcomes.queries),
+            "weak": round(float(outcomes.weak.mean()), 4),
+            "strong": round(float(outcomes.strong.mean()), 4),
+            "apgr": round(apgr(by_share), 4),
+            "cpt50": round(calls_for(by_share, 0.5), 4),
+            "cpt80": round(calls_for(by_share, 0.8), 4),
+        },
+    )
+
+
+def _timed(model: RouterModel, seen: Seen, outcomes: Outcomes) -> NDArray[np.float64]:
+    """(decisions,) milliseconds, from the question's text and its embedding to the two numbers."""
+    vectors = seen.vectors.astype(np.float32)
+    spent = []
+    for place in np.linspace(0, len(vectors) - 1, min(_TIMED, len(vectors))).astype(int):
+        found = outcomes.found[place].tolist()
+        started = time.perf_counter()
+        model.judge(vectors[place], (*question_shape(outcomes.queries[place]), *found))
+        spent.append((time.perf_counter() - started) * 1000)
+    return np.array(spent)

@@ -1,0 +1,165 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragsaver.components.route_features import SHAPE, question_shape
+from ragsaver.components.router_model import RouterModel, load_router
+from ragsaver.errors import SettingsError, UsageError
+from ragsaver.eval import route
+from ragsaver.eval.route_fitting import calibrate, folds, whole_groups
+from ragsaver.eval.route_outcomes import apgr, area, calls_for, read_outcomes, recovered
+from ragsaver.models.registry import load_encoder
+from ragsaver.settings import EmbeddingSettings, Settings
+from tests.commands import as_json
+
+HARD = ["Integrate x^{n} over the unit sphere", "Prove that the group of order {n} is abelian", "Solve {n}x + 7 = y^2"]
+EASY = ["What colour is parrot number {n}?", "Who feeds the {n} cats at the harbour?", "Where do {n} boats sleep?"]
+
+
+def rows(count: int, *, random: bool = False) -> list[dict]:
+    """Every other question is hard: there the weak model fails four times in five, elsewhere once in ten."""
+    chance = np.random.default_rng(3)
+    made = []
+    for n in range(count):
+        hard = n % 2 == 0
+        query = (HARD if hard else EASY)[n // 2 % 3].format(n=n)
+        weak = chance.random() < (0.55 if random else 0.2 if hard else 0.9)
+        made.append(
+            {"query": query, "weak_ok": bool(weak), "strong_ok": bool(chance.random() < 0.95), "group": f"g{n % 7}"}
+        )
+    return made
+
+
+def write(folder: Path, made: list[dict]) -> Path:
+    file = folder / "outcomes.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in made))
+    return file
+
+
+def test_the_command_tells_hard_questions_from_easy_ones(tmp_path: Path):
+    report = as_json(tmp_path, "eval", "route", "--data", str(write(tmp_path, rows(300))), "--folds", "5")
+    # the best order sends the hard half first: 0.9 of the gap is there
+    assert report["apgr"] > 0.66 and report["apgr_new_groups"] > 0.66
+    assert report["cpt50"] < 0.35 and report["cpt50"] < report["cpt80"] < 0.6
+    assert report["router_ms"] > 0 and report["questions"] == 300
+
+
+def test_where_nothing_can_be_told_the_figure_is_that_of_chance(tmp_path: Path):
+    report = route.evaluate_route(write(tmp_path, rows(400, random=True)), Settings(), 5, lambda done, of: None)
+    assert report.apgr == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_trained_router_is_written_read_and_knows_hard_from_easy(tmp_path: Path):
+    data, out = write(tmp_path, rows(300)), tmp_path / "router.json"
+    report = as_json(tmp_path, "route", "train", "--data", str(data), "--out", str(out), "--target", "quality=0.9")
+    assert report["file"] == str(out) and 0.2 < report["calls"] < 0.6 and report["quality"] >= 0.9
+    encoder = load_encoder(EmbeddingSettings())
+    model = load_router(out, encoder=encoder.fingerprint)
+    asked = ["Solve 12x - 9 = z^4", "Who feeds the grey parrots?"]
+    (hard_ok, hard_gain), (easy_ok, easy_gain) = (
+        model.judge(vector, question_shape(question))
+        for vector, question in zip(encoder.encode(asked, query=True), asked, strict=True)
+    )
+    assert hard_ok < 0.45 < 0.7 < easy_ok
+    step = model.step_for(None, None)
+    assert hard_gain > step.above > easy_gain
+    assert as_json(tmp_path, "route", "train", "--data", str(data), "--target", "cheap", code=2)["error"]["remedy"]
+
+
+def test_a_target_takes_the_fewest_calls_that_reach_it(tmp_path: Path):
+    model, _ = route.train_route(write(tmp_path, rows(200)), Settings(), lambda done, of: None, max_calls=0.25)
+    assert model.step_for(None, None).calls <= 0.25 < model.step_for(0.97, None).calls
+    assert model.step_for(0.97, 0.25).calls <= 0.25
+    reached = [model.step_for(quality, None) for quality in (0.5, 0.7, 0.8, 0.9, 0.95)]
+    assert [step.calls for step in reached] == sorted(step.calls for step in reached)
+    assert all(step.quality >= quality for step, quality in zip(reached, (0.5, 0.7, 0.8, 0.9, 0.95), strict=True))
+    assert model.step_at(0.0).calls == 0.0 and model.step_at(1.0).calls == 1.0
+
+
+def test_a_file_that_is_no_router_says_so(tmp_path: Path):
+    data = write(tmp_path, rows(120))
+    model, _ = route.train_route(data, Settings(), lambda done, of: None)
+    file = tmp_path / "router.json"
+    file.write_text(model.model_dump_json())
+    with pytest.raises(SettingsError, match="another embedding model"):
+        load_router(file, encoder="other")
+    broken = json.loads(file.read_text())
+    for change in ({"version": 2}, {"counted": list(SHAPE[:-1])}, {"slopes": broken["level"]}, {"mean": "?"}):
+        file.write_text(json.dumps({**broken, **change}))
+        with pytest.raises(SettingsError, match="route train"):
+            load_router(file, encoder=model.encoder)
+    with pytest.raises(SettingsError, match="generation.router"):
+        load_router(tmp_path / "none.json", encoder=model.encoder)
+    assert RouterModel.model_validate(broken).model_dump() == model.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{", ":1: is no JSON"),
+        ('{"query": "a", "weak_ok": true}', ":1: `strong_ok`"),
+        ('{"query": "a", "weak_ok": true, "strong_ok": true}', "has 1 questions"),
+        ('{"query": "a", "weak_ok": true, "strong_ok": true, "found": {"coverage": 1}}', "`found` must have"),
+    ],
+)
+def test_a_row_that_is_wrong_is_named(tmp_path: Path, line: str, problem: str):
+    file = tmp_path / "outcomes.jsonl"
+    file.write_text(line)
+    with pytest.raises(UsageError) as caught:
+        read_outcomes(file)
+    assert problem in str(caught.value)
+
+
+def test_without_a_better_model_there_is_nothing_to_route_for(tmp_path: Path):
+    same = [{**row, "strong_ok": row["weak_ok"]} for row in rows(100)]
+    with pytest.raises(UsageError, match="not better"):
+        read_outcomes(write(tmp_path, same))
+
+
+def test_the_best_and_the_worst_order_bound_what_is_recovered():
+    gain = np.array([1.0, 0, 1, 0, 0, 0, 1, -1, 0, 0])
+    best, worst, none = (recovered(scores, gain) for scores in (gain, -gain, np.zeros(10)))
+    assert best[3] == pytest.approx(1.5) and best[-1] == worst[-1] == pytest.approx(1)
+    assert (calls_for(best, 0.5), calls_for(best, 0.8)) == (0.1, 0.2)
+    assert apgr(none) == area(none) == pytest.approx(0.5)
+    assert apgr(worst) < 0.5 < apgr(best)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([-1.0, 0.0, 1.0])), min_size=1, max_size=30))
+def test_the_order_of_rows_decides_nothing(pairs):
+    scores, gain = (np.array(one, dtype=float) for one in zip(*pairs, strict=True))
+    if gain.sum() <= 0:
+        return
+    forth, back = recovered(scores, gain), recovered(scores[::-1], gain[::-1])
+    np.testing.assert_allclose(forth, back, atol=1e-9)
+    assert forth[0] == 0 and forth[-1] == pytest.approx(1)
+
+
+@given(st.lists(st.integers(0, 9), min_size=20, max_size=200), st.integers(2, 6))
+def test_folds_spread_groups_or_keep_them_whole(groups, count):
+    numbers = np.array(groups)
+    spread = folds(numbers, count)
+    for name in np.unique(numbers):
+        sizes = np.bincount(spread[numbers == name], minlength=count)
+        assert sizes.max() - sizes.min() <= 1
+    whole = whole_groups(numbers, count)
+    assert all(len(set(whole[numbers == name])) == 1 for name in np.unique(numbers))
+
+
+def test_a_calibrated_chance_is_how_often_it_happens():
+    random = np.random.default_rng(0)
+    raw = random.uniform(0.2, 1.0, 5000)
+    happened = (random.random(5000) < 1 / (1 + np.exp(-(6 * raw - 4)))).astype(float)
+    slope, level = calibrate(raw, happened)
+    assert (slope, level) == (pytest.approx(6, abs=0.6), pytest.approx(-4, abs=0.5))
+
+
+def test_the_shape_of_a_question_is_counted():
+    seen = dict(zip(SHAPE, question_shape("Compute 3 + 4.5, if x is not 2:\nA. 7.5\nB. twelve\nAnswer:"), strict=True))
+    assert (seen["options"], seen["negation"], seen["conditional"], seen["asks_to_compute"]) == (2, 1, 1, 1)
+    assert seen["numeric_options"] == 0.5 and seen["numbers"] == pytest.approx(np.log1p(4))
+    assert all(np.isfinite(question_shape(odd)).all() for odd in ("", "?", "\n", "ß" * 3000))
