@@ -14,8 +14,9 @@ _KIND = "question vector"
 
 
 class QuestionVectors:
-    """Vectors by question, (dim,) float32; kept ones are a tenant's own, and of readers of the same groups: a hit would tell
-    what another has asked.
+    """Vectors by question, (dim,) float32.
+
+    Kept ones are a tenant's own, and of readers of the same groups: a hit would tell what another has asked.
 
     :param most: questions that share a run of the model.
     """
