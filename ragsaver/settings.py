@@ -652,6 +652,25 @@ class ServerSettings(_Section):
         return url
 
 
+class LoggingSettings(_Section):
+    """What is written down of requests, and what is kept of what was said in them."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="from which on lines are written; each request has one of level info"
+    )
+    format: Literal["text", "json"] = Field(default="text", description="of the lines; for people, or for programs")
+    file: Path | None = Field(
+        default=None, description="where the lines go, those of commands too; default: a server's go to stderr"
+    )
+    content: Literal["none", "hashed", "redacted", "full"] = Field(
+        default="none", description="of questions, contexts and answers, what is kept in a file under `home`"
+    )
+    sample: float = Field(
+        default=1.0, ge=0.0, le=1.0, description="share of the requests whose content is kept; the request id decides"
+    )
+    retention_days: int = Field(default=30, ge=1, le=36_500, description="after which kept content is removed")
+
+
 class Settings(_Section):
     """The whole tree."""
 
@@ -682,6 +701,7 @@ class Settings(_Section):
     spend: SpendSettings = SpendSettings()
     query: QuerySettings = QuerySettings()
     server: ServerSettings = ServerSettings()
+    logging: LoggingSettings = LoggingSettings()
 
 
 def usable_cores() -> int:

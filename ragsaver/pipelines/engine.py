@@ -18,6 +18,7 @@ from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, UsageError
+from ragsaver.logs.observed import current_observed, note_contexts
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline
 from ragsaver.pipelines.result import AskResult, Citation, FoundPassage, Route, SearchResult
 from ragsaver.spend.baseline import settle
@@ -107,6 +108,7 @@ class QueryEngine:
             documents: list[Document] = outputs[_output_of(pipeline, "documents", "search")]["documents"]
             found = documents[:limit]
             self.resources.uses.note(str(document.meta.get("document_id", "")) for document in found)
+            note_contexts(document.content or "" for document in found)
             result = SearchResult(passages=tuple(_found(document) for document in found), receipt=receipt.close())
             if explanation is None:
                 return result
@@ -130,6 +132,7 @@ class QueryEngine:
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
         try:
             with running(request), open_receipt() as receipt:
+                _observe(question, request, receipt, self.name if pipeline is None else "search")
                 yield request, receipt, inputs, time.perf_counter()
         except (PipelineRuntimeError, HaystackPipelineError) as error:
             raise _cause(error, self.name) from error
@@ -161,7 +164,7 @@ class QueryEngine:
         settle(receipt, self.resources.settings, self.resources.prices)
         latency = {name: round(spent, 3) for name, spent in request.stage_ms.items()}
         latency["total"] = round((time.perf_counter() - started) * 1000, 3)
-        return AskResult(
+        result = AskResult(
             answer=answer.data or None,
             reason=meta.get("reason"),
             citations=tuple(Citation(**citation) for citation in meta.get("citations", ())),
@@ -172,6 +175,29 @@ class QueryEngine:
             receipt=receipt.close(),
             latency_ms=latency,
             request_id=request.request_id,
+        )
+        _observe_answer(result)
+        return result
+
+
+def _observe(question: str, request: Request, receipt: OpenReceipt, pipeline: str) -> None:
+    """Note what is asked, for the line that is written of it."""
+    observed = current_observed()
+    if observed is not None:
+        observed.asks(question, pipeline, request.scope.tenant, request.principal)
+        observed.spent = lambda: receipt.close().cost_usd
+
+
+def _observe_answer(result: AskResult) -> None:
+    """Note what was answered, for the line that is written of it; every way to an answer must."""
+    observed = current_observed()
+    if observed is not None:
+        observed.answers(
+            result.answer,
+            tier=result.route.tier,
+            cost_usd=result.receipt.cost_usd,
+            saved_usd=result.receipt.saved_usd,
+            cache=getattr(result.route, "cache", None),
         )
 
 

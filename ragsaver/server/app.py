@@ -8,6 +8,7 @@ from ragsaver.server import problems
 from ragsaver.server.access import Access
 from ragsaver.server.door import Door, Doorkeeper
 from ragsaver.server.request_id import RequestId
+from ragsaver.server.request_log import RequestLog
 from ragsaver.server.rerank_reading import RerankReading
 from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, query
 from ragsaver.workers.backlog import Backlog
@@ -37,4 +38,5 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     # The last one that is added is the first that a request meets.
     app.add_middleware(Door, keeper=Doorkeeper(settings, Keyring(access.keys), access.token, access.host))
     app.add_middleware(RequestId, max_body_bytes=settings.server.max_body_mb * 2**20)
+    app.add_middleware(RequestLog, content=access.content)
     return app

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ragsaver.errors import RagSaverError
+from ragsaver.logs.observed import current_observed
 from ragsaver.server.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -19,7 +20,10 @@ _log = logging.getLogger(__name__)
 
 def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
     """What the client may know of an error; one that is not ours is logged and told without its insides."""
+    observed = current_observed()
     if not isinstance(error, RagSaverError):
+        if observed is not None:
+            observed.problem = "about:blank"
         _log.error("request %s failed", request_id, exc_info=error)
         return Problem(
             title="Internal error",
@@ -28,6 +32,8 @@ def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
             instance=instance,
             request_id=request_id,
         )
+    if observed is not None:
+        observed.problem = error.urn()
     return Problem(
         type=error.urn(),
         title=error.title,
