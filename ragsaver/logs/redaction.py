@@ -28,7 +28,7 @@ _NAMED = re.compile(
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+(?=[^\s\d]{0,256}\d)[A-Za-z0-9._~+/=-]{8,}")
 _OPAQUE = re.compile(r"(?<![A-Za-z0-9_+-])(?=[A-Za-z_+-]*[0-9])(?=[0-9_+-]*[A-Za-z])[A-Za-z0-9_+-]{32,}={0,2}")
-_EMAIL = re.compile(rf"[^{_NO_ADDRESS}]{{1,128}}(?:[@＠]|%40)[^{_NO_ADDRESS}]{{1,255}}")
+_EMAIL = re.compile(rf"[^{_NO_ADDRESS}]{{1,128}}(?:[@＠]|%40)[^{_NO_ADDRESS}?!'`{{}}|/\\#$%&*=+^~]{{1,255}}(?<!\.)")
 _IBAN = re.compile(
     rf"(?<![A-Za-z0-9])[A-Za-z]{{2}}\d{{2}}(?:[{_SPACE}-]?[A-Za-z0-9]{{4}}){{2,7}}(?:[{_SPACE}-]?[A-Za-z0-9]{{1,3}})?"
     r"(?![A-Za-z0-9])"
