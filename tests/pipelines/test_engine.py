@@ -28,11 +28,14 @@ def question(n: int) -> str:
 def test_threads_and_tasks_get_their_own_answers_and_receipts(filled: Runtime):
     engine = filled.engine()
 
+    def request():
+        return Request(filled.resources.default_scope, caching="off")
+
     async def in_tasks():
-        return await asyncio.gather(*(engine.ask_async(question(n)) for n in FACTS))
+        return await asyncio.gather(*(engine.ask_async(question(n), request()) for n in FACTS))
 
     with ThreadPoolExecutor(6) as pool:
-        threaded = list(pool.map(lambda n: engine.ask(question(n)), FACTS))
+        threaded = list(pool.map(lambda n: engine.ask(question(n), request()), FACTS))
     for results in (threaded, asyncio.run(in_tasks())):
         for n, result in zip(FACTS, results, strict=True):
             assert result.answer == FACTS[n]
@@ -53,6 +56,13 @@ def test_an_answer_says_how_long_each_stage_took(filled: Runtime):
     spent = filled.engine().ask(question(1)).latency_ms
     assert {"embed_query", "retrieve", "deduplicate", "pack", "generate", "cite", "total"} <= set(spent)
     assert sum(spent.values()) - spent["total"] <= spent["total"]
+
+
+def test_the_embedding_of_a_question_is_kept_for_the_stages_that_follow(filled: Runtime):
+    request = Request(filled.scope())
+    filled.engine().ask(question(1), request)
+    (kept,) = request.embedded.items()
+    assert kept[0] == question(1) and kept[1].shape == (filled.resources.encoder.dim,)
 
 
 def test_another_tenant_and_another_collection_see_nothing(filled: Runtime):
@@ -95,6 +105,6 @@ def test_a_pipeline_without_answers_is_refused_when_it_is_loaded(filled: Runtime
 
 def test_a_component_that_fails_is_named(filled: Runtime, monkeypatch: pytest.MonkeyPatch):
     packer = filled.engine().pipeline.get_component("packer")
-    monkeypatch.setattr(packer, "_candidates", lambda documents: 1 / 0)
+    monkeypatch.setattr(packer, "candidates", lambda documents: 1 / 0)
     with pytest.raises(PipelineError, match=r"packer(.|\n)*division by zero"):
         filled.engine().ask(question(1))

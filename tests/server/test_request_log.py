@@ -72,6 +72,7 @@ def test_each_request_leaves_one_line_that_says_what_it_came_to(project: Path):
     assert (first["tenant"], first["pipeline"], first["tier"]) == ("default", "query", answer.json()["route"]["tier"])
     assert first["cost_usd"] == answer.headers["x-ragsaver-cost"]
     assert first["latency_ms"] > 0 and first["level"] == "info"
+    assert (first["cache"], told[1]["cache"], told[1]["cost_usd"]) == ("miss", "hit", "0")
     assert told[2]["pipeline"] == "search"
     assert told[3]["problem"] == "urn:ragsaver:problem:usage-error"
     assert all(re.fullmatch(r"req_[0-9a-f]{32}", line["request_id"]) for line in told[1:])
