@@ -502,6 +502,12 @@ class ModelSettings(_Section):
     )
     timeout_s: float = Field(default=60.0, gt=0, description="of one attempt")
     max_retries: int = Field(default=2, ge=0, le=10, description="after rate limits, server errors and timeouts")
+    rest_after_failures: int = Field(
+        default=5, ge=0, le=1000, description="of attempts in a row, after which it is not asked for a while; 0: never"
+    )
+    rest_s: float = Field(
+        default=30.0, gt=0, le=3600, description="of that while; it doubles each time that the endpoint fails after it"
+    )
     max_output_tokens: int = Field(default=512, ge=1, description="of one answer")
     concurrency: int | None = Field(
         default=None, ge=1, le=10_000, description="calls of this process at a time; others wait; none: any number"
