@@ -120,6 +120,12 @@ class RateLimited(RagSaverError):
         self.retry_after_s = retry_after_s
 
 
+class RepeatedQuestion(RateLimited):
+    """The same asker had the same question answered too often in a short time; nothing was done."""
+
+    title = "Loop detected"
+
+
 class LimitsUnavailable(RagSaverError):
     """What counts requests does not answer: nobody is let in meanwhile."""
 

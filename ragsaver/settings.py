@@ -729,6 +729,12 @@ class ServerSettings(_Section):
     concurrency: int | None = Field(
         default=None, ge=1, le=10_000, description="requests of one key that this server works on at a time"
     )
+    loop_guard: str | None = Field(
+        default=None,
+        pattern=_RATE,
+        description="how often one asker may have the same question answered anew: 20/minute; each server counts its "
+        "own, and no answer from a cache",
+    )
 
     @field_validator("rate_limit_redis_url")
     @classmethod

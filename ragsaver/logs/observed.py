@@ -17,7 +17,7 @@ class Observed:
 
     :ivar contexts: texts that were put before the model, or found.
     :ivar answered: whether there was an answer; None where none was asked for, or it failed.
-    :ivar problem: the type of the error that the caller got.
+    :ivar problem: the type of the error that the caller got; `problem_status` is its HTTP status.
     :ivar spent: tells what it has cost so far.
     """
 
@@ -33,6 +33,7 @@ class Observed:
     answer: str | None = None
     answered: bool | None = None
     problem: str | None = None
+    problem_status: int | None = None
     spent: Callable[[], Decimal] | None = None
 
     def asks(self, question: str, pipeline: str, tenant: str, principal: str | None) -> None:

@@ -206,6 +206,8 @@ class QueryEngine:
     ) -> Iterator[_Asked]:
         self.check(question)
         request = replace(request or Request(self.resources.default_scope), pipeline=self.name)
+        if pipeline is None:
+            self.resources.loops.ask(question, request)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
         try:

@@ -24,7 +24,7 @@ def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
     observed = current_observed()
     if not isinstance(error, RagSaverError):
         if observed is not None:
-            observed.problem = "about:blank"
+            observed.problem, observed.problem_status = "about:blank", 500
         _log.error("request %s failed", request_id, exc_info=error)
         return Problem(
             title="Internal error",
@@ -34,7 +34,7 @@ def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
             request_id=request_id,
         )
     if observed is not None:
-        observed.problem = error.urn()
+        observed.problem, observed.problem_status = error.urn(), error.status
     return Problem(
         type=error.urn(),
         title=error.title,

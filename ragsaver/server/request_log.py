@@ -69,14 +69,14 @@ class RequestLog:
 
 
 def _outcome(observed: Observed, status: int | None, *, whole: bool, failed: bool) -> str:
-    if failed or (status or 0) >= 500:
+    # A stream that had begun well tells its problem at its end.
+    worst = max(status or 0, observed.problem_status or 0)
+    if failed or worst >= 500:
         return "failed"
     if status is None or not whole:
         return "left"
-    if status >= 400:
+    if worst >= 400:
         return "refused"
-    if observed.problem is not None:  # told at the end of a stream that had begun well
-        return "failed"
     if observed.answered is not None:
         return "answered" if observed.answered else "no answer"
     return "done"
