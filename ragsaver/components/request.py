@@ -32,6 +32,7 @@ class Request:
     :ivar history: earlier turns, oldest first: role (`user` or `assistant`) and text.
     :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
     :ivar pipeline: that answers it; the engine says which.
+    :ivar guarded: whether it may be refused as a loop.
     :ivar embedded: vectors of its texts that were paid for, (dim,) float32 by text.
     """
 
@@ -46,6 +47,7 @@ class Request:
     history: tuple[tuple[str, str], ...] = ()
     max_output_tokens: int | None = None
     pipeline: str | None = None
+    guarded: bool = False
     embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     @property

@@ -21,10 +21,12 @@ from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, UsageError
+from ragsaver.logs.observed import note_contexts
 from ragsaver.pipelines.answers import AnswerCache, Turn
 from ragsaver.pipelines.estimating import Prompt, PromptPipeline
 from ragsaver.pipelines.fingerprint import cacheable, fingerprint
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline
+from ragsaver.pipelines.observing import observe_answer, observe_question
 from ragsaver.pipelines.result import AskResult, Citation, FoundPassage, Route, SearchResult
 from ragsaver.spend.baseline import settle
 from ragsaver.spend.receipt import OpenReceipt, open_receipt
@@ -158,6 +160,7 @@ class QueryEngine:
             documents: list[Document] = outputs[_output_of(pipeline, "documents", "search")]["documents"]
             found = documents[:limit]
             self.resources.uses.note(str(document.meta.get("document_id", "")) for document in found)
+            note_contexts(document.content or "" for document in found)
             result = SearchResult(passages=tuple(_found(document) for document in found), receipt=receipt.close())
             if explanation is None:
                 return result
@@ -191,6 +194,7 @@ class QueryEngine:
     @contextmanager
     def _turn(self, question: str, request: Request) -> Iterator[Turn | None]:
         """The question's turn at the cache of answers; None where there is none."""
+        observe_question(question, self.name, request)
         turn = self._answers.turn(question, request) if self._answers else None
         try:
             yield turn
@@ -204,6 +208,8 @@ class QueryEngine:
     ) -> Iterator[_Asked]:
         self.check(question)
         request = replace(request or Request(self.resources.default_scope), pipeline=self.name)
+        if pipeline is None:
+            self.resources.loops.ask(question, request)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
         try:
@@ -213,6 +219,8 @@ class QueryEngine:
                 self._keeping(request, receipt, pipeline is None),
                 gathering(Evidence(self._mark(request))) as evidence,
             ):
+                asked = "search" if pipeline is not None and pipeline is self._search else self.name
+                observe_question(question, asked, request, receipt)
                 if turn is not None and turn.vector is not None:
                     evidence.vectors[question] = turn.vector
                 yield _Asked(request, receipt, evidence, inputs, time.perf_counter())
@@ -275,7 +283,7 @@ class QueryEngine:
         )
         if turn is not None:
             turn.keep(result, asked.receipt, asked.evidence)
-        return result
+        return observe_answer(result)
 
     def _again(self, turn: Turn, request: Request, started: float) -> AskResult:
         """The answer that was there, on a receipt of its own."""
@@ -296,7 +304,7 @@ class QueryEngine:
         request.stage_ms["cache"] = (time.perf_counter() - started) * 1000
         closed = receipt.close()
         resources.till.keep_receipt(account_of(replace(request, pipeline=self.name)), closed, complete=True)
-        return AskResult(
+        result = AskResult(
             answer=kept.answer,
             reason=kept.reason,
             citations=tuple(Citation(**citation) for citation in kept.citations),
@@ -305,6 +313,7 @@ class QueryEngine:
             latency_ms=_latency(request, started),
             request_id=request.request_id,
         )
+        return observe_answer(result)
 
 
 def _latency(request: Request, started: float) -> dict[str, float]:
