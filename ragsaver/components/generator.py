@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from haystack.dataclasses.streaming_chunk import StreamingCallbackT
 from numpy.typing import NDArray
 
 from ragsaver.components.answer_check import Evidence, Failure, check
+from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
 from ragsaver.components.cascade import (
     FREE,
     Attempt,
@@ -77,26 +78,37 @@ class _Asking:
 
     found: Extract
     free: str | None
+    given: list[str]
     steps: Steps | None = None
     spent_s: float = 0.0
 
 
 @dataclass(slots=True)
 class _Telling:
-    """Passes on what a model streams, and knows whether anything was."""
+    """Passes on what a model streams, without addresses that nobody gave, and knows whether anything was."""
 
     callback: Any
+    links: LinkFilter
     told: bool = False
     began: float = field(default_factory=time.monotonic)
 
     def __call__(self, chunk: StreamingChunk) -> None:
         self.told = self.told or bool(chunk.content)
-        self.callback(chunk)
+        self.callback(self._clean(chunk))
 
     async def hear(self, chunk: StreamingChunk) -> None:
         """The same on an event loop."""
         self.told = self.told or bool(chunk.content)
-        await self.callback(chunk)
+        await self.callback(self._clean(chunk))
+
+    def rest(self) -> StreamingChunk | None:
+        """What was held back."""
+        rest = self.links.rest()
+        return StreamingChunk(content=rest) if rest else None
+
+    def _clean(self, chunk: StreamingChunk) -> StreamingChunk:
+        content = self.links.feed(chunk.content) if chunk.content else ""
+        return chunk if content == chunk.content else replace(chunk, content=content)
 
 
 @component
@@ -158,7 +170,7 @@ class AnswerGenerator(Bound):
                     attempt = asking.steps.send(self._ask(asking, attempt, messages, streaming_callback))
             except StopIteration as done:
                 finished: Finished = done.value
-            if streaming_callback is not None and (chunk := _held(finished)):
+            if streaming_callback is not None and (chunk := self._held(asking, finished)):
                 streaming_callback(chunk)
         return {"replies": [self._said(asking, finished, messages)]}
 
@@ -181,7 +193,7 @@ class AnswerGenerator(Bound):
                     attempt = asking.steps.send(await self._ask_async(asking, attempt, messages, streaming_callback))
             except StopIteration as done:
                 finished: Finished = done.value
-            if streaming_callback is not None and (chunk := _held(finished)):
+            if streaming_callback is not None and (chunk := self._held(asking, finished)):
                 await streaming_callback(chunk)  # type: ignore[misc]
         return {"replies": [self._said(asking, finished, messages)]}
 
@@ -197,7 +209,7 @@ class AnswerGenerator(Bound):
             extractive_first=wishes.extractive_first,
             sure_from=wishes.extractive_sure_confidence,
         )
-        asking = _Asking(found, free)
+        asking = _Asking(found, free, in_front_of_the_model(query, documents))
         if free is None:
             asking.steps = self._steps(asking, query, documents, messages)
         return asking
@@ -262,10 +274,13 @@ class AnswerGenerator(Bound):
     def _ask(
         self, asking: _Asking, attempt: Attempt, messages: Sequence[ChatMessage], callback: StreamingCallbackT | None
     ) -> Outcome:
-        tier, telling = self._begin(attempt, callback)
+        tier, telling = self._begin(asking, attempt, callback)
         try:
             with self._slots[attempt.place].slot(_left_s()):
-                return tier.reply(messages, telling if attempt.live and callback else None)
+                reply = tier.reply(messages, telling if attempt.live and callback else None)
+            if callback and (rest := telling.rest()):
+                callback(rest)
+            return reply
         except (RagSaverError, TimeoutError) as error:
             return _refused(error, tier, telling)
         finally:
@@ -274,19 +289,33 @@ class AnswerGenerator(Bound):
     async def _ask_async(
         self, asking: _Asking, attempt: Attempt, messages: Sequence[ChatMessage], callback: StreamingCallbackT | None
     ) -> Outcome:
-        tier, telling = self._begin(attempt, callback)
+        tier, telling = self._begin(asking, attempt, callback)
         try:
             async with self._slots[attempt.place].slot_async(_left_s()):
-                return await tier.reply_async(messages, telling.hear if attempt.live and callback else None)
+                reply = await tier.reply_async(messages, telling.hear if attempt.live and callback else None)
+            if callback and (rest := telling.rest()):
+                await callback(rest)  # type: ignore[misc]
+            return reply
         except (RagSaverError, TimeoutError) as error:
             return _refused(error, tier, telling)
         finally:
             asking.spent_s = time.monotonic() - telling.began
 
-    def _begin(self, attempt: Attempt, callback: StreamingCallbackT | None) -> tuple[ChatTier, _Telling]:
+    def _begin(
+        self, asking: _Asking, attempt: Attempt, callback: StreamingCallbackT | None
+    ) -> tuple[ChatTier, _Telling]:
         tier = self._tiers[attempt.place]
         current_receipt().add("route", f"{tier.tier}: {tier.settings.name}", 1, "calls", reason=attempt.why)
-        return tier, _Telling(callback)
+        return tier, _Telling(callback, self._links(asking))
+
+    def _held(self, asking: _Asking, finished: Finished) -> StreamingChunk | None:
+        """A model's answer that nobody has seen yet, in one piece."""
+        if finished.streamed or finished.reply is None:
+            return None
+        return StreamingChunk(content=self._links(asking).clean(finished.reply.text))
+
+    def _links(self, asking: _Asking) -> LinkFilter:
+        return LinkFilter(self.resources.settings.generation.links, asking.given)
 
     def _said(self, asking: _Asking, finished: Finished, messages: Sequence[ChatMessage]) -> ChatMessage:
         if finished.place == FREE or finished.reply is None:
@@ -309,11 +338,6 @@ class AnswerGenerator(Bound):
             return ChatMessage.from_assistant(ABSTENTION, meta=meta)
         meta["quotes"] = [(found.passage, found.text)]
         return ChatMessage.from_assistant(found.text, meta=meta)
-
-
-def _held(finished: Finished) -> StreamingChunk | None:
-    """A model's answer that nobody has seen yet, in one piece."""
-    return None if finished.streamed or finished.reply is None else StreamingChunk(content=finished.reply.text)
 
 
 def _left_s() -> float | None:

@@ -7,13 +7,16 @@ question, and the answer is what a component gives out as `answers`.
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from haystack import Document, GeneratedAnswer, Pipeline
 from haystack.core.errors import PipelineError as HaystackPipelineError
 from haystack.core.errors import PipelineRuntimeError
 
+from ragsaver.components.conversation import turns_of
 from ragsaver.components.explain import explaining
+from ragsaver.components.follow_up import self_contained
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
@@ -41,12 +44,13 @@ class QueryEngine:
         _output_of(self.pipeline, "answers", self.name)
 
     def ask(self, question: str, request: Request | None = None, *, explain: bool = False) -> AskResult:
-        """Answer a question.
+        """Answer a question; a follow-up of the request's history is made whole first.
 
         :param explain: tell in `debug` what became of each passage.
         :raises UsageError: if it is empty or too long.
         :raises GenerationError: if the language model failed.
         """
+        question, request = self._made_whole(question, request)
         with (
             explaining(explain) as explanation,
             self._asked(question, request) as (running_request, receipt, inputs, started),
@@ -57,6 +61,7 @@ class QueryEngine:
 
     async def ask_async(self, question: str, request: Request | None = None) -> AskResult:
         """Answer a question on the running event loop."""
+        question, request = self._made_whole(question, request)
         with self._asked(question, request) as (running_request, receipt, inputs, started):
             outputs = await self.pipeline.run_async(inputs)
             return self._result(outputs, running_request, receipt, started)
@@ -66,6 +71,7 @@ class QueryEngine:
 
         A tier that does not stream gives its text in one piece.
         """
+        question, request = self._made_whole(question, request)
         with self._asked(question, request) as (running_request, receipt, inputs, started):
             handle = self.pipeline.stream(inputs)
             streamed = False
@@ -90,6 +96,7 @@ class QueryEngine:
         :param explain: tell in `debug` what became of each passage, and what it would get of a packed context.
         :raises UsageError: if the question is empty or too long, or `top_k` is out of range.
         """
+        question, request = self._made_whole(question, request)
         limit = top_k if top_k is not None else self.resources.settings.retrieval.top_k
         if not 1 <= limit <= 1000:
             raise UsageError(f"top_k must be within 1 to 1000, got {limit}")
@@ -120,11 +127,19 @@ class QueryEngine:
         file = find_pipeline(name, settings.pipelines_dir)
         return load_pipeline(file, self.resources, settings.allow_modules)
 
+    def _made_whole(self, question: str, request: Request | None) -> tuple[str, Request | None]:
+        """The question as it is looked for and cached, and the request that knows the asker's own words."""
+        if request is None or not request.history or self.resources.settings.generation.follow_ups == "none":
+            return question, request
+        self.check(question)
+        whole = self_contained(question, turns_of(request.history))
+        return whole, replace(request, asked=question) if whole != question else request
+
     @contextmanager
     def _asked(
         self, question: str, request: Request | None, pipeline: Pipeline | None = None
     ) -> Iterator[tuple[Request, OpenReceipt, dict[str, dict[str, Any]], float]]:
-        self.check(question)
+        self.check((request.asked if request else None) or question)
         request = request or Request(self.resources.default_scope)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
