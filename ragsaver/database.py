@@ -11,7 +11,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from ragsaver.dialects import write_rows
+from ragsaver.dialects import Steps, write_rows
 from ragsaver.errors import StorageError
 from ragsaver.postgres import PostgresDatabase, PostgresSchema
 from ragsaver.sqlite import SqliteDatabase
@@ -30,11 +30,13 @@ class Database(Protocol):
 
     where: str
 
-    def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str) -> None:
+    def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str, steps: Steps | None = None) -> None:
         """Make the tables that are not there; several processes may do it at once.
 
         :param version: of the tables' format.
-        :param remedy: where they are there in another format.
+        :param remedy: where they are there in a format that no step leads on from.
+        :param steps: each makes the format of its number into the next one; all that are needed are taken in one
+            transaction.
         :raises StorageError: if they are, or can't be made.
         """
         ...

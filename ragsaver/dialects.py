@@ -1,6 +1,6 @@
 """What SQLite and PostgreSQL say differently, so that whoever keeps something writes it once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,11 +11,22 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 POSTGRES = "postgresql"
 
+# By the number of the format that a step begins with.
+Steps = Mapping[int, Callable[[sa.Connection], None]]
+
 # SQLite takes 32,766 variables in a statement unless it was built otherwise, PostgreSQL 65,535.
 VARIABLES = 10_000
 
 # SQLite's integers have 64 bits.
 LongInteger = sa.Integer().with_variant(sa.BigInteger(), POSTGRES)
+
+
+def bring_on(connection: sa.Connection, found: int, version: int, steps: Steps | None) -> int:
+    """Take the steps from one format to another; returns the format that was reached."""
+    while found < version and steps is not None and found in steps:
+        steps[found](connection)
+        found += 1
+    return found
 
 
 def only_in(dialect: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What can go wrong, said so that a person can mend it: what was wrong, where, and what to do."""
 
 import re
+from decimal import Decimal
 from typing import ClassVar
 
 _TYPE = "urn:ragsaver:problem:"
@@ -62,6 +63,19 @@ class HistoryTooLong(UsageError):
     title = "History too long"
 
 
+class Unsupported(UsageError):
+    """The request asks for something that a pipeline does not do: tools, several answers, images."""
+
+    title = "Not supported"
+
+
+class ModelNotFound(UsageError):
+    """There is no pipeline of the name that a client of OpenAI gave as model, or its key may not ask it."""
+
+    status = 404
+    title = "No such model"
+
+
 class Unauthorized(UsageError):
     """A key is needed, and none that is good was shown."""
 
@@ -106,6 +120,13 @@ class RateLimited(RagSaverError):
         self.retry_after_s = retry_after_s
 
 
+class LimitsUnavailable(RagSaverError):
+    """What counts requests does not answer: nobody is let in meanwhile."""
+
+    status = 503
+    title = "Limits unavailable"
+
+
 class UnreadableDocument(RagSaverError):
     """A document can't be read: not what its name says, broken, encrypted, too large or without text."""
 
@@ -125,6 +146,13 @@ class DocumentNotFound(UsageError):
 
     status = 404
     title = "No such document"
+
+
+class ReceiptNotFound(UsageError):
+    """There is no receipt of that request."""
+
+    status = 404
+    title = "No such receipt"
 
 
 class IndexLocked(RagSaverError):
@@ -190,6 +218,42 @@ class TooExpensive(RagSaverError):
 
     status = 402
     title = "Too expensive"
+
+
+class BudgetExceeded(RagSaverError):
+    """The next call could bring a budget beyond its limit; it was not made.
+
+    :ivar budget: which one: `tenant acme per day`.
+    :ivar remaining_usd: what is left of it, holds of running calls not counted as left.
+    :ivar resets_at: when it begins anew, in ISO 8601.
+    :ivar retry_after_s: after which it makes sense to try again.
+    """
+
+    status = 429
+    title = "Budget exceeded"
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        where: str | None = None,
+        remedy: str | None = None,
+        budget: str = "",
+        remaining_usd: Decimal = Decimal(0),
+        resets_at: str = "",
+        retry_after_s: int = 1,
+    ) -> None:
+        super().__init__(problem, where=where, remedy=remedy)
+        self.budget = budget
+        self.remaining_usd = remaining_usd
+        self.resets_at = resets_at
+        self.retry_after_s = retry_after_s
+
+
+class UnknownPrice(RagSaverError):
+    """Nobody knows what the model costs, and the settings refuse to guess."""
+
+    title = "Unknown price"
 
 
 class QueueFull(RagSaverError):

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
-from ragsaver.dialects import POSTGRES, indexes
+from ragsaver.dialects import POSTGRES, Steps, bring_on, indexes
 from ragsaver.errors import StorageError
 from ragsaver.postgres_driver import PORT, open_server
 
@@ -52,18 +52,22 @@ class PostgresDatabase:
         self._what = what
         self._engine = open_server(schema.url).execution_options(schema_translate_map={None: schema.name})
 
-    def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str) -> None:
+    def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str, steps: Steps | None = None) -> None:
         """Make the schema and the tables that are not there; one of them says of which format they are."""
         wanted: list[sa.Table | sa.Index] = []
         for table in (_format, *(table for some in tables for table in some.sorted_tables)):
             wanted += (table, *indexes(table, POSTGRES))
         with self.writing() as connection:
             missing = self._missing(connection, wanted)
-            if missing:
+            if missing or (steps and _format_of(connection) != version):
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETTING_UP)))
                 missing = self._missing(connection, wanted)
+            if steps and _format not in missing and (before := _format_of(connection)) != version:
+                after = bring_on(connection, before, version, steps)
+                connection.execute(sa.update(_format).values(version=after))
+                missing = self._missing(connection, wanted)
             # Asked first: an index may be on columns that tables of another format lack.
-            found = version if _format in missing else connection.scalar(sa.select(_format.c.version))
+            found = version if _format in missing else _format_of(connection)
             if found != version:
                 raise StorageError(
                     f"this is format {found} of {self._what}, this RAGSaver reads {version}",
@@ -126,6 +130,10 @@ class PostgresDatabase:
             yield
         except (DBAPIError, TimeoutError, OSError) as error:
             raise told(error, f"{self._what} can't be {done}", self._schema.address()) from error
+
+
+def _format_of(connection: sa.Connection) -> int:
+    return connection.scalar(sa.select(_format.c.version)) or 0
 
 
 def place_of(address: sa.URL) -> str:

@@ -267,7 +267,7 @@ class QueueSettings(_Section):
 
 
 class DatabaseSettings(_Section):
-    """Where manifest and jobs are kept: in files, or where workers on several machines share them."""
+    """Where manifest, jobs and ledger are kept: in files, or where workers on several machines share them."""
 
     url: SecretStr | None = Field(
         default=None,
@@ -605,11 +605,53 @@ class PriceSettings(_Section):
     )
 
 
+class BudgetSettings(_Section):
+    """What may be spent on language models by whom in a calendar period (UTC). It is never passed."""
+
+    scope: Literal["total", "tenant", "principal", "pipeline"] = Field(description="who spends")
+    name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="of the tenant or pipeline; of a principal `TENANT/PRINCIPAL`; default: each has as much",
+    )
+    period: Literal["hour", "day", "month"] = Field(description="after which it begins anew")
+    limit_usd: Decimal = Field(ge=0, le=1_000_000_000, description="dollars in one period")
+
+    @model_validator(mode="after")
+    def _total_has_no_name(self) -> Self:
+        if self.scope == "total" and self.name is not None:
+            raise ValueError("a budget of scope total takes no name")
+        return self
+
+
 class SpendSettings(_Section):
-    """Prices, and what savings are compared with."""
+    """Prices, budgets, and what savings are compared with."""
 
     prices: dict[str, PriceSettings] = Field(
         default_factory=dict, description="by model name; they win over the price list"
+    )
+    unknown_price: Literal["upper_bound", "refuse"] = Field(
+        default="upper_bound",
+        description="of a model that is on no price list: it costs `upper_price`, or it is not asked",
+    )
+    upper_price: PriceSettings | None = Field(
+        default=None, description="of such a model; default: of the dearest on the price list"
+    )
+    budgets: list[BudgetSettings] = Field(
+        default_factory=list, description="one that has a name goes before one of the same scope and period without"
+    )
+    prompt_margin: float = Field(
+        default=0.25,
+        ge=0,
+        le=10,
+        description="share by which an endpoint may count more tokens of a prompt than the shipped tokenizer",
+    )
+    hold_quantile: float = Field(
+        default=0.99,
+        gt=0.5,
+        lt=1,
+        description="of a model's answers that are no longer than a call may be where a budget is short",
     )
     embedding_per_mtok: Decimal = Field(
         default=Decimal(0), ge=0, description="dollars for embedding a million tokens; 0 on a machine of your own"

@@ -12,7 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from ragsaver.dialects import indexes
+from ragsaver.dialects import Steps, bring_on, indexes
 from ragsaver.errors import StorageError
 
 # For another process's write to end.
@@ -54,10 +54,16 @@ class SqliteDatabase:
         # Of threads that write the others wait here: SQLite would look again only after some milliseconds.
         self._one_writes = threading.RLock()
 
-    def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str) -> None:
+    def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str, steps: Steps | None = None) -> None:
         """Make the tables that are not there; the file's `user_version` says of which format they are."""
         with self.writing() as connection:
-            found = connection.scalar(sa.text("PRAGMA user_version"))
+            found = connection.scalar(sa.text("PRAGMA user_version")) or 0
+            if 0 < found < version and steps:
+                # Said in words: what makes tables begins no transaction by itself.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                found = connection.scalar(sa.text("PRAGMA user_version")) or 0
+                found = bring_on(connection, found, version, steps)
+                connection.execute(sa.text(f"PRAGMA user_version = {found}"))
             # Asked first: an index may be on columns that tables of another format lack.
             if found not in (0, version):
                 raise StorageError(

@@ -20,6 +20,9 @@ USAGE = {
 class Script:
     """What the server does next: `statuses` are answered one by one before the reply; one of 200 lets it through.
 
+    Streams tell their usage on a last chunk without choices, or as `usage_on` says: on the `finish`, or on `every` chunk
+    as it grows. `retry_after` goes with a 429.
+
     While `hold` is there, and not set, nothing is answered. `most_at_once` is how many requests were there together.
     """
 
@@ -30,6 +33,8 @@ class Script:
     finish_reason: str = "stop"
     logprobs: list[float] | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
+    usage_on: str = "last"
+    retry_after: str = "0"
     hold: threading.Event | None = None
     at_once: int = 0
     most_at_once: int = 0
@@ -80,7 +85,7 @@ def openai_server(script: Script) -> Iterator[str]:
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(data)))
             if status == 429:
-                self.send_header("retry-after", "0")
+                self.send_header("retry-after", script.retry_after)
             self.end_headers()
             self.wfile.write(data)
 
@@ -92,9 +97,11 @@ def openai_server(script: Script) -> Iterator[str]:
             for number, piece in enumerate(pieces):
                 if script.cut_after is not None and number == script.cut_after:
                     return
-                self._event([{"index": 0, "delta": {"content": f"{piece} "}, "finish_reason": None}], None)
-            self._event([{"index": 0, "delta": {}, "finish_reason": "stop"}], None)
-            if script.usage:
+                so_far = {"prompt_tokens": 100, "completion_tokens": number + 1} if script.usage_on == "every" else None
+                self._event([{"index": 0, "delta": {"content": f"{piece} "}, "finish_reason": None}], so_far)
+            finish = [{"index": 0, "delta": {}, "finish_reason": "stop"}]
+            self._event(finish, script.usage if script.usage_on != "last" else None)
+            if script.usage and script.usage_on == "last":
                 self._event([], script.usage)
             self.wfile.write(b"data: [DONE]\n\n")
 

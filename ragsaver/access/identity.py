@@ -25,6 +25,7 @@ class Identity:
     :ivar principal: the name that its spending is noted under; None is the settings' own user.
     :ivar key_id: of the key that it has shown; None if it needed none.
     :ivar pipelines: that it may ask, the usual one first; None allows all.
+    :ivar trusted: it has shown the token of the user who runs the server.
     """
 
     tenant: str
@@ -33,6 +34,7 @@ class Identity:
     key_id: str | None = None
     permissions: frozenset[Permission] = ALL
     pipelines: tuple[str, ...] | None = None
+    trusted: bool = False
 
     def require(self, *permissions: Permission) -> None:
         """Stop one that has none of these.

@@ -21,6 +21,7 @@ from ragsaver.cli import (
     route,
     search,
     serve,
+    spend,
     state,
     verify,
     worker,
@@ -59,8 +60,11 @@ app.command("worker")(worker.worker)
 app.command("verify")(verify.verify)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
+app.command("usage")(spend.usage)
+app.command("budgets")(spend.budgets)
+app.add_typer(spend.app, name="spend", help="Receipts, and what calls would cost by other prices.")
 app.add_typer(documents.app, name="documents", help="List, delete, expire and report documents.")
-app.add_typer(state.app, name="state", help="Move manifest, jobs and API keys to PostgreSQL.")
+app.add_typer(state.app, name="state", help="Move manifest, jobs, API keys and ledger to PostgreSQL.")
 app.add_typer(index.app, name="index", help="Move the index to a Qdrant server, or back.")
 app.add_typer(jobs.app, name="jobs", help="What is queued, what became of it, and what to do about it.")
 app.add_typer(keys.app, name="keys", help="Who may ask the server from elsewhere, and in whose name.")

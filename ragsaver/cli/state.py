@@ -1,4 +1,4 @@
-"""`ragsaver state`: where manifest, jobs and API keys are kept."""
+"""`ragsaver state`: where manifest, jobs, API keys and ledger are kept."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command("copy")
 def copy(as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False) -> None:
-    """Copy manifest, jobs and API keys from the files under `home` to the PostgreSQL that `database.url` names."""
+    """Copy manifest, jobs, API keys and ledger from files under `home` to the PostgreSQL of `database.url`."""
     with errors_told(as_json):
         from ragsaver.ingestion.copying import copy_to_database
 
@@ -27,4 +27,4 @@ def copy(as_json: Annotated[bool, typer.Option("--json", help="One JSON object o
 
 @app.callback()
 def _group() -> None:
-    """Where manifest, jobs and API keys are kept."""
+    """Where manifest, jobs, API keys and ledger are kept."""

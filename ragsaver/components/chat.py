@@ -1,15 +1,21 @@
 """One language model behind an OpenAI-compatible endpoint: its reply, what it billed, or a clear error.
 
-Streamed or not, every call ends in the same count of tokens; where the endpoint gives none, or cuts the stream,
-they are counted here, so that no call is ever recorded as free.
+Streamed or not, every attempt is paid for beforehand and settled afterwards; where the endpoint does not say what it
+used, or cuts the stream, it is charged what it may have used, so that no call is ever recorded as free.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import tenacity
 from haystack.dataclasses import ChatMessage, StreamingChunk
 
+from ragsaver.components.attempts import patience
+from ragsaver.components.paid_attempt import Attempt
+from ragsaver.components.request import current_request
 from ragsaver.errors import GenerationError
 from ragsaver.settings import ModelSettings, environment
 from ragsaver.spend.till import Till
@@ -52,21 +58,32 @@ class _Heard:
     def text(self) -> str:
         return "".join(self.pieces)
 
+    def take(self, chunk: StreamingChunk) -> None:
+        self.pieces.append(chunk.content)
+
 
 class ChatTier:
     """A model of the settings, called through Haystack's OpenAI chat generator.
 
     :param settings: name, endpoint, key, limits.
     :param count_tokens: counts where the endpoint doesn't.
-    :param till: where calls are paid for; nobody is billed if None.
+    :param till: where each attempt is paid for; nobody is billed if None.
     :param tier: what people call it.
+    :param task: answers to it are about as long as each other.
     """
 
     def __init__(
-        self, settings: ModelSettings, count_tokens: TokenCounter, till: Till | None = None, *, tier: str = "small"
+        self,
+        settings: ModelSettings,
+        count_tokens: TokenCounter,
+        till: Till | None = None,
+        *,
+        tier: str = "small",
+        task: str = "answer",
     ) -> None:
         self.settings = settings
         self.tier = tier
+        self.task = task
         self._count = count_tokens
         self._till = till
         self._built: Any = None
@@ -78,47 +95,99 @@ class ChatTier:
         *,
         timeout_s: float | None = None,
     ) -> ChatReply:
-        """Ask the model.
+        """Ask the model, again if it makes sense.
 
         :param on_chunk: called with each piece as it comes; what it raises ends the call.
-        :param timeout_s: in place of the settings'.
+        :param timeout_s: of one attempt, in place of the settings'.
         :raises GenerationError: naming endpoint and model, with the remedy.
+        :raises BudgetExceeded: if a budget has no room for the next attempt.
+        :raises TooExpensive: if the request's own ceiling has none.
         """
+        generator = self._generator()
+        tokens = self._bound(messages)
+        for attempt in tenacity.Retrying(**self._patience()):
+            with attempt:
+                return self._attempt(generator, messages, on_chunk, tokens, self._time_s(timeout_s))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def reply_async(self, messages: Sequence[ChatMessage], on_chunk: AsyncCallback | None = None) -> ChatReply:
+        """Ask the model on the running event loop. A task that is cancelled still settles."""
+        generator = self._generator()
+        tokens = self._bound(messages)
+        async for attempt in tenacity.AsyncRetrying(**self._patience()):
+            with attempt:
+                return await self._attempt_async(generator, messages, on_chunk, tokens, self._time_s(None))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _attempt(
+        self,
+        generator: Any,
+        messages: Sequence[ChatMessage],
+        on_chunk: SyncCallback | None,
+        tokens: int,
+        time_s: float,
+    ) -> ChatReply:
         heard = _Heard()
+        end = time.monotonic() + time_s
+        paid = Attempt(self._till, self.settings, self.tier, self.task, tokens, time_s)
+        paid.reserve()
 
         def listen(chunk: StreamingChunk) -> None:
-            heard.pieces.append(chunk.content)
+            heard.take(chunk)
+            if time.monotonic() > end:
+                raise TimeoutError
             if on_chunk is not None:
                 on_chunk(chunk)
 
         try:
-            result = self._generator().run(
+            result = generator.run(
                 messages=list(messages),
                 streaming_callback=listen if on_chunk else None,
-                generation_kwargs=self._wishes(streaming=on_chunk is not None, timeout_s=timeout_s),
+                generation_kwargs=self._wishes(paid.output_tokens, streaming=on_chunk is not None, timeout_s=time_s),
             )
-        except Exception as error:
-            raise self._billed(self._explain(error, messages, heard)) from error
-        return self._charged(result, messages, heard, streamed=on_chunk is not None)
+            reply = self._read(result, messages, heard, streamed=on_chunk is not None)
+        except BaseException as error:
+            paid.settle(None, error)
+            if not isinstance(error, Exception):
+                raise
+            raise self._explain(error, heard, paid) from _cause(error)
+        paid.settle(reply)
+        return reply
 
-    async def reply_async(self, messages: Sequence[ChatMessage], on_chunk: AsyncCallback | None = None) -> ChatReply:
-        """Ask the model on the running event loop."""
+    async def _attempt_async(
+        self,
+        generator: Any,
+        messages: Sequence[ChatMessage],
+        on_chunk: AsyncCallback | None,
+        tokens: int,
+        time_s: float,
+    ) -> ChatReply:
         heard = _Heard()
+        paid = Attempt(self._till, self.settings, self.tier, self.task, tokens, time_s)
+        await paid.reserve_async()
 
         async def listen(chunk: StreamingChunk) -> None:
-            heard.pieces.append(chunk.content)
+            heard.take(chunk)
             if on_chunk is not None:
                 await on_chunk(chunk)
 
         try:
-            result = await self._generator().run_async(
-                messages=list(messages),
-                streaming_callback=listen if on_chunk else None,
-                generation_kwargs=self._wishes(streaming=on_chunk is not None),
-            )
-        except Exception as error:
-            raise self._billed(self._explain(error, messages, heard)) from error
-        return self._charged(result, messages, heard, streamed=on_chunk is not None)
+            async with asyncio.timeout(time_s):
+                result = await generator.run_async(
+                    messages=list(messages),
+                    streaming_callback=listen if on_chunk else None,
+                    generation_kwargs=self._wishes(
+                        paid.output_tokens, streaming=on_chunk is not None, timeout_s=time_s
+                    ),
+                )
+            reply = self._read(result, messages, heard, streamed=on_chunk is not None)
+        except BaseException as error:
+            await paid.settle_async(None, error)
+            if not isinstance(error, Exception):
+                raise
+            raise self._explain(error, heard, paid) from _cause(error)
+        await paid.settle_async(reply)
+        return reply
 
     def probe(self) -> str:
         """Whether the endpoint answers and knows the model; nothing is generated, nothing is billed.
@@ -133,7 +202,8 @@ class ChatTier:
         except Exception as error:
             if getattr(error, "status_code", None) in (404, 405, 501):
                 return f"{self._place} answers (it lists no models)"
-            raise self._explain(error, [], _Heard()) from error
+            problem, remedy = _say(error)
+            raise GenerationError(problem, where=self._place, remedy=remedy) from error
         return f"{self._place} answers" if self.settings.name in known else f"{self._place} answers, not listed there"
 
     @property
@@ -159,39 +229,41 @@ class ChatTier:
                 model=self.settings.name,
                 api_base_url=base_url,
                 timeout=self.settings.timeout_s,
-                max_retries=self.settings.max_retries,
+                max_retries=0,  # each attempt is paid for by itself
             )
         return self._built
 
-    def _wishes(self, *, streaming: bool, timeout_s: float | None = None) -> dict[str, Any]:
+    def _patience(self) -> dict[str, Any]:
+        return patience(self.settings.max_retries + 1, _left_s(), self.settings.timeout_s)
+
+    def _time_s(self, timeout_s: float | None) -> float:
+        """Seconds that the next attempt has.
+
+        :raises GenerationError: if the request has none left.
+        """
+        time_s = self.settings.timeout_s if timeout_s is None else timeout_s
+        left_s = _left_s()
+        if left_s is None:
+            return time_s
+        if left_s <= 0:
+            raise GenerationError("there is no time left to ask it", where=self._place, remedy="Allow for more time")
+        return min(time_s, left_s)
+
+    def _bound(self, messages: Sequence[ChatMessage]) -> int:
+        texts = [message.text or "" for message in messages]
+        return self._till.bound(texts) if self._till is not None else sum(self._count(texts))
+
+    def _wishes(self, output_tokens: int, *, streaming: bool, timeout_s: float) -> dict[str, Any]:
         # Newer OpenAI models take only the first name, most compatible servers only the second.
         limit = "max_tokens" if self.settings.base_url else "max_completion_tokens"
-        wishes: dict[str, Any] = {limit: self.settings.max_output_tokens}
+        wishes: dict[str, Any] = {limit: output_tokens, "timeout": timeout_s}
         if self.settings.temperature is not None:
             wishes["temperature"] = self.settings.temperature
         if self.settings.logprobs:
             wishes["logprobs"] = True
-        if timeout_s is not None:
-            wishes["timeout"] = timeout_s
         if streaming:
             wishes["stream_options"] = {"include_usage": True}
         return wishes
-
-    def _charged(
-        self, result: Mapping[str, Any], messages: Sequence[ChatMessage], heard: _Heard, *, streamed: bool
-    ) -> ChatReply:
-        try:
-            reply = self._read(result, messages, heard, streamed=streamed)
-        except GenerationError as error:
-            raise self._billed(error) from None
-        if self._till is not None:
-            self._till.bill(self.settings.name, reply.usage)
-        return reply
-
-    def _billed(self, error: GenerationError) -> GenerationError:
-        if self._till is not None and isinstance(error, CutReply):
-            self._till.bill(self.settings.name, error.usage)
-        return error
 
     def _read(
         self, result: Mapping[str, Any], messages: Sequence[ChatMessage], heard: _Heard, *, streamed: bool
@@ -200,34 +272,45 @@ class ChatTier:
         if not replies:
             raise GenerationError("answered without a choice", where=self._place, remedy="Try again")
         reply = replies[0]
-        usage = read_usage(reply.meta.get("usage")) or self._estimate(messages, reply.text or heard.text)
         finish = reply.meta.get("finish_reason")
         if streamed and finish is None:
-            raise CutReply(
-                "the stream ended before the answer was complete",
-                where=self._place,
-                remedy="Try again: what came until then is on the bill",
-                usage=usage,
-            )
+            raise _BrokeOff
+        usage = read_usage(reply.meta.get("usage")) or self._estimate(messages, reply.text or heard.text)
         name = str(reply.meta.get("model") or self.settings.name)
         return ChatReply(reply.text or "", name, usage, finish, _mean_logprob(reply.meta.get("logprobs")))
 
     def _estimate(self, messages: Sequence[ChatMessage], output: str) -> TokenUsage:
+        """Tokens where the endpoint says nothing: as many as it may have counted."""
+        if self._till is not None:
+            return TokenUsage(fresh=self._bound(messages), output=self._till.bound([output]), estimated=True)
         counts = self._count([*(message.text or "" for message in messages), output])
         return TokenUsage(fresh=sum(counts[:-1]), output=counts[-1], estimated=True)
 
-    def _explain(self, error: Exception, messages: Sequence[ChatMessage], heard: _Heard) -> GenerationError:
+    def _explain(self, error: Exception, heard: _Heard, paid: Attempt) -> GenerationError:
         if isinstance(error, GenerationError):
             return error
         problem, remedy = _say(error)
-        if heard.text:
+        if heard.text or isinstance(error, _BrokeOff):
             return CutReply(
-                f"{problem}, in the middle of the answer",
+                f"{problem}, in the middle of the answer" if not isinstance(error, _BrokeOff) else problem,
                 where=self._place,
                 remedy=remedy,
-                usage=self._estimate(messages, heard.text),
+                usage=paid.usage,
             )
         return GenerationError(problem, where=self._place, remedy=remedy)
+
+
+class _BrokeOff(Exception):
+    """The stream ended, and the answer did not."""
+
+
+def _cause(error: Exception) -> BaseException | None:
+    return error.__cause__ if isinstance(error, GenerationError) else error
+
+
+def _left_s() -> float | None:
+    request = current_request()
+    return None if request is None or request.deadline is None else request.deadline - time.monotonic()
 
 
 def _mean_logprob(told: Any) -> float | None:
@@ -237,6 +320,11 @@ def _mean_logprob(told: Any) -> float | None:
 
 
 def _say(error: Exception) -> tuple[str, str]:
+    if isinstance(error, _BrokeOff):
+        return (
+            "the stream ended before the answer was complete",
+            "Try again: what came until then is on the bill, at most what was held for it",
+        )
     status = getattr(error, "status_code", None)
     name = type(error).__name__
     if status in (401, 403):

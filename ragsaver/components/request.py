@@ -23,11 +23,13 @@ class Request:
 
     :ivar scope: what it may see; never from what the caller sent.
     :ivar principal: in whose name it is asked, by the key; None for the settings' own user.
+    :ivar deadline: of `time.monotonic()`, after which nobody waits for the answer.
     :ivar max_cost: dollars that the answer may cost; None leaves that to the budgets.
     :ivar quality: what the asker wishes: the cheapest answer that will do, or the best one.
     :ivar history: earlier turns, oldest first: role (`user` or `assistant`) and text.
     :ivar asked: the question in the asker's own words, where it is a follow-up and components get it made whole.
     :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
+    :ivar pipeline: that answers it; the engine says which.
     :ivar embedded: vectors of its texts that were paid for, (dim,) float32 by text.
     """
 
@@ -41,6 +43,7 @@ class Request:
     history: tuple[tuple[str, str], ...] = ()
     max_output_tokens: int | None = None
     asked: str | None = None
+    pipeline: str | None = None
     embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
 

@@ -9,6 +9,7 @@ from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
 from ragsaver.components.rerank_gate import new_order
 from ragsaver.components.resources import Bound
+from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.receipt import current_receipt
 
 MODES = ("never", "always", "gated")
@@ -66,7 +67,7 @@ class ConditionalReranker(Bound):
             reranking.reranker.name,
             looked_at,
             "passages",
-            cost_usd=outcome.cost_usd,
+            cost_usd=dollars(charged(outcome.cost_usd)),
             reason=f"{outcome.decision}: {outcome.reason}",
         )
         explanation = current_explanation()

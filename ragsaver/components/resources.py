@@ -61,7 +61,7 @@ class Resources:
     def __post_init__(self) -> None:
         object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder))
         object.__setattr__(self, "default_scope", reader(self.settings))
-        object.__setattr__(self, "till", Till(self.prices))
+        object.__setattr__(self, "till", Till(self.settings, self.prices, self.encoder.count_tokens))
         most = self.settings.embedding.query_batch
         object.__setattr__(self, "embed_question", MicroBatcher(self._vectors, most))
 
@@ -73,6 +73,7 @@ class Resources:
         write.
         """
         self.reranking.close()
+        self.till.close()
         self.index.close()
 
 
@@ -131,7 +132,7 @@ def resources_on(store: Path, settings: Settings, encoder: Encoder, ownership: O
         fingerprint=encoder.fingerprint,
         model_name=encoder.name,
     )
-    return Resources(settings, index, encoder, PriceBook(settings.spend.prices), ownership, store)
+    return Resources(settings, index, encoder, PriceBook.of(settings.spend), ownership, store)
 
 
 _projects: dict[Path, Resources] = {}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from haystack import Document
 
-from ragsaver.sentences import content_stems
+from ragsaver.sentences import STOP_WORDS, content_stems
 
 SHAPE = (
     "words", "characters", "word_length", "distinct_words", "content_words", "digits", "numbers", "math_signs",
@@ -20,17 +20,17 @@ SHAPE = (
 )  # fmt: skip
 FOUND = ("confidence", "coverage", "dense_first", "dense_lead", "agreement", "passages", "past_turns")
 
+_WORD = re.compile(r"[^\W_]+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_CODE = re.compile(r"[{};`]|==|!=|->|\bdef |\breturn\b|\bimport |\w\(\)")
-_NEGATION = re.compile(r"\b(?:not|no|never|except|neither|nor|without|false|incorrect|\w+n't)\b", re.IGNORECASE)
-_BLANK = re.compile(r"_{2,}|\.{4,}")
-_CONDITIONAL = re.compile(r"\b(?:if|suppose|assume|given that|unless|would)\b", re.IGNORECASE)
-_COMPARISON = re.compile(r"\b(?:than|versus|vs|compare|difference|best|most|least|more|less|higher|lower)\b", re.I)
 _OPTION = re.compile(r"^[ \t]*(?:\(?[A-Ja-j1-9][.)])[ \t]+(.*)$", re.MULTILINE)
-_COMPUTE = re.compile(r"\b(?:calculate|compute|find|solve|evaluate|how (?:many|much)|prove|derive)\b", re.IGNORECASE)
-_ASKS = tuple(
-    re.compile(rf"\b{word}\b", re.IGNORECASE) for word in ("what", "which", "who", "when", "where", "why", "how")
-)
+_CODE = re.compile(r"[{};`]|==|!=|->|\bdef |\breturn\b|\bimport |\w\(\)")
+_CODE_HINTS = ("{", "}", ";", "`", "==", "!=", "->", "def ", "return", "import ", "()")
+_MATH = frozenset("+-*/=^<>|\\$%√∑∫≤≥")
+_NEGATION = frozenset("not no never except neither nor without false incorrect".split())
+_CONDITIONAL = frozenset("if suppose assume unless would".split())
+_COMPARISON = frozenset("than versus vs compare difference best most least more less higher lower".split())
+_COMPUTE = frozenset("calculate compute find solve evaluate prove derive".split())
+_ASKS = ("what", "which", "who", "when", "where", "why", "how")
 
 
 def question_shape(question: str) -> tuple[float, ...]:
@@ -42,30 +42,31 @@ def question_shape(question: str) -> tuple[float, ...]:
     lengths = [len(option) for option in options]
     mean = sum(lengths) / len(lengths) if lengths else 0.0
     begins = _OPTION.search(question)
-    stem = question[: begins.start()] if begins else question
+    stem = (question[: begins.start()] if begins else question).lower()
+    asked = frozenset(_WORD.findall(stem))
     return (
         math.log1p(len(words)),
         math.log1p(len(question)),
         sum(map(len, words)) / of,
         len({word.casefold() for word in words}) / of,
-        len(content_stems(question)) / of,
-        sum(letter.isdigit() for letter in question) / letters,
+        sum(word not in STOP_WORDS for word in _WORD.findall(question.lower())) / of,
+        sum(map(str.isdigit, question)) / letters,
         math.log1p(len(_NUMBER.findall(question))),
-        sum(letter in "+-*/=^<>|\\$%√∑∫≤≥" for letter in question) / letters,
-        float(bool(_CODE.search(question))),
-        sum(letter.isupper() for letter in question) / letters,
+        sum(map(_MATH.__contains__, question)) / letters,
+        float(any(hint in question for hint in _CODE_HINTS) and bool(_CODE.search(question))),
+        sum(map(str.isupper, question)) / letters,
         math.log1p(question.count("\n")),
         math.log1p(question.count("?")),
-        float(bool(_NEGATION.search(stem))),
-        float(bool(_BLANK.search(stem))),
-        float(bool(_CONDITIONAL.search(stem))),
-        float(bool(_COMPARISON.search(stem))),
+        float(not _NEGATION.isdisjoint(asked) or "n't" in stem),
+        float("__" in stem or "...." in stem),
+        float(not _CONDITIONAL.isdisjoint(asked) or "given that" in stem),
+        float(not _COMPARISON.isdisjoint(asked)),
         float(len(options)),
         math.log1p(mean),
         math.log1p(max(lengths) - min(lengths)) if lengths else 0.0,
         sum(bool(_NUMBER.match(option.lstrip("-$ "))) for option in options) / max(len(options), 1),
-        *(float(bool(word.search(stem))) for word in _ASKS),
-        float(bool(_COMPUTE.search(stem))),
+        *(float(word in asked) for word in _ASKS),
+        float(not _COMPUTE.isdisjoint(asked) or "how many" in stem or "how much" in stem),
     )
 
 

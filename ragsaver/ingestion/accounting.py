@@ -122,7 +122,7 @@ def _receipt(paid: Paid, prices: SpendSettings, summary_model: str | None) -> Re
             reason=f"{paid.cached} texts were embedded before",
         )
     if summary_model is not None and paid.summaries != Summarised():
-        _add_summaries(receipt, paid.summaries, PriceBook(prices.prices).price(summary_model))
+        _add_summaries(receipt, paid.summaries, PriceBook.of(prices).price(summary_model))
     return receipt.close()
 
 

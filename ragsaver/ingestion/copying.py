@@ -1,4 +1,4 @@
-"""From the SQLite files under `home` to the PostgreSQL that the settings name: manifest, jobs and API keys.
+"""From the SQLite files under `home` to the PostgreSQL that the settings name: manifest, jobs, API keys and ledger.
 
 All of a store goes in one transaction, counted before it ends, and nobody writes to the files meanwhile. They stay as
 they are.
@@ -16,6 +16,7 @@ from ragsaver.ingestion.job_report import WAITING
 from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.opening import jobs_place, note_in_use, open_manifest
 from ragsaver.settings import DatabaseSettings, Settings
+from ragsaver.spend.ledger import open_ledger
 
 
 class CopyReport(BaseModel):
@@ -26,10 +27,11 @@ class CopyReport(BaseModel):
     manifest: dict[str, int] = {}
     jobs: dict[str, int] = {}
     keys: dict[str, int] = {}
+    ledger: dict[str, int] = {}
 
 
 def copy_to_database(settings: Settings) -> CopyReport:
-    """Copy manifest, jobs and API keys from the files under `home` to `database.url`; a second time does nothing.
+    """Copy all of these from the files under `home` to `database.url`; a second time does nothing.
 
     :raises UsageError: if no database is named, or documents wait in the files' jobs.
     :raises IndexLocked: if another process owns the index.
@@ -55,7 +57,9 @@ def copy_to_database(settings: Settings) -> CopyReport:
         new = opened.enter_context(closing(open_manifest(settings, store)))
         new_jobs = opened.enter_context(closing(JobStore(jobs_place(settings))))
         old_keys, new_keys = (opened.enter_context(closing(open_keys(one))) for one in (files, settings))
+        old_ledger, new_ledger = (opened.enter_context(closing(open_ledger(one))) for one in (files, settings))
         jobs, keys = new_jobs.copy_from(old_jobs), new_keys.copy_from(old_keys)
+        ledger = new_ledger.copy_from(old_ledger)
         manifest = new.copy_from(old)
         note_in_use(settings, store)
-        return CopyReport(manifest=manifest, jobs=jobs, keys=keys)
+        return CopyReport(manifest=manifest, jobs=jobs, keys=keys, ledger=ledger)

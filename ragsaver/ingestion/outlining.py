@@ -19,6 +19,8 @@ from ragsaver.ingestion.planning import Change
 from ragsaver.ingestion.report import OutlineReport
 from ragsaver.ingestion.summaries import Section, by_chunks, long_sections, unsummarised
 from ragsaver.ingestion.summarising import Allowance, Bill, Charge, Summaries, Summarised
+from ragsaver.spend.budgets import Account
+from ragsaver.spend.till import on_account_of
 
 # What the gates take for another configuration.
 LACKING = "no outline"
@@ -84,7 +86,8 @@ class Outliner:
         texts: dict[str, str] = {}
         taken = Summarised()
         if self._summaries:
-            texts, taken = self._summaries.of(partition, wanted, allowance, _by_document(batch, long, bill))
+            with on_account_of(Account(scope.tenant)):
+                texts, taken = self._summaries.of(partition, wanted, allowance, _by_document(batch, long, bill))
         staying = {
             one.id: one.prints.embedded
             for change in batch

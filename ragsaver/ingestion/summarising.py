@@ -7,6 +7,7 @@ that gets none keeps its central sentence, and its document is outlined again by
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -185,7 +186,7 @@ class Summaries:
         if self._summariser is None:
             return {section.hash: Answer("", problem="no model is asked here") for section in lacking}
         summarise = partial(self._summarise, self._summariser, partition, allowance, note)
-        asked = [self._threads.submit(summarise, one) for one in lacking]
+        asked = [self._threads.submit(copy_context().run, summarise, one) for one in lacking]
         try:
             return {section.hash: future.result() for section, future in zip(lacking, asked, strict=True)}
         except BaseException:
@@ -256,4 +257,4 @@ def open_summaries(
     if model is None:
         return None
     cache = open_summary_cache(settings.home, settings.outline)
-    return Summaries(settings.outline, cache, summariser, PriceBook(settings.spend.prices).price(model), count_tokens)
+    return Summaries(settings.outline, cache, summariser, PriceBook.of(settings.spend).price(model), count_tokens)

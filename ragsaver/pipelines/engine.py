@@ -14,6 +14,7 @@ from haystack import Document, GeneratedAnswer, Pipeline
 from haystack.core.errors import PipelineError as HaystackPipelineError
 from haystack.core.errors import PipelineRuntimeError
 
+from ragsaver.components.account import account_of
 from ragsaver.components.conversation import turns_of
 from ragsaver.components.explain import explaining
 from ragsaver.components.follow_up import self_contained
@@ -21,6 +22,7 @@ from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, UsageError
+from ragsaver.pipelines.estimating import Prompt, PromptPipeline
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline
 from ragsaver.pipelines.result import AskResult, Citation, FoundPassage, Route, SearchResult
 from ragsaver.spend.baseline import settle
@@ -41,6 +43,7 @@ class QueryEngine:
         self.name = name or resources.settings.query.pipeline
         self.pipeline = self._load(self.name)
         self._search: Pipeline | None = None
+        self._prompt: PromptPipeline | None = None
         _output_of(self.pipeline, "answers", self.name)
 
     def ask(self, question: str, request: Request | None = None, *, explain: bool = False) -> AskResult:
@@ -122,6 +125,17 @@ class QueryEngine:
             packer.run(question, found)
             return result.model_copy(update={"debug": explanation.told()})
 
+    def prompt(self, question: str, request: Request | None = None) -> Prompt:
+        """What a language model would be sent; none is asked, and no receipt is kept.
+
+        :raises UsageError: if the question is empty or too long.
+        :raises PipelineError: if its generator is not RAGSaver's own.
+        """
+        if self._prompt is None:
+            self._prompt = PromptPipeline(self._load(self.name), self.name)
+        with self._asked(question, request, self._prompt.pipeline) as (_, _receipt, inputs, _started):
+            return self._prompt.run(inputs)
+
     def _load(self, name: str) -> Pipeline:
         settings = self.resources.settings
         file = find_pipeline(name, settings.pipelines_dir)
@@ -140,14 +154,25 @@ class QueryEngine:
         self, question: str, request: Request | None, pipeline: Pipeline | None = None
     ) -> Iterator[tuple[Request, OpenReceipt, dict[str, dict[str, Any]], float]]:
         self.check((request.asked if request else None) or question)
-        request = request or Request(self.resources.default_scope)
+        request = replace(request or Request(self.resources.default_scope), pipeline=self.name)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
         try:
-            with running(request), open_receipt() as receipt:
+            with running(request), open_receipt() as receipt, self._keeping(request, receipt, pipeline is None):
                 yield request, receipt, inputs, time.perf_counter()
         except (PipelineRuntimeError, HaystackPipelineError) as error:
             raise _cause(error, self.name) from error
+
+    @contextmanager
+    def _keeping(self, request: Request, receipt: OpenReceipt, asked: bool) -> Iterator[None]:
+        """Keep the receipt of what was asked, also where it failed or nobody waited for it."""
+        complete = False
+        try:
+            yield
+            complete = True
+        finally:
+            if asked:
+                self.resources.till.keep_receipt(account_of(request), receipt.close(), complete=complete)
 
     def check(self, question: str) -> None:
         """Refuse a question that is empty, too long or no text.

@@ -122,7 +122,7 @@ class Runtime:
         if self.settings.outline.summary_model is None:
             return None
         count = self.encoder.count_tokens
-        return open_summaries(self.settings, ChatSummariser(self.settings, count), count)
+        return open_summaries(self.settings, ChatSummariser(self.settings, count, self.resources.till), count)
 
     @cached_property
     def ingestor(self) -> Ingestor:

@@ -6,10 +6,11 @@ from ragsaver import __version__
 from ragsaver.access.keyring import Keyring
 from ragsaver.server import problems
 from ragsaver.server.access import Access
+from ragsaver.server.allowance import Allowance
 from ragsaver.server.door import Door, Doorkeeper
 from ragsaver.server.request_id import RequestId
 from ragsaver.server.rerank_reading import RerankReading
-from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, query
+from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, money, openai, query
 from ragsaver.workers.backlog import Backlog
 from ragsaver.workers.metrics import IngestionMetrics
 from ragsaver.workers.queueing import IngestQueue
@@ -30,11 +31,12 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     app.state.metrics.registry.register(RerankReading(access.live))
     if queue is not None:
         app.state.metrics.registry.register(QueueReading(Backlog(queue.jobs)))
-    for routes in (query, documents, jobs, local, local_documents, health, metrics):
+    for routes in (query, openai, money, documents, jobs, local, local_documents, health, metrics):
         app.include_router(routes.router)
     problems.register(app)
     settings = access.live.settings
     # The last one that is added is the first that a request meets.
+    app.add_middleware(Allowance, settings=settings.server)
     app.add_middleware(Door, keeper=Doorkeeper(settings, Keyring(access.keys), access.token, access.host))
     app.add_middleware(RequestId, max_body_bytes=settings.server.max_body_mb * 2**20)
     return app

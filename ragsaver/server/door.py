@@ -61,7 +61,7 @@ class Doorkeeper:
         shown = headers.get("authorization", "")
         bearer = shown[7:].strip() if shown[:7].lower() == "bearer " else ""
         if hmac.compare_digest(bearer.encode(), self._token):
-            return own_user(self._settings)
+            return own_user(self._settings, trusted=True)
         if path in PROBES:
             return None
         guarded = path not in OPEN
@@ -110,9 +110,12 @@ class Doorkeeper:
                 )
 
 
-def own_user(settings: Settings) -> Identity:
-    """Who runs the server: asks in the name of the settings, and may do everything."""
-    return Identity(settings.tenant, frozenset(settings.groups))
+def own_user(settings: Settings, *, trusted: bool = False) -> Identity:
+    """Who runs the server: asks in the name of the settings, and may do everything.
+
+    :param trusted: it has shown the token, and is not only on the same machine.
+    """
+    return Identity(settings.tenant, frozenset(settings.groups), trusted=trusted)
 
 
 class Door:

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ragsaver.errors import RagSaverError
+from ragsaver.server.openai_errors import is_openai, openai_error
 from ragsaver.server.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -43,12 +44,17 @@ def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
 
 
 def problem_response(problem: Problem) -> JSONResponse:
-    """A problem document as a response; where it tells when to try again, the header does too."""
+    """A problem document, or what clients of OpenAI read in its place, as a response.
+
+    Where it tells when to try again, the header does too.
+    """
     headers = {}
     if problem.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(problem.retry_after_s)))
     if problem.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if is_openai(problem.instance):
+        return JSONResponse(openai_error(problem), status_code=problem.status, headers=headers)
     return JSONResponse(
         problem.model_dump(exclude_none=True), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers
     )
@@ -68,7 +74,7 @@ def register(app: FastAPI) -> None:
         return problem_response(
             Problem(
                 title="Invalid request",
-                status=422,
+                status=400 if is_openai(request.url.path) else 422,
                 detail=f"{where}: {first['msg']}",
                 instance=request.url.path,
                 request_id=request.state.request_id,

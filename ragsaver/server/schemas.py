@@ -39,6 +39,15 @@ class SearchBody(_Body):
     debug: bool = Field(default=False, description="tell what became of each passage")
 
 
+class EstimateBody(_Body):
+    """A question whose answer's cost is wanted."""
+
+    query: str
+    collection: Name | None = None
+    pipeline: Name | None = None
+    max_output_tokens: int | None = Field(default=None, ge=1, description="of the answer")
+
+
 class DocumentBody(_Body):
     """One document as text."""
 

@@ -1,15 +1,20 @@
-"""What does a token cost? The operator's own prices first, then the shipped price list, then the dearest known.
+"""What does a token cost? The operator's own prices first, then the shipped price list, then an upper price.
 
-A model that nobody knows is never free: it costs as much as the dearest one on the list, and the price says so.
-The list is genai-prices' (MIT), as installed: nothing is fetched.
+A model that nobody knows is never free: it costs `spend.upper_price`, or as much as the dearest one on the list, and
+the price says so. The list is genai-prices' (MIT), as installed: nothing is fetched. Its version, with a hash of the
+operator's prices, names the book that a charge was priced by.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
+from importlib.metadata import version
+from typing import Self
 
-from ragsaver.settings import PriceSettings
+import xxhash
+
+from ragsaver.settings import PriceSettings, SpendSettings
 from ragsaver.spend.usage import TokenUsage
 
 MILLION = Decimal(1_000_000)
@@ -20,7 +25,11 @@ _PROBE_TOKENS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Dollars for a million tokens of each class, and who says so."""
+    """Dollars for a million tokens of each class, and who says so.
+
+    :ivar version: of the book that it stands in.
+    :ivar known: false where it is an upper bound.
+    """
 
     model: str
     input_per_mtok: Decimal
@@ -28,6 +37,13 @@ class Price:
     cached_input_per_mtok: Decimal
     origin: str
     cache_write_per_mtok: Decimal | None = None
+    version: str = ""
+    known: bool = True
+
+    def worst(self, prompt_tokens: int, output_tokens: int) -> Decimal:
+        """Dollars that a call costs at most, whichever class its prompt's tokens are in."""
+        dearest = max(self.input_per_mtok, self.cached_input_per_mtok, self.cache_write_per_mtok or Decimal(0))
+        return (prompt_tokens * dearest + output_tokens * self.output_per_mtok) / MILLION
 
     def of(self, usage: TokenUsage) -> Decimal:
         """Dollars for a call; reasoning costs what the answer does."""
@@ -46,25 +62,50 @@ class PriceBook:
     """Prices by model name.
 
     :param overrides: the operator's prices (`spend.prices`); they win.
+    :param upper: of models that nobody knows; that of the dearest on the list if None.
+    :ivar version: says which book it is, on receipts and in the ledger.
     """
 
-    def __init__(self, overrides: Mapping[str, PriceSettings] | None = None) -> None:
+    def __init__(
+        self, overrides: Mapping[str, PriceSettings] | None = None, upper: PriceSettings | None = None
+    ) -> None:
         self._overrides = dict(overrides or {})
+        self._upper = upper
+        self.version = f"genai-prices {version('genai-prices')}"
+        own = {name: price.model_dump_json() for name, price in sorted(self._overrides.items())}
+        if own or upper is not None:
+            text = repr((own, upper and upper.model_dump_json()))
+            self.version += f"+{xxhash.xxh3_64_hexdigest(text.encode())[:8]}"
+
+    @classmethod
+    def of(cls, wishes: SpendSettings) -> Self:
+        """The book of the settings."""
+        return cls(wishes.prices, wishes.upper_price)
 
     def price(self, model: str) -> Price:
         """The price of a model: an upper bound if it is unknown, never zero by accident."""
         own = self._overrides.get(model)
-        if own is not None:
-            cached = own.cached_input_per_mtok
-            return Price(
-                model,
-                own.input_per_mtok,
-                own.output_per_mtok,
-                own.input_per_mtok if cached is None else cached,
-                "settings",
-                own.cache_write_per_mtok,
-            )
-        return _listed(model) or _upper_bound(model)
+        found = _own(model, own, "settings") if own is not None else _listed(model)
+        if found is None:
+            found = replace(self._unknown(model), known=False)
+        return replace(found, version=self.version)
+
+    def _unknown(self, model: str) -> Price:
+        if self._upper is not None:
+            return _own(model, self._upper, f"spend.upper_price: `{model}` is on no price list")
+        return _upper_bound(model)
+
+
+def _own(model: str, price: PriceSettings, origin: str) -> Price:
+    cached = price.cached_input_per_mtok
+    return Price(
+        model,
+        price.input_per_mtok,
+        price.output_per_mtok,
+        price.input_per_mtok if cached is None else cached,
+        origin,
+        price.cache_write_per_mtok,
+    )
 
 
 @lru_cache(maxsize=256)

@@ -1,32 +1,220 @@
-"""Where a model's call is paid for: the same numbers go on the running request's receipt and into the ledger."""
+"""Where a model's call is paid for: the same numbers go on the running request's receipt and into the ledger.
 
-from ragsaver.spend.money import charged, dollars
+Each attempt has a lease of its own. It ends in one of three ways: the endpoint said what it used, it did nothing, or
+nobody knows; then it is charged all that it held.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from ragsaver.errors import StorageError, UnknownPrice
+from ragsaver.settings import Settings
+from ragsaver.spend.budgets import Account, Hold
+from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Call, Charge, Lease, Ledger, open_ledger
+from ragsaver.spend.money import charged, dollars, kept
 from ragsaver.spend.prices import PriceBook
-from ragsaver.spend.receipt import current_receipt
+from ragsaver.spend.prompt_bound import prompt_bound
+from ragsaver.spend.receipt import Receipt, current_receipt
 from ragsaver.spend.usage import TokenUsage
+
+# For an attempt to end after its time was over, and to be settled.
+_GRACE_S = 60.0
+
+# Of a receipt: its lines are in the ledger when it is kept, those of others that cost something are not.
+STAGE = "generate"
+
+# What is beyond expires, charged all that it held.
+_MOST_LATE = 10_000
+
+_log = logging.getLogger(__name__)
+
+_SAID = {
+    DONE: "as the endpoint billed",
+    NOTHING: "nothing was done",
+    UNKNOWN: "at most: the endpoint did not say what it used",
+}
+
+
+_account: ContextVar[Account | None] = ContextVar("ragsaver_account", default=None)
+
+
+@contextmanager
+def on_account_of(account: Account) -> Iterator[None]:
+    """Let somebody pay for calls inside that no request asks for."""
+    token = _account.set(account)
+    try:
+        yield
+    finally:
+        _account.reset(token)
 
 
 class Till:
     """Takes the money of a process.
 
     :param prices: of all models.
+    :param count_tokens: by the shipped tokenizer.
+    :param ledger: opened at the first call; the project's own if None.
     """
 
-    def __init__(self, prices: PriceBook) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        prices: PriceBook,
+        count_tokens: Callable[[Sequence[str]], list[int]],
+        ledger: Callable[[], Ledger] | None = None,
+    ) -> None:
+        self._wishes = settings.spend
+        self._tenant = settings.tenant
         self._prices = prices
+        self._count = count_tokens
+        self._open = ledger or (lambda: open_ledger(settings))
+        self._ledger: Ledger | None = None
+        self._opening = threading.Lock()
+        self._keeping = ThreadPoolExecutor(1, "receipts")
+        self._late: deque[tuple[Lease, Charge]] = deque(maxlen=_MOST_LATE)
 
-    def bill(self, model: str, usage: TokenUsage) -> None:
-        """Charge a call that is over."""
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger; opened at its first use.
+
+        :raises StorageError: if it can't be opened.
+        """
+        with self._opening:
+            if self._ledger is None:
+                self._ledger = self._open()
+            return self._ledger
+
+    def nobody(self) -> Account:
+        """The account of work that no request asked for: that of `on_account_of`, else of the settings' tenant."""
+        return _account.get() or Account(self._tenant)
+
+    def bound(self, texts: Sequence[str]) -> int:
+        """Tokens that an endpoint may count in a prompt of these texts."""
+        return prompt_bound(texts, self._count(texts), self._wishes.prompt_margin)
+
+    def reserve(
+        self, account: Account, *, tier: str, model: str, task: str, prompt_tokens: int, most: int, lasts_s: float
+    ) -> Lease:
+        """Keep back what an attempt may cost; nobody may call a model without. `hold.output_tokens` of the lease is
+        what the endpoint has to be told as its limit.
+
+        :param prompt_tokens: that its prompt has at most.
+        :param most: tokens that its answer may have.
+        :param lasts_s: after which it ends.
+        :raises BudgetExceeded: if a budget has no room for it.
+        :raises TooExpensive: if the request's own ceiling has none.
+        :raises UnknownPrice: if nobody knows its price, and the settings want no guess.
+        :raises StorageError: if the ledger can't be written: then nothing is spent.
+        """
         price = self._prices.price(model)
-        receipt = current_receipt()
+        if not price.known and self._wishes.unknown_price == "refuse":
+            raise UnknownPrice(
+                f"`{model}` is on no price list",
+                where="spend.unknown_price",
+                remedy="Set its price in `spend.prices`, or let it cost `spend.upper_price`",
+            )
+        self._settle_late()
+        learned = self.ledger.learned(model, task)
+        prompt = int(prompt_tokens * learned.prompt_factor) + 1
+
+        def hold(output_tokens: int) -> Hold:
+            return Hold(charged(price.worst(prompt, output_tokens)), output_tokens)
+
+        clamp = learned.clamp(self._wishes.hold_quantile, most)
+        call = Call(tier, model, task, prompt, price.version)
+        less = hold(clamp) if clamp is not None and clamp < most else None
+        return self.ledger.reserve(account, call, hold(most), less, lasts_s + _GRACE_S)
+
+    def settle(self, lease: Lease, outcome: str, usage: TokenUsage | None = None, *, cut: bool = False) -> Charge:
+        """Charge an attempt that is over, on the receipt and in the ledger. It never fails: what can't be written now
+        is written before the next attempt, and what no process writes any more expires.
+
+        :param usage: what the endpoint said that it used; needed where the outcome is `DONE`.
+        :param cut: whether the answer ended at its limit.
+        """
+        charge = self._charge(lease, outcome, usage)
+        self._show(lease, charge)
+        try:
+            self.ledger.settle(lease, charge)
+            if outcome == DONE:
+                self.ledger.learn(lease.call, charge.usage, cut=cut)
+        except StorageError as error:
+            _log.warning("a charge of %s micro-dollars waits for the ledger: %s", charge.cost, error)
+            self._late.append((lease, charge))
+        return charge
+
+    def keep_receipt(self, account: Account, receipt: Receipt, *, complete: bool) -> None:
+        """Keep the receipt of a request that is over, a moment later: nobody waits for it.
+
+        :param complete: whether there was an answer.
+        """
+        self._keeping.submit(self._keep, account, receipt, complete)
+
+    def flush(self) -> None:
+        """Wait until all receipts that were given are kept."""
+        self._keeping.submit(lambda: None).result()
+
+    def close(self) -> None:
+        """Keep what was given to keep, and let go of the ledger."""
+        self._keeping.shutdown()
+        with self._opening:
+            if self._ledger is not None:
+                self._ledger.close()
+
+    def _keep(self, account: Account, receipt: Receipt, complete: bool) -> None:
+        try:
+            for line in receipt.lines:
+                if line.cost_usd and line.stage != STAGE:
+                    call = Call("", line.item, line.stage, 0, self._prices.version)
+                    self.ledger.record(account, call, charged(line.cost_usd))
+            self.ledger.keep_receipt(
+                account, receipt.model_dump_json(), complete=complete, saved=kept(receipt.saved_usd)
+            )
+        except StorageError as error:
+            _log.warning("the receipt of %s is not kept: %s", account.request_id, error)
+
+    def _charge(self, lease: Lease, outcome: str, usage: TokenUsage | None) -> Charge:
+        if outcome == NOTHING:
+            return Charge(0, TokenUsage(), NOTHING)
+        if outcome == DONE and usage is not None:
+            return Charge(charged(self._prices.price(lease.call.model).of(usage)), usage, DONE)
+        worst = TokenUsage(fresh=lease.call.prompt_tokens, output=lease.hold.output_tokens, estimated=True)
+        return Charge(lease.hold.cost, worst, UNKNOWN)
+
+    def _show(self, lease: Lease, charge: Charge) -> None:
+        usage, receipt = charge.usage, current_receipt()
         receipt.count(input=usage.fresh + usage.cache_write, cached_input=usage.cache_read, output=usage.answered)
-        receipt.prompt_tokens, receipt.answer_tokens = usage.prompt, usage.answered
-        counted = "counted here" if usage.estimated else "as the endpoint billed"
+        if charge.outcome == DONE:
+            receipt.prompt_tokens, receipt.answer_tokens = usage.prompt, usage.answered
+        price = self._prices.price(lease.call.model)
+        said = (
+            "counted here: the endpoint does not tell"
+            if charge.outcome == DONE and usage.estimated
+            else _SAID[charge.outcome]
+        )
         receipt.add(
-            "generate",
-            model,
+            STAGE,
+            lease.call.model,
             usage.total,
             "tokens",
-            cost_usd=dollars(charged(price.of(usage))),
-            reason=f"tokens {counted}, price by {price.origin}",
+            cost_usd=dollars(charge.cost),
+            reason=f"{lease.call.tier}: tokens {said}, price by {price.origin} ({price.version})",
         )
+
+    def _settle_late(self) -> None:
+        while self._late:
+            try:
+                lease, charge = self._late.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                self.ledger.settle(lease, charge)
+            except StorageError:
+                # Whether a ledger that fails may be spent on is decided where money is reserved.
+                self._late.appendleft((lease, charge))
+                return

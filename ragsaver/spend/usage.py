@@ -51,7 +51,8 @@ def read_usage(reported: Any) -> TokenUsage | None:
     """
     if not isinstance(reported, Mapping):
         return None
-    if "prompt_tokens" in reported:
+    # Clients of OpenAI's fill in its names with zeros, or nothing, where a provider used others.
+    if reported.get("prompt_tokens"):
         return _of_openai(reported)
     return _of_anthropic(reported) if "input_tokens" in reported else None
 

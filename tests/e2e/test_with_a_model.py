@@ -99,6 +99,34 @@ def test_an_endpoint_that_fails_is_named(project: Path, script: Script, status: 
     assert "tiny" in json.dumps(error) and error["remedy"]
 
 
+def test_a_cheap_answer_that_fails_its_check_is_escalated_and_a_wish_begins_higher(project: Path, script: Script):
+    script.reply = "The harbour master of Lisbon issues it [1]."
+    better = Script(reply="The veterinary office issues it [1].")
+    with openai_server(better) as url:
+        settings = (project / "ragsaver.yaml").read_text()
+        one_more = f"""    - {{name: huge, base_url: "{url}", max_retries: 0}}\nspend:\n  prices:\n"""
+        prices = "    huge: {input_per_mtok: 10, output_per_mtok: 100}\n"
+        (project / "ragsaver.yaml").write_text(settings.replace("spend:\n  prices:\n", one_more + prices))
+        with serving(project) as url:
+            result = httpx.post(f"{url}/v1/query", json={"query": QUESTION}, timeout=60).json()
+            assert result["answer"] == better.reply
+            assert result["route"]["tier"] == "large" and "the name Lisbon" in result["route"]["reason"]
+            lines = result["receipt"]["lines"]
+            assert [line["item"] for line in lines if line["stage"] == "route"] == ["small: tiny", "large: huge"]
+            # 60 fresh and 40 cached tokens in, 20 out, of either
+            assert result["receipt"]["cost_usd"] == pytest.approx(0.00028 + 0.003)
+
+            better.statuses = [500]
+            result = httpx.post(f"{url}/v1/query", json={"query": QUESTION}, timeout=60).json()
+            assert result["answer"] == script.reply and result["route"]["tier"] == "small"
+            assert result["reason"].endswith("read the answer with care")
+
+            asked, wish = len(script.requests), {"X-RagSaver-Quality": "maximum"}
+            why = {"query": "Why do parrots need an export permit?"}
+            result = httpx.post(f"{url}/v1/query", json=why, headers=wish, timeout=60).json()
+            assert (result["route"]["tier"], len(script.requests)) == ("large", asked)
+
+
 def test_doctor_asks_the_endpoint(project: Path, script: Script):
     assert as_json(project, "doctor")["ok"]
     script.statuses = [401]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from ragsaver.access.identity import Permission
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.live import LiveRuntime
@@ -74,6 +75,34 @@ def test_a_tenant_does_not_learn_of_another_s_job(served: tuple[TestClient, Inge
     theirs = queue.put_texts([PostedDocument("a.md", "Secret.")], Scope("other", "default")).job_id
     assert client.get(f"/v1/jobs/{theirs}").status_code == client.get("/v1/jobs/none").status_code == 404
     assert not queue.jobs.drop(theirs, "default")
+
+
+def test_a_key_s_documents_go_to_its_tenant_whose_keys_alone_see_the_job(served: tuple[TestClient, IngestQueue]):
+    client, queue = served
+    keys = {}
+    for tenant in ("acme", "umbrella"):
+        _, presented = client.app.state.access.keys.create("ana", tenant, permissions=[Permission.INGEST])
+        keys[tenant] = {"authorization": f"Bearer {presented.text()}"}
+    taken = {
+        tenant: client.post(
+            "/v1/documents", json={"documents": [{"source": f"{tenant}.md", "text": "Owls."}]}, headers=key
+        )
+        for tenant, key in keys.items()
+    }
+    assert {tenant: len(queue.jobs.reports(tenant, 0)) for tenant in (*keys, "default")} == {
+        "acme": 1,
+        "umbrella": 1,
+        "default": 0,
+    }
+    for whose, answer in taken.items():
+        for tenant, key in keys.items():
+            told = client.get(answer.headers["location"], headers=key)
+            absent = client.get("/v1/jobs/none", headers=key)
+            if tenant == whose:
+                assert [one["source"] for one in told.json()["progress"]] == [f"{whose}.md"]
+            else:
+                assert (told.status_code, told.json()["detail"]) == (404, absent.json()["detail"])
+        assert client.get(answer.headers["location"]).status_code == 401
 
 
 def test_nothing_is_taken_while_the_broker_is_away(served: tuple[TestClient, IngestQueue], redis: RedisServer):

@@ -12,6 +12,7 @@ from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access, Asker, Shared
 from ragsaver.server.asking import Wished, Wishes, question_of
 from ragsaver.server.problems import problem_of
+from ragsaver.server.pump import Pump
 from ragsaver.server.schemas import Problem, QueryBody, SearchBody
 
 router = APIRouter(prefix="/v1", responses={"default": {"model": Problem}})
@@ -55,15 +56,23 @@ def told(result: AskResult) -> dict[str, str]:
 async def _events(
     access: Access, body: QueryBody, identity: Identity, wishes: Wishes, request_id: str
 ) -> AsyncIterator[dict[str, str]]:
-    try:
+    async def parts() -> AsyncIterator[str | AskResult]:
         with access.live.use() as runtime:
             engine = await run_in_threadpool(runtime.engine, identity.pipeline(body.pipeline))
-            asked = question_of(runtime, identity, body.collection, request_id, wishes)
-            async for part in engine.stream(body.query, asked):
-                if isinstance(part, str):
-                    yield {"event": "delta", "data": part}
-                else:
-                    yield {"event": "result", "data": part.model_dump_json()}
+            async for part in engine.stream(
+                body.query, question_of(runtime, identity, body.collection, request_id, wishes)
+            ):
+                yield part
+
+    pump = Pump(parts())
+    try:
+        async for part in pump:
+            if isinstance(part, str):
+                yield {"event": "delta", "data": part}
+            else:
+                yield {"event": "result", "data": part.model_dump_json()}
     except Exception as error:
         problem = problem_of(error, "/v1/query", request_id)
         yield {"event": "error", "data": problem.model_dump_json(exclude_none=True)}
+    finally:
+        pump.stop()

@@ -1,0 +1,120 @@
+"""How long does a question take from end to end, without the model's time, at 100,000 chunks? JSON on the last line.
+
+Synthetic chunks of five sentences each (see `synthetic_chunks.py`) are written into a project's own index, which is
+optimised. Then the default pipeline is asked one question after the other: retrieval, folding, packing, prompt, the
+free tier and the answer's citations. The questions' vectors are there beforehand, and no cache answers. `stages` are
+medians.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from synthetic_chunks import BLOCK, SyntheticChunks, generate
+
+from ragsaver.components.request import Request
+from ragsaver.index.protocol import ChunkPoint
+from ragsaver.pipelines.runtime import Runtime, open_runtime
+from ragsaver.settings import Settings
+
+P50_LIMIT_MS = 5.0
+QUESTIONS, WARM, SENTENCE_WORDS = 300, 50, 12
+
+
+def main() -> None:
+    """Build, and ask."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--size", type=int, default=100_000)
+    arguments.add_argument("--quantization", choices=("none", "int8"), default="int8")
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--out", type=Path)
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        generate(place, given.size, QUESTIONS + WARM)
+        chunks = SyntheticChunks(place)
+        settings = Settings.model_validate({"home": place / "home", "index": {"quantization": given.quantization}})
+        with open_runtime(settings, "benchmark") as runtime:
+            write(runtime, chunks)
+            runtime.index.optimise(force=True)
+            vectors = dict(zip(chunks.asked(), chunks.questions, strict=True))
+            object.__setattr__(runtime.resources, "embed_question", vectors.__getitem__)
+            rounds = [ask(runtime, list(vectors)) for _ in range(given.rounds)]
+    totals = [total for spent, _ in rounds for total in spent]
+    p50s = [statistics.median(spent) for spent, _ in rounds]
+    result = {
+        "chunks": given.size,
+        "quantization": given.quantization,
+        "questions": QUESTIONS,
+        "load": round(os.getloadavg()[0], 1),
+        "p50_ms": round(statistics.median(p50s), 2),
+        "p50_of_rounds_ms": [round(one, 2) for one in p50s],
+        "p95_ms": round(statistics.quantiles(totals, n=20)[18], 2),
+        "stages_ms": {
+            name: round(statistics.median(one[name] for _, stages in rounds for one in stages), 2)
+            for name in rounds[0][1][0]
+        },
+        "p50_limit_ms": P50_LIMIT_MS,
+        "ok": statistics.median(p50s) < P50_LIMIT_MS,
+    }
+    if given.out:
+        given.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result))
+
+
+def write(runtime: Runtime, chunks: SyntheticChunks) -> None:
+    """Into the project's index, as ingestion writes."""
+    scope = runtime.scope()
+    for first, vectors, texts in chunks.blocks():
+        points = [
+            point(place, vector, spoken(text))
+            for place, (vector, text) in enumerate(zip(vectors, texts, strict=True), first)
+        ]
+        runtime.index.upsert(scope, points)
+        runtime.index.list_and_delete(scope, [one.id for one in points], [])
+        if first % (20 * BLOCK) == 0:
+            print(f"{first} chunks written", file=sys.stderr)
+
+
+def point(place: int, vector: object, text: str) -> ChunkPoint:
+    """The twenty chunks of a document, one after the other."""
+    document = f"d{place // 20}"
+    payload = {
+        "text": text,
+        "tokens": 120,
+        "source": f"{document}.md",
+        "title": document,
+        "heading": f"Part {place % 20}",
+    }
+    return ChunkPoint(str(uuid.UUID(int=place)), document, vector, text, {**payload, "ordinal": place % 20})
+
+
+def spoken(text: str) -> str:
+    """The words as sentences."""
+    words = text.split()
+    groups = (words[start : start + SENTENCE_WORDS] for start in range(0, len(words), SENTENCE_WORDS))
+    return " ".join(" ".join(group).capitalize() + "." for group in groups)
+
+
+def ask(runtime: Runtime, questions: list[str]) -> tuple[list[float], list[dict[str, float]]]:
+    """Milliseconds of each question, in all and by stage; the first ones warm up and don't count."""
+    engine = runtime.engine()
+    spent_ms, stages = [], []
+    for number, question in enumerate(questions):
+        request = Request(runtime.reading(), caching="off")
+        started = time.perf_counter()
+        result = engine.ask(question, request)
+        if number >= WARM:
+            spent_ms.append((time.perf_counter() - started) * 1000)
+            stages.append(result.latency_ms)
+    return spent_ms, stages
+
+
+if __name__ == "__main__":
+    main()

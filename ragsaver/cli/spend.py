@@ -1,0 +1,143 @@
+"""`ragsaver usage`, `budgets` and `spend`: what was spent, what may still be, what it would cost by other prices."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragsaver.cli.output import errors_told, print_json
+from ragsaver.errors import ReceiptNotFound, UsageError
+from ragsaver.settings import Settings
+from ragsaver.settings_file import load_settings
+
+if TYPE_CHECKING:
+    from ragsaver.spend.ledger import Ledger
+
+app = typer.Typer(no_args_is_help=True)
+
+
+class By(StrEnum):
+    """What usage is told by."""
+
+    MODEL = "model"
+    TENANT = "tenant"
+    PRINCIPAL = "principal"
+    PIPELINE = "pipeline"
+    TIER = "tier"
+    OUTCOME = "outcome"
+
+
+_Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
+_Tenant = Annotated[str | None, typer.Option(help="Only this tenant's; everybody's if left out.")]
+_Since = Annotated[str | None, typer.Option(metavar="DATE", help="From this day or moment on (UTC): 2026-11-01.")]
+
+
+def usage(
+    by: Annotated[By, typer.Option(help="What the lines are for.")] = By.MODEL,
+    since: _Since = None,
+    tenant: _Tenant = None,
+    principal: Annotated[str | None, typer.Option(help="Only this principal's.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Tell what was spent on language models, this month if no day is named."""
+    with errors_told(as_json):
+        start = _moment(since)
+        with _ledger() as (_, ledger):
+            from ragsaver.spend.reports import usage_report
+
+            report = usage_report(ledger, since=start, tenant=tenant, principal=principal, by=by.value)
+        if as_json:
+            print_json(report.model_dump_json())
+            return
+        typer.echo(f"since {report.since}")
+        for line in (*report.lines, report.total):
+            typer.echo(
+                f"{line.name or '-':<24} {line.calls:>6} calls  {line.fresh:>9} fresh  {line.cache_read:>9} cached  "
+                f"{line.output + line.reasoning:>9} out  ${line.cost_usd:.6f}  saved ${line.saved_usd:.6f}"
+            )
+
+
+def budgets(tenant: _Tenant = None, as_json: _Json = False) -> None:
+    """Tell how far each budget is used up, what running calls hold of it, and when it begins anew."""
+    with errors_told(as_json):
+        with _ledger() as (_, ledger):
+            from ragsaver.spend.reports import budgets_report
+
+            report = budgets_report(ledger, tenant=tenant)
+        if as_json:
+            print_json(report.model_dump_json())
+            return
+        for line in report.budgets:
+            typer.echo(
+                f"{line.scope:<10} {line.name or '-':<24} per {line.period:<6} ${line.spent_usd:.6f} spent  "
+                f"${line.held_usd:.6f} held  ${line.remaining_usd:.6f} of ${line.limit_usd:.6f} left  "
+                f"until {line.resets_at}"
+            )
+        if not report.budgets:
+            typer.echo("No budget is used, or none is set (`spend.budgets` in ragsaver.yaml)")
+
+
+@app.command("reprice")
+def reprice(since: _Since = None, as_json: _Json = False) -> None:
+    """Tell what the calls of this month, or since a day, would have cost by the prices of now. Nothing is changed."""
+    with errors_told(as_json):
+        start = _moment(since)
+        with _ledger() as (settings, ledger):
+            from ragsaver.spend.prices import PriceBook
+            from ragsaver.spend.reports import reprice as priced_again
+
+            report = priced_again(ledger, PriceBook.of(settings.spend), since=start)
+        if as_json:
+            print_json(report.model_dump_json())
+            return
+        for line in report.lines:
+            typer.echo(
+                f"{line.model:<24} {line.calls:>6} calls  ${line.charged_usd:.6f} by {', '.join(line.books)}, "
+                f"${line.repriced_usd:.6f} now"
+            )
+        typer.echo(f"${report.charged_usd:.6f} charged, ${report.repriced_usd:.6f} by {report.book}")
+
+
+@app.command("receipt")
+def receipt(
+    request_id: Annotated[str, typer.Argument(help="Of the request: `request_id` of its answer.")],
+    tenant: Annotated[str | None, typer.Option(help="Whose; `tenant` of the settings if left out.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Show the receipt of a request."""
+    with errors_told(as_json):
+        with _ledger() as (settings, ledger):
+            from ragsaver.spend.reports import find_receipt
+
+            found = find_receipt(ledger, tenant or settings.tenant, request_id)
+        if found is None:
+            raise ReceiptNotFound(f"there is no receipt of request {request_id}", remedy="See the answer's request_id")
+        if as_json:
+            print_json(found.model_dump_json())
+            return
+        typer.echo(f"{found.request_id}, {found.at}{'' if found.complete else ', without an answer'}")
+        for line in found.receipt.lines:
+            typer.echo(f"  {line.stage:<12} {line.item:<26} ${line.cost_usd:.6f}  {line.reason}")
+        typer.echo(f"  spent ${found.receipt.cost_usd:.6f}, saved ${found.receipt.saved_usd:.6f}")
+
+
+@contextmanager
+def _ledger() -> "Iterator[tuple[Settings, Ledger]]":
+    from ragsaver.spend.ledger import open_ledger
+
+    settings = load_settings()
+    with closing(open_ledger(settings)) as ledger:
+        yield settings, ledger
+
+
+def _moment(since: str | None) -> float | None:
+    if since is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(since)
+    except ValueError:
+        raise UsageError(f"`{since}` is no day or moment", where="--since", remedy="Write 2026-11-01") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

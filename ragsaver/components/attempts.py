@@ -1,0 +1,85 @@
+"""A call to a model's endpoint failed: was anything billed, does another attempt make sense, and when?"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import tenacity
+
+from ragsaver.errors import GenerationError
+from ragsaver.spend.ledger import NOTHING, UNKNOWN
+
+# Failures before anything of the request was sent.
+_NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
+_ANOTHER_TIME = frozenset({408, 409, 429})
+_FIRST_S, _LONGEST_S = 0.25, 8.0
+
+
+def outcome_of(error: BaseException) -> str:
+    """What an attempt that failed may have cost: `NOTHING`, or `UNKNOWN` where the endpoint may have worked."""
+    status = getattr(error, "status_code", None)
+    if status is not None:
+        return NOTHING if 400 <= status < 500 and status != 408 else UNKNOWN
+    return NOTHING if type(error.__cause__).__name__ in _NOT_SENT else UNKNOWN
+
+
+def makes_sense(error: BaseException) -> bool:
+    """Whether another attempt may do better."""
+    if type(error) is not GenerationError:  # not after the answer had begun
+        return False
+    cause = error.__cause__
+    status = getattr(cause, "status_code", None)
+    if status is not None:
+        return status in _ANOTHER_TIME or status >= 500
+    return any(name in type(cause).__name__ for name in ("Connection", "Timeout", "Protocol", "Read"))
+
+
+def retry_after_s(error: BaseException | None) -> float | None:
+    """Seconds that the endpoint asks to be left alone; None if it says nothing of the kind."""
+    headers: Mapping[str, Any] = getattr(getattr(error, "response", None), "headers", {})
+    said = headers.get("retry-after")
+    if not said:
+        return None
+    try:
+        return max(float(said), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max((parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None
+
+
+class Pause(tenacity.wait.wait_base):
+    """As long as the endpoint says; else a random time in a window that doubles, so that many do not come at once."""
+
+    def __init__(self) -> None:
+        self._random = tenacity.wait_random_exponential(multiplier=_FIRST_S, max=_LONGEST_S)
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        """Seconds."""
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        said = retry_after_s(error.__cause__ if error else None)
+        return self._random(retry_state) if said is None else said
+
+
+def patience(attempts: int, left_s: float | None, longest_pause_s: float) -> dict[str, Any]:
+    """How tenacity is to retry.
+
+    :param attempts: at most.
+    :param left_s: until the request's deadline; None if it has none.
+    :param longest_pause_s: an endpoint that wants a longer one is not asked again.
+    """
+
+    def too_long(state: tenacity.RetryCallState) -> bool:
+        return state.upcoming_sleep > longest_pause_s
+
+    stop: Callable[[tenacity.RetryCallState], bool] = tenacity.stop_after_attempt(attempts)
+    late = tenacity.stop_before_delay(left_s) if left_s is not None else tenacity.stop_never
+    return {
+        "stop": lambda state: stop(state) or late(state) or too_long(state),
+        "wait": Pause(),
+        "retry": tenacity.retry_if_exception(makes_sense),
+        "reraise": True,
+    }

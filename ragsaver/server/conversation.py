@@ -1,0 +1,124 @@
+"""What a client of OpenAI sends, as the pipeline takes it: a question, the turns before it, and what is left aside."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ragsaver.errors import HistoryTooLong, Unsupported, UsageError
+from ragsaver.ingestion.order import Name
+
+# What would change what the answer is: left aside, it would be another answer than the one that was asked for.
+_REFUSED: dict[str, tuple[Any, ...]] = {
+    "tools": ([],),
+    "functions": ([],),
+    "n": (1,),
+    "logprobs": (False,),
+    "stop": ([],),
+    "modalities": (["text"],),
+    "audio": (),
+    "response_format": ({"type": "text"},),
+}
+
+
+class TextPart(BaseModel):
+    """A part of a message."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: str
+    text: str | None = None
+
+
+class Message(BaseModel):
+    """One message."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[TextPart] | None = None
+
+
+class StreamOptions(BaseModel):
+    """How a stream is told."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    include_usage: bool = False
+
+
+class ChatBody(BaseModel):
+    """A conversation; fields that are not named here are left aside, or refused where that would matter."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    model: str = Field(max_length=256, description="a pipeline")
+    messages: list[Message] = Field(min_length=1, max_length=10_000)
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    collection: Name | None = Field(default=None, description="of RAGSaver: where to look")
+
+    def max_output_tokens(self) -> int | None:
+        """The smaller of both limits on the answer."""
+        return min((one for one in (self.max_tokens, self.max_completion_tokens) if one is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A question with what went before.
+
+    :ivar history: role and text, oldest first.
+    :ivar ignored: names of what was sent and left aside.
+    """
+
+    question: str
+    history: tuple[tuple[str, str], ...]
+    ignored: tuple[str, ...]
+
+
+def read_conversation(body: ChatBody, max_history_chars: int) -> Conversation:
+    """Take a conversation apart.
+
+    :raises Unsupported: if it asks for what there is not.
+    :raises UsageError: if it does not end with a question.
+    :raises HistoryTooLong: if what went before is too long.
+    """
+    more = {name: value for name, value in (body.model_extra or {}).items() if value is not None}
+    for name, harmless in _REFUSED.items():
+        if name in more and more[name] not in harmless:
+            raise Unsupported(
+                f"`{name}` can't be used with a pipeline", where=name, remedy="Leave it out of the request"
+            )
+    turns = [_turn(number, message) for number, message in enumerate(body.messages)]
+    spoken = [turn for turn in turns if turn[0] in ("user", "assistant")]
+    if not spoken or spoken[-1][0] != "user":
+        raise UsageError(
+            "the conversation does not end with a user's question",
+            where="messages",
+            remedy="Let the last message have the role `user`",
+        )
+    *history, (_, question) = spoken
+    length = sum(len(text) for _, text in history)
+    if length > max_history_chars:
+        raise HistoryTooLong(
+            f"the turns before the question have {length} characters, {max_history_chars} are allowed",
+            where="messages",
+            remedy="Leave the oldest ones out, or raise `query.max_history_chars`",
+        )
+    instructed = {f"message of the role {role}" for role, _ in turns if role in ("system", "developer")}
+    ignored = {name for name in more if name not in _REFUSED} | instructed
+    return Conversation(question, tuple(history), tuple(sorted(ignored)))
+
+
+def _turn(number: int, message: Message) -> tuple[str, str]:
+    place = f"messages.{number}"
+    if message.role in ("tool", "function") or (message.model_extra or {}).get("tool_calls"):
+        raise Unsupported("a pipeline calls no tools", where=place, remedy="Leave tools and their messages out")
+    if message.content is None or isinstance(message.content, str):
+        return message.role, message.content or ""
+    for part in message.content:
+        if part.type != "text" or part.text is None:
+            raise Unsupported(f"a part of the type `{part.type}` can't be read", where=place, remedy="Send text only")
+    return message.role, "\n".join(part.text or "" for part in message.content)

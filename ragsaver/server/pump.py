@@ -1,0 +1,76 @@
+"""An answer's parts as they come, made in a task of its own: who leaves cancels exactly that, and once.
+
+The parts can't be made in the response's task: that is cancelled again at every wait, so that what is under way could
+not be put away in order, and a context variable must be reset in the task that has set it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Generic, TypeVar
+
+from starlette.types import Receive
+
+T = TypeVar("T")
+
+_AHEAD = 64  # parts that wait for a slow reader
+
+
+class CallerLeft(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Pump(Generic[T]):
+    """Makes the parts until there are no more, one fails, or it is stopped."""
+
+    def __init__(self, parts: AsyncIterator[T]) -> None:
+        self._made: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue(_AHEAD)
+        self._task = asyncio.create_task(self._run(parts))
+
+    async def _run(self, parts: AsyncIterator[T]) -> None:
+        try:
+            async for part in parts:
+                await self._made.put((part, None))
+        except Exception as error:
+            await self._made.put((None, error))
+        else:
+            await self._made.put((None, StopAsyncIteration()))
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        """The next part; raises what making it has raised."""
+        part, error = await self._made.get()
+        if error is not None:
+            raise error
+        assert part is not None
+        return part
+
+    async def first(self, receive: Receive) -> T:
+        """The first part, so that what fails before it is no answer that has begun.
+
+        :param receive: of the request, whose body is read.
+        :raises CallerLeft: if the caller leaves meanwhile; all is stopped then.
+        """
+        coming = asyncio.ensure_future(anext(self))
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait({coming, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                raise CallerLeft
+            return coming.result()
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            coming.cancel()
+            leaving.cancel()
+
+    def stop(self) -> None:
+        """Cancel what is under way; harmless when all is done."""
+        self._task.cancel()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

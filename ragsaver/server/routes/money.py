@@ -1,0 +1,95 @@
+"""What was spent, what is left, what an answer cost and what it would cost; each asker's own."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.exceptions import HTTPException
+
+from ragsaver.access.identity import Identity, Permission
+from ragsaver.pipelines.estimating import CostEstimate, estimate
+from ragsaver.pipelines.runtime import Runtime
+from ragsaver.server.access import Asker, Shared, Spender
+from ragsaver.server.asking import question_of
+from ragsaver.server.schemas import EstimateBody, Problem
+from ragsaver.spend.reports import (
+    BudgetsReport,
+    By,
+    KeptReceipt,
+    UsageReport,
+    budgets_report,
+    find_receipt,
+    usage_report,
+)
+
+router = APIRouter(prefix="/v1", responses={"default": {"model": Problem}})
+
+
+@router.get("/usage")
+async def usage(
+    access: Shared,
+    identity: Spender,
+    since: Annotated[datetime | None, Query(description="in UTC if it says no zone; default: this month")] = None,
+    by: Annotated[By, Query(description="what the lines are of")] = "model",
+) -> UsageReport:
+    """What was spent since a moment: by the key's principal, by the whole tenant where the key is for `admin`."""
+    start = None if since is None else (since if since.tzinfo else since.replace(tzinfo=UTC)).timestamp()
+    return await access.query(
+        lambda runtime: usage_report(
+            runtime.resources.till.ledger,
+            since=start,
+            tenant=identity.tenant,
+            principal=_alone(identity),
+            by=by,
+        )
+    )
+
+
+@router.get("/budgets")
+async def budgets(access: Shared, identity: Spender) -> BudgetsReport:
+    """How far the key's own budgets are used up; all of the tenant's where the key is for `admin`."""
+
+    def report(runtime: Runtime) -> BudgetsReport:
+        of_tenant = budgets_report(runtime.resources.till.ledger, tenant=identity.tenant)
+        principal = _alone(identity)
+        if principal is None:
+            return of_tenant
+        mine = f"{identity.tenant}/{principal}"
+        return BudgetsReport(
+            budgets=tuple(line for line in of_tenant.budgets if (line.scope, line.name) == ("principal", mine))
+        )
+
+    return await access.query(report)
+
+
+@router.get("/receipts/{request_id}")
+async def receipt(request_id: str, access: Shared, identity: Spender) -> KeptReceipt:
+    """The receipt of an answer, by the id that its response had in `x-request-id`."""
+
+    def find(runtime: Runtime) -> KeptReceipt | None:
+        runtime.resources.till.flush()
+        return find_receipt(runtime.resources.till.ledger, identity.tenant, request_id)
+
+    found = await access.query(find)
+    principal = _alone(identity)
+    if found is None or (principal is not None and found.principal != principal):
+        raise HTTPException(404, "there is no such receipt")
+    return found
+
+
+@router.post("/estimate")
+async def cost_estimate(body: EstimateBody, access: Shared, identity: Asker, request: Request) -> CostEstimate:
+    """What an answer would cost, as a range; no model is asked, nothing is spent."""
+    pipeline = identity.pipeline(body.pipeline)
+
+    def ask(runtime: Runtime) -> CostEstimate:
+        asked = question_of(runtime, identity, body.collection, request.state.request_id)
+        prompt = runtime.engine(pipeline).prompt(body.query, asked)
+        return estimate(body.query, prompt, runtime.resources, body.max_output_tokens)
+
+    return await access.query(ask)
+
+
+def _alone(identity: Identity) -> str | None:
+    """Whose spending it may see; None is all of the tenant's."""
+    return None if Permission.ADMIN in identity.permissions else identity.principal

@@ -1,0 +1,411 @@
+"""What was spent, and what may still be: money is reserved before a call and settled after it, whatever becomes of it.
+
+The rows of all windows that a call counts for are locked together, in the order of their keys. So either all of its
+budgets admit it or none is touched, and no two processes see the same room.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ragsaver.database import Database, Place, copy_rows, open_database
+from ragsaver.dialects import POSTGRES, Steps, insert, lock_rows
+from ragsaver.postgres import PostgresSchema
+from ragsaver.settings import Settings
+from ragsaver.spend.answer_lengths import AnswerLengths
+from ragsaver.spend.budgets import REQUEST, Account, Budgets, Hold, Standing, Window, choose, windows_of
+from ragsaver.spend.tables import entries as _entries
+from ragsaver.spend.tables import leases as _leases
+from ragsaver.spend.tables import lengths as _lengths
+from ragsaver.spend.tables import metadata as _metadata
+from ragsaver.spend.tables import receipts as _receipts
+from ragsaver.spend.tables import windows as _windows
+from ragsaver.spend.usage import TokenUsage
+
+SCHEMA = 1
+
+# From each format to the next one, so that a ledger outlives versions; none has been needed yet.
+STEPS: Steps = {}
+
+# Outcomes of an attempt: what it is charged is known in the first two cases only.
+DONE, NOTHING, UNKNOWN, EXPIRED, CORRECTED = "done", "nothing", "unknown", "expired", "corrected"
+
+_FILE = "spend.sqlite"
+_LOOK_S = 1.0
+_AT_ONCE = 100
+_LEARNED_FOR_S = 2.0
+# Of an hour and of a request nobody asks so much later.
+_PRUNE_S = 6 * 3600.0
+_KEEP_WINDOWS_S = 7 * 86_400
+
+# Kept for all calls: it takes longer to put a statement together than to run it.
+_TAKE = (
+    sa.delete(_leases)
+    .where(_leases.c.id == sa.bindparam("lease"), _leases.c.expires_at < sa.bindparam("before"))
+    .returning(*_leases.c)
+)
+_ALWAYS = 1e12
+_MINE = _windows.c.id.in_(sa.bindparam("ids", expanding=True))
+_STANDING = (_windows.c.id, _windows.c.spent, _windows.c.reserved)
+_LOCK: dict[str, sa.Executable] = {
+    POSTGRES: sa.select(*_STANDING).where(_MINE).order_by(_windows.c.id).with_for_update(),
+    # A write, since in SQLite only that begins a transaction.
+    "sqlite": sa.update(_windows).where(_MINE).values(spent=_windows.c.spent).returning(*_STANDING),
+}
+_ADD = (
+    sa.update(_windows)
+    .where(_MINE)
+    .values(
+        spent=_windows.c.spent + sa.bindparam("more_spent"),
+        reserved=_windows.c.reserved + sa.bindparam("more_reserved"),
+    )
+)
+_NEW_LEASE, _NEW_ENTRY = sa.insert(_leases), sa.insert(_entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is going to be called; for whom is the account's.
+
+    :ivar task: answers to it are about as long as each other.
+    :ivar prompt_tokens: that the endpoint may count at most.
+    :ivar prices: version of the book.
+    """
+
+    tier: str
+    model: str
+    task: str
+    prompt_tokens: int
+    prices: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Money kept back for one attempt."""
+
+    id: str
+    account: Account
+    call: Call
+    hold: Hold
+    reserved_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an attempt is charged, in micro-dollars, for which tokens, and what is known of it."""
+
+    cost: int
+    usage: TokenUsage
+    outcome: str
+
+
+class Ledger:
+    """The ledger of a project, in a SQLite file or a schema of PostgreSQL. Safe from threads and processes.
+
+    :param clock: seconds since the epoch.
+    :raises StorageError: if it can't be opened or written.
+    """
+
+    def __init__(self, place: Place, budgets: Budgets | None = None, clock: Callable[[], float] = time.time) -> None:
+        if isinstance(place, Path):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        self.budgets = budgets or Budgets()
+        self.database: Database = open_database(place, "the ledger", "Free some space or check the folder's rights")
+        self.database.set_up((_metadata,), SCHEMA, "Use the version of RAGSaver that wrote it, or a newer one", STEPS)
+        self.clock = clock
+        self._place = place
+        self._learned: dict[str, tuple[float, AnswerLengths]] = {}
+        self._looked_at = self._pruned_at = 0.0
+        self._looking = threading.Lock()
+
+    def reserve(self, account: Account, call: Call, whole: Hold, learned: Hold | None, lasts_s: float) -> Lease:
+        """Keep money back for an attempt, in all of its budgets or in none.
+
+        :param whole: for the longest answer.
+        :param learned: where that is too much: for one as long as nearly all are.
+        :param lasts_s: after which it is over, or its process dead.
+        :raises BudgetExceeded: if a budget has no room for it.
+        :raises TooExpensive: if the request's own ceiling has none.
+        """
+        self.expire_due()
+        now = self.clock()
+        ceiling = account.most is not None and bool(account.request_id)
+        wanted = windows_of(account, now, ceiling=ceiling)
+        limits = {window.id: limit for window in wanted if (limit := self._limit(account, window)) is not None}
+        with self._using(wanted) as (connection, standings):
+            hold = choose(standings, limits, whole, learned, now)
+            lease = Lease(uuid.uuid4().hex, account, call, hold, now)
+            _add(connection, wanted, reserved=hold.cost)
+            values = _described(account, call) | {
+                "id": lease.id,
+                "ceiling": ceiling,
+                "reserved_at": now,
+                "expires_at": now + lasts_s,
+                "held": hold.cost,
+                "prompt_tokens": call.prompt_tokens,
+                "output_tokens": hold.output_tokens,
+            }
+            connection.execute(_NEW_LEASE, values)
+        return lease
+
+    def settle(self, lease: Lease, charge: Charge) -> bool:
+        """Charge an attempt that is over and give back the rest. One that expired meanwhile is corrected.
+
+        :returns: false if it was settled before: nothing is done then.
+        """
+        with self.database.writing() as connection:
+            row = connection.execute(_TAKE, {"lease": lease.id, "before": _ALWAYS}).first()
+            if row is not None:
+                self._charge(connection, row, charge)
+                return True
+            return self._correct(connection, lease, charge)
+
+    def expire_due(self, *, at_once: bool = False) -> int:
+        """Charge attempts that nobody settled in time what they held: their endpoints may have billed it.
+
+        :param at_once: also if it was looked for a moment ago.
+        :returns: how many.
+        """
+        now = self.clock()
+        with self._looking:
+            if not at_once and now < self._looked_at + _LOOK_S:
+                return 0
+            self._looked_at = now
+            prune = now >= self._pruned_at + _PRUNE_S
+            if prune:
+                self._pruned_at = now
+        if prune:
+            self.prune()
+        with self.database.reading() as connection:
+            due = connection.scalars(
+                sa.select(_leases.c.id).where(_leases.c.expires_at < now).order_by(_leases.c.id).limit(_AT_ONCE)
+            ).all()
+        expired = 0
+        for lease_id in due:
+            with self.database.writing() as connection:
+                # Asked again: its attempt, or another process, may have settled it meanwhile.
+                row = connection.execute(_TAKE, {"lease": lease_id, "before": now}).first()
+                if row is not None:
+                    worst = TokenUsage(fresh=row.prompt_tokens, output=row.output_tokens, estimated=True)
+                    self._charge(connection, row, Charge(row.held, worst, EXPIRED))
+                    expired += 1
+        return expired
+
+    def learned(self, model: str, task: str) -> AnswerLengths:
+        """How long a model's answers to a task are; known a little late."""
+        key, now = f"{model}\n{task}", self.clock()
+        known = self._learned.get(key)
+        if known is None or not known[0] <= now < known[0] + _LEARNED_FOR_S:
+            with self.database.reading() as connection:
+                row = connection.execute(sa.select(_lengths).where(_lengths.c.id == key)).first()
+            known = self._learned[key] = (now, _read(row))
+        return known[1]
+
+    def learn(self, call: Call, usage: TokenUsage, *, cut: bool) -> None:
+        """Take an answer's length into account, and how well its prompt's was foreseen."""
+        key = f"{call.model}\n{call.task}"
+        factor = usage.prompt / max(call.prompt_tokens, 1)
+        with self.database.writing() as connection:
+            first = {"id": key, "counts": {}, "prompt_factor": 1.0}
+            connection.execute(insert(connection.dialect.name, _lengths).values(first).on_conflict_do_nothing())
+            (row,) = lock_rows(connection, _lengths, _lengths.c.id, _lengths.c.id == key)
+            known = _read(row)
+            # What was foreseen has the factor so far in it.
+            after = known.with_answer(
+                usage.answered, cut=cut, prompt_factor=known.prompt_factor * factor if factor > 1 else 1.0
+            )
+            values = {"counts": {str(size): count for size, count in after.counts.items()}}
+            connection.execute(
+                sa.update(_lengths).where(_lengths.c.id == key).values(values | {"prompt_factor": after.prompt_factor})
+            )
+
+    def keep_receipt(self, account: Account, receipt: str, *, complete: bool, saved: int) -> None:
+        """Keep the receipt of a request that is over, and put what it saved into the ledger.
+
+        :param receipt: as JSON.
+        :param complete: whether there was an answer.
+        :param saved: micro-dollars; negative if it cost more than the plain way.
+        """
+        now = self.clock()
+        who = {"request_id": account.request_id, "tenant": account.tenant, "principal": account.principal}
+        with self.database.writing() as connection:
+            values = {**who, "pipeline": account.pipeline, "at": now, "complete": complete, "receipt": receipt}
+            connection.execute(sa.insert(_receipts), [values])
+            if saved:
+                call = Call("", "", "saving", 0, "")
+                entry = _entry(uuid.uuid4().hex, account, call, now, now, Charge(0, TokenUsage(), DONE))
+                connection.execute(_NEW_ENTRY, entry | {"saved": saved})
+
+    def record(self, account: Account, call: Call, cost: int) -> None:
+        """Charge what was paid for without a reservation: it counts for all budgets, and may bring one beyond its limit
+        by its own price.
+        """
+        now = self.clock()
+        wanted = windows_of(account, now, ceiling=False)
+        with self._using(wanted) as (connection, _):
+            _add(connection, wanted, spent=cost)
+            charge = Charge(cost, TokenUsage(), DONE)
+            connection.execute(_NEW_ENTRY, _entry(uuid.uuid4().hex, account, call, now, now, charge))
+
+    def prune(self) -> int:
+        """Forget windows that nobody asks for any more: of hours and of single requests."""
+        before = self.clock() - _KEEP_WINDOWS_S
+        old = sa.and_(_windows.c.period.in_(("hour", REQUEST)), _windows.c.starts < before, _windows.c.reserved == 0)
+        last = sa.func.coalesce(
+            sa.select(sa.func.max(_entries.c.at))
+            .where(_entries.c.tenant + "/" + _entries.c.request_id == _windows.c.name)
+            .scalar_subquery(),
+            0.0,
+        )
+        with self.database.writing() as connection:
+            gone = sa.delete(_windows).where(old, sa.or_(_windows.c.period == "hour", last < before))
+            return connection.execute(gone).rowcount
+
+    def copy_from(self, other: "Ledger") -> dict[str, int]:
+        """Take what another ledger has; how many rows, by table.
+
+        :raises StorageError: if this one holds something else, or can't take all of it; then it takes nothing.
+        """
+        rows = copy_rows(other.database, self.database, [_windows, _leases, _entries, _receipts, _lengths])
+        if isinstance(self._place, PostgresSchema):
+            for table in (_entries, _receipts):
+                numbers = sa.func.pg_get_serial_sequence(f"{self._place.name}.{table.name}", "id")
+                last = sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0) + 1).scalar_subquery()
+                with self.database.writing() as connection:
+                    connection.execute(sa.select(sa.func.setval(numbers, last, sa.false())))
+        return rows
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+    @contextmanager
+    def _using(self, wanted: Sequence[Window]) -> Iterator[tuple[sa.Connection, list[Standing]]]:
+        """One transaction on windows, all of which are there."""
+        while True:
+            with self.database.writing() as connection:
+                standings = _locked(connection, wanted)
+                if len(standings) == len(wanted):
+                    yield connection, standings
+                    return
+            # By itself, since who holds rows and makes others does not lock them in order.
+            new = [asdict(window) | {"id": window.id, "spent": 0, "reserved": 0} for window in wanted]
+            new.sort(key=lambda row: str(row["id"]))
+            with self.database.writing() as connection:
+                connection.execute(insert(connection.dialect.name, _windows).on_conflict_do_nothing(), new)
+
+    def _limit(self, account: Account, window: Window) -> int | None:
+        return account.most if window.kind == REQUEST else self.budgets.limit(window)
+
+    def _charge(self, connection: sa.Connection, row: sa.Row[Any], charge: Charge) -> None:
+        account, call = _of_row(row)
+        wanted = windows_of(account, row.reserved_at, ceiling=row.ceiling)
+        _locked(connection, wanted)
+        _add(connection, wanted, reserved=-row.held, spent=charge.cost)
+        entry = _entry(row.id, account, call, row.reserved_at, self.clock(), charge)
+        connection.execute(_NEW_ENTRY, entry | {"ceiling": row.ceiling})
+
+    def _correct(self, connection: sa.Connection, lease: Lease, charge: Charge) -> bool:
+        of_lease = sa.select(_entries).where(_entries.c.lease_id == lease.id).order_by(_entries.c.number)
+        before = connection.execute(of_lease).all()
+        if len(before) != 1 or before[0].outcome != EXPIRED or charge.outcome == UNKNOWN:
+            return False
+        (first,) = before
+        account, call = _of_row(first)
+        wanted = windows_of(account, first.reserved_at, ceiling=first.ceiling)
+        _locked(connection, wanted)
+        difference = Charge(charge.cost - first.cost, _minus(charge.usage, first), CORRECTED)
+        entry = _entry(lease.id, account, call, first.reserved_at, self.clock(), difference, number=1)
+        # Another process that does the same is stopped by the key.
+        done = insert(connection.dialect.name, _entries).values(entry | {"ceiling": first.ceiling})
+        if connection.execute(done.on_conflict_do_nothing().returning(_entries.c.id)).first() is None:
+            return False
+        _add(connection, wanted, spent=difference.cost)
+        return True
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger of a project; the caller closes it.
+
+    :raises StorageError: if it can't be opened.
+    """
+    return Ledger(ledger_place(settings), Budgets(settings.spend.budgets))
+
+
+def ledger_place(settings: Settings) -> Place:
+    """Where a project's ledger is."""
+    database = settings.database
+    if database.url is not None:
+        return PostgresSchema(database.url, f"{database.schema_name}_spend")
+    return settings.home / _FILE
+
+
+def _locked(connection: sa.Connection, wanted: Sequence[Window]) -> list[Standing]:
+    """Those of the windows that are there; nobody else changes them until the transaction ends."""
+    by_id = {window.id: window for window in wanted}
+    rows = connection.execute(_LOCK[connection.dialect.name], {"ids": list(by_id)}).all()
+    return [Standing(by_id[row.id], row.spent, row.reserved) for row in rows]
+
+
+def _add(connection: sa.Connection, wanted: Sequence[Window], *, spent: int = 0, reserved: int = 0) -> None:
+    ids = [window.id for window in wanted]
+    connection.execute(_ADD, {"ids": ids, "more_spent": spent, "more_reserved": reserved})
+
+
+def _described(account: Account, call: Call) -> dict[str, Any]:
+    return {
+        "request_id": account.request_id,
+        "tenant": account.tenant,
+        "principal": account.principal,
+        "pipeline": account.pipeline,
+        "tier": call.tier,
+        "model": call.model,
+        "task": call.task,
+        "prices": call.prices,
+    }
+
+
+def _of_row(row: sa.Row[Any]) -> tuple[Account, Call]:
+    account = Account(row.tenant, row.principal, row.pipeline, row.request_id)
+    return account, Call(row.tier, row.model, row.task, 0, row.prices)
+
+
+def _entry(
+    lease_id: str, account: Account, call: Call, reserved_at: float, at: float, charge: Charge, number: int = 0
+) -> dict[str, Any]:
+    return {
+        **_described(account, call),
+        **asdict(charge.usage),
+        "lease_id": lease_id,
+        "number": number,
+        "ceiling": False,
+        "reserved_at": reserved_at,
+        "at": at,
+        "outcome": charge.outcome,
+        "cost": charge.cost,
+        "saved": 0,
+    }
+
+
+def _minus(usage: TokenUsage, row: sa.Row[Any]) -> TokenUsage:
+    return TokenUsage(
+        usage.fresh - row.fresh,
+        usage.cache_read - row.cache_read,
+        usage.cache_write - row.cache_write,
+        usage.output - row.output,
+        usage.reasoning - row.reasoning,
+        usage.estimated,
+    )
+
+
+def _read(row: sa.Row[Any] | None) -> AnswerLengths:
+    if row is None:
+        return AnswerLengths()
+    return AnswerLengths({int(size): count for size, count in row.counts.items()}, row.prompt_factor)

@@ -1,0 +1,33 @@
+"""How many tokens may an endpoint count in a prompt? At most so many, whatever its tokenizer.
+
+The shipped tokenizer counts words and pieces of them. Others have other pieces, so a margin is added, and what the
+shipped one sees as nothing or as one unknown thing counts by its bytes: no tokenizer makes more tokens than that.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+
+# Roles and separators of a chat template.
+_AROUND_A_MESSAGE = 12
+_LONG_WORD = re.compile(r"[^\s]{32,}")
+_BLANKS = re.compile(r"\s\s+|[^\S ]")
+
+
+def prompt_bound(texts: Sequence[str], counts: Sequence[int], margin: float) -> int:
+    """Tokens that a prompt has at most.
+
+    :param counts: of the texts, by the shipped tokenizer.
+    :param margin: share by which others count more.
+    """
+    return sum(
+        min(math.ceil(count * (1 + margin)) + _unseen(text), len(text.encode(errors="replace"))) + _AROUND_A_MESSAGE
+        for text, count in zip(texts, counts, strict=True)
+    )
+
+
+def _unseen(text: str) -> int:
+    foreign = len(text.encode(errors="replace")) - len(text)
+    long_words = sum(len(word) for word in _LONG_WORD.findall(text))
+    blanks = sum(len(run) for run in _BLANKS.findall(text))
+    return 2 * foreign + long_words + blanks

@@ -1,0 +1,222 @@
+"""What was spent, what is left and what it would cost, over HTTP: each asker's own, and nobody else's."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ragsaver.access.identity import Permission
+from ragsaver.components.resources import Resources
+from ragsaver.index.scope import Scope
+from ragsaver.ingestion.sources import PostedDocument
+from ragsaver.pipelines.live import LiveRuntime
+from ragsaver.pipelines.runtime import Runtime
+from ragsaver.server.access import Access
+from ragsaver.server.app import create_app
+from ragsaver.settings import Settings
+from ragsaver.spend.prices import PriceBook
+from tests.openai_server import Script, openai_server
+
+QUESTION = {"query": "Who issues the export permit for parrots?"}
+PERMIT = "The permit is issued by the veterinary office."
+GUIDE = f"# Parrots\n\nParrots need an export permit before they may cross a border. {PERMIT}\n"
+COST = 280  # micro-dollars of one answer: 60 tokens at 1 dollar a million, 40 at half of that, 20 at ten dollars
+
+
+@contextmanager
+def served(runtime: Runtime, models: Sequence[dict], **generation) -> Iterator[tuple[TestClient, Access]]:
+    values = runtime.settings.model_dump()
+    values["generation"] = {"extractive_first": False, "models": list(models), **generation}
+    price = {"input_per_mtok": 1, "cached_input_per_mtok": "0.5", "output_per_mtok": 10}
+    values["spend"]["prices"] = {"tiny": price, "huge": {name: 10 * float(one) for name, one in price.items()}}
+    values["spend"]["budgets"] = [
+        {"scope": "tenant", "period": "month", "limit_usd": "1"},
+        {"scope": "principal", "period": "month", "limit_usd": "0.5"},
+    ]
+    changed = Settings.model_validate(values)
+    for tenant in ("acme", "default", "umbrella"):
+        scope = Scope(tenant, "default")
+        runtime.ingestor.ingest_texts([PostedDocument("parrots.md", GUIDE, "markdown")], scope)
+    resources: Resources = replace(runtime.resources, settings=changed, prices=PriceBook.of(changed.spend))
+    access = Access(LiveRuntime(Runtime(resources)), "token")
+    try:
+        yield TestClient(create_app(access), raise_server_exceptions=False), access
+    finally:
+        access.close()
+        resources.till.close()
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script(reply="The veterinary office issues it [1].")
+
+
+@pytest.fixture
+def both(runtime: Runtime, script: Script) -> Iterator[tuple[TestClient, Access]]:
+    with openai_server(script) as url, served(runtime, [tiny(url)]) as made:
+        yield made
+
+
+def tiny(url: str, **more) -> dict:
+    return {"name": "tiny", "base_url": url, "max_retries": 0, **more}
+
+
+def key_of(access: Access, principal: str, tenant: str, *permissions: Permission) -> dict[str, str]:
+    _, presented = access.keys.create(principal, tenant, (), permissions or [Permission.QUERY])
+    return {"authorization": f"Bearer {presented.text()}"}
+
+
+def micro(usd: float) -> int:
+    return int(Decimal(str(usd)) * 1_000_000)
+
+
+ASKERS = [("ana", "acme"), ("bob", "acme"), ("ana", "umbrella"), ("acme/ana", "umbrella")]
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asked=st.lists(st.tuples(st.sampled_from(ASKERS[:3]), st.sampled_from(["chat", "query", "stream"])), max_size=6))
+def test_each_asker_is_told_what_it_has_spent_and_nothing_of_others(both: tuple[TestClient, Access], asked: list):
+    client, access = both
+    keys = {who: key_of(access, *who) for who in ASKERS[:3]}
+    admins = {tenant: key_of(access, "root", tenant, Permission.ADMIN) for tenant in ("acme", "umbrella")}
+    before = {who: spent(client, key) for who, key in keys.items()}
+    tenants = {tenant: spent(client, key) for tenant, key in admins.items()}
+    receipts = []
+    for who, how in asked:
+        if how == "chat":
+            body = {"model": "query", "messages": [{"role": "user", "content": QUESTION["query"]}]}
+            answer = client.post("/v1/chat/completions", json=body, headers=keys[who])
+        else:
+            answer = client.post("/v1/query", json={**QUESTION, "stream": how == "stream"}, headers=keys[who])
+        assert answer.status_code == 200
+        receipts.append((who, answer.headers["x-request-id"]))
+    for who, key in keys.items():
+        mine = sum(one == who for one, _ in asked)
+        assert spent(client, key) - before[who] == mine * COST
+        lines = client.get("/v1/budgets", headers=key).json()["budgets"]
+        assert {(line["scope"], line["name"]) for line in lines} <= {("principal", f"{who[1]}/{who[0]}")}
+        assert sum(micro(line["spent_usd"]) for line in lines) == spent(client, key)
+        for owner, request_id in receipts:
+            told = client.get(f"/v1/receipts/{request_id}", headers=key)
+            absent = client.get("/v1/receipts/nothing-here", headers=key)
+            if owner == who:
+                assert micro(told.json()["receipt"]["cost_usd"]) == COST and told.json()["complete"]
+            else:
+                assert (told.status_code, told.json()["detail"]) == (404, absent.json()["detail"])
+    for tenant, key in admins.items():
+        of_tenant = sum(who[1] == tenant for who, _ in asked)
+        assert spent(client, key) - tenants[tenant] == of_tenant * COST
+        by = client.get("/v1/usage?by=principal", headers=key).json()["lines"]
+        assert {line["name"] for line in by} <= {who[0] for who in ASKERS if who[1] == tenant}
+        names = {line["name"] for line in client.get("/v1/budgets", headers=key).json()["budgets"]}
+        assert all(name == tenant or name.startswith(f"{tenant}/") for name in names)
+        for (_, whose), request_id in receipts:
+            expected = 200 if whose == tenant else 404
+            assert client.get(f"/v1/receipts/{request_id}", headers=key).status_code == expected
+
+
+def spent(client: TestClient, key: dict[str, str]) -> int:
+    return micro(client.get("/v1/usage", headers=key).json()["total"]["cost_usd"])
+
+
+def test_the_server_s_own_user_sees_its_tenant(both: tuple[TestClient, Access]):
+    client, _ = both
+    answer = client.post("/v1/query", json=QUESTION)
+    assert spent(client, {}) == COST
+    assert client.get(f"/v1/receipts/{answer.headers['x-request-id']}").json()["principal"] is None
+    (line,) = client.get("/v1/budgets").json()["budgets"]
+    assert (line["scope"], line["name"], micro(line["spent_usd"]), line["held_usd"]) == ("tenant", "default", COST, 0)
+    assert client.get("/v1/usage?since=2100-01-01").json()["total"]["calls"] == 0
+    assert client.get("/v1/usage?by=tier").json()["lines"][0]["name"] == "small"
+    for wrong in ("by=secret_hash", "since=soon"):
+        assert client.get(f"/v1/usage?{wrong}").status_code == 422
+
+
+def test_a_key_that_only_brings_in_sees_no_spending(both: tuple[TestClient, Access]):
+    client, access = both
+    key = key_of(access, "ana", "acme", Permission.INGEST)
+    for path in ("/v1/usage", "/v1/budgets", "/v1/receipts/x"):
+        assert client.get(path, headers=key).status_code == 403
+
+
+def test_a_request_s_own_ceiling_and_a_budget_refuse_before_the_model_is_asked(
+    both: tuple[TestClient, Access], script: Script
+):
+    client, _ = both
+    chat = {"model": "query", "messages": [{"role": "user", "content": QUESTION["query"]}]}
+    ceiling = {"x-ragsaver-max-cost": "0.000001"}
+    refused = client.post("/v1/query", json=QUESTION, headers=ceiling)
+    assert (refused.status_code, refused.json()["type"]) == (402, "urn:ragsaver:problem:too-expensive")
+    for stream in (False, True):
+        told = client.post("/v1/chat/completions", json={**chat, "stream": stream}, headers=ceiling)
+        assert (told.status_code, told.json()["error"]["code"]) == (402, "too_expensive")
+    assert script.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_budget_that_is_used_up_says_when_it_is_full_again(runtime: Runtime, script: Script, stream: bool):
+    script.usage = {"prompt_tokens": 100, "completion_tokens": 50_000, "total_tokens": 50_100}  # half of the budget
+    with openai_server(script) as url, served(runtime, [tiny(url, max_output_tokens=60_000)]) as (client, _):
+        assert client.post("/v1/query", json=QUESTION).status_code == 200
+        body = {"model": "query", "messages": [{"role": "user", "content": QUESTION["query"]}], "stream": stream}
+        told = client.post("/v1/chat/completions", json=body)
+        assert (told.status_code, told.json()["error"]["code"]) == (429, "budget_exceeded")
+        assert int(told.headers["retry-after"]) > 0
+    assert len(script.requests) == 1
+
+
+def test_an_estimate_holds_what_the_answer_then_costs_and_asks_nobody(both: tuple[TestClient, Access], script: Script):
+    client, _ = both
+    told = client.post("/v1/estimate", json=QUESTION).json()
+    assert script.requests == [] and spent(client, {}) == 0
+    assert told["passages"] == 1 and told["prompt_tokens"] > 50
+    assert [tier["model"] for tier in told["tiers"]] == ["tiny"]
+    script.usage = {"prompt_tokens": told["prompt_tokens"], "completion_tokens": 20, "total_tokens": 0}
+    cost = client.post("/v1/query", json=QUESTION).json()["receipt"]["cost_usd"]
+    assert 0 < told["low_usd"] <= cost <= told["high_usd"]
+    assert client.get("/v1/usage").json()["total"]["calls"] == 1
+    # 10 dollars for a million: 512 tokens at most, 20 where the asker wants no more
+    shorter = client.post("/v1/estimate", json={**QUESTION, "max_output_tokens": 20}).json()
+    assert micro(told["high_usd"]) - micro(shorter["high_usd"]) == (512 - 20) * 10
+    script.requests.clear()
+    capped = {"x-ragsaver-max-cost": f"{told['high_usd']:.6f}"}
+    assert client.post("/v1/query", json=QUESTION, headers=capped).status_code == 200
+    assert len(script.requests) == 1
+
+
+def test_an_estimate_adds_up_every_model_that_may_be_asked(runtime: Runtime):
+    with served(runtime, [tiny("http://127.0.0.1:1/v1"), {**tiny("http://127.0.0.1:1/v1"), "name": "huge"}]) as (
+        client,
+        _,
+    ):
+        told = client.post("/v1/estimate", json=QUESTION).json()
+        small, large = told["tiers"]
+        assert micro(told["high_usd"]) == micro(small["high_usd"]) + micro(large["high_usd"])
+        assert told["low_usd"] == small["low_usd"] < large["low_usd"]
+
+
+def test_what_is_free_is_estimated_as_free(runtime: Runtime):
+    with served(runtime, []) as (client, _):
+        none = client.post("/v1/estimate", json=QUESTION).json()
+        assert (none["low_usd"], none["high_usd"]) == (0, 0) and "no language model is configured" in none[
+            "high_reason"
+        ]
+    with served(runtime, [tiny("http://127.0.0.1:1/v1")], extractive_first=True, extractive_sure_confidence=0.0) as (
+        client,
+        _,
+    ):
+        empty = client.post("/v1/estimate", json={**QUESTION, "collection": "empty"}).json()
+        assert empty["high_usd"] == 0 and "there is no passage to answer from" in empty["high_reason"]
+        sure = client.post("/v1/estimate", json={"query": PERMIT}).json()
+        assert sure["low_usd"] == 0 < sure["high_usd"] and "free tier" in sure["low_reason"]
+        for body, status in (
+            ({"query": " "}, 400),
+            ({**QUESTION, "pipeline": "none"}, 400),
+            ({**QUESTION, "x": 1}, 422),
+        ):
+            assert client.post("/v1/estimate", json=body).status_code == status

@@ -1,0 +1,124 @@
+"""200 requests at once, of four processes on one ledger, one of which is killed, at an endpoint that fails at random."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from ragsaver.settings import DatabaseSettings, Settings
+from ragsaver.spend.budgets import Budgets
+from ragsaver.spend.ledger import Ledger, ledger_place
+from ragsaver.spend.tables import entries, leases, receipts, windows
+from tests.spend.ledgers import Clock, budget, check
+from tests.spend.spenders import PRICES, endpoint, spend
+
+PROCESSES, REQUESTS, SEED = 4, 200, 11
+
+BUDGETS = [
+    budget("total", "day", 60_000),
+    budget("tenant", "month", 26_000),
+    budget("tenant", "hour", 9_000, "tenant1"),
+    budget("principal", "day", 3_500),
+    budget("pipeline", "month", 58_000),
+]
+
+
+def test_no_budget_is_passed_every_reservation_ends_and_all_books_agree(tmp_path: Path, database: DatabaseSettings):
+    wishes = {"prices": PRICES, "prompt_margin": 0.5, "budgets": [one.model_dump(mode="json") for one in BUDGETS]}
+    settings = Settings.model_validate({"home": tmp_path, "database": database, "spend": wishes})
+    given = settings.model_dump(mode="json", exclude={"database"})
+    if database.url is not None:
+        given["database"] = {"url": database.url.get_secret_value(), "schema_name": database.schema_name}
+    book = Ledger(ledger_place(settings), Budgets(BUDGETS))
+    passed, over = [], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            with book.database.reading() as connection:
+                for row in connection.execute(sa.select(windows)):
+                    limits = book.budgets._limits
+                    limit = limits.get((row.kind, row.name, row.period)) or limits.get((row.kind, None, row.period))
+                    if limit is not None and row.spent + row.reserved > limit:
+                        passed.append(row)
+
+    started = multiprocessing.get_context("forkserver")
+    started.set_forkserver_preload(["tests.spend.spenders"])
+    # The one that is killed begins, so that the others leave it something to hold.
+    first, others = started.Event(), started.Event()
+    first.set()
+    watcher = threading.Thread(target=watch)
+    with endpoint(SEED) as asked:
+        processes = [
+            started.Process(
+                target=spend,
+                args=(
+                    json.dumps(given),
+                    asked.url,
+                    list(range(number, REQUESTS, PROCESSES)),
+                    SEED,
+                    others if number else first,
+                ),
+            )
+            for number in range(PROCESSES)
+        ]
+        for process in processes:
+            process.start()
+        watcher.start()
+        try:
+            for calls, begin in ((3, others), (10, first)):
+                while asked.count(of=range(0, REQUESTS, PROCESSES)) < calls and processes[0].is_alive():
+                    time.sleep(0.005)
+                begin.set()
+            os.kill(processes[0].pid, signal.SIGKILL)
+            for process in processes:
+                process.join()
+        finally:
+            over.set()
+            watcher.join()
+        assert [process.exitcode for process in processes] == [-signal.SIGKILL, 0, 0, 0]
+    assert passed == []
+    check(book)
+
+    # What the killed process held ends too, once its leases are over.
+    with book.database.reading() as connection:
+        held = connection.scalars(sa.select(leases.c.request_id)).all()
+    assert {int(one.removeprefix("req_")) % PROCESSES for one in held} == {0}
+    book.clock = Clock(time.time() + 3600)
+    book.expire_due(at_once=True)
+    check(book)
+    with book.database.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(leases)) == 0
+        assert set(connection.scalars(sa.select(windows.c.reserved))) == {0}
+        made = connection.execute(sa.select(entries).where(entries.c.task != "saving")).all()
+        kept = connection.execute(sa.select(receipts)).all()
+
+    # Receipts and ledger agree to the micro-dollar, request by request; only the killed process owes receipts.
+    assert {row.request_id for row in kept} >= {f"req_{n}" for n in range(REQUESTS) if n % PROCESSES}
+    for row in kept:
+        cost = Decimal(str(json.loads(row.receipt)["cost_usd"])) * 1_000_000
+        assert cost == sum(one.cost for one in made if one.request_id == row.request_id)
+
+    # What the endpoint told is in the ledger as it told it; what it could not tell is there with no less than it was.
+    for number in range(REQUESTS):
+        mine = [one for one in made if one.request_id == f"req_{number}"]
+        calls = asked.calls.get(str(number), [])
+        assert sum(one.cost for one in mine) >= sum(call.cost for call in calls)
+        done = [one for one in mine if one.outcome == "done"]
+        assert len(done) <= 1
+        for one in done:
+            assert (one.fresh, one.cache_read, one.output) == (13, 7, calls[-1].written)
+            assert one.cost == calls[-1].cost
+    outcomes = {
+        outcome: sum(one.outcome == outcome for one in made) for outcome in ("done", "nothing", "unknown", "expired")
+    }
+    assert min(outcomes.values()) > 0
+    refused = [row for row in kept if not row.complete and all(one.request_id != row.request_id for one in made)]
+    assert refused
+    assert asked.total() <= sum(one.cost for one in made) <= 60_000
+    book.close()
