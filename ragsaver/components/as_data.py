@@ -73,4 +73,3 @@ def _broken(bracket: re.Match[str]) -> str:
     # with no letter left, the next one is the prompt's own
     open_end = not letters and bracket.end() + _LOOK_AHEAD >= len(bracket.string)
     return "(" if letters.startswith(_NAMES) or open_end else bracket.group()
-

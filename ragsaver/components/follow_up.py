@@ -16,8 +16,12 @@ MAX_ADDED = 12  # words
 _LOOK_BACK = 6  # turns
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
 _PERSON = re.compile(r"\b(?:he|him|his|himself|she|her|hers|herself)\b", re.IGNORECASE)
-_PLACE = re.compile(r"\bthere\b(?!\s+(?:is|are|was|were|be|been|any)\b)", re.IGNORECASE)
-_EXISTS = re.compile(r"\b(?:is|are|was|were|will|can|has|have|had|be|been)\s+there\b(?!\W*$)", re.IGNORECASE)
+# not "is there a way", but "who lives there"
+_PLACE = re.compile(
+    r"(?<!\bis )(?<!\bare )(?<!\bwas )(?<!\bwere )(?<!\bbe )\bthere\b(?!\s+(?:is|are|was|were|has|have|be|any)\b)"
+    r"|\bthere\W*$",
+    re.IGNORECASE,
+)
 _TIME = re.compile(r"\b(?:then|that (?:year|day|time|month|century|decade|period))\b", re.IGNORECASE)
 _THING = re.compile(
     r"\b(?:it|its|itself|they|them|their|theirs|this|these|those|the (?:former|latter|same|other|first|second|last) one"
@@ -26,7 +30,8 @@ _THING = re.compile(
 )
 _THAT = re.compile(
     r"\b(?:of|about|for|from|by|with|after|before|in|on|to|is|was|does|did|like|than|do) that\b(?!\s+(?:the|a|an|it)\b)"
-    r"|^\W*(?:and |but |so )?that\b|\bthat\W*$|\bthat (?:person|place|city|country|company|building|thing|one)\b",
+    r"|^\W*(?:and |but |so )?that\b|\bthat(?: \w+)?\W*$"
+    r"|\bthat (?:person|place|city|country|company|building|thing|one)\b",
     re.IGNORECASE,
 )
 _ELLIPSIS = re.compile(
@@ -35,6 +40,8 @@ _ELLIPSIS = re.compile(
     re.IGNORECASE,
 )
 _DEFINES = re.compile(r"^\W*(?:what|who) (?:is|are|was|were|does)\b|^\W*(?:define|explain|describe)\b", re.IGNORECASE)
+_WHICH = re.compile(r"\b(?:which|what) (?!is\b|are\b|was\b|were\b|does\b|do\b|did\b|has\b|have\b)\w+", re.IGNORECASE)
+_CLAUSE = re.compile(r"[,;:.?!]|\b(?:and|or|but|if|while|because)\b", re.IGNORECASE)
 _EMPTY = frozenset(
     "tell many much long old large big tall high far often kind name called mean else happen please exactly also "
     "year date time one thing know say explain give list show describe".split()
@@ -58,18 +65,23 @@ def self_contained(question: str, turns: Sequence[Turn]) -> str:
 def leans_back(question: str) -> bool:
     """Whether it can't be understood without what was said before."""
     words = _WORD.findall(question)
-    own = _content(words)
-    names = _names(question)
+    own, names = _content(words), _names(question)
+    if _points_out(question) or any(_is_open(question[: at.start()]) for at in _pronouns(question)):
+        return True
     if _ELLIPSIS.search(question):
-        return len(own) <= 4 or _points(question) is not None
-    pointer = _points(question)
-    if pointer is not None:
-        before = question[:pointer]
-        # "What is Python and who made it?" says itself what it speaks of
-        return not _names(before) and len(_content(_WORD.findall(before))) < 3
+        return len(own) < (3 if names else 5)
     if not own:
         return bool(words)
     return len(own) == 1 and not names and len(words) <= 4 and not _DEFINES.search(question)
+
+
+def _is_open(before: str) -> bool:
+    """Whether a pronoun means nothing that stands in front of it in the same question.
+
+    "What is Python and who made it?" says itself what it speaks of.
+    """
+    clauses = _CLAUSE.split(before)
+    return not _names(before) and not any(_content(_WORD.findall(clause)) for clause in clauses[:-1])
 
 
 def _whole(question: str, before: str, answered: str) -> str:
@@ -91,37 +103,32 @@ def _whole(question: str, before: str, answered: str) -> str:
 
 
 def _pointed_at(question: str, before: str, answered: str) -> Iterable[str]:
-    names = _names(before)
-    told = [name for name in _names(_first(answered)) if name.casefold() not in before.casefold()]
+    content, names = _content(_WORD.findall(before)), _names(before)
+    about = names if len(names) > 1 else [*names, *content]
+    told = [name for name in _names(_first(answered)) if name not in names]
     kind = asked(before).kind
-    content = _content(_WORD.findall(before))
-    if _PERSON.search(question):
-        return told or names or content if kind == "name" else names or told or content
-    if _there(question):
-        return told or names or content if kind == "place" else names or content
+    if _PLACE.search(question):
+        return [*told, *about] if kind == "place" else about
     if _TIME.search(question):
-        return [*_numbers(_first(answered)), *(names or content)]
-    if _points(question) is not None:
-        which = re.search(r"\b(?:which|what) (?!is\b|are\b|was\b|were\b|does\b|do\b|did\b)\w+", before, re.IGNORECASE)
-        # "Which company makes it?" "Acme." "Where is it based?": either may be meant
-        return [*told[:4], *(names or content)] if which or kind == "name" else names or content
+        return [*_numbers(_first(answered)), *about]
+    if any(_pronouns(question)) or _THAT.search(question):
+        # "Who built it?" "Anna." "When was she born?" speaks of the answer, after "Who was Anna?" of the question
+        if kind == "name" and not _DEFINES.search(before) and _PERSON.search(question):
+            return told or about
+        return [*told[:4], *about] if _WHICH.search(before) else about
     if _names(question):
         # "And Macbeth?" takes the place of the name that was asked for
         return [word for word in content if word not in names]
     return [*names, *content]
 
 
-def _points(question: str) -> int | None:
-    """Where the first word stands that points back."""
-    found = [match.start() for pattern in (_PERSON, _THING, _THAT, _TIME) if (match := pattern.search(question))]
-    if (place := _there(question)) is not None:
-        found.append(place)
-    return min(found, default=None)
+def _points_out(question: str) -> bool:
+    """Whether it speaks of a place, time or thing that was told: there, then, that one."""
+    return any(pattern.search(question) for pattern in (_PLACE, _TIME, _THAT))
 
 
-def _there(question: str) -> int | None:
-    found = _PLACE.search(question)
-    return found.start() if found and not _EXISTS.search(question) else None
+def _pronouns(question: str) -> Iterable[re.Match[str]]:
+    return (found for pattern in (_PERSON, _THING) for found in pattern.finditer(question))
 
 
 def _first(answered: str) -> str:

@@ -1,5 +1,7 @@
 """A conversation takes a bounded place in a prompt, its last turns whole, and begins alike from question to question."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,10 @@ def talk(turns: int, words: int = 12) -> list[tuple[str, str]]:
     return [
         message
         for n in range(turns)
-        for message in (("user", f"Q{n} {'road ' * words}?"), ("assistant", f"A{n} first. Then {'zebra ' * words}end{n}."))
+        for message in (
+            ("user", f"Q{n} {'road ' * words}?"),
+            ("assistant", f"A{n} first. Then {'zebra ' * words}end{n}."),
+        )
     ]
 
 
@@ -62,7 +67,7 @@ def test_the_last_turns_are_whole_and_of_earlier_ones_question_and_first_sentenc
 def test_most_questions_find_the_front_of_the_one_before_them():
     condenser = Condenser(400, count)
     prompts = [condenser.condense(talk(n)) for n in range(1, 60)]
-    alike = sum(later[: len(one)] == one for one, later in zip(prompts, prompts[1:], strict=False))
+    alike = sum(later[: len(one)] == one for one, later in itertools.pairwise(prompts))
     assert alike >= 0.6 * len(prompts)
 
 
