@@ -13,7 +13,7 @@ from ragsaver.components.conversation import Turn
 from ragsaver.sentences import STOP_WORDS, split, stem
 
 MAX_ADDED = 12  # words
-_LOOK_BACK = 6  # turns
+LOOK_BACK = 6  # turns
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
 _PERSON = re.compile(r"\b(?:he|him|his|himself|she|her|hers|herself)\b", re.IGNORECASE)
 # not "is there a way", but "who lives there"
@@ -56,7 +56,7 @@ def self_contained(question: str, turns: Sequence[Turn]) -> str:
     """
     whole = ""
     last = Turn("", "")
-    for turn in (*turns[-_LOOK_BACK:], Turn(question, "")):
+    for turn in (*turns[-LOOK_BACK:], Turn(question, "")):
         whole = _whole(turn.asked, whole, last.answered)
         last = turn
     return whole

@@ -17,7 +17,7 @@ from haystack.core.errors import PipelineRuntimeError
 from ragsaver.components.account import account_of
 from ragsaver.components.conversation import turns_of
 from ragsaver.components.explain import explaining
-from ragsaver.components.follow_up import self_contained
+from ragsaver.components.follow_up import LOOK_BACK, self_contained
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
@@ -146,7 +146,7 @@ class QueryEngine:
         if request is None or not request.history or self.resources.settings.generation.follow_ups == "none":
             return question, request
         self.check(question)
-        whole = self_contained(question, turns_of(request.history))
+        whole = self_contained(question, turns_of(request.history[-2 * LOOK_BACK :]))
         return whole, replace(request, asked=question) if whole != question else request
 
     @contextmanager
