@@ -568,6 +568,11 @@ class GenerationSettings(_Section):
         le=1_000_000,
         description="of the conversation in a prompt: the last turns whole, earlier ones shortened; 0 leaves it out",
     )
+    short_answers: bool = Field(
+        default=True,
+        description="let answers to yes-or-no questions, and to those for a date, number, name or place, have half of "
+        "the model's `max_output_tokens`, 192 at least",
+    )
     stream_unchecked: bool = Field(
         default=False, description="stream a cheaper tier's answer at once; then it is not checked, and never escalated"
     )

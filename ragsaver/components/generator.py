@@ -1,7 +1,8 @@
 """Who answers: the free tier when there is no model or it is very sure, else the cheapest model that will do."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from haystack.dataclasses.streaming_chunk import StreamingCallbackT
 from numpy.typing import NDArray
 
 from ragsaver.components.answer_check import Evidence, Failure, check
+from ragsaver.components.answer_length import most_tokens
 from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
 from ragsaver.components.cascade import (
     FREE,
@@ -28,7 +30,7 @@ from ragsaver.components.cascade import (
 from ragsaver.components.chat import ChatReply, ChatTier
 from ragsaver.components.extractive import Extract, extract
 from ragsaver.components.prompt_builder import ABSTENTION
-from ragsaver.components.request import current_request, stage
+from ragsaver.components.request import current_request, running, stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.route_features import found_signs, question_shape
 from ragsaver.components.router import Cheapest, Question, Router, open_router
@@ -79,6 +81,7 @@ class _Asking:
     found: Extract
     free: str | None
     given: list[str]
+    query: str = ""
     steps: Steps | None = None
     spent_s: float = 0.0
 
@@ -209,7 +212,7 @@ class AnswerGenerator(Bound):
             extractive_first=wishes.extractive_first,
             sure_from=wishes.extractive_sure_confidence,
         )
-        asking = _Asking(found, free, in_front_of_the_model(query, documents))
+        asking = _Asking(found, free, in_front_of_the_model(query, documents), query)
         if free is None:
             asking.steps = self._steps(asking, query, documents, messages)
         return asking
@@ -276,7 +279,7 @@ class AnswerGenerator(Bound):
     ) -> Outcome:
         tier, telling = self._begin(asking, attempt, callback)
         try:
-            with self._slots[attempt.place].slot(_left_s()):
+            with self._slots[attempt.place].slot(_left_s()), self._within(asking, tier):
                 reply = tier.reply(messages, telling if attempt.live and callback else None)
             if callback and (rest := telling.rest()):
                 callback(rest)
@@ -292,7 +295,8 @@ class AnswerGenerator(Bound):
         tier, telling = self._begin(asking, attempt, callback)
         try:
             async with self._slots[attempt.place].slot_async(_left_s()):
-                reply = await tier.reply_async(messages, telling.hear if attempt.live and callback else None)
+                with self._within(asking, tier):
+                    reply = await tier.reply_async(messages, telling.hear if attempt.live and callback else None)
             if callback and (rest := telling.rest()):
                 await callback(rest)  # type: ignore[misc]
             return reply
@@ -307,6 +311,17 @@ class AnswerGenerator(Bound):
         tier = self._tiers[attempt.place]
         current_receipt().add("route", f"{tier.tier}: {tier.settings.name}", 1, "calls", reason=attempt.why)
         return tier, _Telling(callback, self._links(asking))
+
+    @contextmanager
+    def _within(self, asking: _Asking, tier: ChatTier) -> Iterator[None]:
+        """Bound an answer that is short by its question's form; what the asker wants shorter still stays so."""
+        request, limit = current_request(), tier.settings.max_output_tokens
+        if request is None or self.answer_format == "json" or not self.resources.settings.generation.short_answers:
+            yield
+            return
+        most = min(request.max_output_tokens or limit, most_tokens(request.asked or asking.query, limit))
+        with running(replace(request, max_output_tokens=most)):
+            yield
 
     def _held(self, asking: _Asking, finished: Finished) -> StreamingChunk | None:
         """A model's answer that nobody has seen yet, in one piece."""

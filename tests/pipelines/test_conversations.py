@@ -127,3 +127,21 @@ def test_a_question_at_the_limit_may_lean_on_others(runtime: Runtime):
     runtime.engine().ask(f"{'x' * (limit - 14)} Who keeps it?"[:limit], request)
     with pytest.raises(QuestionTooLong):
         runtime.engine().ask(f"Who keeps it? {'x' * limit}", request)
+
+
+def test_a_short_answer_is_asked_for_with_a_lower_limit(runtime: Runtime, script: Script):
+    limits = []
+    for question, wanted in (
+        ("When was the lighthouse of Eigg lit?", None),
+        ("Why do sheep graze on Eigg?", None),
+        ("When was the lighthouse of Eigg lit?", 50),
+    ):
+        runtime.engine().ask(question, Request(runtime.reading(), max_output_tokens=wanted))
+        limits.append(script.requests[-1]["max_tokens"])
+    assert limits == [256, 512, 50]
+
+
+@pytest.mark.parametrize("runtime", [{"short_answers": False}], indirect=True)
+def test_the_lower_limit_can_be_turned_off(runtime: Runtime, script: Script):
+    runtime.engine().ask("When was the lighthouse of Eigg lit?", Request(runtime.reading()))
+    assert script.requests[-1]["max_tokens"] == 512
