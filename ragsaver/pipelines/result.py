@@ -1,6 +1,6 @@
 """What a question gets back, in the shape that scripts and REST clients read."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
@@ -21,10 +21,15 @@ class Citation(_Frozen):
 
 
 class Route(_Frozen):
-    """Which tier answered, and why."""
+    """Which tier answered, and why.
+
+    `cache` says whether the answer was there: `hit` of the same question, `semantic` of one that asks the same in
+    other words, `miss`; null where no cache was asked. `tier` is the one that made the answer then.
+    """
 
     tier: str
     reason: str
+    cache: Literal["hit", "semantic", "miss"] | None = None
 
 
 class _Debuggable(_Frozen):

@@ -54,6 +54,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory, script: Script) -> Iterato
                 "generation": {"models": [model], "extractive_first": False},
                 "context": {"budget_tokens": 2500},
                 "retrieval": {"top_k": 6},
+                "cache": {"answers": "off"},
             }
         )
         with open_runtime(settings, "a test") as opened:

@@ -35,7 +35,9 @@ def runtime(tmp_path: Path, script: Script, request: pytest.FixtureRequest) -> I
     with openai_server(script) as url:
         model = {"name": "tiny", "base_url": url, "max_retries": 0, "api_key": SecretStr("k")}
         generation = {"models": [model], "extractive_first": False, **getattr(request, "param", {})}
-        settings = Settings.model_validate({"home": tmp_path / "home", "generation": generation})
+        settings = Settings.model_validate(
+            {"home": tmp_path / "home", "generation": generation, "cache": {"answers": "off"}}
+        )
         with open_runtime(settings, "a test") as opened:
             documents = [
                 PostedDocument(

@@ -50,7 +50,8 @@ async def search(body: SearchBody, access: Shared, identity: Asker, request: Req
 
 def told(result: AskResult) -> dict[str, str]:
     """What the headers of an answer say."""
-    return {"x-ragsaver-cost": f"{result.receipt.cost_usd:f}", "x-ragsaver-tier": result.route.tier}
+    headers = {"x-ragsaver-cost": f"{result.receipt.cost_usd:f}", "x-ragsaver-tier": result.route.tier}
+    return {**headers, "x-ragsaver-cache": result.route.cache} if result.route.cache else headers
 
 
 async def _events(
