@@ -5,8 +5,8 @@ question, and the answer is what a component gives out as `answers`.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -109,10 +109,12 @@ class QueryEngine:
                         yield result.answer
                     yield result
                     return
-            async for part in self._stream(question, request, turn):
-                yield part
+            # who leaves this generator leaves that one at once, not when it is collected
+            async with aclosing(self._stream(question, request, turn)) as parts:
+                async for part in parts:
+                    yield part
 
-    async def _stream(self, question: str, request: Request, turn: Turn | None) -> AsyncIterator[str | AskResult]:
+    async def _stream(self, question: str, request: Request, turn: Turn | None) -> AsyncGenerator[str | AskResult]:
         with self._asked(question, request, turn=turn) as asked:
             handle = self.pipeline.stream(asked.inputs)
             streamed = False
