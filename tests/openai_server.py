@@ -23,6 +23,8 @@ class Script:
     Streams tell their usage on a last chunk without choices, or as `usage_on` says: on the `finish`, or on `every` chunk
     as it grows. `retry_after` goes with a 429.
 
+    `replies` are given one by one, then `reply` always; not in streams.
+
     While `hold` is there, and not set, nothing is answered. `most_at_once` is how many requests were there together.
     """
 
@@ -32,6 +34,7 @@ class Script:
     cut_after: int | None = None
     finish_reason: str = "stop"
     logprobs: list[float] | None = None
+    replies: list[str] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     usage_on: str = "last"
     retry_after: str = "0"
@@ -67,7 +70,7 @@ def openai_server(script: Script) -> Iterator[str]:
             elif body.get("stream"):
                 self._stream()
             else:
-                message = {"role": "assistant", "content": script.reply}
+                message = {"role": "assistant", "content": script.replies.pop(0) if script.replies else script.reply}
                 choice = {"index": 0, "message": message, "finish_reason": script.finish_reason}
                 if script.logprobs is not None and body.get("logprobs"):
                     tokens = [{"token": "t", "bytes": None, "logprob": p, "top_logprobs": []} for p in script.logprobs]

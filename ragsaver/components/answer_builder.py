@@ -8,6 +8,7 @@ from haystack import Document, GeneratedAnswer, component
 from haystack.dataclasses import ChatMessage
 
 from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
+from ragsaver.components.answer_schema import words_of
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
@@ -50,6 +51,11 @@ def abstains(answer: str) -> bool:
     return not said or said.startswith(ABSTENTION.rstrip(".").casefold())
 
 
+def is_abstention(answer: str) -> bool:
+    """Whether it is the agreed sentence and nothing else."""
+    return answer.strip() == ABSTENTION
+
+
 def _words(text: str) -> set[str]:
     return set(_WORD.findall(text.casefold()))
 
@@ -63,7 +69,7 @@ class CitedAnswerBuilder(Bound):
     """The reply as an answer whose citations quote the packed passages.
 
     `meta` of the answer: `citations` (source, heading, quote), `tier`, `route_reason`, and `reason` where there
-    is no answer (`data` is then empty).
+    is no answer (`data` is then empty). A reply whose `meta` says `json` fits a schema: it stays as it is.
     """
 
     @component.output_types(answers=list[GeneratedAnswer])
@@ -89,16 +95,19 @@ def _answer(query: str, documents: Sequence[Document], reply: ChatMessage, links
         "route_reason": given.get("route_reason", "this pipeline's own generator"),
         "citations": [],
     }
-    if given.get("abstained") or abstains(text):
+    as_json = bool(given.get("json"))
+    if given.get("abstained") or (is_abstention(text) if as_json else abstains(text)):
         meta["reason"] = given.get("reason") or "the model found no answer in the passages"
         return GeneratedAnswer(data="", query=query, documents=[], meta=meta)
     quotes = given.get("quotes")
-    if quotes is None:
+    if quotes is None and as_json:
+        quotes = cited(words_of(text), [sentences_of(document) for document in documents])
+    elif quotes is None:
         text = without_stray_marks(text, len(documents))
         quotes = cited(text, [sentences_of(document) for document in documents])
         if not quotes:
             meta["reason"] = "the model named no source: read the answer with care"
-    if (cleaned := links.clean(text)) != text:
+    if not as_json and (cleaned := links.clean(text)) != text:
         text = cleaned.strip()
         meta["reason"] = "an address that was not in the passages was removed: read the answer with care"
     if given.get("doubt"):

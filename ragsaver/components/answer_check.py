@@ -13,7 +13,8 @@ from functools import cached_property
 
 from haystack import Document
 
-from ragsaver.components.answer_builder import MARK, abstains
+from ragsaver.components.answer_builder import MARK, abstains, is_abstention
+from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.sentences import content_stems, split, stem
 
 SUPPORTED_FROM = 0.5  # share of a sentence's content words that must stand in the evidence
@@ -79,6 +80,7 @@ def check(
     *,
     sure_from: float,
     as_json: bool = False,
+    schema: AnswerSchema | None = None,
     cut: bool = False,
     logprob: float | None = None,
     min_logprob: float = -1.0,
@@ -87,6 +89,7 @@ def check(
 
     :param sure_from: confidence from which on an abstention is doubted.
     :param as_json: it was to be one JSON value; its words are then not looked at.
+    :param schema: that it was to fit; its words are then not looked at.
     :param cut: it ended at the token limit.
     :param logprob: mean log-probability of its tokens, where the endpoint told.
     """
@@ -94,13 +97,16 @@ def check(
         return Failure("it is empty", usable=False)
     if as_json and not is_json(answer):
         return Failure("it is no JSON", usable=False)
+    if schema is not None and not is_abstention(answer) and (misfit := schema.misfit(answer)):
+        return Failure(f"it does not fit the schema: {misfit.reason}", usable=False)
     if cut:
         return Failure("it was cut at the token limit")
     if abstains(answer):
         if evidence.confidence >= sure_from:
             return Failure(f"it found no answer, though a passage has one with confidence {evidence.confidence:.2f}")
         return None
-    if not as_json and (reason := _citations(answer, evidence.sources) or unsupported(answer, evidence)):
+    in_words = not as_json and schema is None
+    if in_words and (reason := _citations(answer, evidence.sources) or unsupported(answer, evidence)):
         return Failure(reason)
     if logprob is not None and logprob < min_logprob:
         return Failure(f"its model was unsure: mean log-probability {logprob:.2f}, below {min_logprob:.2f}")

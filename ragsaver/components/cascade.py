@@ -32,12 +32,14 @@ class Policy:
     """What the cascade may do.
 
     :ivar free_answers: the free tier has an answer to fall back on.
+    :ivar hold: no answer is told before it is checked, the last one neither.
     """
 
     max_escalations: int
     fallback: Literal["up", "down", "none"]
     stream_unchecked: bool = False
     free_answers: bool = False
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def cascade(
     while True:
         run.asked.add(place)
         higher = run.next_up(place)
-        live = higher is None or policy.stream_unchecked
+        live = not policy.hold and (higher is None or policy.stream_unchecked)
         outcome = yield Attempt(place, live, why)
         name = rungs[place].name
         if isinstance(outcome, Refused):
@@ -182,6 +184,8 @@ def cascade(
             place = fallback
             continue
         failure = None if live else check(outcome)
+        if kept is not None and higher is None and failure is not None and not failure.usable:
+            return Finished(kept.place, kept.reply, f"{kept.reason}; {name} failed: {failure.reason}", kept.doubt)
         if failure is None or higher is None:
             return Finished(place, outcome, why, streamed=live, lowered=lowered)
         doubt = f"the {name} model's answer failed its check: {failure.reason}"

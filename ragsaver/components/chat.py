@@ -13,6 +13,7 @@ from typing import Any
 import tenacity
 from haystack.dataclasses import ChatMessage, StreamingChunk
 
+from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.components.attempts import patience
 from ragsaver.components.breaker import Breaker, breaker_of
 from ragsaver.components.paid_attempt import Attempt
@@ -255,6 +256,8 @@ class ChatTier:
 
     def _bound(self, messages: Sequence[ChatMessage]) -> int:
         texts = [message.text or "" for message in messages]
+        if (schema := self._schema()) is not None:
+            texts.append(schema.text)  # it is on the wire once more, and endpoints bill it
         return self._till.bound(texts) if self._till is not None else sum(self._count(texts))
 
     def _wishes(self, output_tokens: int, *, streaming: bool, timeout_s: float) -> dict[str, Any]:
@@ -267,7 +270,14 @@ class ChatTier:
             wishes["logprobs"] = True
         if streaming:
             wishes["stream_options"] = {"include_usage": True}
+        if (schema := self._schema()) is not None:
+            # as `response_format` Haystack would parse the reply, and raise where it was cut
+            wishes["extra_body"] = {"response_format": schema.on_the_wire}
         return wishes
+
+    def _schema(self) -> AnswerSchema | None:
+        request = current_request()
+        return request.response_schema if request is not None and self.task == "answer" else None
 
     def _read(
         self, result: Mapping[str, Any], messages: Sequence[ChatMessage], heard: _Heard, *, streamed: bool

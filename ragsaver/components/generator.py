@@ -30,13 +30,14 @@ from ragsaver.components.cascade import (
 from ragsaver.components.chat import ChatReply, ChatTier
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import Extract, extract
+from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import current_request, running, stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.route_features import found_signs, question_shape
 from ragsaver.components.router import Cheapest, Question, Router, open_router
 from ragsaver.components.slots import Slots, slots_of
-from ragsaver.errors import GenerationError, RagSaverError
+from ragsaver.errors import GenerationError, RagSaverError, Unsupported
 from ragsaver.settings import FREE_TIER, ModelSettings
 from ragsaver.spend.receipt import current_receipt
 
@@ -83,6 +84,7 @@ class _Asking:
     free: str | None
     given: list[str]
     query: str = ""
+    fitting: Fitting | None = None
     steps: Steps | None = None
     spent_s: float = 0.0
 
@@ -120,7 +122,9 @@ class AnswerGenerator(Bound):
     """Answer from the packed passages by the cheapest tier that will do.
 
     The reply's `meta` says `tier`, `route_reason`, `doubt` where the answer failed its check and no better one came,
-    and for the free tier `quotes` (passage, words) or `abstained` with a `reason`.
+    for the free tier `quotes` (passage, words) or `abstained` with a `reason`, and `json` where the request has a
+    schema: the answer is then JSON that fits, or the abstention. A reply that does not fit is mended where that is
+    free, else its model is asked once more, else it failed.
 
     :param answer_format: `text`, or `json` if the prompt asks for one JSON value.
     :raises ValueError: if it is neither.
@@ -164,6 +168,7 @@ class AnswerGenerator(Bound):
         :param messages: the prompt, for a language model.
         :raises GenerationError: if no model answered.
         """
+        messages = with_schema(messages)
         asking = self._route(query, documents, messages)
         with stage("generate"):
             if asking.steps is None:
@@ -173,7 +178,7 @@ class AnswerGenerator(Bound):
                 while True:
                     attempt = asking.steps.send(self._ask(asking, attempt, messages, streaming_callback))
             except StopIteration as done:
-                finished: Finished = done.value
+                finished = self._fitting(asking, done.value)
             if streaming_callback is not None and (chunk := self._held(asking, finished)):
                 streaming_callback(chunk)
         return {"replies": [self._said(asking, finished, messages)]}
@@ -187,6 +192,7 @@ class AnswerGenerator(Bound):
         streaming_callback: StreamingCallbackT | None = None,
     ) -> dict[str, list[ChatMessage]]:
         """Answer, on the running event loop."""
+        messages = with_schema(messages)
         asking = self._route(query, documents, messages)
         with stage("generate"):
             if asking.steps is None:
@@ -196,7 +202,7 @@ class AnswerGenerator(Bound):
                 while True:
                     attempt = asking.steps.send(await self._ask_async(asking, attempt, messages, streaming_callback))
             except StopIteration as done:
-                finished: Finished = done.value
+                finished = self._fitting(asking, done.value)
             if streaming_callback is not None and (chunk := self._held(asking, finished)):
                 await streaming_callback(chunk)  # type: ignore[misc]
         return {"replies": [self._said(asking, finished, messages)]}
@@ -205,15 +211,24 @@ class AnswerGenerator(Bound):
         if not self._tiers and self.resources.settings.generation.models:
             self.bind(self.resources)
         wishes = self.resources.settings.generation
+        schema = wanted_schema()
         found = extract(query, documents, wishes.extractive_min_confidence)
+        if schema is not None and found.text is not None and not wishes.models:
+            raise Unsupported(
+                "the free tier can't fill a JSON schema",
+                where="response_schema",
+                remedy="Add a language model under `generation.models`",
+            )
         free = free_choice(
             found,
             passages=len(documents),
             models=len(wishes.models),
-            extractive_first=wishes.extractive_first,
+            extractive_first=wishes.extractive_first and schema is None,
             sure_from=wishes.extractive_sure_confidence,
         )
         asking = _Asking(found, free, in_front_of_the_model(query, documents), query)
+        if schema is not None:
+            asking.fitting = Fitting(schema, self._links(asking))
         if free is None:
             asking.steps = self._steps(asking, query, documents, messages)
         return asking
@@ -247,6 +262,7 @@ class AnswerGenerator(Bound):
                 evidence,
                 sure_from=DOUBT_ABSTENTION_FROM,
                 as_json=self.answer_format == "json",
+                schema=asking.fitting.schema if asking.fitting else None,
                 cut=reply.finish_reason == "length",
                 logprob=reply.logprob,
                 min_logprob=wishes.min_logprob,
@@ -256,7 +272,13 @@ class AnswerGenerator(Bound):
             deadline = request.deadline if request else None
             return deadline is None or deadline - time.monotonic() > asking.spent_s
 
-        policy = Policy(wishes.max_escalations, wishes.fallback, wishes.stream_unchecked, found.text is not None)
+        policy = Policy(
+            wishes.max_escalations,
+            wishes.fallback,
+            wishes.stream_unchecked,
+            free_answers=found.text is not None and asking.fitting is None,
+            hold=asking.fitting is not None,
+        )
         place, passed_over = start
         reason = f"{verdict.reason}; {passed_over}" if passed_over else verdict.reason
         return cascade(rungs, place, reason, policy, speaks_against, time_for_more)
@@ -282,9 +304,11 @@ class AnswerGenerator(Bound):
         try:
             with self._slots[attempt.place].slot(_left_s()), self._within(asking, tier):
                 reply = tier.reply(messages, telling if attempt.live and callback else None)
+                if asking.fitting and (again := asking.fitting.once_more(tier, reply, messages)):
+                    reply = tier.reply(again)
             if callback and (rest := telling.rest()):
                 callback(rest)
-            return reply
+            return asking.fitting.mended(reply) if asking.fitting else reply
         except (RagSaverError, TimeoutError) as error:
             return _refused(error, tier, telling)
         finally:
@@ -298,9 +322,11 @@ class AnswerGenerator(Bound):
             async with self._slots[attempt.place].slot_async(_left_s()):
                 with self._within(asking, tier):
                     reply = await tier.reply_async(messages, telling.hear if attempt.live and callback else None)
+                    if asking.fitting and (again := asking.fitting.once_more(tier, reply, messages)):
+                        reply = await tier.reply_async(again)
             if callback and (rest := telling.rest()):
                 await callback(rest)  # type: ignore[misc]
-            return reply
+            return asking.fitting.mended(reply) if asking.fitting else reply
         except (RagSaverError, TimeoutError) as error:
             return _refused(error, tier, telling)
         finally:
@@ -317,18 +343,32 @@ class AnswerGenerator(Bound):
     def _within(self, asking: _Asking, tier: ChatTier) -> Iterator[None]:
         """Bound an answer that is short by its question's form; what the asker wants shorter still stays so."""
         request, limit = current_request(), tier.settings.max_output_tokens
-        if request is None or self.answer_format == "json" or not self.resources.settings.generation.short_answers:
+        as_json = self.answer_format == "json" or asking.fitting is not None
+        if request is None or as_json or not self.resources.settings.generation.short_answers:
             yield
             return
         most = min(request.max_output_tokens or limit, most_tokens(request.asked or asking.query, limit))
         with running(replace(request, max_output_tokens=most)):
             yield
 
+    def _fitting(self, asking: _Asking, finished: Finished) -> Finished:
+        """The answer, if it fits the schema that was asked for.
+
+        :raises GenerationError: if it does not.
+        """
+        if asking.fitting is None or finished.reply is None:
+            return finished
+        asking.fitting.require(finished.reply, self._tiers[finished.place].settings.name)
+        if asking.fitting.unlinked and finished.doubt is None:
+            return replace(finished, doubt="an address that was not in the passages was removed")
+        return finished
+
     def _held(self, asking: _Asking, finished: Finished) -> StreamingChunk | None:
         """A model's answer that nobody has seen yet, in one piece."""
         if finished.streamed or finished.reply is None:
             return None
-        return StreamingChunk(content=self._links(asking).clean(finished.reply.text))
+        text = finished.reply.text
+        return StreamingChunk(content=text if asking.fitting else self._links(asking).clean(text))
 
     def _links(self, asking: _Asking) -> LinkFilter:
         return LinkFilter(self.resources.settings.generation.links, asking.given)
@@ -340,6 +380,8 @@ class AnswerGenerator(Bound):
             return self._extractive(asking, finished.reason, messages)
         tier = self._tiers[finished.place].tier
         meta: dict[str, Any] = {"tier": tier, "route_reason": finished.reason, "model": finished.reply.model}
+        if asking.fitting is not None:
+            meta["json"] = True
         if finished.doubt is not None:
             meta["doubt"] = finished.doubt
         return ChatMessage.from_assistant(finished.reply.text, meta=meta)

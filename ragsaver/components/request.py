@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.index.scope import Scope
 
 Caching = Literal["use", "refresh", "off"]
@@ -32,6 +33,7 @@ class Request:
     :ivar history: earlier turns, oldest first: role (`user` or `assistant`) and text.
     :ivar asked: the question in the asker's own words, where it is a follow-up and components get it made whole.
     :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
+    :ivar response_schema: that the answer has to fit, as JSON; None for one in words.
     :ivar pipeline: that answers it; the engine says which.
     :ivar guarded: whether it may be refused as a loop.
     :ivar embedded: vectors of its texts that were paid for, (dim,) float32 by text.
@@ -48,6 +50,7 @@ class Request:
     history: tuple[tuple[str, str], ...] = ()
     max_output_tokens: int | None = None
     asked: str | None = None
+    response_schema: AnswerSchema | None = None
     pipeline: str | None = None
     guarded: bool = False
     embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
@@ -55,9 +58,11 @@ class Request:
     @property
     def wish(self) -> str:
         """All that decides about the answer beside question and scope: answers to other wishes are other answers."""
-        if (self.max_cost, self.quality, self.history, self.max_output_tokens) == (None, "balanced", (), None):
+        schema = [self.response_schema.on_the_wire] if self.response_schema else []
+        wished = (self.max_cost, self.quality, self.history, self.max_output_tokens)
+        if not schema and wished == (None, "balanced", (), None):
             return ""
-        return json.dumps([str(self.max_cost), self.quality, self.history, self.max_output_tokens])
+        return json.dumps([str(self.max_cost), self.quality, self.history, self.max_output_tokens, *schema])
 
 
 _current: ContextVar[Request | None] = ContextVar("ragsaver_request", default=None)

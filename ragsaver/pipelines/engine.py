@@ -19,10 +19,11 @@ from ragsaver.components.conversation import turns_of
 from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.explain import explaining
 from ragsaver.components.follow_up import LOOK_BACK, self_contained
+from ragsaver.components.generator import AnswerGenerator
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
-from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, UsageError
+from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, Unsupported, UsageError
 from ragsaver.logs.observed import note_contexts
 from ragsaver.pipelines.answers import AnswerCache, Turn
 from ragsaver.pipelines.estimating import Prompt, PromptPipeline
@@ -221,6 +222,7 @@ class QueryEngine:
     ) -> Iterator[_Asked]:
         request = replace(request, pipeline=self.name)
         if pipeline is None:
+            self._require_schemas(request)
             self.resources.loops.ask(question, request)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
@@ -238,6 +240,11 @@ class QueryEngine:
                 yield _Asked(request, receipt, evidence, inputs, time.perf_counter())
         except (PipelineRuntimeError, HaystackPipelineError) as error:
             raise _cause(error, self.name) from error
+
+    def _require_schemas(self, request: Request) -> None:
+        there = any(isinstance(part, AnswerGenerator) for _, part in self.pipeline.walk())
+        if request.response_schema is not None and not there:
+            raise Unsupported("its own generator knows no JSON schema", where=self.name, remedy="Ask another pipeline")
 
     def _mark(self, request: Request) -> str | None:
         """The collection's, before anything of it is read."""

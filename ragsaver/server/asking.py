@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Header
 
 from ragsaver.access.identity import Identity
+from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.components.request import Caching, Quality, Request
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import reading
@@ -51,6 +52,7 @@ def question_of(
     *,
     history: tuple[tuple[str, str], ...] = (),
     max_output_tokens: int | None = None,
+    schema: AnswerSchema | None = None,
 ) -> Request:
     """The pipeline's request."""
     wishes = wishes or Wishes()
@@ -63,5 +65,6 @@ def question_of(
         caching=wishes.caching,
         history=history,
         max_output_tokens=max_output_tokens,
+        response_schema=schema,
         guarded=not identity.trusted,
     )

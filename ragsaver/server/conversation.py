@@ -1,10 +1,12 @@
 """What a client of OpenAI sends, as the pipeline takes it: a question, the turns before it, and what is left aside."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from ragsaver.components.answer_schema import AnswerSchema, read_schema
 from ragsaver.errors import HistoryTooLong, Unsupported, UsageError
 from ragsaver.ingestion.order import Name
 
@@ -17,8 +19,9 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "stop": ([],),
     "modalities": (["text"],),
     "audio": (),
-    "response_format": ({"type": "text"},),
 }
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class TextPart(BaseModel):
@@ -58,6 +61,7 @@ class ChatBody(BaseModel):
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
+    response_format: dict[str, JsonValue] | None = None
     collection: Name | None = Field(default=None, description="of RAGSaver: where to look")
 
     def max_output_tokens(self) -> int | None:
@@ -71,18 +75,20 @@ class Conversation:
 
     :ivar history: role and text, oldest first.
     :ivar ignored: names of what was sent and left aside.
+    :ivar schema: that the answer has to fit.
     """
 
     question: str
     history: tuple[tuple[str, str], ...]
     ignored: tuple[str, ...]
+    schema: AnswerSchema | None = None
 
 
 def read_conversation(body: ChatBody, max_history_chars: int) -> Conversation:
     """Take a conversation apart.
 
     :raises Unsupported: if it asks for what there is not.
-    :raises UsageError: if it does not end with a question.
+    :raises UsageError: if it does not end with a question, or its schema is none.
     :raises HistoryTooLong: if what went before is too long.
     """
     more = {name: value for name, value in (body.model_extra or {}).items() if value is not None}
@@ -109,7 +115,32 @@ def read_conversation(body: ChatBody, max_history_chars: int) -> Conversation:
         )
     instructed = {f"message of the role {role}" for role, _ in turns if role in ("system", "developer")}
     ignored = {name for name in more if name not in _REFUSED} | instructed
-    return Conversation(question, tuple(history), tuple(sorted(ignored)))
+    return Conversation(question, tuple(history), tuple(sorted(ignored)), _schema_of(body.response_format))
+
+
+def _schema_of(wished: dict[str, Any] | None) -> AnswerSchema | None:
+    place, kind = "response_format", wished.get("type") if wished else None
+    if wished is None or kind == "text":
+        return None
+    if kind == "json_object":
+        return read_schema({"type": "object"}, place)
+    if kind != "json_schema":
+        raise Unsupported(
+            "a pipeline answers in `text`, as `json_object` or by a `json_schema`",
+            where=place,
+            remedy="Let `type` be one of them",
+        )
+    place = f"{place}.json_schema"
+    inside = wished.get("json_schema")
+    given = inside if isinstance(inside, dict) else {}
+    name, schema, strict = given.get("name", "answer"), given.get("schema"), given.get("strict")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError("it is no name", where=f"{place}.name", remedy="Use up to 64 letters, digits, `_` and `-`")
+    if not isinstance(schema, dict):
+        raise UsageError("there is no schema", where=f"{place}.schema", remedy="Send a JSON schema as an object")
+    if strict is not None and not isinstance(strict, bool):
+        raise UsageError("it is neither true nor false", where=f"{place}.strict", remedy="Leave it out")
+    return read_schema(schema, f"{place}.schema", name=name, strict=strict)
 
 
 def _turn(number: int, message: Message) -> tuple[str, str]:

@@ -83,6 +83,13 @@ def asked(text: str = QUESTION) -> list[dict]:
     return [{"role": "user", "content": text}]
 
 
+SCHEMA_AT = "response_format.json_schema.schema"
+
+
+def by_schema(schema: dict, name: str = "permit") -> dict:
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}}
+
+
 def test_the_pipelines_are_the_models(client: openai.OpenAI):
     there = [one.id for one in client.models.list()]
     assert {"query", "reranked"} <= set(there) and "search" not in there and there == sorted(there)
@@ -175,6 +182,24 @@ def test_the_last_message_is_the_question_and_earlier_turns_are_its_history(
     assert "pirate" not in json.dumps(script.requests)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_by_a_schema_is_json_that_fits(client: openai.OpenAI, script: Script, stream: bool):
+    schema = {"type": "object", "properties": {"office": {"type": "string"}}, "required": ["office"]}
+    script.reply = 'Here it is:\n```json\n{"office": "the veterinary office"}\n```'
+    for wished in (by_schema(schema), {"response_format": {"type": "json_object"}}):
+        script.requests.clear()
+        answer = client.chat.completions.create(model="query", messages=asked(), stream=stream, **wished)
+        parts = list(answer) if stream else [answer]
+        said = [part.choices[0].delta.content for part in parts if part.choices[0].delta.content] if stream else []
+        text = said[0] if stream else answer.choices[0].message.content
+        assert json.loads(text) == {"office": "the veterinary office"} and len(said) == stream
+        told = parts[-1].model_extra["ragsaver"]
+        assert (told["answer"], told["reason"], told["ignored"]) == (text, None, [])
+        (sent,) = script.requests  # each wish is another one: no cache took its place
+        assert sent["response_format"] == wished["response_format"]
+        assert not sent.get("stream") and '"type":"object"' in sent["messages"][-1]["content"]
+
+
 def test_what_is_left_aside_is_told(client: openai.OpenAI):
     told = client.chat.completions.create(
         model="query",
@@ -194,7 +219,13 @@ def test_what_is_left_aside_is_told(client: openai.OpenAI):
         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}, "tools"),
         ({"logprobs": True}, "logprobs"),
         ({"stop": ["."]}, "stop"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "grammar"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
+        (by_schema({"type": "object", "properties": {"x": {"type": "texts"}}}), f"{SCHEMA_AT}.properties.x.type"),
+        (by_schema({"properties": {"x": {"$ref": "http://127.0.0.1/x"}}}), f"{SCHEMA_AT}.properties.x.$ref"),
+        (by_schema({"pattern": "(a+)+$"}), f"{SCHEMA_AT}.pattern"),
+        (by_schema({"description": "x" * 20_000}), SCHEMA_AT),
+        (by_schema({"type": "object"}, name="a b"), "response_format.json_schema.name"),
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "y"}]}, "messages.0"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]},

@@ -120,6 +120,7 @@ def _question(
         wishes,
         history=conversation.history,
         max_output_tokens=body.max_output_tokens(),
+        schema=conversation.schema,
     )
 
 

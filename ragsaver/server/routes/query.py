@@ -7,6 +7,7 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from ragsaver.access.identity import Identity
+from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.pipelines.result import AskResult, SearchResult
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access, Asker, Shared
@@ -23,12 +24,13 @@ async def query(body: QueryBody, access: Shared, identity: Asker, wishes: Wished
     """Answer a question; with `stream` as Server-Sent Events: `delta`, then `result` or `error`."""
     request_id: str = request.state.request_id
     pipeline = identity.pipeline(body.pipeline)
+    schema = await run_in_threadpool(body.schema_wanted)
     if body.stream:
         await access.query(lambda runtime: runtime.engine(pipeline).check(body.query))
-        return EventSourceResponse(_events(access, body, identity, wishes, request_id))
+        return EventSourceResponse(_events(access, body, schema, identity, wishes, request_id))
 
     def ask(runtime: Runtime) -> AskResult:
-        asked = question_of(runtime, identity, body.collection, request_id, wishes)
+        asked = question_of(runtime, identity, body.collection, request_id, wishes, schema=schema)
         return runtime.engine(pipeline).ask(body.query, asked, explain=body.debug)
 
     result = await access.query(ask)
@@ -55,13 +57,18 @@ def told(result: AskResult) -> dict[str, str]:
 
 
 async def _events(
-    access: Access, body: QueryBody, identity: Identity, wishes: Wishes, request_id: str
+    access: Access,
+    body: QueryBody,
+    schema: AnswerSchema | None,
+    identity: Identity,
+    wishes: Wishes,
+    request_id: str,
 ) -> AsyncIterator[dict[str, str]]:
     async def parts() -> AsyncIterator[str | AskResult]:
         with access.live.use() as runtime:
             engine = await run_in_threadpool(runtime.engine, identity.pipeline(body.pipeline))
             async for part in engine.stream(
-                body.query, question_of(runtime, identity, body.collection, request_id, wishes)
+                body.query, question_of(runtime, identity, body.collection, request_id, wishes, schema=schema)
             ):
                 yield part
 
