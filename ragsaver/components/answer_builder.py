@@ -60,8 +60,8 @@ def _overlap(wanted: set[str], given: set[str]) -> float:
 class CitedAnswerBuilder:
     """The reply as an answer whose citations quote the packed passages.
 
-    `meta` of the answer: `citations` (source, heading, quote), `tier`, `route_reason`, and `reason` where there
-    is no answer (`data` is then empty).
+    `meta` of the answer: `citations` (source, heading, quote), `tier`, `route_reason`, `reason` where there is no
+    answer (`data` is then empty), and `service` where the reply was degraded further than the request's pace.
     """
 
     @component.output_types(answers=list[GeneratedAnswer])
@@ -85,6 +85,8 @@ def _answer(query: str, documents: Sequence[Document], reply: ChatMessage) -> Ge
         "route_reason": given.get("route_reason", "this pipeline's own generator"),
         "citations": [],
     }
+    if "service" in given:
+        meta["service"] = given["service"]
     if given.get("abstained") or abstains(text):
         meta["reason"] = given.get("reason") or "the model found no answer in the passages"
         return GeneratedAnswer(data="", query=query, documents=[], meta=meta)

@@ -32,12 +32,14 @@ class Policy:
     """What the cascade may do.
 
     :ivar free_answers: the free tier has an answer to fall back on.
+    :ivar free_for_want: it is given where a budget has no room for the cheapest model.
     """
 
     max_escalations: int
     fallback: Literal["up", "down", "none"]
     stream_unchecked: bool = False
     free_answers: bool = False
+    free_for_want: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,13 @@ class Refused:
 
     :ivar told: parts of the answer have been streamed to the caller.
     :ivar elsewhere: another endpoint might do it. Where not so, a budget refused: a cheaper model may still fit.
+    :ivar for_want: a budget had no room for it.
     """
 
     error: RagSaverError
     told: bool = False
     elsewhere: bool = True
+    for_want: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class Finished:
     :ivar reason: why this tier, in words.
     :ivar doubt: why the answer should be read with care; None if nothing speaks against it.
     :ivar streamed: it came live, so that the caller has heard it.
+    :ivar for_want: the free tier answers since a budget had no room for a model.
     """
 
     place: int
@@ -83,6 +88,7 @@ class Finished:
     reason: str
     doubt: str | None = None
     streamed: bool = False
+    for_want: bool = False
 
 
 Outcome = ChatReply | Refused
@@ -109,6 +115,10 @@ class _Run:
         """The next model down."""
         found = self.below(place)
         return None if found == FREE else found
+
+    def within_budget(self, place: int, for_want: bool) -> int | None:
+        """The next tier down for a call that is not made; the free one only where a budget had no room for it."""
+        return self.below(place) if for_want and self.policy.free_for_want else self.cheaper(place)
 
     def after_failure(self, place: int) -> int | None:
         """Where the question goes by policy; above the strongest model there is only the next one down."""
@@ -169,12 +179,12 @@ def cascade(
             problem = f"{name} failed: {outcome.error.problem}"
             if kept is not None and not outcome.told:
                 return Finished(kept.place, kept.reply, f"{kept.reason}; {problem}", kept.doubt)
-            fallback = run.after_failure(place) if outcome.elsewhere else run.cheaper(place)
+            fallback = run.after_failure(place) if outcome.elsewhere else run.within_budget(place, outcome.for_want)
             if outcome.told or fallback is None or not time_for_more():
                 raise outcome.error
             why = f"{why}; {problem}: fell back {'up' if fallback > place else 'down'}"
             if fallback == FREE:
-                return Finished(FREE, None, why)
+                return Finished(FREE, None, why, for_want=outcome.for_want)
             place = fallback
             continue
         failure = None if live else check(outcome)

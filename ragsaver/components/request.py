@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.index.scope import Scope
+from ragsaver.spend.pacing import UNPRESSED, Pace
 
 Quality = Literal["minimum", "balanced", "maximum"]
 
@@ -29,6 +30,7 @@ class Request:
     :ivar history: earlier turns, oldest first: role (`user` or `assistant`) and text.
     :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
     :ivar pipeline: that answers it; the engine says which.
+    :ivar pace: what its budgets leave it; the engine says.
     :ivar embedded: vectors of its texts that were paid for, (dim,) float32 by text.
     """
 
@@ -42,6 +44,7 @@ class Request:
     history: tuple[tuple[str, str], ...] = ()
     max_output_tokens: int | None = None
     pipeline: str | None = None
+    pace: Pace = UNPRESSED
     embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
 

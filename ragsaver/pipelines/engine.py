@@ -24,6 +24,7 @@ from ragsaver.pipelines.estimating import Prompt, PromptPipeline
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline
 from ragsaver.pipelines.result import AskResult, Citation, FoundPassage, Route, SearchResult
 from ragsaver.spend.baseline import settle
+from ragsaver.spend.pacing import admit
 from ragsaver.spend.receipt import OpenReceipt, open_receipt
 
 
@@ -141,6 +142,10 @@ class QueryEngine:
     ) -> Iterator[tuple[Request, OpenReceipt, dict[str, dict[str, Any]], float]]:
         self.check(question)
         request = replace(request or Request(self.resources.default_scope), pipeline=self.name)
+        request = replace(request, pace=self.resources.till.pace(account_of(request)))
+        if pipeline is None:
+            # A cache of answers was asked before, so that what is not there is refused where nothing else is given.
+            admit(request.pace, cached=False)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
         try:
@@ -194,6 +199,7 @@ class QueryEngine:
             route=Route(
                 tier=meta.get("tier", "custom"),
                 reason=meta.get("route_reason", "this pipeline's own generator"),
+                rung=meta.get("service", request.pace.service.told),
             ),
             receipt=receipt.close(),
             latency_ms=latency,

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from ragsaver.components.explain import Explained
+from ragsaver.spend.pacing import Service
 from ragsaver.spend.receipt import Receipt
 
 
@@ -21,10 +22,11 @@ class Citation(_Frozen):
 
 
 class Route(_Frozen):
-    """Which tier answered, and why."""
+    """Which tier answered, and why. `rung` is that of the ladder that answers go down as a budget runs out."""
 
     tier: str
     reason: str
+    rung: str = Service.FULL.told
 
 
 class _Debuggable(_Frozen):

@@ -50,7 +50,11 @@ async def search(body: SearchBody, access: Shared, identity: Asker, request: Req
 
 def told(result: AskResult) -> dict[str, str]:
     """What the headers of an answer say."""
-    return {"x-ragsaver-cost": f"{result.receipt.cost_usd:f}", "x-ragsaver-tier": result.route.tier}
+    return {
+        "x-ragsaver-cost": f"{result.receipt.cost_usd:f}",
+        "x-ragsaver-tier": result.route.tier,
+        "x-ragsaver-rung": result.route.rung,
+    }
 
 
 async def _events(
