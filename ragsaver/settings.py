@@ -698,6 +698,44 @@ class QuerySettings(_Section):
     pipeline: str = Field(default="query", description="asked where none is named")
 
 
+class CacheSettings(_Section):
+    """What was answered, found or embedded for a question once is not made again."""
+
+    backend: Literal["memory", "sqlite", "redis"] = Field(
+        default="sqlite", description="in each process, in files under `home`, or in a fleet's Redis"
+    )
+    redis_url: SecretStr | None = Field(default=None, description="default: the variable REDIS_URL")
+    answers: Literal["off", "exact", "semantic"] = Field(
+        default="exact",
+        description="`exact` answers the same question again; `semantic` also one that asks the same in other words",
+    )
+    retrieval: bool = Field(default=True, description="keep what a question found, until the collection changes")
+    embeddings: bool = Field(default=True, description="keep questions' vectors")
+    ttl_s: float = Field(default=86_400.0, gt=0, le=31_536_000, description="for which an answer is kept at most")
+    abstention_ttl_s: float = Field(
+        default=600.0, ge=0, le=31_536_000, description="for which it is kept that there is no answer; 0: it is not"
+    )
+    outlive_additions: bool = Field(
+        default=True,
+        description="an answer falls with the documents it was made from; false: with any change of the collection",
+    )
+    max_entries: int = Field(
+        default=100_000, ge=1, le=100_000_000, description="of answers, and as many of the rest; unused ones go first"
+    )
+    max_mb: int = Field(
+        default=256,
+        ge=1,
+        le=1_000_000,
+        description="of answers, and as many of the rest; in Redis its own `maxmemory` counts",
+    )
+    wait_s: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="for which a question waits for the same one that is being answered; then it is answered beside it",
+    )
+
+
 class ServerSettings(_Section):
     """Where `ragsaver serve` listens, and whom it lets in."""
 
@@ -760,6 +798,7 @@ class Settings(_Section):
     generation: GenerationSettings = GenerationSettings()
     spend: SpendSettings = SpendSettings()
     query: QuerySettings = QuerySettings()
+    cache: CacheSettings = CacheSettings()
     server: ServerSettings = ServerSettings()
 
 

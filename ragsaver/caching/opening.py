@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
+from ragsaver.caching.entries import EntryStore, MemoryEntries
 from ragsaver.caching.redis_embeddings import RedisEmbeddingCache
+from ragsaver.caching.redis_entries import RedisEntries
+from ragsaver.caching.sqlite_entries import SqliteEntries
 from ragsaver.caching.summaries import SummaryCache
-from ragsaver.settings import EmbeddingCacheSettings, OutlineSettings, environment
+from ragsaver.settings import CacheSettings, EmbeddingCacheSettings, OutlineSettings, environment
 
 
 def open_embedding_cache(home: Path, settings: EmbeddingCacheSettings) -> EmbeddingCache:
@@ -31,3 +34,17 @@ def open_summary_cache(home: Path, settings: OutlineSettings) -> SummaryCache:
     :raises StorageError: if the disk refuses.
     """
     return SummaryCache(home / "summaries.sqlite", settings.summary_cache_mb * 2**20)
+
+
+def open_entries(home: Path, settings: CacheSettings, name: str) -> EntryStore:
+    """A store of answers or lookups: `cache.backend` says where.
+
+    :raises StorageError: if the disk refuses.
+    """
+    if settings.backend == "redis":
+        own = settings.redis_url.get_secret_value() if settings.redis_url else None
+        url = own or environment("REDIS_URL") or "redis://127.0.0.1:6379/0"
+        return RedisEntries(url, name, settings.max_entries)
+    if settings.backend == "memory":
+        return MemoryEntries(settings.max_entries, settings.max_mb * 2**20)
+    return SqliteEntries(home / f"{name}.sqlite", settings.max_entries, settings.max_mb * 2**20)

@@ -7,6 +7,7 @@ import typer
 from ragsaver import __version__
 from ragsaver.cli import (
     ask,
+    cache,
     doctor,
     documents,
     evaluate,
@@ -63,6 +64,7 @@ app.command("doctor")(doctor.doctor)
 app.command("usage")(spend.usage)
 app.command("budgets")(spend.budgets)
 app.add_typer(spend.app, name="spend", help="Receipts, and what calls would cost by other prices.")
+app.add_typer(cache.app, name="cache", help="What the caches of answers hold, and how to empty them.")
 app.add_typer(documents.app, name="documents", help="List, delete, expire and report documents.")
 app.add_typer(state.app, name="state", help="Move manifest, jobs, API keys and ledger to PostgreSQL.")
 app.add_typer(index.app, name="index", help="Move the index to a Qdrant server, or back.")

@@ -13,6 +13,7 @@ from typing import Any
 from haystack import Document, component
 
 from ragsaver.components.answer_kind import signs
+from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
@@ -155,6 +156,8 @@ class ContextPacker(Bound):
             packed = Passages(self._pieces(documents, candidates, chosen, worth))
         if explanation := current_explanation():
             explanation.pack(documents, packed, budget)
+        if evidence := current_evidence():
+            evidence.pack(document.id for document in packed)
         used = [str(document.meta.get("document_id", "")) for document in packed]
         self.resources.uses.note(used)
         request = current_request()

@@ -1,5 +1,6 @@
 """Who asks, and on whose account: travels beside the pipeline in a context variable, like a trace span."""
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ragsaver.index.scope import Scope
 from ragsaver.spend.pacing import UNPRESSED, Pace
 
+Caching = Literal["use", "refresh", "off"]
 Quality = Literal["minimum", "balanced", "maximum"]
 
 
@@ -23,6 +25,7 @@ class Request:
     """The identity of one question, and the clock of its stages (milliseconds by stage).
 
     :ivar scope: what it may see; never from what the caller sent.
+    :ivar caching: `refresh` makes the answer anew and keeps it, `off` has nothing to do with caches.
     :ivar principal: in whose name it is asked, by the key; None for the settings' own user.
     :ivar deadline: of `time.monotonic()`, after which nobody waits for the answer.
     :ivar max_cost: dollars that the answer may cost; None leaves that to the budgets.
@@ -37,6 +40,7 @@ class Request:
     scope: Scope
     principal: str | None = None
     deadline: float | None = None
+    caching: Caching = "use"
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
     stage_ms: dict[str, float] = field(default_factory=dict)
     max_cost: Decimal | None = None
@@ -46,6 +50,13 @@ class Request:
     pipeline: str | None = None
     pace: Pace = UNPRESSED
     embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def wish(self) -> str:
+        """All that decides about the answer beside question and scope: answers to other wishes are other answers."""
+        if (self.max_cost, self.quality, self.history, self.max_output_tokens) == (None, "balanced", (), None):
+            return ""
+        return json.dumps([str(self.max_cost), self.quality, self.history, self.max_output_tokens])
 
 
 _current: ContextVar[Request | None] = ContextVar("ragsaver_request", default=None)

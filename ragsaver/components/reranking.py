@@ -12,6 +12,7 @@ from functools import cached_property
 
 from haystack import Document
 
+from ragsaver.components.evidence import current_evidence
 from ragsaver.components.rerank_features import features
 from ragsaver.components.rerank_gate import Gate, Recent, left_behind, load_gate, mix, new_order
 from ragsaver.components.rerank_watch import Decision, RerankWatch, Sample
@@ -26,6 +27,7 @@ from ragsaver.spend.receipt import ZERO
 _THREADS = 4
 _FAILURES = 3  # in a row, after which it is left alone
 _PAUSE_S = 30.0
+_LET_DOWN = ("late", "failed", "paused")  # another time the answer may be better
 _SAMPLE_S = 30.0  # that a sample may take
 
 
@@ -137,6 +139,8 @@ class Reranking:
             if random.random() < self._settings.sample_skipped:
                 self.watch.sample_later(lambda: self._sample(question, passages, scope))
         self.watch.decided(outcome.decision)
+        if outcome.decision in _LET_DOWN and (evidence := current_evidence()):
+            evidence.spoil(f"the reranker was {outcome.decision}")
         return outcome
 
     def price(self, question: str, texts: Sequence[str]) -> Decimal:

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ragsaver.components.caches import Caches
 from ragsaver.components.favourites import Favourites
+from ragsaver.components.question_vectors import QuestionVectors
 from ragsaver.components.reranking import Reranking
 from ragsaver.components.uses import UseLog
 from ragsaver.index.opening import open_index
@@ -21,7 +20,6 @@ from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
-from ragsaver.models.micro_batching import MicroBatcher
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.settings import Settings
@@ -41,8 +39,9 @@ class Resources:
 
     :ivar default_scope: what a question may see that says no collection.
     :ivar store: the folder that holds the index and the manifest.
+    :ivar embed_question: a question's vector, (dim,) float32; those asked at the same time share a run of the model,
+        and those asked before need none.
     :ivar till: where calls of language models are paid for.
-    :ivar embed_question: a question's vector, (dim,) float32; those asked at the same time share a run of the model.
     """
 
     settings: Settings
@@ -56,17 +55,16 @@ class Resources:
     default_scope: Scope = field(init=False)
     reranking: Reranking = field(init=False)
     till: Till = field(init=False)
-    embed_question: MicroBatcher[str, NDArray[np.float32]] = field(init=False)
+    caches: Caches = field(init=False)
+    embed_question: QuestionVectors = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder))
         object.__setattr__(self, "default_scope", reader(self.settings))
         object.__setattr__(self, "till", Till(self.settings, self.prices, self.encoder.count_tokens))
+        object.__setattr__(self, "caches", Caches(self.settings))
         most = self.settings.embedding.query_batch
-        object.__setattr__(self, "embed_question", MicroBatcher(self._vectors, most))
-
-    def _vectors(self, questions: list[str]) -> list[NDArray[np.float32]]:
-        return list(self.encoder.encode(questions, query=True))
+        object.__setattr__(self, "embed_question", QuestionVectors(self.encoder, self.caches, most))
 
     def close(self) -> None:
         """Flush and close the index, whose owner this process stays; `uses` is closed by whoever gave it its place to
@@ -74,6 +72,7 @@ class Resources:
         """
         self.reranking.close()
         self.till.close()
+        self.caches.close()
         self.index.close()
 
 

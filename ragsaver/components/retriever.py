@@ -6,8 +6,10 @@ from typing import Any
 from haystack import Document, component
 
 from ragsaver.components.deduplicator import Folded
+from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.fusion import Fusion, depth, fuse
+from ragsaver.components.kept_passages import KeptPassages
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
 from ragsaver.components.resources import Bound
@@ -76,19 +78,27 @@ class HybridRetriever(Bound):
             vector = self.resources.embed_question(query)
         if request is not None:
             request.embedded[query] = vector
+        kept = KeptPassages.of(
+            self.resources, scope, f"{candidates} {top_k} {weight} {fall_off} {defaults.least} {fusion} {query}"
+        )
+        passages, reason = kept.get() if kept else None, "found before, and nothing in the collection has changed since"
         with stage("retrieve"):
-            index = self.resources.index
-            legs = index.search(scope, query, vector, candidates, with_payload=False)
-            dense = {hit.id: hit.score for hit in legs.dense}
-            lexical = {hit.id: hit.score for hit in legs.lexical}
-            fused = fuse(dense, lexical, weight, fusion)
-            worth = depth([score for _, score in fused], fall_off, defaults.least)
-            how = f"{fusion}, BM25 weighs {weight:g}"
-            fallen = f"its score is below {fall_off:g} of the best one's"
-            passages = passages_of(index, scope, fused, dense, lexical, top_k, how, worth, fallen)
+            if passages is None:
+                reason = "local index, no fee"
+                index = self.resources.index
+                legs = index.search(scope, query, vector, candidates, with_payload=False)
+                dense = {hit.id: hit.score for hit in legs.dense}
+                lexical = {hit.id: hit.score for hit in legs.lexical}
+                fused = fuse(dense, lexical, weight, fusion)
+                worth = depth([score for _, score in fused], fall_off, defaults.least)
+                how = f"{fusion}, BM25 weighs {weight:g}"
+                fallen = f"its score is below {fall_off:g} of the best one's"
+                passages = passages_of(index, scope, fused, dense, lexical, top_k, how, worth, fallen)
+                if kept:
+                    kept.put(passages)
         receipt = current_receipt()
         receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)
-        receipt.add("retrieve", "hybrid search", len(passages), "passages", reason="local index, no fee")
+        receipt.add("retrieve", "hybrid search", len(passages), "passages", reason=reason)
         return {"documents": passages}
 
 
@@ -125,6 +135,8 @@ def passages_of(
         some = fused[taken : min(worth, taken + top_k - len(folded))]
         taken += len(some)
         carried = index.payloads(scope, [key for key, _ in some])
+        if evidence := current_evidence():
+            evidence.read(carried)
         with stage("deduplicate"):
             for key, score in some:
                 if key not in carried:  # an ingestion has just deleted it

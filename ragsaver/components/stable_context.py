@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from haystack import Document, component
 
+from ragsaver.components.evidence import current_evidence
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
 from ragsaver.components.resources import Bound
@@ -63,6 +64,8 @@ class StableContext(Bound):
                 every_s=self.every_s,
                 stands=lambda points: self._stands(scope, points),
             )
+            if block and (evidence := current_evidence()):
+                evidence.widen()
             counts = self.resources.encoder.count_tokens([one.text for one in block]) if block else []
             cached = self._cached_share(models[0].name, sum(counts))
             now = cached if ago_s is not None and ago_s <= self.cached_for_s else 1.0

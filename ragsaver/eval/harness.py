@@ -10,7 +10,7 @@ from ragsaver.errors import UsageError
 from ragsaver.eval.dataset import Dataset
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.runtime import Runtime, open_runtime
-from ragsaver.settings import Settings
+from ragsaver.settings import CacheSettings, Settings
 
 
 @contextmanager
@@ -25,8 +25,10 @@ def indexed(dataset: Dataset, settings: Settings) -> Iterator[Runtime]:
         index = settings.index.model_copy(update={"engine": "edge"})  # nothing of a data set goes to a server
         # A sample beside the questions would slow down the ones that are timed.
         rerank = settings.rerank.model_copy(update={"sample_skipped": 0.0})
+        # Each question is measured as if nobody had asked it before.
+        cache = CacheSettings(backend="memory", answers="off", retrieval=False, embeddings=False)
         elsewhere = settings.model_copy(
-            update={"home": Path(home), "outline": outline, "index": index, "rerank": rerank}
+            update={"home": Path(home), "outline": outline, "index": index, "rerank": rerank, "cache": cache}
         )
         with open_runtime(elsewhere, "ragsaver eval") as runtime:
             posted = [

@@ -13,7 +13,7 @@ from ragsaver import dialects
 from ragsaver.database import Place, copy_rows, open_database
 from ragsaver.dialects import VARIABLES, LongInteger, write_rows
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion import originals, quiet, tombstones, uses
+from ragsaver.ingestion import changes, originals, quiet, tombstones, uses
 from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
 from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
@@ -112,6 +112,13 @@ class DocumentRecord(NamedTuple):
 
 _FIELDS = [_documents.c[name] for name in DocumentRecord._fields]
 
+# Built once: a cached answer asks for it, and putting it together takes longer than running it.
+_VERSIONS = sa.select(_documents.c.id, _documents.c.content_hash, _documents.c.metadata_hash).where(
+    _documents.c.id.in_(sa.bindparam("ids", expanding=True)),
+    _documents.c.tenant == sa.bindparam("tenant"),
+    _documents.c.collection == sa.bindparam("collection"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Intent:
@@ -155,8 +162,9 @@ class Manifest:
         self.uses = uses.Uses(self._database)
         self.tombstones = tombstones.Tombstones(self._database)
         self.quiet_runs = quiet.QuietRuns(self._database)
+        self.changes = changes.Changes(self._database)
         self._database.set_up(
-            (_metadata, originals.metadata, uses.metadata, tombstones.metadata, quiet.metadata),
+            (_metadata, originals.metadata, uses.metadata, tombstones.metadata, quiet.metadata, changes.metadata),
             SCHEMA,
             "Point `home` (RAGSAVER_HOME) to a new folder, or `database` to a new schema, and ingest again",
         )
@@ -194,6 +202,12 @@ class Manifest:
         with self._reading() as connection:
             row = connection.execute(query).first()
         return DocumentRecord(*row) if row else None
+
+    def versions(self, scope: Scope, document_ids: Sequence[str]) -> dict[str, str]:
+        """What differs whenever a document's content or metadata does, of those that are in, by id."""
+        asked = {"tenant": scope.tenant, "collection": scope.collection, "ids": list(document_ids)}
+        with self._reading() as connection:
+            return {one: f"{content}:{metadata}" for one, content, metadata in connection.execute(_VERSIONS, asked)}
 
     def record_intents(self, scope: Scope, intents: Sequence[Intent], kept: Sequence[originals.Original] = ()) -> None:
         """Write down what is about to happen to some documents; each has one intent at a time.
@@ -233,6 +247,7 @@ class Manifest:
         if not (records or gone or outlines or buried):
             return
         with self._writing() as connection:
+            changes.note(connection, scope)
             quiet.strike_out(connection, scope)
             if records:
                 rows = [_row(record, scope) for record in records]
@@ -288,6 +303,7 @@ class Manifest:
     def clear_intents(self, document_ids: Sequence[str]) -> None:
         """The index has followed: forget the intents."""
         with self._writing() as connection:
+            changes.note_followed(connection, list(document_ids))
             _delete(connection, _intents.c.document_id, document_ids)
 
     def intents(self, scope: Scope) -> list[Intent]:

@@ -4,28 +4,42 @@ Inputs are found by name, so a team's pipeline may be of any shape: every free `
 question, and the answer is what a component gives out as `answers`.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from haystack import Document, GeneratedAnswer, Pipeline
 from haystack.core.errors import PipelineError as HaystackPipelineError
 from haystack.core.errors import PipelineRuntimeError
 
 from ragsaver.components.account import account_of
+from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.explain import explaining
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, UsageError
+from ragsaver.pipelines.answers import AnswerCache, Turn
 from ragsaver.pipelines.estimating import Prompt, PromptPipeline
+from ragsaver.pipelines.fingerprint import cacheable, fingerprint
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline
 from ragsaver.pipelines.result import AskResult, Citation, FoundPassage, Route, SearchResult
 from ragsaver.spend.baseline import settle
-from ragsaver.spend.pacing import admit
+from ragsaver.spend.pacing import Service, admit
 from ragsaver.spend.receipt import OpenReceipt, open_receipt
+
+
+class _Asked(NamedTuple):
+    """A question under way."""
+
+    request: Request
+    receipt: OpenReceipt
+    evidence: Evidence
+    inputs: dict[str, dict[str, Any]]
+    started: float
 
 
 class QueryEngine:
@@ -44,6 +58,7 @@ class QueryEngine:
         self._search: Pipeline | None = None
         self._prompt: PromptPipeline | None = None
         _output_of(self.pipeline, "answers", self.name)
+        self._answers = self._cache_of(self.pipeline)
 
     def ask(self, question: str, request: Request | None = None, *, explain: bool = False) -> AskResult:
         """Answer a question.
@@ -51,35 +66,63 @@ class QueryEngine:
         :param explain: tell in `debug` what became of each passage.
         :raises UsageError: if it is empty or too long.
         :raises GenerationError: if the language model failed.
+        :raises BudgetExceeded: if its budgets leave nothing for it.
         """
-        with (
-            explaining(explain) as explanation,
-            self._asked(question, request) as (running_request, receipt, inputs, started),
-        ):
-            outputs = self.pipeline.run(inputs)
-            result = self._result(outputs, running_request, receipt, started)
-        return result.model_copy(update={"debug": explanation.told()}) if explanation else result
+        request = self._admitted(question, request)
+        if explain:
+            with explaining(explain) as explanation, self._asked(question, request) as asked:
+                result = self._result(self.pipeline.run(asked.inputs), asked)
+                return result.model_copy(update={"debug": explanation.told()}) if explanation else result
+        with self._turn(question, request) as turn:
+            if turn is not None:
+                started = time.perf_counter()
+                turn.wait()
+                if turn.found is not None:
+                    return self._again(turn, request, started)
+            with self._asked(question, request, turn=turn) as asked:
+                return self._result(self.pipeline.run(asked.inputs), asked, turn)
 
     async def ask_async(self, question: str, request: Request | None = None) -> AskResult:
         """Answer a question on the running event loop."""
-        with self._asked(question, request) as (running_request, receipt, inputs, started):
-            outputs = await self.pipeline.run_async(inputs)
-            return self._result(outputs, running_request, receipt, started)
+        request = await self._admitted_async(question, request)
+        with self._turn(question, request) as turn:
+            if turn is not None:
+                started = time.perf_counter()
+                await turn.wait_async()
+                if turn.found is not None:
+                    return self._again(turn, request, started)
+            with self._asked(question, request, turn=turn) as asked:
+                return self._result(await self.pipeline.run_async(asked.inputs), asked, turn)
 
     async def stream(self, question: str, request: Request | None = None) -> AsyncIterator[str | AskResult]:
         """The answer's text as it comes, then the whole result. Leaving early cancels the generation.
 
-        A tier that does not stream gives its text in one piece.
+        A tier that does not stream gives its text in one piece, and so does a cache.
         """
-        with self._asked(question, request) as (running_request, receipt, inputs, started):
-            handle = self.pipeline.stream(inputs)
+        request = await self._admitted_async(question, request)
+        with self._turn(question, request) as turn:
+            if turn is not None:
+                started = time.perf_counter()
+                await turn.wait_async()
+                if turn.found is not None:
+                    result = self._again(turn, request, started)
+                    if result.answer:
+                        yield result.answer
+                    yield result
+                    return
+            async for part in self._stream(question, request, turn):
+                yield part
+
+    async def _stream(self, question: str, request: Request, turn: Turn | None) -> AsyncIterator[str | AskResult]:
+        with self._asked(question, request, turn=turn) as asked:
+            handle = self.pipeline.stream(asked.inputs)
             streamed = False
             try:
                 async for chunk in handle:
                     if chunk.content:
                         streamed = True
                         yield chunk.content
-                result = self._result(handle.result, running_request, receipt, started)
+                result = self._result(handle.result, asked, turn)
                 if result.answer and not streamed:
                     yield result.answer
                 yield result
@@ -103,8 +146,9 @@ class QueryEngine:
         pipeline = self._search
         with (
             explaining(explain) as explanation,
-            self._asked(question, request, pipeline) as (_, receipt, inputs, _started),
+            self._asked(question, request, pipeline) as asked,
         ):
+            inputs, receipt = asked.inputs, asked.receipt
             for name, sockets in pipeline.inputs().items():
                 if "top_k" in sockets:
                     inputs.setdefault(name, {})["top_k"] = limit
@@ -128,31 +172,81 @@ class QueryEngine:
         """
         if self._prompt is None:
             self._prompt = PromptPipeline(self._load(self.name), self.name)
-        with self._asked(question, request, self._prompt.pipeline) as (_, _receipt, inputs, _started):
-            return self._prompt.run(inputs)
+        with self._asked(question, request, self._prompt.pipeline) as asked:
+            return self._prompt.run(asked.inputs)
 
     def _load(self, name: str) -> Pipeline:
         settings = self.resources.settings
         file = find_pipeline(name, settings.pipelines_dir)
         return load_pipeline(file, self.resources, settings.allow_modules)
 
+    def _cache_of(self, pipeline: Pipeline) -> AnswerCache | None:
+        if self.resources.settings.cache.answers == "off" or not cacheable(pipeline):
+            return None
+        file = find_pipeline(self.name, self.resources.settings.pipelines_dir)
+        return AnswerCache(self.resources, fingerprint(pipeline, file, self.resources))
+
+    @contextmanager
+    def _turn(self, question: str, request: Request) -> Iterator[Turn | None]:
+        """The question's turn at the cache of answers; None where there is none."""
+        turn = self._answers.turn(question, request) if self._answers else None
+        try:
+            yield turn
+        finally:
+            if turn is not None:
+                turn.end()
+
+    def _paced(self, request: Request | None) -> Request:
+        """The request as its budgets let it be served."""
+        request = replace(request or Request(self.resources.default_scope), pipeline=self.name)
+        return replace(request, pace=self.resources.till.pace(account_of(request)))
+
+    def _admitted(self, question: str, request: Request | None) -> Request:
+        """The same, of a question that may be asked.
+
+        :raises UsageError: if it is empty or too long.
+        :raises BudgetExceeded: if not even a cached answer is given.
+        """
+        self.check(question)
+        paced = self._paced(request)
+        admit(paced.pace, cached=True)
+        return paced
+
+    async def _admitted_async(self, question: str, request: Request | None) -> Request:
+        """The same beside the event loop, where budgets are read."""
+        if self.resources.till.paces:
+            return await asyncio.to_thread(self._admitted, question, request)
+        return self._admitted(question, request)
+
     @contextmanager
     def _asked(
-        self, question: str, request: Request | None, pipeline: Pipeline | None = None
-    ) -> Iterator[tuple[Request, OpenReceipt, dict[str, dict[str, Any]], float]]:
+        self, question: str, request: Request | None, pipeline: Pipeline | None = None, turn: Turn | None = None
+    ) -> Iterator[_Asked]:
         self.check(question)
-        request = replace(request or Request(self.resources.default_scope), pipeline=self.name)
-        request = replace(request, pace=self.resources.till.pace(account_of(request)))
+        if request is None or pipeline is not None:
+            request = self._paced(request)
         if pipeline is None:
-            # A cache of answers was asked before, so that what is not there is refused where nothing else is given.
+            # The cache was asked before: what is not there is refused where nothing else is given.
             admit(request.pace, cached=False)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
         try:
-            with running(request), open_receipt() as receipt, self._keeping(request, receipt, pipeline is None):
-                yield request, receipt, inputs, time.perf_counter()
+            with (
+                running(request),
+                open_receipt() as receipt,
+                self._keeping(request, receipt, pipeline is None),
+                gathering(Evidence(self._mark(request))) as evidence,
+            ):
+                if turn is not None and turn.vector is not None:
+                    evidence.vectors[question] = turn.vector
+                yield _Asked(request, receipt, evidence, inputs, time.perf_counter())
         except (PipelineRuntimeError, HaystackPipelineError) as error:
             raise _cause(error, self.name) from error
+
+    def _mark(self, request: Request) -> str | None:
+        """The collection's, before anything of it is read."""
+        truth = self.resources.caches.truth
+        return truth.mark(request.scope) if truth is not None and request.caching != "off" else None
 
     @contextmanager
     def _keeping(self, request: Request, receipt: OpenReceipt, asked: bool) -> Iterator[None]:
@@ -183,28 +277,77 @@ class QueryEngine:
                 remedy="Shorten it, or raise `query.max_question_chars`",
             )
 
-    def _result(self, outputs: Mapping[str, Any], request: Request, receipt: OpenReceipt, started: float) -> AskResult:
+    def _result(self, outputs: Mapping[str, Any], asked: _Asked, turn: Turn | None = None) -> AskResult:
         answers: list[GeneratedAnswer] = outputs[_output_of(self.pipeline, "answers", self.name)]["answers"]
         if not answers:
             raise PipelineError("gave no answer at all", where=self.name)
         answer = answers[0]
         meta = answer.meta
-        settle(receipt, self.resources.settings, self.resources.prices)
-        latency = {name: round(spent, 3) for name, spent in request.stage_ms.items()}
-        latency["total"] = round((time.perf_counter() - started) * 1000, 3)
-        return AskResult(
+        settle(asked.receipt, self.resources.settings, self.resources.prices)
+        result = AskResult(
             answer=answer.data or None,
             reason=meta.get("reason"),
             citations=tuple(Citation(**citation) for citation in meta.get("citations", ())),
             route=Route(
                 tier=meta.get("tier", "custom"),
                 reason=meta.get("route_reason", "this pipeline's own generator"),
-                rung=meta.get("service", request.pace.service.told),
+                rung=meta.get("service", asked.request.pace.service.told),
+                cache="miss" if turn else None,
             ),
-            receipt=receipt.close(),
-            latency_ms=latency,
+            receipt=asked.receipt.close(),
+            latency_ms=_latency(asked.request, asked.started),
+            request_id=asked.request.request_id,
+        )
+        if turn is not None:
+            turn.keep(result, asked.receipt, asked.evidence)
+        return result
+
+    def _again(self, turn: Turn, request: Request, started: float) -> AskResult:
+        """The answer that was there, on a receipt of its own."""
+        kept = turn.found
+        assert kept is not None and turn.how != "miss"
+        resources = self.resources
+        resources.uses.note(kept.versions)
+        asked_so = "the same question" if turn.how == "hit" else "a question that asks the same"
+        reason = f"answered before: {asked_so}, {told_age(time.time() - kept.made_at)} ago"
+        receipt = OpenReceipt(
+            whole_passage_tokens=kept.whole_passage_tokens,
+            packed_tokens=kept.packed_tokens,
+            prompt_tokens=kept.prompt_tokens,
+            answer_tokens=kept.answer_tokens,
+        )
+        receipt.add("cache", "answer kept", 1, "answers", saved_usd=kept.cost_usd, reason=reason)
+        settle(receipt, resources.settings, resources.prices, reused_usd=kept.cost_usd)
+        request.stage_ms["cache"] = (time.perf_counter() - started) * 1000
+        closed = receipt.close()
+        resources.till.keep_receipt(account_of(replace(request, pipeline=self.name)), closed, complete=True)
+        return AskResult(
+            answer=kept.answer,
+            reason=kept.reason,
+            citations=tuple(Citation(**citation) for citation in kept.citations),
+            route=Route(
+                tier=kept.tier,
+                reason=f"cached answer: {kept.route_reason}",
+                rung=(Service.CACHED if request.pace.service is Service.CACHED else Service(kept.service)).told,
+                cache=turn.how,
+            ),
+            receipt=closed,
+            latency_ms=_latency(request, started),
             request_id=request.request_id,
         )
+
+
+def _latency(request: Request, started: float) -> dict[str, float]:
+    spent = {name: round(spent, 3) for name, spent in request.stage_ms.items()}
+    return {**spent, "total": round((time.perf_counter() - started) * 1000, 3)}
+
+
+def told_age(seconds: float) -> str:
+    """A time that has passed, in the largest unit that it fills."""
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} seconds"
 
 
 def _output_of(pipeline: Pipeline, socket: str, name: str) -> str:

@@ -1,6 +1,6 @@
 """What a question gets back, in the shape that scripts and REST clients read."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
@@ -22,11 +22,17 @@ class Citation(_Frozen):
 
 
 class Route(_Frozen):
-    """Which tier answered, and why. `rung` is that of the ladder that answers go down as a budget runs out."""
+    """Which tier answered, and why.
+
+    `cache` says whether the answer was there: `hit` of the same question, `semantic` of one that asks the same in
+    other words, `miss`; null where no cache was asked. `tier` is the one that made the answer then. `rung` is that of
+    the ladder that answers go down as a budget runs out.
+    """
 
     tier: str
     reason: str
     rung: str = Service.FULL.told
+    cache: Literal["hit", "semantic", "miss"] | None = None
 
 
 class _Debuggable(_Frozen):

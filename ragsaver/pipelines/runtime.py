@@ -46,6 +46,7 @@ class Runtime:
         resources.uses.write_to(
             lambda used_at: self.manifest.uses.note(used_at), resources.settings.lifecycle.note_uses_every_s
         )
+        resources.caches.hold_against(_ManifestTruth(self))
         resources.favourites.read_from(self._outlines)
 
     @classmethod
@@ -197,6 +198,21 @@ class Runtime:
             if self.__dict__.get(opened) is not None:
                 self.__dict__[opened].close()
         self.resources.close()
+
+
+class _ManifestTruth:
+    """What caches are held against: the manifest, opened when it is first asked."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def mark(self, scope: Scope) -> str:
+        """Differs after every change of the collection."""
+        return self._runtime.manifest.changes.mark(scope)
+
+    def versions(self, scope: Scope, document_ids: Sequence[str]) -> dict[str, str]:
+        """What differs whenever a document does, of those that are in."""
+        return self._runtime.manifest.versions(scope, document_ids)
 
 
 @contextmanager

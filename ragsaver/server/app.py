@@ -7,6 +7,7 @@ from ragsaver.access.keyring import Keyring
 from ragsaver.server import problems
 from ragsaver.server.access import Access
 from ragsaver.server.allowance import Allowance
+from ragsaver.server.cache_reading import CacheReading
 from ragsaver.server.door import Door, Doorkeeper
 from ragsaver.server.request_id import RequestId
 from ragsaver.server.rerank_reading import RerankReading
@@ -29,6 +30,7 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     app.state.queue = queue
     app.state.metrics = told or IngestionMetrics()
     app.state.metrics.registry.register(RerankReading(access.live))
+    app.state.metrics.registry.register(CacheReading(access.live))
     if queue is not None:
         app.state.metrics.registry.register(QueueReading(Backlog(queue.jobs)))
     for routes in (query, openai, money, documents, jobs, local, local_documents, health, metrics):

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Header
 
 from ragsaver.access.identity import Identity
-from ragsaver.components.request import Quality, Request
+from ragsaver.components.request import Caching, Quality, Request
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import reading
 
@@ -18,6 +18,7 @@ class Wishes:
 
     max_cost: Decimal | None = None
     quality: Quality = "balanced"
+    caching: Caching = "use"
 
 
 def _wishes(
@@ -25,8 +26,17 @@ def _wishes(
         Decimal | None, Header(ge=0, le=1_000_000, description="dollars that the answer may cost")
     ] = None,
     x_ragsaver_quality: Annotated[Quality, Header(description="what to spend on the answer")] = "balanced",
+    cache_control: Annotated[
+        str, Header(description="`no-cache` for a fresh answer, `no-store` for one that is not kept either")
+    ] = "",
 ) -> Wishes:
-    return Wishes(x_ragsaver_max_cost, x_ragsaver_quality)
+    return Wishes(x_ragsaver_max_cost, x_ragsaver_quality, _caching(cache_control))
+
+
+def _caching(cache_control: str) -> Caching:
+    """What a request's `cache-control` says (RFC 9111)."""
+    wished = cache_control.lower()
+    return "off" if "no-store" in wished else "refresh" if "no-cache" in wished else "use"
 
 
 Wished = Annotated[Wishes, Depends(_wishes)]
@@ -50,6 +60,7 @@ def question_of(
         request_id=request_id,
         max_cost=wishes.max_cost,
         quality=wishes.quality,
+        caching=wishes.caching,
         history=history,
         max_output_tokens=max_output_tokens,
     )

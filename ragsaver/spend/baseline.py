@@ -53,8 +53,12 @@ def baseline_model(settings: Settings) -> str | None:
     return settings.spend.baseline_model or (models[-1].name if models else None)
 
 
-def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook) -> None:
-    """Add the lines that say what was saved; call it once, when the answer is there."""
+def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook, *, reused_usd: Decimal = ZERO) -> None:
+    """Add the lines that say what was saved; call it once, when the answer is there.
+
+    :param reused_usd: what an answer from a cache had cost, where a line says so already: the other lines tell what
+        was saved beside that.
+    """
     whole = sum(receipt.whole_passage_tokens[: settings.spend.baseline_passages])
     saved_tokens = whole - receipt.packed_tokens
     model = baseline_model(settings)
@@ -68,7 +72,7 @@ def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook) -> None:
         packed_tokens=receipt.packed_tokens,
         prompt_tokens=receipt.prompt_tokens,
         output_tokens=receipt.answer_tokens,
-        cost_usd=sum((line.cost_usd for line in receipt.lines), ZERO),
+        cost_usd=sum((line.cost_usd for line in receipt.lines), reused_usd),
     )
     rule = f"against the top {settings.spend.baseline_passages} passages, whole, to {model} ({price.origin})"
     receipt.add("pack", "context tokens avoided", saved_tokens, "tokens", saved_usd=saving.pack_usd, reason=rule)

@@ -100,11 +100,16 @@ class Till:
         """The account of work that no request asked for: that of `on_account_of`, else of the settings' tenant."""
         return _account.get() or Account(self._tenant)
 
+    @property
+    def paces(self) -> bool:
+        """Whether requests are served as budgets stand."""
+        return bool(self._wishes.budgets) and self._wishes.pacing.enabled
+
     def pace(self, account: Account) -> Pace:
         """How to serve a request on this account. What other processes spent is known up to a second late; that no
         budget is passed is decided where money is reserved.
         """
-        if not self._wishes.budgets or not self._wishes.pacing.enabled:
+        if not self.paces:
             return UNPRESSED
         key = (account.tenant, account.principal, account.pipeline)
         try:

@@ -56,7 +56,7 @@ def runtime(tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> 
 
 def ask(runtime: Runtime, question: str, groups: frozenset[str] = frozenset()):
     scope = Scope(runtime.settings.tenant, runtime.settings.collection, groups)
-    return runtime.engine("outlined").ask(question, Request(scope))
+    return runtime.engine("outlined").ask(question, Request(scope, caching="off"))
 
 
 def prompts(script: Script) -> tuple[list[str], list[str]]:

@@ -144,14 +144,18 @@ def test_a_stream_over_rest_is_the_answer_in_pieces_then_the_result(project: Pat
         assert result["citations"][0]["quote"] == PERMIT
         assert result["receipt"]["tokens"] == {"input": 60, "cached_input": 40, "output": 20}
 
+        again = streamed(url, QUESTION)
+        assert [kind for kind, _ in again] == ["delta", "result"]
+        assert json.loads(again[-1][1])["route"]["cache"] == "hit"
+
         script.cut_after = 2
-        *_, (kind, data) = streamed(url, QUESTION)
+        *_, (kind, data) = streamed(url, f"Now: {QUESTION}")
         assert kind == "error"
         assert json.loads(data)["status"] == 502 and "on the bill" in data
 
         script.cut_after = None
         script.statuses = [500]
-        answer = httpx.post(f"{url}/v1/query", json={"query": QUESTION}, timeout=60)
+        answer = httpx.post(f"{url}/v1/query", json={"query": f"Then: {QUESTION}"}, timeout=60)
         assert answer.status_code == 502
         assert answer.headers["content-type"] == "application/problem+json"
 

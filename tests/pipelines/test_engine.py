@@ -28,11 +28,14 @@ def question(n: int) -> str:
 def test_threads_and_tasks_get_their_own_answers_and_receipts(filled: Runtime):
     engine = filled.engine()
 
+    def request():
+        return Request(filled.resources.default_scope, caching="off")
+
     async def in_tasks():
-        return await asyncio.gather(*(engine.ask_async(question(n)) for n in FACTS))
+        return await asyncio.gather(*(engine.ask_async(question(n), request()) for n in FACTS))
 
     with ThreadPoolExecutor(6) as pool:
-        threaded = list(pool.map(lambda n: engine.ask(question(n)), FACTS))
+        threaded = list(pool.map(lambda n: engine.ask(question(n), request()), FACTS))
     for results in (threaded, asyncio.run(in_tasks())):
         for n, result in zip(FACTS, results, strict=True):
             assert result.answer == FACTS[n]

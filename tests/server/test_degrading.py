@@ -55,10 +55,11 @@ class Place(SimpleNamespace):
 
 
 @contextmanager
-def place(runtime: Runtime, budget: str = "1", **spend: object) -> Iterator[Place]:
+def place(runtime: Runtime, budget: str = "1", answers: str = "off", **spend: object) -> Iterator[Place]:
     small, large = (Script(reply=f"The veterinary office {says} [1].") for says in ("issues it", "does"))
     with openai_server(small) as one, openai_server(large) as two:
         values = runtime.settings.model_dump()
+        values["cache"]["answers"] = answers
         models = [("tiny", one), ("huge", two)]
         values["generation"] = {
             "extractive_first": False,
@@ -182,3 +183,20 @@ def test_without_pacing_a_budget_is_full_service_until_it_is_used_up(runtime: Ru
         assert (here.ask(HARD).json()["route"]["tier"], here.calls()) == ("large", (0, 1))
         here.use_up(1.0)
         assert here.ask().status_code == 429
+
+
+def test_what_is_cached_is_given_until_all_is_refused_and_a_lesser_answer_only_where_no_better_one_is(runtime: Runtime):
+    with place(runtime, answers="exact") as here:
+        here.use_up(0.6)
+        assert here.ask().headers["x-ragsaver-rung"] == "small"
+        assert here.ask().headers["x-ragsaver-cache"] == "hit"
+        here.clock.now += HOUR
+        made_anew = here.ask()
+        assert (made_anew.headers["x-ragsaver-cache"], made_anew.headers["x-ragsaver-rung"]) == ("miss", "full")
+        here.use_up(0.97)
+        again = here.ask()
+        assert (again.headers["x-ragsaver-cache"], again.headers["x-ragsaver-rung"]) == ("hit", "cached")
+        assert here.ask(HARD).status_code == 429
+        here.use_up(1.0)
+        assert here.ask().status_code == 429
+        assert here.calls() == (2, 0)

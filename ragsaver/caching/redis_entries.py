@@ -1,0 +1,141 @@
+"""Cached things in a Redis that all processes of a fleet share.
+
+Redis lets entries go when their time is over. `max_entries` is kept by a sorted set of uses; how many bytes they may
+take is Redis' own `maxmemory`, with the policy `allkeys-lru`.
+"""
+
+import struct
+import time
+from typing import Any
+
+from ragsaver.caching.entries import Clock, Holding, Key, area_of
+from ragsaver.errors import MissingExtra, StorageError
+
+# A cache that is slower than this is none; questions go on without it.
+_PATIENCE_S = 1.0
+_SCANNED = 1000
+_EXPIRES = struct.Struct("<d")
+
+# Only the owner of a lease may end it, and only one process may look at it meanwhile.
+_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+
+
+class RedisEntries:
+    """An `EntryStore` in Redis.
+
+    :param url: `redis://HOST:PORT/DB`, or `rediss://` for TLS.
+    :param name: of this store; others in the same Redis have other ones.
+    :param max_entries: that are kept; the longest unused ones go first.
+    :raises MissingExtra: if the redis package is not installed.
+    """
+
+    def __init__(self, url: str, name: str, max_entries: int, clock: Clock = time.time) -> None:
+        try:
+            import redis
+        except ImportError:
+            raise MissingExtra(
+                "the redis package is not installed", remedy='Install it with `pip install "ragsaver[workers]"`'
+            ) from None
+        self._failed = redis.RedisError
+        self._redis: Any = redis.Redis.from_url(
+            url, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S, retry=None
+        )
+        scheme, _, rest = url.partition("://")
+        self._where = f"{scheme}://{rest.rpartition('@')[2]}"
+        self._prefix = f"ragsaver:{name}:"
+        self._uses = f"{self._prefix}uses"
+        self._max_entries = max_entries
+        self._clock = clock
+
+    def get(self, key: Key) -> bytes | None:
+        """The entry, if its time is not over."""
+        name, now = self._name(key), self._clock()
+
+        def ask(pipe: Any) -> None:
+            pipe.get(name)
+            pipe.zadd(self._uses, {name: now}, xx=True)
+
+        found: bytes | None = self._ask(ask)[0]
+        if found is None or _EXPIRES.unpack_from(found)[0] <= now:
+            return None
+        return found[_EXPIRES.size :]
+
+    def put(self, key: Key, value: bytes, ttl_s: float) -> bool:
+        """Keep an entry, and drop the longest unused ones past the bound."""
+        name, now = self._name(key), self._clock()
+
+        def ask(pipe: Any) -> None:
+            pipe.set(name, _EXPIRES.pack(now + ttl_s) + value, px=max(1, int(ttl_s * 1000)))
+            pipe.zadd(self._uses, {name: now})
+            pipe.zcard(self._uses)
+
+        surplus = self._ask(ask)[2] - self._max_entries
+        if surplus > 0:
+            gone = [one for one, _ in self._ask(lambda pipe: pipe.zpopmin(self._uses, surplus))[0]]
+            self._ask(lambda pipe: pipe.delete(*gone))
+        return True
+
+    def remove(self, key: Key) -> None:
+        """Drop an entry."""
+        name = self._name(key)
+
+        def ask(pipe: Any) -> None:
+            pipe.delete(name)
+            pipe.zrem(self._uses, name)
+
+        self._ask(ask)
+
+    def claim(self, key: Key, owner: str, lease_s: float) -> bool:
+        """Ask for the right to compute an entry."""
+        taken = self._ask(lambda pipe: pipe.set(self._lease(key), owner, nx=True, px=max(1, int(lease_s * 1000))))
+        return bool(taken[0])
+
+    def release(self, key: Key, owner: str) -> None:
+        """Give that right back, if it is still this owner's."""
+        self._ask(lambda pipe: pipe.eval(_RELEASE, 1, self._lease(key), owner))
+
+    def clear(self, tenant: str | None = None, collection: str | None = None) -> int:
+        """Drop all entries, or a tenant's, or those of its collection."""
+        begins = f"{self._prefix}{area_of(tenant, collection)}"
+        try:
+            gone = [
+                one
+                for one in self._redis.scan_iter(match=f"{begins}*", count=_SCANNED)
+                if one not in (self._uses.encode(),) and b":lease:" not in one
+            ]
+        except self._failed as error:
+            raise self._unreachable(error) from error
+        for start in range(0, len(gone), _SCANNED):
+            some = gone[start : start + _SCANNED]
+            self._ask(lambda pipe, some=some: (pipe.delete(*some), pipe.zrem(self._uses, *some)))
+        return len(gone)
+
+    def holding(self) -> Holding:
+        """What is there; bytes are Redis' own matter."""
+        return Holding(int(self._ask(lambda pipe: pipe.zcard(self._uses))[0]), 0)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._redis.close()
+
+    def _name(self, key: Key) -> str:
+        return f"{self._prefix}{key.area}:{key.kind}:{key.name}"
+
+    def _lease(self, key: Key) -> str:
+        return f"{self._prefix}:lease:{key.name}"
+
+    def _ask(self, command: Any) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        try:
+            command(pipe)
+            answers: list[Any] = pipe.execute()
+        except self._failed as error:
+            raise self._unreachable(error) from error
+        return answers
+
+    def _unreachable(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"the cache of answers can't be reached: {error}",
+            where=self._where,
+            remedy="Start it, or set `cache.backend: sqlite`",
+        )

@@ -1,0 +1,160 @@
+"""Cached things in a SQLite file: they outlive the process, and all processes of a machine share them."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ragsaver.caching.cache_file import evict, open_cache
+from ragsaver.caching.entries import Clock, Holding, Key, area_of
+from ragsaver.errors import StorageError
+
+# A use is noted once in so many seconds: the order of eviction does not need it finer, and a hit is no write then.
+_NOTE_USE_S = 60.0
+_PATIENCE_S = 1.0  # a cache that takes longer is none
+
+_metadata = sa.MetaData()
+_entries = sa.Table(
+    "entries",
+    _metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("area", sa.String, nullable=False, index=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False, index=True),
+    sa.Column("used_at", sa.Float, nullable=False, index=True),
+)
+_leases = sa.Table(
+    "leases",
+    _metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+)
+
+# By the driver's own way: a hit is to cost well under a millisecond.
+_GET = "SELECT value, expires_at, used_at FROM entries WHERE name = ? AND area = ? AND kind = ?"
+_USED = "UPDATE entries SET used_at = ? WHERE name = ?"
+_PUT = "INSERT OR REPLACE INTO entries (name, kind, area, value, expires_at, used_at) VALUES (?, ?, ?, ?, ?, ?)"
+_SURPLUS = "DELETE FROM entries WHERE name IN (SELECT name FROM entries ORDER BY used_at, name LIMIT ?)"
+_CLAIM = """INSERT INTO leases (name, owner, until) VALUES (?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until WHERE leases.until <= ?"""
+
+
+class Readers:
+    """A connection to read from for each thread, without a pool's work: a hit is to cost microseconds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mine = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def first(self, statement: str, values: Sequence[Any]) -> Any:
+        """The first row; None if there is none.
+
+        :raises StorageError: if the file can't be read.
+        """
+        try:
+            return self._connection().execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise StorageError(f"the cache of answers can't be read: {error}", where=str(self._path)) from error
+
+    def close(self) -> None:
+        """Close them all; nobody reads any more."""
+        with self._lock:
+            while self._all:
+                self._all.pop().close()
+
+    def _connection(self) -> sqlite3.Connection:
+        mine: sqlite3.Connection | None = getattr(self._mine, "connection", None)
+        if mine is None:
+            mine = sqlite3.connect(self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
+            self._mine.connection = mine
+            with self._lock:
+                self._all.append(mine)
+        return mine
+
+
+class SqliteEntries:
+    """An `EntryStore` in one SQLite file.
+
+    :param max_entries: that are kept; the longest unused ones go first.
+    :param max_bytes: ceiling for the file's used pages.
+    :raises StorageError: if the file can't be opened or written.
+    """
+
+    def __init__(self, path: Path, max_entries: int, max_bytes: int, clock: Clock = time.time) -> None:
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._file = open_cache(path, "the cache of answers", _metadata)
+        self._readers = Readers(path)
+
+    def get(self, key: Key) -> bytes | None:
+        """The entry, if its time is not over."""
+        now = self._clock()
+        row = self._readers.first(_GET, (key.name, key.area, key.kind))
+        if row is None:
+            return None
+        value, expires_at, used_at = row
+        if expires_at <= now:
+            return None
+        if used_at <= now - _NOTE_USE_S:
+            with self._file.writing() as connection:
+                connection.exec_driver_sql(_USED, (now, key.name))
+        return bytes(value)
+
+    def put(self, key: Key, value: bytes, ttl_s: float) -> bool:
+        """Keep an entry; what is over goes, and the longest unused ones past the bound."""
+        if len(value) > self._max_bytes // 2:
+            return False
+        now = self._clock()
+        with self._file.writing() as connection:
+            connection.execute(sa.delete(_entries).where(_entries.c.expires_at <= now))
+            connection.exec_driver_sql(_PUT, (key.name, key.kind, key.area, value, now + ttl_s, now))
+            surplus = int(connection.exec_driver_sql("SELECT count(*) FROM entries").scalar() or 0) - self._max_entries
+            if surplus > 0:
+                connection.exec_driver_sql(_SURPLUS, (surplus,))
+            evict(connection, _entries.c.used_at, self._max_bytes)
+        return True
+
+    def remove(self, key: Key) -> None:
+        """Drop an entry."""
+        with self._file.writing() as connection:
+            connection.execute(sa.delete(_entries).where(_entries.c.name == key.name))
+
+    def claim(self, key: Key, owner: str, lease_s: float) -> bool:
+        """Ask for the right to compute an entry."""
+        now = self._clock()
+        with self._file.writing() as connection:
+            taken = connection.exec_driver_sql(_CLAIM, (key.name, owner, now + lease_s, now))
+            return taken.rowcount > 0
+
+    def release(self, key: Key, owner: str) -> None:
+        """Give that right back, if it is still this owner's."""
+        with self._file.writing() as connection:
+            mine = (_leases.c.name == key.name, _leases.c.owner == owner)
+            connection.execute(sa.delete(_leases).where(*mine))
+
+    def clear(self, tenant: str | None = None, collection: str | None = None) -> int:
+        """Drop all entries, or a tenant's, or those of its collection."""
+        area = area_of(tenant, collection)
+        with self._file.writing() as connection:
+            gone = connection.execute(sa.delete(_entries).where(_entries.c.area.startswith(area)))
+            return gone.rowcount
+
+    def holding(self) -> Holding:
+        """What is there."""
+        counted = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(sa.func.length(_entries.c.value)), 0))
+        with self._file.reading() as connection:
+            return Holding(*connection.execute(counted).one())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._readers.close()
+        self._file.close()

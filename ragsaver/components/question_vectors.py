@@ -1,0 +1,50 @@
+"""A question is embedded once: whoever asks for its vector meanwhile, or again, gets the same one."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragsaver.caching.entries import Key, Place
+from ragsaver.components.caches import Caches
+from ragsaver.components.evidence import current_evidence
+from ragsaver.components.request import current_request
+from ragsaver.models.micro_batching import MicroBatcher
+from ragsaver.models.protocol import Encoder
+
+_KIND = "question vector"
+
+
+class QuestionVectors:
+    """Vectors by question, (dim,) float32; kept ones are a tenant's own: a hit would tell what another has asked.
+
+    :param most: questions that share a run of the model.
+    """
+
+    def __init__(self, encoder: Encoder, caches: Caches, most: int) -> None:
+        self._encoder = encoder
+        self._caches = caches
+        self._embed: MicroBatcher[str, NDArray[np.float32]] = MicroBatcher(self._vectors, most)
+
+    def __call__(self, question: str) -> NDArray[np.float32]:
+        """The vector."""
+        evidence = current_evidence()
+        if evidence is None:
+            return self._looked_up(question)
+        if question not in evidence.vectors:
+            evidence.vectors[question] = self._looked_up(question)
+        return evidence.vectors[question]
+
+    def _looked_up(self, question: str) -> NDArray[np.float32]:
+        request, store = current_request(), self._caches.lookups
+        if request is None or store is None or not self._caches.wishes.embeddings or request.caching == "off":
+            return self._embed(question)
+        key = Key.of(Place(request.scope.tenant, "", None), _KIND, self._encoder.fingerprint, question)
+        kept = store.get(key)
+        self._caches.tally.count("embedding", "misses" if kept is None else "hits")
+        if kept is not None and len(kept) == 4 * self._encoder.dim:
+            return np.frombuffer(kept, np.float32)
+        vector = self._embed(question)
+        store.put(key, vector.astype(np.float32).tobytes(), self._caches.wishes.ttl_s)
+        return vector
+
+    def _vectors(self, questions: list[str]) -> list[NDArray[np.float32]]:
+        return list(self._encoder.encode(questions, query=True))

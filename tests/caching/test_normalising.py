@@ -1,0 +1,56 @@
+"""Which questions are the same, and which must never be."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragsaver.caching.normalising import normalised
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Who issues the permit?", "  who issues   the permit ?? "),
+        ("Who issues the permit?", "Who issues the permit"),
+        ("¿Quién firma?", "quién firma"),
+        ("WHO ISSUES THE PERMIT?", "who issues the permit?"),
+        ("Ｗｈａｔ ｉｓ １２？", "What is 12?"),
+        ("Where is the ﬁle?", "Where is the file?"),
+        ("cafe\u0301 hours?", "café hours"),
+    ],
+)
+def test_case_spaces_and_final_punctuation_do_not_count(one: str, other: str):
+    assert normalised(one) == normalised(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is 10²?", "What is 102?"),
+        ("What is ½?", "What is 12?"),
+        ("What is 5!", "What is 5?"),
+        ("What is -5?", "What is 5?"),
+        ("What costs 1.5?", "What costs 15?"),
+        ("What does WHO do?", "What does who do?"),
+        ("Who may enter the US?", "Who may enter us?"),
+        ("What is C++?", "What is C?"),
+        ("What is C#?", "What is C?"),
+        ("Where is Müller?", "Where is Muller?"),
+        ("In 2002?", "In 1992?"),
+    ],
+)
+def test_numbers_and_names_do(one: str, other: str):
+    assert normalised(one) != normalised(other)
+
+
+@given(st.text(max_size=60))
+def test_it_is_done_once(question: str):
+    assert normalised(normalised(question)) == normalised(question)
+
+
+@given(st.text(max_size=40))
+def test_digits_stay(question: str):
+    ascii_digits = [one for one in question if one in "0123456789"]
+    assert [one for one in normalised(question) if one in "0123456789"][: len(ascii_digits)] == ascii_digits or any(
+        one.isnumeric() and one not in "0123456789" for one in question
+    )
