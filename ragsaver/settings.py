@@ -647,6 +647,23 @@ class PacingSettings(_Section):
         return self
 
 
+class FuseSettings(_Section):
+    """Stops a tenant's calls for a while when its last minutes cost far more than is usual for it."""
+
+    enabled: bool = Field(default=True, description="stop loops and runaways before they use up a budget")
+    times: float = Field(default=10.0, ge=1, le=10_000, description="what is usual, beyond which a tenant's fuse blows")
+    floor_usd: Decimal = Field(
+        default=Decimal(5), gt=0, le=1_000_000_000, description="dollars that a window may always cost"
+    )
+    window_s: int = Field(default=300, ge=10, le=3600, description="that is compared with what is usual")
+    pause_s: int = Field(
+        default=300,
+        ge=10,
+        le=86_400,
+        description="for which nothing is called; then a tenth of the limit tries whether it is over",
+    )
+
+
 class SpendSettings(_Section):
     """Prices, budgets, and what savings are compared with."""
 
@@ -664,6 +681,7 @@ class SpendSettings(_Section):
         default_factory=list, description="one that has a name goes before one of the same scope and period without"
     )
     pacing: PacingSettings = PacingSettings()
+    fuse: FuseSettings = FuseSettings()
     prompt_margin: float = Field(
         default=0.25,
         ge=0,

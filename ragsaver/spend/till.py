@@ -16,6 +16,7 @@ from dataclasses import replace
 from ragsaver.errors import StorageError, UnknownPrice
 from ragsaver.settings import Settings
 from ragsaver.spend.budgets import Account, Hold
+from ragsaver.spend.fuse import Fuses
 from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Call, Charge, Lease, Ledger, open_ledger
 from ragsaver.spend.money import charged, dollars, kept
 from ragsaver.spend.pacing import UNPRESSED, Pace, pace_of
@@ -80,6 +81,7 @@ class Till:
         self._count = count_tokens
         self._open = ledger or (lambda: open_ledger(settings))
         self._ledger: Ledger | None = None
+        self._fuses: Fuses | None = None
         self._opening = threading.Lock()
         self._keeping = ThreadPoolExecutor(1, "receipts")
         self._late: deque[tuple[Lease, Charge]] = deque(maxlen=_MOST_LATE)
@@ -95,6 +97,15 @@ class Till:
             if self._ledger is None:
                 self._ledger = self._open()
             return self._ledger
+
+    @property
+    def fuses(self) -> Fuses:
+        """The fuse of each tenant."""
+        ledger = self.ledger
+        with self._opening:
+            if self._fuses is None:
+                self._fuses = Fuses(ledger, self._wishes.fuse)
+            return self._fuses
 
     def nobody(self) -> Account:
         """The account of work that no request asked for: that of `on_account_of`, else of the settings' tenant."""
@@ -142,6 +153,7 @@ class Till:
         :param most: tokens that its answer may have.
         :param lasts_s: after which it ends.
         :raises BudgetExceeded: if a budget has no room for it.
+        :raises FuseBlown: if its tenant spends far more than is usual.
         :raises TooExpensive: if the request's own ceiling has none.
         :raises UnknownPrice: if nobody knows its price, and the settings want no guess.
         :raises StorageError: if the ledger can't be written: then nothing is spent.
@@ -154,6 +166,7 @@ class Till:
                 remedy="Set its price in `spend.prices`, or let it cost `spend.upper_price`",
             )
         self._settle_late()
+        self.fuses.check(account.tenant)
         learned = self.ledger.learned(model, task)
         prompt = int(prompt_tokens * learned.prompt_factor) + 1
 
