@@ -61,7 +61,8 @@ def main() -> None:
     """Judge the questions once, then play the month."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--data", type=Path, default=Path("../shared/data"))
-    arguments.add_argument("--questions", type=int, default=20_000)
+    arguments.add_argument("--questions", type=int, default=20_000, help="that come in the month")
+    arguments.add_argument("--recorded", type=int, default=4_000, help="of the set, drawn at random, that they are of")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
@@ -74,7 +75,7 @@ def main() -> None:
     from ragsaver.spend.money import charged
     from ragsaver.spend.prices import PriceBook
 
-    outcomes = read_outcomes(given.data / "routing" / "mmlu.jsonl")
+    outcomes = some_of(read_outcomes(given.data / "routing" / "mmlu.jsonl"), given.recorded)
     encoder = load_encoder(Settings().embedding)
     unseen = left_out(look(outcomes, encoder, lambda *_: None), outcomes, folds(outcomes.groups, FOLDS))
     gains = unseen[:, 1] - unseen[:, 0]
@@ -99,6 +100,7 @@ def main() -> None:
     free = play(None, None)
     report: dict[str, Any] = {
         "questions": len(at),
+        "recorded": len(outcomes.queries),
         "seed": given.seed,
         "models": {"weak": WEAK, "strong": STRONG, "prices": book.version, "known": [price.known for price in prices]},
         "usd_per_answer": [round(float(mean) / 1e6, 6) for mean in cost.mean(axis=0)],
@@ -115,6 +117,16 @@ def main() -> None:
     if given.out:
         given.out.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report))
+
+
+def some_of(outcomes: Any, count: int) -> Any:
+    """As many of them, drawn without regard to anything."""
+    from ragsaver.eval.route_outcomes import Outcomes
+
+    order = np.random.default_rng(0).permutation(len(outcomes.queries))[:count]
+    queries = tuple(outcomes.queries[place] for place in order)
+    rest = (part[order] for part in (outcomes.weak, outcomes.strong, outcomes.groups, outcomes.found))
+    return Outcomes(queries, *rest)
 
 
 def traffic(rng: np.random.Generator, questions: int) -> NDArray[np.float64]:

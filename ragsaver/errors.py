@@ -120,6 +120,12 @@ class RateLimited(RagSaverError):
         self.retry_after_s = retry_after_s
 
 
+class RepeatedQuestion(RateLimited):
+    """The same asker had the same question answered too often in a short time; nothing was done."""
+
+    title = "Loop detected"
+
+
 class LimitsUnavailable(RagSaverError):
     """What counts requests does not answer: nobody is let in meanwhile."""
 
@@ -194,6 +200,22 @@ class GenerationError(RagSaverError):
 
     status = 502
     title = "Generation failed"
+
+
+class EndpointResting(GenerationError):
+    """The language model's endpoint failed several times in a row and is not asked for a while.
+
+    :param retry_after_s: seconds after which one may try again.
+    """
+
+    status = 503
+    title = "Endpoint resting"
+
+    def __init__(
+        self, problem: str, *, where: str | None = None, remedy: str | None = None, retry_after_s: float = 1.0
+    ) -> None:
+        super().__init__(problem, where=where, remedy=remedy)
+        self.retry_after_s = retry_after_s
 
 
 class RerankError(RagSaverError):

@@ -502,6 +502,12 @@ class ModelSettings(_Section):
     )
     timeout_s: float = Field(default=60.0, gt=0, description="of one attempt")
     max_retries: int = Field(default=2, ge=0, le=10, description="after rate limits, server errors and timeouts")
+    rest_after_failures: int = Field(
+        default=5, ge=0, le=1000, description="of attempts in a row, after which it is not asked for a while; 0: never"
+    )
+    rest_s: float = Field(
+        default=30.0, gt=0, le=3600, description="of that while; it doubles each time that the endpoint fails after it"
+    )
     max_output_tokens: int = Field(default=512, ge=1, description="of one answer")
     concurrency: int | None = Field(
         default=None, ge=1, le=10_000, description="calls of this process at a time; others wait; none: any number"
@@ -778,6 +784,12 @@ class ServerSettings(_Section):
     concurrency: int | None = Field(
         default=None, ge=1, le=10_000, description="requests of one key that this server works on at a time"
     )
+    loop_guard: str | None = Field(
+        default=None,
+        pattern=_RATE,
+        description="how often one asker may have the same question answered anew: 20/minute; each server counts its "
+        "own, and no answer from a cache",
+    )
 
     @field_validator("rate_limit_redis_url")
     @classmethod
@@ -785,6 +797,25 @@ class ServerSettings(_Section):
         if url is not None and not is_redis(url.get_secret_value()):
             raise ValueError("must begin with redis:// or rediss://")
         return url
+
+
+class LoggingSettings(_Section):
+    """What is written down of requests, and what is kept of what was said in them."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="from which on lines are written; each request has one of level info"
+    )
+    format: Literal["text", "json"] = Field(default="text", description="of the lines; for people, or for programs")
+    file: Path | None = Field(
+        default=None, description="where the lines go, those of commands too; default: a server's go to stderr"
+    )
+    content: Literal["none", "hashed", "redacted", "full"] = Field(
+        default="none", description="of questions, contexts and answers, what is kept in a file under `home`"
+    )
+    sample: float = Field(
+        default=1.0, ge=0.0, le=1.0, description="share of the requests whose content is kept; the request id decides"
+    )
+    retention_days: int = Field(default=30, ge=1, le=36_500, description="after which kept content is removed")
 
 
 class Settings(_Section):
@@ -818,6 +849,7 @@ class Settings(_Section):
     query: QuerySettings = QuerySettings()
     cache: CacheSettings = CacheSettings()
     server: ServerSettings = ServerSettings()
+    logging: LoggingSettings = LoggingSettings()
 
 
 def usable_cores() -> int:

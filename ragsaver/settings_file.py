@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ragsaver.errors import SettingsError
-from ragsaver.settings import LOCAL, IndexSettings, Settings, is_redis
+from ragsaver.settings import LOCAL, IndexSettings, LoggingSettings, Settings, is_redis
 
 SETTINGS_FILE = "ragsaver.yaml"
 PREFIX = "RAGSAVER_"
@@ -48,6 +48,7 @@ def load_settings(folder: Path | None = None, env: Mapping[str, str] | None = No
             "home": (folder / settings.home).resolve(),
             "pipelines_dir": (folder / settings.pipelines_dir).resolve(),
             "index": _in_folder(settings.index, folder),
+            "logging": _log_in_folder(settings.logging, folder),
         }
     )
 
@@ -147,6 +148,11 @@ def _in_folder(index: IndexSettings, folder: Path) -> IndexSettings:
         return index
     place = (folder / index.url.removeprefix(LOCAL)).resolve()
     return index.model_copy(update={"url": f"{LOCAL}{place}"})
+
+
+def _log_in_folder(logging: LoggingSettings, folder: Path) -> LoggingSettings:
+    file = logging.file
+    return logging if file is None else logging.model_copy(update={"file": (folder / file).resolve()})
 
 
 def _parse(text: str) -> Any:

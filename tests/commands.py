@@ -43,7 +43,7 @@ def serving(
     process = subprocess.Popen(
         [sys.executable, "-m", "ragsaver", "serve", "--port", "0", *arguments],
         cwd=project,
-        env=environment(project, **more),
+        env=environment(project, **{"RAGSAVER_LOGGING__LEVEL": "warning", **more}),
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -114,16 +114,21 @@ class Local:
 
     def search(self, question: str, collection: str | None, top_k: int | None, explain: bool = False) -> "SearchResult":
         """Find passages."""
+        from ragsaver.cli.logged import logged
         from ragsaver.components.request import Request
 
         request = Request(self._runtime.reading(collection))
-        return self._runtime.engine().search(question, request, top_k, explain=explain)
+        with logged("search", request.request_id, self._runtime.settings):
+            return self._runtime.engine().search(question, request, top_k, explain=explain)
 
     def ask(self, question: str, collection: str | None, pipeline: str | None) -> "AskResult":
         """Answer."""
+        from ragsaver.cli.logged import logged
         from ragsaver.components.request import Request
 
-        return self._runtime.engine(pipeline).ask(question, Request(self._runtime.reading(collection)))
+        request = Request(self._runtime.reading(collection))
+        with logged("ask", request.request_id, self._runtime.settings):
+            return self._runtime.engine(pipeline).ask(question, request)
 
     def verify(self, collection: str | None) -> "VerifyReport":
         """Check and repair."""

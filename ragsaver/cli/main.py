@@ -16,6 +16,7 @@ from ragsaver.cli import (
     init,
     jobs,
     keys,
+    logs,
     migrate,
     outline,
     plan,
@@ -70,6 +71,7 @@ app.add_typer(state.app, name="state", help="Move manifest, jobs, API keys and l
 app.add_typer(index.app, name="index", help="Move the index to a Qdrant server, or back.")
 app.add_typer(jobs.app, name="jobs", help="What is queued, what became of it, and what to do about it.")
 app.add_typer(keys.app, name="keys", help="Who may ask the server from elsewhere, and in whose name.")
+app.add_typer(logs.app, name="logs", help="What was kept of questions and answers: show it, delete it.")
 app.add_typer(route.app, name="route", help="Train the router that picks the model.")
 app.add_typer(evaluate.app, name="eval", help="Measure retrieval and context on a dataset.")
 

@@ -18,10 +18,12 @@ def serve(
         quiet_haystack()
         settings = load_settings()
         from ragsaver.index.ownership import SERVES
+        from ragsaver.logs.setup import configure
         from ragsaver.pipelines.live import open_live
         from ragsaver.server.run import run
         from ragsaver.workers.metrics import IngestionMetrics
 
+        configure(settings)
         metrics = IngestionMetrics.of_process()
         with open_live(settings, SERVES, metrics.batch) as live:
             run(

@@ -80,6 +80,7 @@ class Finished:
     :ivar reason: why this tier, in words.
     :ivar doubt: why the answer should be read with care; None if nothing speaks against it.
     :ivar streamed: it came live, so that the caller has heard it.
+    :ivar lowered: a better tier would have answered, had it not failed.
     :ivar for_want: the free tier answers since a budget had no room for a model.
     """
 
@@ -88,6 +89,7 @@ class Finished:
     reason: str
     doubt: str | None = None
     streamed: bool = False
+    lowered: bool = False
     for_want: bool = False
 
 
@@ -169,6 +171,7 @@ def cascade(
     run = _Run(rungs, policy)
     place, why = start, reason
     kept: Finished | None = None
+    lowered = False
     while True:
         run.asked.add(place)
         higher = run.next_up(place)
@@ -184,12 +187,13 @@ def cascade(
                 raise outcome.error
             why = f"{why}; {problem}: fell back {'up' if fallback > place else 'down'}"
             if fallback == FREE:
-                return Finished(FREE, None, why, for_want=outcome.for_want)
+                return Finished(FREE, None, why, lowered=True, for_want=outcome.for_want)
+            lowered = lowered or fallback < place
             place = fallback
             continue
         failure = None if live else check(outcome)
         if failure is None or higher is None:
-            return Finished(place, outcome, why, streamed=live)
+            return Finished(place, outcome, why, streamed=live, lowered=lowered)
         doubt = f"the {name} model's answer failed its check: {failure.reason}"
         if not time_for_more():
             return Finished(place, outcome, f"{why}; no time was left to escalate", doubt)

@@ -14,6 +14,7 @@ import tenacity
 from haystack.dataclasses import ChatMessage, StreamingChunk
 
 from ragsaver.components.attempts import patience
+from ragsaver.components.breaker import Breaker, breaker_of
 from ragsaver.components.paid_attempt import Attempt
 from ragsaver.components.request import current_request
 from ragsaver.errors import GenerationError
@@ -106,7 +107,7 @@ class ChatTier:
         generator = self._generator()
         tokens = self._bound(messages)
         for attempt in tenacity.Retrying(**self._patience()):
-            with attempt:
+            with attempt, self._breaker().attempt():
                 return self._attempt(generator, messages, on_chunk, tokens, self._time_s(timeout_s))
         raise AssertionError("the last attempt returns or raises")
 
@@ -115,7 +116,7 @@ class ChatTier:
         generator = self._generator()
         tokens = self._bound(messages)
         async for attempt in tenacity.AsyncRetrying(**self._patience()):
-            with attempt:
+            with attempt, self._breaker().attempt():
                 return await self._attempt_async(generator, messages, on_chunk, tokens, self._time_s(None))
         raise AssertionError("the last attempt returns or raises")
 
@@ -232,6 +233,9 @@ class ChatTier:
                 max_retries=0,  # each attempt is paid for by itself
             )
         return self._built
+
+    def _breaker(self) -> Breaker:
+        return breaker_of(self._place, self.settings.rest_after_failures, self.settings.rest_s)
 
     def _patience(self) -> dict[str, Any]:
         return patience(self.settings.max_retries + 1, _left_s(), self.settings.timeout_s)

@@ -25,6 +25,7 @@ from ragsaver.components.cascade import (
     start_at,
 )
 from ragsaver.components.chat import ChatReply, ChatTier
+from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import Extract, extract
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import current_request, stage
@@ -318,6 +319,8 @@ class AnswerGenerator(Bound):
         return tier, _Telling(callback)
 
     def _said(self, asking: _Asking, finished: Finished, messages: Sequence[ChatMessage]) -> ChatMessage:
+        if (finished.doubt is not None or finished.lowered) and (evidence := current_evidence()):
+            evidence.spoil("a better answer may come another time")
         if finished.place == FREE or finished.reply is None:
             reply = self._extractive(asking, finished.reason, messages)
             if finished.for_want:

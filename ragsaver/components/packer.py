@@ -19,6 +19,7 @@ from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_request, stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.sentence_worth import Candidate, score_sentences
+from ragsaver.logs.observed import note_contexts
 from ragsaver.sentences import Sentence, sentences
 from ragsaver.spend.receipt import OpenReceipt, current_receipt
 
@@ -154,6 +155,7 @@ class ContextPacker(Bound):
             paid = min(_fresh_tokens(front, "price_share"), budget // 2)
             chosen = choose(worth, candidates, budget - paid, self.complete_from)
             packed = Passages(self._pieces(documents, candidates, chosen, worth))
+        note_contexts(document.content or "" for document in front + packed)
         if explanation := current_explanation():
             explanation.pack(documents, packed, budget)
         if evidence := current_evidence():

@@ -14,7 +14,9 @@ _KIND = "question vector"
 
 
 class QuestionVectors:
-    """Vectors by question, (dim,) float32; kept ones are a tenant's own: a hit would tell what another has asked.
+    """Vectors by question, (dim,) float32.
+
+    Kept ones are a tenant's own, and of readers of the same groups: a hit would tell what another has asked.
 
     :param most: questions that share a run of the model.
     """
@@ -37,7 +39,9 @@ class QuestionVectors:
         request, store = current_request(), self._caches.lookups
         if request is None or store is None or not self._caches.wishes.embeddings or request.caching == "off":
             return self._embed(question)
-        key = Key.of(Place(request.scope.tenant, "", None), _KIND, self._encoder.fingerprint, question)
+        key = Key.of(
+            Place.of(request.scope.tenant, "", request.scope.groups), _KIND, self._encoder.fingerprint, question
+        )
         kept = store.get(key)
         self._caches.tally.count("embedding", "misses" if kept is None else "hits")
         if kept is not None and len(kept) == 4 * self._encoder.dim:

@@ -34,6 +34,7 @@ class Request:
     :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
     :ivar pipeline: that answers it; the engine says which.
     :ivar pace: what its budgets leave it; the engine says.
+    :ivar guarded: whether it may be refused as a loop.
     :ivar embedded: vectors of its texts that were paid for, (dim,) float32 by text.
     """
 
@@ -49,6 +50,7 @@ class Request:
     max_output_tokens: int | None = None
     pipeline: str | None = None
     pace: Pace = UNPRESSED
+    guarded: bool = False
     embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     @property

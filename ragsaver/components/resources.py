@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from ragsaver.components.caches import Caches
 from ragsaver.components.favourites import Favourites
+from ragsaver.components.loop_guard import LoopGuard
 from ragsaver.components.question_vectors import QuestionVectors
 from ragsaver.components.reranking import Reranking
 from ragsaver.components.uses import UseLog
@@ -54,11 +55,13 @@ class Resources:
     favourites: Favourites = field(default_factory=Favourites)
     default_scope: Scope = field(init=False)
     reranking: Reranking = field(init=False)
+    loops: LoopGuard = field(init=False)
     till: Till = field(init=False)
     caches: Caches = field(init=False)
     embed_question: QuestionVectors = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "loops", LoopGuard(self.settings.server.loop_guard))
         object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder))
         object.__setattr__(self, "default_scope", reader(self.settings))
         object.__setattr__(self, "till", Till(self.settings, self.prices, self.encoder.count_tokens))

@@ -6,8 +6,8 @@ question, and the answer is what a component gives out as `answers`.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,10 +22,12 @@ from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, UsageError
+from ragsaver.logs.observed import note_contexts
 from ragsaver.pipelines.answers import AnswerCache, Turn
 from ragsaver.pipelines.estimating import Prompt, PromptPipeline
 from ragsaver.pipelines.fingerprint import cacheable, fingerprint
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline
+from ragsaver.pipelines.observing import observe_answer, observe_question
 from ragsaver.pipelines.result import AskResult, Citation, FoundPassage, Route, SearchResult
 from ragsaver.spend.baseline import settle
 from ragsaver.spend.pacing import Service, admit
@@ -110,10 +112,12 @@ class QueryEngine:
                         yield result.answer
                     yield result
                     return
-            async for part in self._stream(question, request, turn):
-                yield part
+            # who leaves this generator leaves that one at once, not when it is collected
+            async with aclosing(self._stream(question, request, turn)) as parts:
+                async for part in parts:
+                    yield part
 
-    async def _stream(self, question: str, request: Request, turn: Turn | None) -> AsyncIterator[str | AskResult]:
+    async def _stream(self, question: str, request: Request, turn: Turn | None) -> AsyncGenerator[str | AskResult]:
         with self._asked(question, request, turn=turn) as asked:
             handle = self.pipeline.stream(asked.inputs)
             streamed = False
@@ -156,6 +160,7 @@ class QueryEngine:
             documents: list[Document] = outputs[_output_of(pipeline, "documents", "search")]["documents"]
             found = documents[:limit]
             self.resources.uses.note(str(document.meta.get("document_id", "")) for document in found)
+            note_contexts(document.content or "" for document in found)
             result = SearchResult(passages=tuple(_found(document) for document in found), receipt=receipt.close())
             if explanation is None:
                 return result
@@ -189,6 +194,7 @@ class QueryEngine:
     @contextmanager
     def _turn(self, question: str, request: Request) -> Iterator[Turn | None]:
         """The question's turn at the cache of answers; None where there is none."""
+        observe_question(question, self.name, request)
         turn = self._answers.turn(question, request) if self._answers else None
         try:
             yield turn
@@ -228,6 +234,7 @@ class QueryEngine:
         if pipeline is None:
             # The cache was asked before: what is not there is refused where nothing else is given.
             admit(request.pace, cached=False)
+            self.resources.loops.ask(question, request)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
         try:
@@ -237,6 +244,8 @@ class QueryEngine:
                 self._keeping(request, receipt, pipeline is None),
                 gathering(Evidence(self._mark(request))) as evidence,
             ):
+                asked = "search" if pipeline is not None and pipeline is self._search else self.name
+                observe_question(question, asked, request, receipt)
                 if turn is not None and turn.vector is not None:
                     evidence.vectors[question] = turn.vector
                 yield _Asked(request, receipt, evidence, inputs, time.perf_counter())
@@ -300,7 +309,7 @@ class QueryEngine:
         )
         if turn is not None:
             turn.keep(result, asked.receipt, asked.evidence)
-        return result
+        return observe_answer(result)
 
     def _again(self, turn: Turn, request: Request, started: float) -> AskResult:
         """The answer that was there, on a receipt of its own."""
@@ -321,7 +330,7 @@ class QueryEngine:
         request.stage_ms["cache"] = (time.perf_counter() - started) * 1000
         closed = receipt.close()
         resources.till.keep_receipt(account_of(replace(request, pipeline=self.name)), closed, complete=True)
-        return AskResult(
+        result = AskResult(
             answer=kept.answer,
             reason=kept.reason,
             citations=tuple(Citation(**citation) for citation in kept.citations),
@@ -335,6 +344,7 @@ class QueryEngine:
             latency_ms=_latency(request, started),
             request_id=request.request_id,
         )
+        return observe_answer(result)
 
 
 def _latency(request: Request, started: float) -> dict[str, float]:

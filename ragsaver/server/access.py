@@ -18,6 +18,7 @@ from ragsaver.errors import RUN_AGAIN, Stopped
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.report import IngestReport, Progress
+from ragsaver.logs.content_log import ContentLog
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.workers.moves import Moved, nobody
@@ -45,11 +46,13 @@ class Access:
     moved: Moved = nobody
     host: str = "127.0.0.1"
     keys: KeyStore = field(init=False)
+    content: ContentLog = field(init=False)
     queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUERY_THREADS, "query"))
     ingestion: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ingestion"))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", open_keys(self.live.settings))
+        object.__setattr__(self, "content", ContentLog(self.live.settings))
 
     async def query(self, work: Callable[[Runtime], T]) -> T:
         """Run a query's work in a thread of its own pool."""
@@ -90,6 +93,7 @@ class Access:
         self.ingestion.shutdown()
         self.queries.shutdown()
         self.keys.close()
+        self.content.close()
 
 
 def _access(request: Request) -> Access:

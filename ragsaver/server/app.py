@@ -10,6 +10,7 @@ from ragsaver.server.allowance import Allowance
 from ragsaver.server.cache_reading import CacheReading
 from ragsaver.server.door import Door, Doorkeeper
 from ragsaver.server.request_id import RequestId
+from ragsaver.server.request_log import RequestLog
 from ragsaver.server.rerank_reading import RerankReading
 from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, money, openai, query
 from ragsaver.workers.backlog import Backlog
@@ -41,4 +42,5 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     app.add_middleware(Allowance, settings=settings.server)
     app.add_middleware(Door, keeper=Doorkeeper(settings, Keyring(access.keys), access.token, access.host))
     app.add_middleware(RequestId, max_body_bytes=settings.server.max_body_mb * 2**20)
+    app.add_middleware(RequestLog, content=access.content)
     return app

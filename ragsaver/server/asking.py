@@ -63,4 +63,5 @@ def question_of(
         caching=wishes.caching,
         history=history,
         max_output_tokens=max_output_tokens,
+        guarded=not identity.trusted,
     )

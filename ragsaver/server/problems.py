@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ragsaver.errors import RagSaverError
+from ragsaver.logs.observed import current_observed
 from ragsaver.server.openai_errors import is_openai, openai_error
 from ragsaver.server.schemas import Problem
 
@@ -20,7 +21,10 @@ _log = logging.getLogger(__name__)
 
 def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
     """What the client may know of an error; one that is not ours is logged and told without its insides."""
+    observed = current_observed()
     if not isinstance(error, RagSaverError):
+        if observed is not None:
+            observed.problem, observed.problem_status = "about:blank", 500
         _log.error("request %s failed", request_id, exc_info=error)
         return Problem(
             title="Internal error",
@@ -29,6 +33,8 @@ def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
             instance=instance,
             request_id=request_id,
         )
+    if observed is not None:
+        observed.problem, observed.problem_status = error.urn(), error.status
     return Problem(
         type=error.urn(),
         title=error.title,

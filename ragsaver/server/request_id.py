@@ -8,6 +8,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ragsaver.logs.setup import bound
 from ragsaver.server.problems import problem_of, problem_response
 from ragsaver.server.schemas import Problem
 
@@ -53,7 +54,8 @@ class RequestId:
             declared = headers.get("content-length", "0")
             if declared.isdigit() and int(declared) > self.max_body_bytes:
                 raise BodyTooLarge
-            await self.app(scope, bounded, send_with_id)
+            with bound(request_id=request_id):
+                await self.app(scope, bounded, send_with_id)
         except BodyTooLarge:
             response = problem_response(
                 Problem(

@@ -13,6 +13,7 @@ import uvicorn
 from ragsaver.access.key_store import open_keys
 from ragsaver.errors import UsageError
 from ragsaver.index.upkeep import upkeep
+from ragsaver.logs.secrets import KNOWN
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.pipelines.succession import Succession
@@ -54,11 +55,14 @@ def run(live: LiveRuntime, host: str, port: int, listening: Callable[[str], None
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         url = f"http://{shown}:{bound}"
         access = Access(live, secrets.token_urlsafe(32), moved=metrics.document, host=host)
+        KNOWN.add(access.token)
         queue = IngestQueue(live.settings, metrics.document) if live.settings.queue.broker_url else None
         app = create_app(access, queue, metrics)
         if queue is None and (gpu := nvidia_reader()):  # with workers, theirs is the GPU
             metrics.registry.register(GpuReading(gpu, metrics.embedded))
-        config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=_GRACE_S)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE_S
+        )
         with live.use() as runtime:
             runtime.prepare()
             listener.listen()  # who is told of the address may connect from then on, and waits for uvicorn
@@ -66,6 +70,7 @@ def run(live: LiveRuntime, host: str, port: int, listening: Callable[[str], None
         listening(url)
         succession = Succession(live, access.stopping, on_batch=metrics.batch)
         succession.start()
+        access.content.start()
         try:
             with _told_to_stop(), upkeep(lambda: live.index), _bringing_in(access, queue):
                 _Server(config, access).run([listener])

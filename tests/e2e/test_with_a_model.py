@@ -116,10 +116,13 @@ def test_a_cheap_answer_that_fails_its_check_is_escalated_and_a_wish_begins_high
             # 60 fresh and 40 cached tokens in, 20 out, of either
             assert result["receipt"]["cost_usd"] == pytest.approx(0.00028 + 0.003)
 
+            other = {"query": "Who issues the permit for parrots?"}
             better.statuses = [500]
-            result = httpx.post(f"{url}/v1/query", json={"query": QUESTION}, timeout=60).json()
+            result = httpx.post(f"{url}/v1/query", json=other, timeout=60).json()
             assert result["answer"] == script.reply and result["route"]["tier"] == "small"
             assert result["reason"].endswith("read the answer with care")
+            result = httpx.post(f"{url}/v1/query", json=other, timeout=60).json()
+            assert result["answer"] == better.reply, "what was doubted is not kept"
 
             asked, wish = len(script.requests), {"X-RagSaver-Quality": "maximum"}
             why = {"query": "Why do parrots need an export permit?"}

@@ -25,7 +25,7 @@ def test_the_project_s_own_pipeline_wins_over_the_shipped_one(tmp_path: Path):
 def test_a_name_that_is_none_lists_those_that_are(tmp_path: Path, name: str):
     with pytest.raises(UsageError, match=r"there is no pipeline.*Pipelines here: outlined, query, reranked, search"):
         find_pipeline(name, tmp_path)
-    assert pipeline_names(tmp_path) == ["query", "reranked", "search"]
+    assert pipeline_names(tmp_path) == ["outlined", "query", "reranked", "search"]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def runtime(tmp_path: Path, script: Script):
 
 
 def asked(runtime: Runtime, request_id: str, principal: str | None = None) -> Request:
-    return Request(runtime.reading(), principal, request_id=request_id)
+    return Request(runtime.reading(), principal, request_id=request_id, caching="off")
 
 
 def kept(runtime: Runtime, request_id: str):

@@ -1,0 +1,100 @@
+"""An endpoint that speaks the OpenAI protocol and reads only the evidence it is given.
+
+Its answers are SIMULATED: they say what a reader who never errs would find in the prompt, nothing about a real model.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from ragsaver.components.prompt_builder import ABSTENTION
+from ragsaver.sentences import split
+
+_DOCUMENT = re.compile(r"<document (\d+)>(.*?)</document \1>", re.DOTALL)
+_QUESTION = "Question: "
+
+
+class Reader:
+    """Answers with the sentence of the evidence that holds a gold answer, and its number.
+
+    :param answers: gold answers by question.
+    :param count: tokens of each of some texts.
+    """
+
+    def __init__(self, answers: Mapping[str, Sequence[str]], count: Callable[[Sequence[str]], list[int]]) -> None:
+        self._answers = answers
+        self._count = count
+        self._counting = threading.Lock()
+
+    def reply(self, texts: Sequence[str]) -> tuple[str, int, int]:
+        """The answer, the prompt's tokens and the answer's.
+
+        :param texts: of the messages; the last one ends with the question.
+        """
+        prompt = "\n".join(texts)
+        question = prompt[prompt.rindex(_QUESTION) + len(_QUESTION) :].strip()
+        said = self._found(prompt, self._answers.get(question, ()))
+        with self._counting:
+            *asked, answered = self._count([*texts, said])
+        return said, sum(asked), answered
+
+    def _found(self, prompt: str, answers: Sequence[str]) -> str:
+        for number, text in _DOCUMENT.findall(prompt):
+            for sentence in split(text):
+                if any(plain(answer) in plain(sentence) for answer in answers):
+                    return f"{' '.join(sentence.split())} [{number}]"
+        return ABSTENTION
+
+
+def plain(text: str) -> str:
+    """Case and white space aside."""
+    return " ".join(text.casefold().split())
+
+
+@contextmanager
+def simulated_endpoint(reader: Reader) -> Iterator[str]:
+    """Serve it; gives the base URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            said, prompt, answered = reader.reply([message["content"] for message in asked["messages"]])
+            body = json.dumps(
+                {
+                    "id": "simulated",
+                    "object": "chat.completion",
+                    "created": 0,
+                    "model": asked["model"],
+                    "choices": [
+                        {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+                    ],
+                    "usage": {
+                        "prompt_tokens": prompt,
+                        "completion_tokens": answered,
+                        "total_tokens": prompt + answered,
+                    },
+                }
+            ).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,43 @@
+"""Does an agent ask the same thing again and again? Then it is told so, instead of being answered for money."""
+
+import hashlib
+import json
+import time
+
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from ragsaver.caching.normalising import normalised
+from ragsaver.components.request import Request
+from ragsaver.errors import RepeatedQuestion
+
+
+class LoopGuard:
+    """Counts, in this process, how often an asker's question had to be answered anew.
+
+    :param limit: such as `20/minute`; None counts nothing.
+    """
+
+    def __init__(self, limit: str | None) -> None:
+        self._item = parse(limit) if limit else None
+        self._limiter = MovingWindowRateLimiter(MemoryStorage()) if limit else None
+
+    def ask(self, question: str, request: Request) -> None:
+        """A question is about to be answered, and no cache has the answer.
+
+        :raises RepeatedQuestion: if it was too often in that time already.
+        """
+        if self._limiter is None or self._item is None or not request.guarded:
+            return
+        asked = [request.scope.tenant, request.scope.collection, request.principal, request.pipeline, request.wish]
+        key = hashlib.sha256(json.dumps([*asked, normalised(question)]).encode()).hexdigest()
+        if self._limiter.hit(self._item, key):
+            return
+        again_at = self._limiter.get_window_stats(self._item, key).reset_time
+        raise RepeatedQuestion(
+            f"this is a loop: the same question was asked {self._item.amount} times in "
+            f"{self._item.get_expiry()} seconds",
+            remedy="Use the answers that were given, or ask the operator to raise `server.loop_guard`",
+            retry_after_s=max(0.0, again_at - time.time()),
+        )

@@ -1,0 +1,150 @@
+"""How log lines look and where they go: JSON or text, to stderr or a file, and never with a secret in them."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from ragsaver.errors import StorageError
+from ragsaver.logs.secrets import KNOWN
+from ragsaver.settings import Settings
+
+_LIBRARIES_AT_LEAST = logging.WARNING
+_TRACES = ("exception", "stack")
+# Nobody who is logged may end a line, move the cursor or turn the direction of writing.
+_CONTROLS = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+_CONTROLS_IN_TRACES = {code: shown for code, shown in _CONTROLS.items() if chr(code) not in "\n\t"}
+
+_log = logging.getLogger("ragsaver")
+
+
+def configure(settings: Settings) -> None:
+    """Log by the settings, from now on, in this process: what RAGSaver and its libraries say, and what ends a thread.
+
+    :raises StorageError: if the file can't be written.
+    """
+    KNOWN.add_settings(settings)
+    handler = _handler(settings.logging.file)
+    handler.setFormatter(_formatter(settings.logging.format, colours=settings.logging.file is None))
+    level = logging.getLevelNamesMapping()[settings.logging.level.upper()]
+    root = logging.getLogger()
+    for before in [one for one in root.handlers if getattr(one, "of_ragsaver", False)]:
+        root.removeHandler(before)
+        before.close()
+    handler.of_ragsaver = True  # type: ignore[attr-defined]
+    root.addHandler(handler)
+    root.setLevel(max(level, _LIBRARIES_AT_LEAST))
+    _log.setLevel(level)
+    logging.raiseExceptions = False  # it prints what could not be logged, as it is
+    sys.excepthook = _ended
+    threading.excepthook = _thread_ended
+
+
+@contextmanager
+def bound(**fields: Any) -> Iterator[None]:
+    """Put these fields into every line that is written inside."""
+    with structlog.contextvars.bound_contextvars(**fields):
+        yield
+
+
+def tell(logger: logging.Logger, level: int, event: str, fields: dict[str, Any]) -> None:
+    """Write a line of fields; those that are None are left out."""
+    if logger.isEnabledFor(level):
+        told = {name: value for name, value in fields.items() if value is not None}
+        logger.log(level, event, extra={"told": told})
+
+
+def _handler(file: Path | None) -> logging.Handler:
+    if file is None:
+        return logging.StreamHandler(sys.stderr)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        return _PrivateFileHandler(file, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(
+            f"the log can't be written: {error.strerror}",
+            where=str(file),
+            remedy="Set `logging.file` to a place of yours",
+        ) from error
+
+
+class _PrivateFileHandler(WatchedFileHandler):
+    """Goes on in a new file when the old one was moved away, and makes it for its owner only."""
+
+    def _open(self) -> Any:
+        os.close(os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        return super()._open()
+
+
+def _formatter(form: str, *, colours: bool) -> logging.Formatter:
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _take_fields,
+    ]
+    last: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        _without_secrets,
+    ]
+    if form == "json":
+        last += [_first_things_first, structlog.processors.JSONRenderer()]
+    else:
+        last += [
+            _on_one_line,
+            structlog.dev.ConsoleRenderer(
+                colors=colours and sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
+                exception_formatter=structlog.dev.plain_traceback,
+                pad_event_to=0,
+            ),
+        ]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
+
+
+def _take_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    record: logging.LogRecord = event["_record"]
+    event.update(getattr(record, "told", {}))
+    return event
+
+
+def _without_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {name: KNOWN.field(name, value) for name, value in event.items()}
+
+
+def _first_things_first(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    first = {name: event[name] for name in ("timestamp", "level", "event", "request_id") if name in event}
+    return {**first, **event}
+
+
+def _on_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {
+        name: value.translate(_CONTROLS_IN_TRACES if name in _TRACES else _CONTROLS)
+        if isinstance(value, str)
+        else value
+        for name, value in event.items()
+    }
+
+
+def _ended(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _log.critical("the process failed", exc_info=(kind, error, trace))
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None and not isinstance(ended.exc_value, SystemExit):
+        name = ended.thread.name if ended.thread else "a thread"
+        _log.critical("%s failed", name, exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback))
