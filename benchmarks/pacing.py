@@ -23,7 +23,7 @@ MONTH = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
 DAYS, DAY_S, HOUR_S = 30, 86_400, 3600
 WEAK, STRONG = "mixtral-8x7b-32768", "gpt-4-1106-preview"
 CONTEXT_TOKENS, ANSWER_TOKENS, LONGEST_TOKENS = 1000, 150, 512
-SHARES = (0.8, 0.6, 0.4)
+SHARES = (0.8, 0.6, 0.4, 0.05)
 BURSTS, BURST_HOURS, BURST_FACTOR = 6, 6, 10
 
 
@@ -103,6 +103,7 @@ def main() -> None:
         "recorded": len(outcomes.queries),
         "seed": given.seed,
         "models": {"weak": WEAK, "strong": STRONG, "prices": book.version, "known": [price.known for price in prices]},
+        "right_alone": [round(float(one.mean()), 4) for one in (outcomes.weak, outcomes.strong)],
         "usd_per_answer": [round(float(mean) / 1e6, 6) for mean in cost.mean(axis=0)],
         "no_budget": free.told(),
         "budgets": {},

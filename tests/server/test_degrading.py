@@ -200,3 +200,14 @@ def test_what_is_cached_is_given_until_all_is_refused_and_a_lesser_answer_only_w
         here.use_up(1.0)
         assert here.ask().status_code == 429
         assert here.calls() == (2, 0)
+
+
+def test_a_loop_blows_the_fuse_of_its_tenant(runtime: Runtime):
+    with place(runtime, fuse={"floor_usd": "0.0005", "window_s": 60, "pause_s": 90}) as here:
+        assert [here.ask().status_code for _ in range(2)] == [200, 200]
+        here.clock.now += 3
+        told = here.ask()
+        assert (told.status_code, told.json()["type"]) == (429, "urn:ragsaver:problem:fuse-blown")
+        assert told.json()["where"] == "fuse of tenant default" and here.calls() == (2, 0)
+        here.clock.now += int(told.headers["retry-after"])
+        assert here.ask().status_code == 200
