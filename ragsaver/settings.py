@@ -560,6 +560,25 @@ class GenerationSettings(_Section):
         description="where a question goes whose endpoint failed: to the next tier up (from the strongest, down), only "
         "down, or nowhere",
     )
+    links: Literal["given", "none", "all"] = Field(
+        default="given",
+        description="addresses and images that an answer may have: those that stand in its passages, its question or "
+        "the conversation, none, or all",
+    )
+    follow_ups: Literal["rules", "none"] = Field(
+        default="rules", description="whether a question that leans on those before it is made whole to look for it"
+    )
+    history_tokens: int = Field(
+        default=800,
+        ge=0,
+        le=1_000_000,
+        description="of the conversation in a prompt: the last turns whole, earlier ones shortened; 0 leaves it out",
+    )
+    short_answers: bool = Field(
+        default=True,
+        description="let answers to yes-or-no questions, and to those for a date, number, name or place, have half of "
+        "the model's `max_output_tokens`, 192 at least",
+    )
     stream_unchecked: bool = Field(
         default=False, description="stream a cheaper tier's answer at once; then it is not checked, and never escalated"
     )

@@ -57,7 +57,8 @@ def serving(
         process.send_signal(stop)
         said = before + process.communicate(timeout=30)[1]
     assert process.returncode == 0, said
-    assert says in said if says else not said, said
+    others = [line for line in said.splitlines() if "[ragsaver.requests]" not in line]  # of requests that failed
+    assert says in said if says else not others, said
 
 
 def committed_documents(store: Path) -> int:

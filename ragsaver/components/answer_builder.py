@@ -7,8 +7,10 @@ from typing import Any
 from haystack import Document, GeneratedAnswer, component
 from haystack.dataclasses import ChatMessage
 
+from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import stage
+from ragsaver.components.resources import Bound
 
 MARK = re.compile(r"\s*\[(\d{1,3})\]")
 _WORD = re.compile(r"\w+")
@@ -57,7 +59,7 @@ def _overlap(wanted: set[str], given: set[str]) -> float:
 
 
 @component
-class CitedAnswerBuilder:
+class CitedAnswerBuilder(Bound):
     """The reply as an answer whose citations quote the packed passages.
 
     `meta` of the answer: `citations` (source, heading, quote), `tier`, `route_reason`, `reason` where there is no
@@ -75,10 +77,12 @@ class CitedAnswerBuilder:
         :param replies: what the generator said.
         """
         with stage("cite"):
-            return {"answers": [_answer(query, documents, reply) for reply in replies]}
+            policy = self._bound.settings.generation.links if self._bound else "given"
+            links = LinkFilter(policy, in_front_of_the_model(query, documents))
+            return {"answers": [_answer(query, documents, reply, links) for reply in replies]}
 
 
-def _answer(query: str, documents: Sequence[Document], reply: ChatMessage) -> GeneratedAnswer:
+def _answer(query: str, documents: Sequence[Document], reply: ChatMessage, links: LinkFilter) -> GeneratedAnswer:
     text, given = reply.text or "", reply.meta
     meta: dict[str, Any] = {
         "tier": given.get("tier", "custom"),
@@ -96,6 +100,9 @@ def _answer(query: str, documents: Sequence[Document], reply: ChatMessage) -> Ge
         quotes = cited(text, [sentences_of(document) for document in documents])
         if not quotes:
             meta["reason"] = "the model named no source: read the answer with care"
+    if (cleaned := links.clean(text)) != text:
+        text = cleaned.strip()
+        meta["reason"] = "an address that was not in the passages was removed: read the answer with care"
     if given.get("doubt"):
         meta["reason"] = f"{given['doubt']}: read the answer with care"
     meta["citations"] = [

@@ -1,8 +1,9 @@
 """Who answers: the free tier when there is no model or it is very sure, else the cheapest model that will do."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from haystack.dataclasses.streaming_chunk import StreamingCallbackT
 from numpy.typing import NDArray
 
 from ragsaver.components.answer_check import Evidence, Failure, check
+from ragsaver.components.answer_length import most_tokens
+from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
 from ragsaver.components.cascade import (
     FREE,
     Attempt,
@@ -28,7 +31,7 @@ from ragsaver.components.chat import ChatReply, ChatTier
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import Extract, extract
 from ragsaver.components.prompt_builder import ABSTENTION
-from ragsaver.components.request import current_request, stage
+from ragsaver.components.request import current_request, running, stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.route_features import found_signs, question_shape
 from ragsaver.components.router import Cheapest, Question, Router, open_router
@@ -90,26 +93,38 @@ class _Asking:
 
     found: Extract
     free: str | None
+    given: list[str]
+    query: str = ""
     steps: Steps | None = None
     spent_s: float = 0.0
 
 
 @dataclass(slots=True)
 class _Telling:
-    """Passes on what a model streams, and knows whether anything was."""
+    """Passes on what a model streams, without addresses that nobody gave, and knows whether anything was."""
 
     callback: Any
+    links: LinkFilter
     told: bool = False
     began: float = field(default_factory=time.monotonic)
 
     def __call__(self, chunk: StreamingChunk) -> None:
         self.told = self.told or bool(chunk.content)
-        self.callback(chunk)
+        self.callback(self._clean(chunk))
 
     async def hear(self, chunk: StreamingChunk) -> None:
         """The same on an event loop."""
         self.told = self.told or bool(chunk.content)
-        await self.callback(chunk)
+        await self.callback(self._clean(chunk))
+
+    def rest(self) -> StreamingChunk | None:
+        """What was held back."""
+        rest = self.links.rest()
+        return StreamingChunk(content=rest) if rest else None
+
+    def _clean(self, chunk: StreamingChunk) -> StreamingChunk:
+        content = self.links.feed(chunk.content) if chunk.content else ""
+        return chunk if content == chunk.content else replace(chunk, content=content)
 
 
 @component
@@ -171,7 +186,7 @@ class AnswerGenerator(Bound):
                     attempt = asking.steps.send(self._ask(asking, attempt, messages, streaming_callback))
             except StopIteration as done:
                 finished: Finished = done.value
-            if streaming_callback is not None and (chunk := _held(finished)):
+            if streaming_callback is not None and (chunk := self._held(asking, finished)):
                 streaming_callback(chunk)
         return {"replies": [self._said(asking, finished, messages)]}
 
@@ -194,7 +209,7 @@ class AnswerGenerator(Bound):
                     attempt = asking.steps.send(await self._ask_async(asking, attempt, messages, streaming_callback))
             except StopIteration as done:
                 finished: Finished = done.value
-            if streaming_callback is not None and (chunk := _held(finished)):
+            if streaming_callback is not None and (chunk := self._held(asking, finished)):
                 await streaming_callback(chunk)  # type: ignore[misc]
         return {"replies": [self._said(asking, finished, messages)]}
 
@@ -211,7 +226,7 @@ class AnswerGenerator(Bound):
             sure_from=wishes.extractive_sure_confidence,
             pace=_pace(),
         )
-        asking = _Asking(found, free)
+        asking = _Asking(found, free, in_front_of_the_model(query, documents), query)
         if free is None:
             asking.steps = self._steps(asking, query, documents, messages)
         return asking
@@ -292,10 +307,13 @@ class AnswerGenerator(Bound):
     def _ask(
         self, asking: _Asking, attempt: Attempt, messages: Sequence[ChatMessage], callback: StreamingCallbackT | None
     ) -> Outcome:
-        tier, telling = self._begin(attempt, callback)
+        tier, telling = self._begin(asking, attempt, callback)
         try:
-            with self._slots[attempt.place].slot(_left_s()):
-                return tier.reply(messages, telling if attempt.live and callback else None)
+            with self._slots[attempt.place].slot(_left_s()), self._within(asking, tier):
+                reply = tier.reply(messages, telling if attempt.live and callback else None)
+            if callback and (rest := telling.rest()):
+                callback(rest)
+            return reply
         except (RagSaverError, TimeoutError) as error:
             return _refused(error, tier, telling)
         finally:
@@ -304,19 +322,45 @@ class AnswerGenerator(Bound):
     async def _ask_async(
         self, asking: _Asking, attempt: Attempt, messages: Sequence[ChatMessage], callback: StreamingCallbackT | None
     ) -> Outcome:
-        tier, telling = self._begin(attempt, callback)
+        tier, telling = self._begin(asking, attempt, callback)
         try:
             async with self._slots[attempt.place].slot_async(_left_s()):
-                return await tier.reply_async(messages, telling.hear if attempt.live and callback else None)
+                with self._within(asking, tier):
+                    reply = await tier.reply_async(messages, telling.hear if attempt.live and callback else None)
+            if callback and (rest := telling.rest()):
+                await callback(rest)  # type: ignore[misc]
+            return reply
         except (RagSaverError, TimeoutError) as error:
             return _refused(error, tier, telling)
         finally:
             asking.spent_s = time.monotonic() - telling.began
 
-    def _begin(self, attempt: Attempt, callback: StreamingCallbackT | None) -> tuple[ChatTier, _Telling]:
+    def _begin(
+        self, asking: _Asking, attempt: Attempt, callback: StreamingCallbackT | None
+    ) -> tuple[ChatTier, _Telling]:
         tier = self._tiers[attempt.place]
         current_receipt().add("route", f"{tier.tier}: {tier.settings.name}", 1, "calls", reason=attempt.why)
-        return tier, _Telling(callback)
+        return tier, _Telling(callback, self._links(asking))
+
+    @contextmanager
+    def _within(self, asking: _Asking, tier: ChatTier) -> Iterator[None]:
+        """Bound an answer that is short by its question's form; what the asker wants shorter still stays so."""
+        request, limit = current_request(), tier.settings.max_output_tokens
+        if request is None or self.answer_format == "json" or not self.resources.settings.generation.short_answers:
+            yield
+            return
+        most = min(request.max_output_tokens or limit, most_tokens(request.asked or asking.query, limit))
+        with running(replace(request, max_output_tokens=most)):
+            yield
+
+    def _held(self, asking: _Asking, finished: Finished) -> StreamingChunk | None:
+        """A model's answer that nobody has seen yet, in one piece."""
+        if finished.streamed or finished.reply is None:
+            return None
+        return StreamingChunk(content=self._links(asking).clean(finished.reply.text))
+
+    def _links(self, asking: _Asking) -> LinkFilter:
+        return LinkFilter(self.resources.settings.generation.links, asking.given)
 
     def _said(self, asking: _Asking, finished: Finished, messages: Sequence[ChatMessage]) -> ChatMessage:
         if (finished.doubt is not None or finished.lowered) and (evidence := current_evidence()):
@@ -346,11 +390,6 @@ class AnswerGenerator(Bound):
             return ChatMessage.from_assistant(ABSTENTION, meta=meta)
         meta["quotes"] = [(found.passage, found.text)]
         return ChatMessage.from_assistant(found.text, meta=meta)
-
-
-def _held(finished: Finished) -> StreamingChunk | None:
-    """A model's answer that nobody has seen yet, in one piece."""
-    return None if finished.streamed or finished.reply is None else StreamingChunk(content=finished.reply.text)
 
 
 def _pace() -> Pace:

@@ -1,9 +1,17 @@
-"""The prompt: what never changes first, so that providers' prefix caches hit; the question last."""
+"""The prompt: what never changes first, so that providers' prefix caches hit; the question last.
+
+The instructions alone are the system's. All that comes from documents is the user's, between marks that it can't write.
+"""
 
 from collections.abc import Sequence
 
 from haystack import Document, component
 from haystack.dataclasses import ChatMessage
+
+from ragsaver.components.as_data import as_data, in_one_line
+from ragsaver.components.conversation import Condenser
+from ragsaver.components.request import current_request
+from ragsaver.components.resources import Bound, Resources
 
 ABSTENTION = "The documents do not answer this question."
 
@@ -20,35 +28,66 @@ def render(documents: Sequence[Document], first: int = 1) -> str:
 
 
 def _entry(number: int, document: Document) -> str:
-    source, heading = document.meta.get("source", ""), document.meta.get("heading", "")
-    place = f"{source} — {heading}" if heading else f"{source}"
-    inside = f"{place}\n{document.content or ''}".replace("</document", "</ document")
+    source, heading = (in_one_line(str(document.meta.get(name) or "")) for name in ("source", "heading"))
+    place = f"{source} — {heading}" if heading else source
+    inside = as_data(f"{place}\n{document.content or ''}")  # together: a mark must not come about between them
     return f"<document {number}> {inside}\n</document {number}>"
 
 
 @component
-class PromptBuilder:
-    """Messages for a chat generator: fixed instructions, then the passages, then the question.
+class PromptBuilder(Bound):
+    """Messages for a chat generator: fixed instructions, outlines, the conversation so far, the passages, the question.
+
+    The conversation is that of the running request: its last turns whole, earlier ones shortened, within
+    `generation.history_tokens`.
 
     :param instructions: what the model is told first; keep the abstention sentence in it.
     """
 
     def __init__(self, instructions: str = INSTRUCTIONS) -> None:
         self.instructions = instructions
+        self._condenser: Condenser | None = None
+
+    def bind(self, resources: Resources) -> None:
+        """Take the tokenizer to count with."""
+        Bound.bind(self, resources)
+        self._condenser = None
 
     @component.output_types(messages=list[ChatMessage])
     def run(self, query: str, documents: list[Document]) -> dict[str, list[ChatMessage]]:
         """Build the messages.
 
-        :param query: the question.
+        :param query: the question; a follow-up's own words are taken from the running request.
         :param documents: the packed passages, in the order in which they are numbered; the stable ones come first and
-            stand with the instructions, since both stay the same.
+            stand in front of the conversation, since they stay the same.
         """
+        request = current_request()
+        asked = (request.asked if request else None) or query
+        history = request.history if request else ()
         stable = [document for document in documents if document.meta.get("stable")]
-        system = f"{self.instructions}\n\n{render(stable)}" if stable else self.instructions
-        return {
-            "messages": [
-                ChatMessage.from_system(system),
-                ChatMessage.from_user(f"{render(documents[len(stable) :], len(stable) + 1)}\n\nQuestion: {query}"),
-            ]
-        }
+        evidence = render(documents[len(stable) :], len(stable) + 1)
+        said = [
+            ("user", render(stable)),
+            *(self._condensing().condense(history) if history else ()),
+            ("user", f"{evidence}\n\nQuestion: {as_data(asked, numbered=True)}"),
+        ]
+        return {"messages": [ChatMessage.from_system(self.instructions), *_taking_turns(said)]}
+
+    def _condensing(self) -> Condenser:
+        if self._condenser is None:
+            count = self.resources.encoder.count_tokens
+            self._condenser = Condenser(self.resources.settings.generation.history_tokens, count)
+        return self._condenser
+
+
+def _taking_turns(said: Sequence[tuple[str, str]]) -> list[ChatMessage]:
+    """Messages of alternating roles, as many chat models want them; what is empty is left out."""
+    joined: list[tuple[str, str]] = []
+    for role, text in said:
+        if joined and text and joined[-1][0] == role:
+            joined[-1] = (role, f"{joined[-1][1]}\n\n{text}")
+        elif text:
+            joined.append((role, text))
+    return [
+        ChatMessage.from_user(text) if role == "user" else ChatMessage.from_assistant(text) for role, text in joined
+    ]

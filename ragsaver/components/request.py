@@ -31,6 +31,7 @@ class Request:
     :ivar max_cost: dollars that the answer may cost; None leaves that to the budgets.
     :ivar quality: what the asker wishes: the cheapest answer that will do, or the best one.
     :ivar history: earlier turns, oldest first: role (`user` or `assistant`) and text.
+    :ivar asked: the question in the asker's own words, where it is a follow-up and components get it made whole.
     :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
     :ivar pipeline: that answers it; the engine says which.
     :ivar pace: what its budgets leave it; the engine says.
@@ -48,6 +49,7 @@ class Request:
     quality: Quality = "balanced"
     history: tuple[tuple[str, str], ...] = ()
     max_output_tokens: int | None = None
+    asked: str | None = None
     pipeline: str | None = None
     pace: Pace = UNPRESSED
     guarded: bool = False

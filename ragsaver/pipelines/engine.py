@@ -16,8 +16,10 @@ from haystack.core.errors import PipelineError as HaystackPipelineError
 from haystack.core.errors import PipelineRuntimeError
 
 from ragsaver.components.account import account_of
+from ragsaver.components.conversation import turns_of
 from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.explain import explaining
+from ragsaver.components.follow_up import LOOK_BACK, self_contained
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
@@ -63,14 +65,15 @@ class QueryEngine:
         self._answers = self._cache_of(self.pipeline)
 
     def ask(self, question: str, request: Request | None = None, *, explain: bool = False) -> AskResult:
-        """Answer a question.
+        """Answer a question; a follow-up of the request's history is made whole first.
 
         :param explain: tell in `debug` what became of each passage.
         :raises UsageError: if it is empty or too long.
         :raises GenerationError: if the language model failed.
         :raises BudgetExceeded: if its budgets leave nothing for it.
         """
-        request = self._admitted(question, request)
+        question, request = self._made_whole(question, request)
+        request = self._admitted(request)
         if explain:
             with explaining(explain) as explanation, self._asked(question, request) as asked:
                 result = self._result(self.pipeline.run(asked.inputs), asked)
@@ -86,7 +89,8 @@ class QueryEngine:
 
     async def ask_async(self, question: str, request: Request | None = None) -> AskResult:
         """Answer a question on the running event loop."""
-        request = await self._admitted_async(question, request)
+        question, request = self._made_whole(question, request)
+        request = await self._admitted_async(request)
         with self._turn(question, request) as turn:
             if turn is not None:
                 started = time.perf_counter()
@@ -101,7 +105,8 @@ class QueryEngine:
 
         A tier that does not stream gives its text in one piece, and so does a cache.
         """
-        request = await self._admitted_async(question, request)
+        question, request = self._made_whole(question, request)
+        request = await self._admitted_async(request)
         with self._turn(question, request) as turn:
             if turn is not None:
                 started = time.perf_counter()
@@ -142,6 +147,7 @@ class QueryEngine:
         :param explain: tell in `debug` what became of each passage, and what it would get of a packed context.
         :raises UsageError: if the question is empty or too long, or `top_k` is out of range.
         """
+        question, request = self._made_whole(question, request)
         limit = top_k if top_k is not None else self.resources.settings.retrieval.top_k
         if not 1 <= limit <= 1000:
             raise UsageError(f"top_k must be within 1 to 1000, got {limit}")
@@ -177,6 +183,7 @@ class QueryEngine:
         """
         if self._prompt is None:
             self._prompt = PromptPipeline(self._load(self.name), self.name)
+        question, request = self._made_whole(question, request)
         with self._asked(question, request, self._prompt.pipeline) as asked:
             return self._prompt.run(asked.inputs)
 
@@ -184,6 +191,18 @@ class QueryEngine:
         settings = self.resources.settings
         file = find_pipeline(name, settings.pipelines_dir)
         return load_pipeline(file, self.resources, settings.allow_modules)
+
+    def _made_whole(self, question: str, request: Request | None) -> tuple[str, Request]:
+        """The question as it is looked for and cached, and the request, which knows the asker's own words.
+
+        :raises UsageError: if it is empty or too long.
+        """
+        self.check(question)
+        request = request or Request(self.resources.default_scope)
+        if not request.history or self.resources.settings.generation.follow_ups == "none":
+            return question, request
+        whole = self_contained(question, turns_of(request.history[-2 * LOOK_BACK :]))
+        return whole, replace(request, asked=question) if whole != question else request
 
     def _cache_of(self, pipeline: Pipeline) -> AnswerCache | None:
         if self.resources.settings.cache.answers == "off" or not cacheable(pipeline):
@@ -202,34 +221,31 @@ class QueryEngine:
             if turn is not None:
                 turn.end()
 
-    def _paced(self, request: Request | None) -> Request:
+    def _paced(self, request: Request) -> Request:
         """The request as its budgets let it be served."""
-        request = replace(request or Request(self.resources.default_scope), pipeline=self.name)
+        request = replace(request, pipeline=self.name)
         return replace(request, pace=self.resources.till.pace(account_of(request)))
 
-    def _admitted(self, question: str, request: Request | None) -> Request:
+    def _admitted(self, request: Request) -> Request:
         """The same, of a question that may be asked.
 
-        :raises UsageError: if it is empty or too long.
         :raises BudgetExceeded: if not even a cached answer is given.
         """
-        self.check(question)
         paced = self._paced(request)
         admit(paced.pace, cached=True)
         return paced
 
-    async def _admitted_async(self, question: str, request: Request | None) -> Request:
+    async def _admitted_async(self, request: Request) -> Request:
         """The same beside the event loop, where budgets are read."""
         if self.resources.till.paces:
-            return await asyncio.to_thread(self._admitted, question, request)
-        return self._admitted(question, request)
+            return await asyncio.to_thread(self._admitted, request)
+        return self._admitted(request)
 
     @contextmanager
     def _asked(
-        self, question: str, request: Request | None, pipeline: Pipeline | None = None, turn: Turn | None = None
+        self, question: str, request: Request, pipeline: Pipeline | None = None, turn: Turn | None = None
     ) -> Iterator[_Asked]:
-        self.check(question)
-        if request is None or pipeline is not None:
+        if pipeline is not None:
             request = self._paced(request)
         if pipeline is None:
             # The cache was asked before: what is not there is refused where nothing else is given.

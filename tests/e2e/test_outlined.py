@@ -1,5 +1,6 @@
 """Outlines in front of every prompt: the same text for every question, as long as what it was made from stands."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,8 +61,15 @@ def ask(runtime: Runtime, question: str, groups: frozenset[str] = frozenset()):
 
 
 def prompts(script: Script) -> tuple[list[str], list[str]]:
-    both = [[message["content"] for message in request["messages"]] for request in script.requests]
-    return [system for system, _ in both], [user for _, user in both]
+    """What each prompt has in front, instructions and outlines, and the rest."""
+    fronts, rests = [], []
+    for request in script.requests:
+        (system, user) = (message["content"] for message in request["messages"])
+        assert "<document" not in system
+        outlines = re.match(r"(?:<document \d+> [^\n]* — outline\n.*?\n</document \d+>\n\n)*", user, re.DOTALL)
+        fronts.append(system + outlines.group())
+        rests.append(user[outlines.end() :])
+    return fronts, rests
 
 
 def test_questions_share_what_stands_in_front_and_pay_for_it_as_cached(runtime: Runtime, script: Script):
