@@ -272,6 +272,22 @@ class BudgetExceeded(RagSaverError):
         self.retry_after_s = retry_after_s
 
 
+class FuseBlown(RagSaverError):
+    """A tenant suddenly spends far more than it usually does; the next call was not made.
+
+    :ivar retry_after_s: after which it is tried again.
+    """
+
+    status = 429
+    title = "Fuse blown"
+
+    def __init__(
+        self, problem: str, *, where: str | None = None, remedy: str | None = None, retry_after_s: int = 1
+    ) -> None:
+        super().__init__(problem, where=where, remedy=remedy)
+        self.retry_after_s = retry_after_s
+
+
 class UnknownPrice(RagSaverError):
     """Nobody knows what the model costs, and the settings refuse to guess."""
 

@@ -636,6 +636,59 @@ class BudgetSettings(_Section):
         return self
 
 
+_Bound = Annotated[float, Field(gt=0, le=1)]
+
+
+class PacingSettings(_Section):
+    """What is given up as a budget is used up faster than its period passes. Bounds are pressures, 0 to 1; a rung whose
+    bound is null is left out.
+    """
+
+    enabled: bool = Field(default=True, description="without it a budget is full service until it is used up")
+    slack: float = Field(
+        default=0.1, ge=0, lt=1, description="share of a budget that may go at once when its period begins"
+    )
+    no_rerank_from: _Bound | None = Field(
+        default=0.2, description="from which a reranker that costs money is not asked"
+    )
+    no_escalation_from: _Bound | None = Field(
+        default=0.3, description="from which no answer that fails its check goes to a dearer model"
+    )
+    small_from: _Bound | None = Field(
+        default=0.5,
+        description="from which only the cheapest model is asked; till then the share of questions that go to the "
+        "strongest one falls to none",
+    )
+    extractive_from: _Bound | None = Field(default=0.8, description="from which no model is asked")
+    cached_from: _Bound | None = Field(default=0.95, description="from which only answers that are cached are given")
+    refused_from: _Bound | None = Field(default=1.0, description="from which none are: 1 is a budget that is used up")
+
+    @model_validator(mode="after")
+    def _the_ladder_goes_down(self) -> Self:
+        ladder = (self.no_rerank_from, self.small_from, self.extractive_from, self.cached_from, self.refused_from)
+        bounds = [bound for bound in ladder if bound is not None]
+        if bounds != sorted(bounds):
+            raise ValueError("each rung's bound must be at least the one before it")
+        return self
+
+
+class FuseSettings(_Section):
+    """Stops a tenant's calls for a while when its last minutes cost far more than is usual for it."""
+
+    enabled: bool = Field(default=True, description="stop loops and runaways before they use up a budget")
+    times: float = Field(default=10.0, ge=1, le=10_000, description="what is usual, beyond which a tenant's fuse blows")
+    floor_usd: Decimal = Field(
+        default=Decimal(5), gt=0, le=1_000_000_000, description="dollars that a window may always cost"
+    )
+    window_s: int = Field(default=300, ge=10, le=3600, description="that is compared with what is usual")
+    pause_s: int = Field(
+        default=300,
+        ge=10,
+        le=86_400,
+        description="for which nothing is called; then a tenth of the limit tries whether it is over",
+    )
+
+
 class SpendSettings(_Section):
     """Prices, budgets, and what savings are compared with."""
 
@@ -652,6 +705,8 @@ class SpendSettings(_Section):
     budgets: list[BudgetSettings] = Field(
         default_factory=list, description="one that has a name goes before one of the same scope and period without"
     )
+    pacing: PacingSettings = PacingSettings()
+    fuse: FuseSettings = FuseSettings()
     prompt_margin: float = Field(
         default=0.25,
         ge=0,

@@ -68,8 +68,9 @@ def _overlap(wanted: set[str], given: set[str]) -> float:
 class CitedAnswerBuilder(Bound):
     """The reply as an answer whose citations quote the packed passages.
 
-    `meta` of the answer: `citations` (source, heading, quote), `tier`, `route_reason`, and `reason` where there
-    is no answer (`data` is then empty). A reply whose `meta` says `json` fits a schema: it stays as it is.
+    `meta` of the answer: `citations` (source, heading, quote), `tier`, `route_reason`, `reason` where there is no
+    answer (`data` is then empty), and `service` where the reply was degraded further than the request's pace. A reply
+    whose `meta` says `json` fits a schema: it stays as it is.
     """
 
     @component.output_types(answers=list[GeneratedAnswer])
@@ -95,6 +96,8 @@ def _answer(query: str, documents: Sequence[Document], reply: ChatMessage, links
         "route_reason": given.get("route_reason", "this pipeline's own generator"),
         "citations": [],
     }
+    if "service" in given:
+        meta["service"] = given["service"]
     as_json = bool(given.get("json"))
     if given.get("abstained") or (is_abstention(text) if as_json else abstains(text)):
         meta["reason"] = given.get("reason") or "the model found no answer in the passages"

@@ -33,6 +33,7 @@ class Policy:
 
     :ivar free_answers: the free tier has an answer to fall back on.
     :ivar hold: no answer is told before it is checked, the last one neither.
+    :ivar free_for_want: it is given where a budget has no room for the cheapest model.
     """
 
     max_escalations: int
@@ -40,6 +41,7 @@ class Policy:
     stream_unchecked: bool = False
     free_answers: bool = False
     hold: bool = False
+    free_for_want: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,13 @@ class Refused:
 
     :ivar told: parts of the answer have been streamed to the caller.
     :ivar elsewhere: another endpoint might do it. Where not so, a budget refused: a cheaper model may still fit.
+    :ivar for_want: a budget had no room for it.
     """
 
     error: RagSaverError
     told: bool = False
     elsewhere: bool = True
+    for_want: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Finished:
     :ivar doubt: why the answer should be read with care; None if nothing speaks against it.
     :ivar streamed: it came live, so that the caller has heard it.
     :ivar lowered: a better tier would have answered, had it not failed.
+    :ivar for_want: the free tier answers since a budget had no room for a model.
     """
 
     place: int
@@ -87,6 +92,7 @@ class Finished:
     doubt: str | None = None
     streamed: bool = False
     lowered: bool = False
+    for_want: bool = False
 
 
 Outcome = ChatReply | Refused
@@ -113,6 +119,10 @@ class _Run:
         """The next model down."""
         found = self.below(place)
         return None if found == FREE else found
+
+    def within_budget(self, place: int, for_want: bool) -> int | None:
+        """The next tier down for a call that is not made; the free one only where a budget had no room for it."""
+        return self.below(place) if for_want and self.policy.free_for_want else self.cheaper(place)
 
     def after_failure(self, place: int) -> int | None:
         """Where the question goes by policy; above the strongest model there is only the next one down."""
@@ -174,12 +184,12 @@ def cascade(
             problem = f"{name} failed: {outcome.error.problem}"
             if kept is not None and not outcome.told:
                 return Finished(kept.place, kept.reply, f"{kept.reason}; {problem}", kept.doubt)
-            fallback = run.after_failure(place) if outcome.elsewhere else run.cheaper(place)
+            fallback = run.after_failure(place) if outcome.elsewhere else run.within_budget(place, outcome.for_want)
             if outcome.told or fallback is None or not time_for_more():
                 raise outcome.error
             why = f"{why}; {problem}: fell back {'up' if fallback > place else 'down'}"
             if fallback == FREE:
-                return Finished(FREE, None, why, lowered=True)
+                return Finished(FREE, None, why, lowered=True, for_want=outcome.for_want)
             lowered = lowered or fallback < place
             place = fallback
             continue

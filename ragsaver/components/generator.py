@@ -37,8 +37,9 @@ from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.route_features import found_signs, question_shape
 from ragsaver.components.router import Cheapest, Question, Router, open_router
 from ragsaver.components.slots import Slots, slots_of
-from ragsaver.errors import GenerationError, RagSaverError, Unsupported
+from ragsaver.errors import BudgetExceeded, GenerationError, RagSaverError, Unsupported
 from ragsaver.settings import FREE_TIER, ModelSettings
+from ragsaver.spend.pacing import UNPRESSED, Pace, Service, admit
 from ragsaver.spend.receipt import current_receipt
 
 NO_MODEL = "no language model is configured: the free tier answers with the documents' own words"
@@ -48,13 +49,22 @@ DOUBT_ABSTENTION_FROM = 0.8  # confidence of the free tier from which on a model
 _MARGIN = 1.1  # of the prompt's tokens as counted here, over what another tokenizer may make of them
 
 
-def free_choice(found: Extract, *, passages: int, models: int, extractive_first: bool, sure_from: float) -> str | None:
+def free_choice(
+    found: Extract,
+    *,
+    passages: int,
+    models: int,
+    extractive_first: bool,
+    sure_from: float,
+    pace: Pace = UNPRESSED,
+) -> str | None:
     """Why the free tier answers; None if a model is asked.
 
     :param found: what the free tier would say.
     :param passages: how many were packed; without any no model is asked.
     :param models: how many language models are configured.
     :param sure_from: confidence from which the free tier's answer is taken although there is a model.
+    :param pace: what budgets leave.
     """
     if models == 0:
         return NO_MODEL
@@ -62,6 +72,8 @@ def free_choice(found: Extract, *, passages: int, models: int, extractive_first:
         return "there is no passage to answer from: no model was asked"
     if extractive_first and found.text is not None and found.confidence >= sure_from:
         return f"{found.reason}, at least {sure_from:.2f}"
+    if pace.service >= Service.EXTRACTIVE:
+        return f"no model was asked: {pace.why}"
     return None
 
 
@@ -225,7 +237,11 @@ class AnswerGenerator(Bound):
             models=len(wishes.models),
             extractive_first=wishes.extractive_first and schema is None,
             sure_from=wishes.extractive_sure_confidence,
+            pace=_pace(),
         )
+        if free is not None and wishes.models and documents and schema is not None:
+            # the pace leaves the free tier alone, whose answer is no JSON
+            admit(replace(_pace(), service=Service.CACHED), cached=False)
         asking = _Asking(found, free, in_front_of_the_model(query, documents), query)
         if schema is not None:
             asking.fitting = Fitting(schema, self._links(asking))
@@ -235,9 +251,10 @@ class AnswerGenerator(Bound):
 
     def _steps(
         self, asking: _Asking, query: str, documents: Sequence[Document], messages: Sequence[ChatMessage]
-    ) -> Steps:
+    ) -> Steps | None:
         wishes, request, found = self.resources.settings.generation, current_request(), asking.found
-        rungs = self._rungs(messages)
+        pace = _pace()
+        rungs = self._rungs(messages, pace)
         with stage("route"):
             verdict = self._router.judge(
                 Question(
@@ -245,9 +262,13 @@ class AnswerGenerator(Bound):
                     found_signs(found.confidence, query, documents, len(request.history) if request else 0),
                     lambda: self._vector(query),
                     request.quality if request else "balanced",
+                    pace.strong,
                 )
             )
         start = start_at(len(rungs) - 1 if verdict.strong else 0, rungs)
+        if start is None and pace.service >= Service.SMALL and found.text is not None:
+            asking.free = f"{rungs[0].name} was passed over: {rungs[0].skipped}; {pace.why}"
+            return None
         if start is None:
             raise GenerationError(
                 f"the prompt fits into no model: {rungs[-1].skipped}",
@@ -273,21 +294,27 @@ class AnswerGenerator(Bound):
             return deadline is None or deadline - time.monotonic() > asking.spent_s
 
         policy = Policy(
-            wishes.max_escalations,
+            wishes.max_escalations if pace.escalates else 0,
             wishes.fallback,
             wishes.stream_unchecked,
             free_answers=found.text is not None and asking.fitting is None,
             hold=asking.fitting is not None,
+            free_for_want=self.resources.settings.spend.pacing.enabled,
         )
         place, passed_over = start
-        reason = f"{verdict.reason}; {passed_over}" if passed_over else verdict.reason
+        reasons = [verdict.reason, passed_over, f"fewer go to the strongest: {pace.why}" if pace.strong < 1 else ""]
+        reason = "; ".join(one for one in reasons if one)
         return cascade(rungs, place, reason, policy, speaks_against, time_for_more)
 
-    def _rungs(self, messages: Sequence[ChatMessage]) -> list[Rung]:
+    def _rungs(self, messages: Sequence[ChatMessage], pace: Pace) -> list[Rung]:
         tokens = 0
         if any(tier.settings.context_tokens is not None for tier in self._tiers):
             tokens = sum(self.resources.encoder.count_tokens([message.text or "" for message in messages]))
-        return [Rung(tier.tier, window_problem(tier.settings, tokens)) for tier in self._tiers]
+        only_small = pace.why if pace.service >= Service.SMALL else None
+        return [
+            Rung(tier.tier, window_problem(tier.settings, tokens) or (only_small if place else None))
+            for place, tier in enumerate(self._tiers)
+        ]
 
     def _vector(self, query: str) -> NDArray[np.float32]:
         """The question's embedding: that of retrieval, if it made one."""
@@ -377,7 +404,10 @@ class AnswerGenerator(Bound):
         if (finished.doubt is not None or finished.lowered) and (evidence := current_evidence()):
             evidence.spoil("a better answer may come another time")
         if finished.place == FREE or finished.reply is None:
-            return self._extractive(asking, finished.reason, messages)
+            reply = self._extractive(asking, finished.reason, messages)
+            if finished.for_want:
+                reply.meta["service"] = Service.EXTRACTIVE.told
+            return reply
         tier = self._tiers[finished.place].tier
         meta: dict[str, Any] = {"tier": tier, "route_reason": finished.reason, "model": finished.reply.model}
         if asking.fitting is not None:
@@ -394,10 +424,18 @@ class AnswerGenerator(Bound):
         receipt.add("generate", "extractive tier", 1, "answers", reason=reason)
         meta: dict[str, Any] = {"tier": FREE_TIER, "route_reason": reason}
         if found.text is None:
-            meta.update(abstained=True, reason=found.reason)
+            pace = _pace()
+            pressed = f"; no model was asked: {pace.why}" if pace.service >= Service.EXTRACTIVE else ""
+            meta.update(abstained=True, reason=found.reason + pressed)
             return ChatMessage.from_assistant(ABSTENTION, meta=meta)
         meta["quotes"] = [(found.passage, found.text)]
         return ChatMessage.from_assistant(found.text, meta=meta)
+
+
+def _pace() -> Pace:
+    """What the running request's budgets leave it."""
+    request = current_request()
+    return UNPRESSED if request is None else request.pace
 
 
 def _left_s() -> float | None:
@@ -413,4 +451,6 @@ def _refused(error: RagSaverError | TimeoutError, tier: ChatTier, telling: _Tell
             where=tier.settings.name,
             remedy="Raise `concurrency` of the model, or try again later",
         )
-    return Refused(error, telling.told, elsewhere=isinstance(error, GenerationError))
+    return Refused(
+        error, telling.told, elsewhere=isinstance(error, GenerationError), for_want=isinstance(error, BudgetExceeded)
+    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.index.scope import Scope
+from ragsaver.spend.pacing import UNPRESSED, Pace
 
 Caching = Literal["use", "refresh", "off"]
 Quality = Literal["minimum", "balanced", "maximum"]
@@ -35,6 +36,7 @@ class Request:
     :ivar max_output_tokens: of the answer, where the asker wants fewer than the model's settings allow.
     :ivar response_schema: that the answer has to fit, as JSON; None for one in words.
     :ivar pipeline: that answers it; the engine says which.
+    :ivar pace: what its budgets leave it; the engine says.
     :ivar guarded: whether it may be refused as a loop.
     :ivar embedded: vectors of its texts that were paid for, (dim,) float32 by text.
     """
@@ -52,6 +54,7 @@ class Request:
     asked: str | None = None
     response_schema: AnswerSchema | None = None
     pipeline: str | None = None
+    pace: Pace = UNPRESSED
     guarded: bool = False
     embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 

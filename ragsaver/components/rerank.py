@@ -10,6 +10,7 @@ from ragsaver.components.request import current_request, stage
 from ragsaver.components.rerank_gate import new_order
 from ragsaver.components.resources import Bound
 from ragsaver.spend.money import charged, dollars
+from ragsaver.spend.pacing import UNPRESSED, Service
 from ragsaver.spend.receipt import current_receipt
 
 MODES = ("never", "always", "gated")
@@ -59,6 +60,10 @@ class ConditionalReranker(Bound):
         reranking = self.resources.reranking
         reranking.open(mode)
         request = current_request()
+        pace = request.pace if request else UNPRESSED
+        if pace.service >= Service.NO_RERANK and reranking.costs:
+            current_receipt().add("rerank", reranking.reranker.name, 0, "passages", reason=f"not asked: {pace.why}")
+            return {"documents": Passages(documents)}
         with stage("rerank"):
             outcome = reranking.rerank(query, top, request.scope if request else self.resources.default_scope, mode)
         looked_at = len(top) if outcome.scores is not None else 0

@@ -108,6 +108,11 @@ class Reranking:
             return self._settings.weight
         return self.gate.weight if self.gate.reranker == self.reranker.name else 1.0
 
+    @property
+    def costs(self) -> bool:
+        """Whether a call is paid for."""
+        return bool(self._settings.usd_per_1k_calls or self._settings.usd_per_mtok)
+
     def judge(self, question: str, passages: Sequence[Document], scope: Scope) -> Verdict:
         """Ask the gate; microseconds to a few milliseconds.
 

@@ -1,5 +1,6 @@
 """Which model is asked first: the cheapest, or the strongest at once? By recorded outcomes, or by rules without any."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from ragsaver.settings import GenerationSettings
 
 # Signs of a hard question from which the strongest model is asked at once.
 SIGNS: Mapping[Quality, int] = {"minimum": 4, "balanced": 2, "maximum": 1}
+_MORE_SIGNS = 4  # that are needed when budgets let hardly a question go there
 _LONG = np.log1p(60)  # words
 _MANY = np.log1p(3)  # numbers, turns
 
@@ -28,12 +30,14 @@ class Question:
     :ivar found: a number for each of `FOUND`.
     :ivar vector: gives the question's embedding, (dim,) float32.
     :ivar wish: of the asker.
+    :ivar strong: factor, 0 to 1, of the share of questions that budgets let go to the strongest model.
     """
 
     shape: tuple[float, ...]
     found: tuple[float, ...]
     vector: Callable[[], NDArray[np.float32]]
     wish: Quality = "balanced"
+    strong: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,8 @@ class Rules:
     def judge(self, question: Question) -> Verdict:
         """Decide."""
         signs = hard_signs(question)
-        needed = SIGNS[question.wish]
-        strong = len(signs) >= needed
+        needed = SIGNS[question.wish] + math.ceil(_MORE_SIGNS * (1 - question.strong))
+        strong = len(signs) >= needed and question.strong > 0
         seen = ", ".join(signs) or "none"
         told = f"by rule, {len(signs)} of {needed} signs of a hard question: {seen}"
         return Verdict(strong, told if question.wish == "balanced" else f"{told} (quality {question.wish})")
@@ -92,8 +96,8 @@ class Trained:
         """Decide."""
         counted = question.shape + question.found if self._model.counted == SHAPE + FOUND else question.shape
         chance, gain = self._model.judge(question.vector(), counted)
-        step = self._steps[question.wish]
-        strong = gain > step.above
+        step = self._model.less_of(self._steps[question.wish], question.strong)
+        strong = gain > step.above and question.strong > 0
         told = (
             f"the cheapest model is right with a chance of {chance:.2f}, the strongest gains {gain:+.2f}: "
             f"{'above' if strong else 'not above'} {step.above:+.2f} ({step.calls:.0%} of such questions)"

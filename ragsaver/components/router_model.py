@@ -171,6 +171,20 @@ class RouterModel(BaseModel):
             return min(enough, key=lambda step: step.calls)
         return max(allowed, key=lambda step: (step.quality, -step.calls))
 
+    def less_of(self, step: Step, strong: float) -> Step:
+        """A point with fewer calls than another, between those that were measured: its threshold is no lower.
+
+        :param strong: factor of its calls, 0 to 1.
+        """
+        if strong >= 1:
+            return step
+        calls = step.calls * max(strong, 0.0)
+        steps = sorted(self.curve, key=lambda one: one.calls)
+        shares = [one.calls for one in steps]
+        above = float(np.interp(calls, shares, [one.above for one in steps]))
+        quality = float(np.interp(calls, shares, [one.quality for one in steps]))
+        return Step(calls=calls, above=max(above, step.above), quality=quality)
+
     def step_at(self, calls: float) -> Step:
         """The point of the curve that is nearest to a share of calls."""
         return min(self.curve, key=lambda step: (abs(step.calls - calls), step.calls))

@@ -203,6 +203,8 @@ class Turn:
         kept = KeptAnswer.load(data) if data is not None else None
         if kept is None or not kept.is_for(self._place, self._asked if key == self._key else None):
             return None
+        if kept.service > self._request.pace.service:
+            return None
         truth, resources = self._caches.truth, self._cache.resources
         if truth is not None and kept.holds(self._request.scope, truth, resources.index):
             return kept

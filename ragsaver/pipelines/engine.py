@@ -4,6 +4,7 @@ Inputs are found by name, so a team's pipeline may be of any shape: every free `
 question, and the answer is what a component gives out as `answers`.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -32,6 +33,7 @@ from ragsaver.pipelines.loader import find_pipeline, load_pipeline
 from ragsaver.pipelines.observing import observe_answer, observe_question
 from ragsaver.pipelines.result import AskResult, Citation, FoundPassage, Route, SearchResult
 from ragsaver.spend.baseline import settle
+from ragsaver.spend.pacing import Service, admit
 from ragsaver.spend.receipt import OpenReceipt, open_receipt
 
 
@@ -69,8 +71,10 @@ class QueryEngine:
         :param explain: tell in `debug` what became of each passage.
         :raises UsageError: if it is empty or too long.
         :raises GenerationError: if the language model failed.
+        :raises BudgetExceeded: if its budgets leave nothing for it.
         """
         question, request = self._made_whole(question, request)
+        request = self._admitted(request)
         if explain:
             with explaining(explain) as explanation, self._asked(question, request) as asked:
                 result = self._result(self.pipeline.run(asked.inputs), asked)
@@ -87,6 +91,7 @@ class QueryEngine:
     async def ask_async(self, question: str, request: Request | None = None) -> AskResult:
         """Answer a question on the running event loop."""
         question, request = self._made_whole(question, request)
+        request = await self._admitted_async(request)
         with self._turn(question, request) as turn:
             if turn is not None:
                 started = time.perf_counter()
@@ -102,6 +107,7 @@ class QueryEngine:
         A tier that does not stream gives its text in one piece, and so does a cache.
         """
         question, request = self._made_whole(question, request)
+        request = await self._admitted_async(request)
         with self._turn(question, request) as turn:
             if turn is not None:
                 started = time.perf_counter()
@@ -216,13 +222,36 @@ class QueryEngine:
             if turn is not None:
                 turn.end()
 
+    def _paced(self, request: Request) -> Request:
+        """The request as its budgets let it be served."""
+        request = replace(request, pipeline=self.name)
+        return replace(request, pace=self.resources.till.pace(account_of(request)))
+
+    def _admitted(self, request: Request) -> Request:
+        """The same, of a question that may be asked.
+
+        :raises BudgetExceeded: if not even a cached answer is given.
+        """
+        paced = self._paced(request)
+        admit(paced.pace, cached=True)
+        return paced
+
+    async def _admitted_async(self, request: Request) -> Request:
+        """The same beside the event loop, where budgets are read."""
+        if self.resources.till.paces:
+            return await asyncio.to_thread(self._admitted, request)
+        return self._admitted(request)
+
     @contextmanager
     def _asked(
         self, question: str, request: Request, pipeline: Pipeline | None = None, turn: Turn | None = None
     ) -> Iterator[_Asked]:
-        request = replace(request, pipeline=self.name)
+        if pipeline is not None:
+            request = self._paced(request)
         if pipeline is None:
             self._require_schemas(request)
+            # The cache was asked before: what is not there is refused where nothing else is given.
+            admit(request.pace, cached=False)
             self.resources.loops.ask(question, request)
         sockets = (pipeline or self.pipeline).inputs()
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
@@ -294,6 +323,7 @@ class QueryEngine:
             route=Route(
                 tier=meta.get("tier", "custom"),
                 reason=meta.get("route_reason", "this pipeline's own generator"),
+                rung=meta.get("service", asked.request.pace.service.told),
                 cache="miss" if turn else None,
             ),
             receipt=asked.receipt.close(),
@@ -327,7 +357,12 @@ class QueryEngine:
             answer=kept.answer,
             reason=kept.reason,
             citations=tuple(Citation(**citation) for citation in kept.citations),
-            route=Route(tier=kept.tier, reason=f"cached answer: {kept.route_reason}", cache=turn.how),
+            route=Route(
+                tier=kept.tier,
+                reason=f"cached answer: {kept.route_reason}",
+                rung=(Service.CACHED if request.pace.service is Service.CACHED else Service(kept.service)).told,
+                cache=turn.how,
+            ),
             receipt=closed,
             latency_ms=_latency(request, started),
             request_id=request.request_id,

@@ -12,6 +12,7 @@ from ragsaver.components.evidence import Evidence, stamp_of
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.pipelines.result import AskResult
+from ragsaver.spend.pacing import Service
 from ragsaver.spend.receipt import OpenReceipt
 
 _FORMAT = 1
@@ -26,6 +27,7 @@ class KeptAnswer:
     :ivar versions: of their documents, by id.
     :ivar mark: of the collection, for what falls with any change of it; None where it falls with its chunks only.
     :ivar made_at: seconds since 1970.
+    :ivar service: rung of the ladder that it was made on; who is served better is not given it.
     """
 
     asked: str
@@ -44,6 +46,7 @@ class KeptAnswer:
     versions: Mapping[str, str]
     mark: str | None
     made_at: float
+    service: int = 0
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -126,4 +129,5 @@ def answer_to_keep(
         versions=versions,
         mark=evidence.mark if falls_with_any else None,
         made_at=now,
+        service=next(one for one in Service if one.told == result.route.rung),
     )

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from ragsaver.components.explain import Explained
+from ragsaver.spend.pacing import Service
 from ragsaver.spend.receipt import Receipt
 
 
@@ -24,11 +25,13 @@ class Route(_Frozen):
     """Which tier answered, and why.
 
     `cache` says whether the answer was there: `hit` of the same question, `semantic` of one that asks the same in
-    other words, `miss`; null where no cache was asked. `tier` is the one that made the answer then.
+    other words, `miss`; null where no cache was asked. `tier` is the one that made the answer then. `rung` is that of
+    the ladder that answers go down as a budget runs out.
     """
 
     tier: str
     reason: str
+    rung: str = Service.FULL.told
     cache: Literal["hit", "semantic", "miss"] | None = None
 
 

@@ -10,7 +10,7 @@ from haystack.dataclasses import ChatMessage, StreamingChunk
 
 from ragsaver.components.attempts import retry_after_s
 from ragsaver.components.chat import ChatTier, CutReply
-from ragsaver.errors import BudgetExceeded, GenerationError, SettingsError, UnknownPrice
+from ragsaver.errors import BudgetExceeded, FuseBlown, GenerationError, SettingsError, UnknownPrice
 from ragsaver.ingestion.asking import Reply, Tokens
 from ragsaver.settings import Settings
 from ragsaver.spend.till import Till
@@ -54,7 +54,7 @@ class ChatSummariser:
             reply = self._tier.reply(messages, listen, timeout_s=limit_s)
         except CutReply as error:
             return Reply("", _tokens(error.usage), problem=error.problem)
-        except (BudgetExceeded, UnknownPrice) as error:
+        except (BudgetExceeded, FuseBlown, UnknownPrice) as error:
             return Reply("", problem=str(error), again=False, asked=False)
         except GenerationError as error:
             status = getattr(error.__cause__, "status_code", None)

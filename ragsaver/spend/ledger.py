@@ -59,6 +59,7 @@ _LOCK: dict[str, sa.Executable] = {
     # A write, since in SQLite only that begins a transaction.
     "sqlite": sa.update(_windows).where(_MINE).values(spent=_windows.c.spent).returning(*_STANDING),
 }
+_READ = sa.select(*_STANDING).where(_MINE)
 _ADD = (
     sa.update(_windows)
     .where(_MINE)
@@ -154,6 +155,23 @@ class Ledger:
             }
             connection.execute(_NEW_LEASE, values)
         return lease
+
+    def standings(self, account: Account) -> tuple[list[Standing], dict[str, int]]:
+        """How far the budgets of an account are used up now, and their limits by the window's id; the request's own
+        ceiling is not among them. Nothing is locked: who spends asks `reserve`.
+        """
+        wanted = windows_of(account, self.clock(), ceiling=False)
+        limits = {window.id: limit for window in wanted if (limit := self.budgets.limit(window)) is not None}
+        if not limits:
+            return [], limits
+        with self.database.reading() as connection:
+            rows = connection.execute(_READ, {"ids": list(limits)}).all()
+        found = {row.id: row for row in rows}
+        return [
+            Standing(window, row.spent, row.reserved) if (row := found.get(window.id)) else Standing(window, 0, 0)
+            for window in wanted
+            if window.id in limits
+        ], limits
 
     def settle(self, lease: Lease, charge: Charge) -> bool:
         """Charge an attempt that is over and give back the rest. One that expired meanwhile is corrected.

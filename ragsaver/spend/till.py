@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 
 from ragsaver.errors import StorageError, UnknownPrice
 from ragsaver.settings import Settings
 from ragsaver.spend.budgets import Account, Hold
+from ragsaver.spend.fuse import Fuses
 from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Call, Charge, Lease, Ledger, open_ledger
 from ragsaver.spend.money import charged, dollars, kept
+from ragsaver.spend.pacing import UNPRESSED, Pace, pace_of
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.prompt_bound import prompt_bound
 from ragsaver.spend.receipt import Receipt, current_receipt
@@ -30,6 +33,10 @@ STAGE = "generate"
 
 # What is beyond expires, charged all that it held.
 _MOST_LATE = 10_000
+
+# For which a reading of budgets is good, unless this process spends meanwhile.
+_PACE_S = 1.0
+_PACES = 10_000
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +81,11 @@ class Till:
         self._count = count_tokens
         self._open = ledger or (lambda: open_ledger(settings))
         self._ledger: Ledger | None = None
+        self._fuses: Fuses | None = None
         self._opening = threading.Lock()
         self._keeping = ThreadPoolExecutor(1, "receipts")
         self._late: deque[tuple[Lease, Charge]] = deque(maxlen=_MOST_LATE)
+        self._paces: dict[tuple[str, str | None, str | None], Pace] = {}
 
     @property
     def ledger(self) -> Ledger:
@@ -89,9 +98,46 @@ class Till:
                 self._ledger = self._open()
             return self._ledger
 
+    @property
+    def fuses(self) -> Fuses:
+        """The fuse of each tenant."""
+        ledger = self.ledger
+        with self._opening:
+            if self._fuses is None:
+                self._fuses = Fuses(ledger, self._wishes.fuse)
+            return self._fuses
+
     def nobody(self) -> Account:
         """The account of work that no request asked for: that of `on_account_of`, else of the settings' tenant."""
         return _account.get() or Account(self._tenant)
+
+    @property
+    def paces(self) -> bool:
+        """Whether requests are served as budgets stand."""
+        return bool(self._wishes.budgets) and self._wishes.pacing.enabled
+
+    def pace(self, account: Account) -> Pace:
+        """How to serve a request on this account. What other processes spent is known up to a second late; that no
+        budget is passed is decided where money is reserved.
+        """
+        if not self.paces:
+            return UNPRESSED
+        key = (account.tenant, account.principal, account.pipeline)
+        try:
+            ledger = self.ledger
+            now = ledger.clock()
+            known = self._paces.get(key)
+            if known is None or not known.at <= now < known.at + _PACE_S:
+                standings, limits = ledger.standings(account)
+                known = replace(pace_of(standings, limits, self._wishes.pacing, now), at=now)
+                if len(self._paces) >= _PACES:
+                    self._paces.clear()
+                self._paces[key] = known
+            return known
+        except StorageError as error:
+            # No model is called without a ledger; what is free needs none.
+            _log.warning("how far budgets are used up is not known: %s", error)
+            return UNPRESSED
 
     def bound(self, texts: Sequence[str]) -> int:
         """Tokens that an endpoint may count in a prompt of these texts."""
@@ -107,6 +153,7 @@ class Till:
         :param most: tokens that its answer may have.
         :param lasts_s: after which it ends.
         :raises BudgetExceeded: if a budget has no room for it.
+        :raises FuseBlown: if its tenant spends far more than is usual.
         :raises TooExpensive: if the request's own ceiling has none.
         :raises UnknownPrice: if nobody knows its price, and the settings want no guess.
         :raises StorageError: if the ledger can't be written: then nothing is spent.
@@ -119,6 +166,7 @@ class Till:
                 remedy="Set its price in `spend.prices`, or let it cost `spend.upper_price`",
             )
         self._settle_late()
+        self.fuses.check(account.tenant)
         learned = self.ledger.learned(model, task)
         prompt = int(prompt_tokens * learned.prompt_factor) + 1
 
@@ -141,6 +189,7 @@ class Till:
         self._show(lease, charge)
         try:
             self.ledger.settle(lease, charge)
+            self._paces.clear()
             if outcome == DONE:
                 self.ledger.learn(lease.call, charge.usage, cut=cut)
         except StorageError as error:

@@ -18,8 +18,8 @@ def reply(text: str) -> ChatReply:
     return ChatReply(text, "model", TokenUsage(1, output=1), "stop")
 
 
-def refused(told: bool = False, elsewhere: bool = True) -> Refused:
-    return Refused(GenerationError("is down", where="there"), told=told, elsewhere=elsewhere)
+def refused(told: bool = False, elsewhere: bool = True, for_want: bool = False) -> Refused:
+    return Refused(GenerationError("is down", where="there"), told=told, elsewhere=elsewhere, for_want=for_want)
 
 
 def doubtful(answer: ChatReply) -> Failure | None:
@@ -160,3 +160,18 @@ def test_every_tier_is_asked_once_at_most_and_escalations_are_bounded(
     if finished and finished.reply:
         assert finished.place in places and finished.reply in told
         assert finished.streamed == attempts[places.index(finished.place)].live
+
+
+@pytest.mark.parametrize("free_for_want", [True, False])
+def test_where_a_budget_has_no_room_for_the_cheapest_model_the_free_tier_answers_if_that_is_wanted(free_for_want: bool):
+    wanting = refused(elsewhere=False, for_want=True)
+    policy = Policy(1, "up", free_answers=True, free_for_want=free_for_want)
+    if not free_for_want:
+        with pytest.raises(GenerationError):
+            play([wanting, wanting], start=1, policy=policy)
+        return
+    attempts, finished = play([wanting, wanting], start=1, policy=policy)
+    assert [one.place for one in attempts] == [1, 0]
+    assert (finished.place, finished.for_want) == (FREE, True)
+    with pytest.raises(GenerationError):
+        play([refused(elsewhere=False)], policy=policy)

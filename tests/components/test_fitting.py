@@ -9,7 +9,8 @@ import pytest
 from ragsaver.components.answer_schema import AnswerSchema, read_schema
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import Request
-from ragsaver.errors import GenerationError, TooExpensive, Unsupported
+from ragsaver.errors import BudgetExceeded, GenerationError, TooExpensive, Unsupported
+from ragsaver.spend.pacing import Pace, Service
 from tests.components.test_generator import ask, tiers
 from tests.openai_server import Script
 
@@ -106,6 +107,13 @@ def test_the_second_call_keeps_the_ceiling(tmp_path: Path):
 def test_without_a_model_there_is_no_answer_by_a_schema(tmp_path: Path):
     with tiers(tmp_path) as given, pytest.raises(Unsupported, match="free tier"):
         ask(given, request=wanting(given))
+
+
+def test_where_budgets_leave_the_free_tier_alone_a_schema_is_refused(tmp_path: Path):
+    small = Script(reply=FITS)
+    with tiers(tmp_path, small) as given, pytest.raises(BudgetExceeded, match="cached"):
+        ask(given, request=replace(wanting(given), pace=Pace(0.9, Service.EXTRACTIVE, budget="total per day")))
+    assert small.requests == []
 
 
 def test_the_free_tier_is_not_asked_and_addresses_nobody_gave_are_taken_out(tmp_path: Path):

@@ -11,11 +11,14 @@ from haystack import Document
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragsaver.components.request import Request, running
 from ragsaver.components.rerank import ConditionalReranker
 from ragsaver.components.rerank_watch import RerankWatch, Sample, at_least
 from ragsaver.components.resources import Resources, open_resources
 from ragsaver.errors import SettingsError
+from ragsaver.index.scope import Scope
 from ragsaver.settings import RerankSettings, Settings
+from ragsaver.spend.pacing import Pace, Service
 from ragsaver.spend.receipt import ReceiptLine, open_receipt
 from tests.components.test_rerank_gate import gate
 from tests.rerank_server import Script, rerank_server
@@ -75,6 +78,20 @@ def test_a_reranked_question_has_a_new_order_and_a_price(tmp_path: Path):
     assert (line.item, line.quantity, line.unit) == ("big", 5, "passages")
     assert line.cost_usd == Decimal("0.002") + tokens * Decimal(10) / 1_000_000
     assert line.reason.startswith("reranked: ")
+
+
+@pytest.mark.parametrize(("usd", "service", "kept"), [(2, "NO_RERANK", True), (2, "FULL", False), (0, "SMALL", False)])
+def test_a_reranker_that_costs_money_is_not_asked_as_a_budget_is_pressed(
+    tmp_path: Path, usd: int, service: str, kept: bool
+):
+    pressed = Request(Scope("acme", "docs"), pace=Pace(0.3, Service[service], budget="total per day"))
+    with rerank_server(script := Script()) as url:
+        given = resources(tmp_path, backend="remote", url=url, usd_per_1k_calls=usd)
+        with given as opened, running(pressed):
+            order, line = asked(opened, "always")
+    assert order == (SAME if kept else LONGEST_FIRST)
+    assert (script.requests == []) == kept
+    assert (line.reason.startswith("not asked: budget total per day"), line.cost_usd == 0) == (kept, kept or usd == 0)
 
 
 def test_only_the_first_ones_are_looked_at_and_the_rest_stay_behind_them(tmp_path: Path):

@@ -1,3 +1,4 @@
+import itertools
 import json
 from pathlib import Path
 
@@ -78,6 +79,17 @@ def test_a_target_takes_the_fewest_calls_that_reach_it(tmp_path: Path):
     assert [step.calls for step in reached] == sorted(step.calls for step in reached)
     assert all(step.quality >= quality for step, quality in zip(reached, (0.5, 0.7, 0.8, 0.9, 0.95), strict=True))
     assert model.step_at(0.0).calls == 0.0 and model.step_at(1.0).calls == 1.0
+
+
+def test_as_a_budget_is_pressed_the_share_of_strong_calls_falls_without_jumps(tmp_path: Path):
+    model, _ = route.train_route(write(tmp_path, rows(200)), Settings(), lambda done, of: None, max_calls=0.5)
+    step = model.step_for(None, None)
+    less = [model.less_of(step, strong / 100) for strong in range(100, -1, -1)]
+    assert less[0] == step and less[-1].calls == 0
+    assert all(after.calls < before.calls for before, after in itertools.pairwise(less))
+    assert all(after.above >= before.above for before, after in itertools.pairwise(less))
+    assert max(before.calls - after.calls for before, after in itertools.pairwise(less)) < 0.0101
+    assert min(one.quality for one in model.curve) <= less[50].quality <= max(one.quality for one in model.curve)
 
 
 def test_a_file_that_is_no_router_says_so(tmp_path: Path):

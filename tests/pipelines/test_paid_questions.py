@@ -38,7 +38,7 @@ def runtime(tmp_path: Path, script: Script):
             {
                 "home": tmp_path / "home",
                 "generation": {"extractive_first": False, "models": models},
-                "spend": {"prices": PRICES, "budgets": budgets},
+                "spend": {"prices": PRICES, "budgets": budgets, "pacing": {"enabled": False}},
             }
         )
         with open_runtime(settings, "a test") as opened:

@@ -42,6 +42,7 @@ _NAMED = {
     "tools": _JSON,
     "stop": _JSON,
     "response_format": _JSON,
+    "response_schema": _JSON,
 }
 BODIES = st.one_of(_JSON, st.fixed_dictionaries({}, optional=_NAMED))
 HEADERS = st.fixed_dictionaries(

@@ -38,6 +38,7 @@ def served(runtime: Runtime, models: Sequence[dict], **generation) -> Iterator[t
         {"scope": "tenant", "period": "month", "limit_usd": "1"},
         {"scope": "principal", "period": "month", "limit_usd": "0.5"},
     ]
+    values["spend"]["pacing"]["enabled"] = False
     changed = Settings.model_validate(values)
     for tenant in ("acme", "default", "umbrella"):
         scope = Scope(tenant, "default")

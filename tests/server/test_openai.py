@@ -324,4 +324,26 @@ def test_the_schema_of_both_routes_is_told(runtime: Runtime):
     schema = TestClient(create_app(access)).get("/openapi.json").json()
     access.close()
     headers = {one["name"] for one in schema["paths"]["/v1/chat/completions"]["post"]["parameters"]}
-    assert headers == {"x-ragsaver-max-cost", "x-ragsaver-quality"}
+    assert headers == {"x-ragsaver-max-cost", "x-ragsaver-quality", "cache-control"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_query_takes_a_schema_and_refuses_a_bad_one(runtime: Runtime, script: Script, stream: bool):
+    script.reply = '{"office": "the veterinary office"}'
+    body = {"query": QUESTION, "stream": stream}
+    with openai_server(script) as model, served(runtime, model) as (url, _):
+        bad = httpx.post(f"{url}/v1/query", json={**body, "response_schema": {"type": "texts"}})
+        assert (bad.status_code, bad.json()["where"], script.requests) == (400, "response_schema.type", [])
+        good = httpx.post(f"{url}/v1/query", json={**body, "response_schema": {"required": ["office"]}})
+        script.reply = "I would rather talk."
+        worse = httpx.post(f"{url}/v1/query", json={**body, "response_schema": {"required": ["days"]}})
+    told = [line[6:].rstrip("\r") for line in good.text.split("\n") if line.startswith("data: ")]
+    assert told[0] == script_json(told) if stream else good.json()["answer"] == '{"office": "the veterinary office"}'
+    assert "event: error" in worse.text if stream else worse.status_code == 502
+    assert "does not fit the schema" in worse.text
+
+
+def script_json(told: list[str]) -> str:
+    """The only piece of a stream is the whole answer."""
+    assert len(told) == 2
+    return str(json.loads(told[1])["answer"])

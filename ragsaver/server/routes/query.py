@@ -52,7 +52,11 @@ async def search(body: SearchBody, access: Shared, identity: Asker, request: Req
 
 def told(result: AskResult) -> dict[str, str]:
     """What the headers of an answer say."""
-    headers = {"x-ragsaver-cost": f"{result.receipt.cost_usd:f}", "x-ragsaver-tier": result.route.tier}
+    headers = {
+        "x-ragsaver-cost": f"{result.receipt.cost_usd:f}",
+        "x-ragsaver-tier": result.route.tier,
+        "x-ragsaver-rung": result.route.rung,
+    }
     return {**headers, "x-ragsaver-cache": result.route.cache} if result.route.cache else headers
 
 
