@@ -39,6 +39,7 @@ def served(runtime: Runtime, models: Sequence[dict], **generation) -> Iterator[t
         {"scope": "principal", "period": "month", "limit_usd": "0.5"},
     ]
     values["spend"]["pacing"]["enabled"] = False
+    values["cache"]["answers"] = "off"  # each question is paid
     changed = Settings.model_validate(values)
     for tenant in ("acme", "default", "umbrella"):
         scope = Scope(tenant, "default")
@@ -162,7 +163,10 @@ def test_a_request_s_own_ceiling_and_a_budget_refuse_before_the_model_is_asked(
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_budget_that_is_used_up_says_when_it_is_full_again(runtime: Runtime, script: Script, stream: bool):
     script.usage = {"prompt_tokens": 100, "completion_tokens": 50_000, "total_tokens": 50_100}  # half of the budget
-    with openai_server(script) as url, served(runtime, [tiny(url, max_output_tokens=60_000)]) as (client, _):
+    with (
+        openai_server(script) as url,
+        served(runtime, [tiny(url, max_output_tokens=60_000)], short_answers=False) as (client, _),
+    ):
         assert client.post("/v1/query", json=QUESTION).status_code == 200
         body = {"model": "query", "messages": [{"role": "user", "content": QUESTION["query"]}], "stream": stream}
         told = client.post("/v1/chat/completions", json=body)

@@ -338,12 +338,12 @@ def test_query_takes_a_schema_and_refuses_a_bad_one(runtime: Runtime, script: Sc
         script.reply = "I would rather talk."
         worse = httpx.post(f"{url}/v1/query", json={**body, "response_schema": {"required": ["days"]}})
     told = [line[6:].rstrip("\r") for line in good.text.split("\n") if line.startswith("data: ")]
-    assert told[0] == script_json(told) if stream else good.json()["answer"] == '{"office": "the veterinary office"}'
+    assert told[0] == whole_of(told) if stream else good.json()["answer"] == '{"office": "the veterinary office"}'
     assert "event: error" in worse.text if stream else worse.status_code == 502
     assert "does not fit the schema" in worse.text
 
 
-def script_json(told: list[str]) -> str:
+def whole_of(told: list[str]) -> str:
     """The only piece of a stream is the whole answer."""
     assert len(told) == 2
     return str(json.loads(told[1])["answer"])
