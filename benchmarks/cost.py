@@ -128,6 +128,7 @@ def settings_of(
                 "models": [{"name": name, "base_url": url, "api_key": "none"} for name in models],
                 "extractive_first": free,
             },
+            "spend": {"fuse": {"enabled": False}},  # a day within minutes is what it is there to stop
         }
     )
 
