@@ -137,7 +137,8 @@ class Fuses:
         back_s = max(_HOUR_S, 4 * (self._wishes.window_s + self._wishes.pause_s))
         first = max(now - back_s, self._looked_at - _AGAIN_S) if now >= self._looked_at else now - back_s
         since = int(first // _STEP_S) * _STEP_S
-        step = sa.cast(entries.c.reserved_at / _STEP_S, sa.Integer).label("step")
+        # written out: PostgreSQL takes the same expression with two parameters for two
+        step = sa.cast(entries.c.reserved_at / sa.literal_column(f"{_STEP_S}.0"), sa.Integer).label("step")
         asked = (
             sa.select(entries.c.tenant, step, sa.func.sum(entries.c.cost).label("cost"))
             .where(entries.c.reserved_at >= since, entries.c.cost != 0)

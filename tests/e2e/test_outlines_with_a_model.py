@@ -46,7 +46,15 @@ def test_what_is_planned_is_limited_paid_for_once_and_shown(project: Path, scrip
     assert script.requests == []
 
     report = as_json(project, "ingest", "docs", "--max-cost", "1")
-    assert report["summaries"] == {"made": 3, "cached": 0, "lacking": 0, "tokens": 360, "cost_usd": 0.00084}
+    assert report["summaries"] == {
+        "made": 3,
+        "cached": 0,
+        "lacking": 0,
+        "calls": 3,
+        "tokens": 360,
+        "cost_usd": 0.00084,
+        "saved_usd": 0.0,
+    }
     assert report["receipt"]["tokens"] == {"input": 180, "cached_input": 120, "output": 60}
     (line,) = as_json(project, "outline", "docs/0.md")["lines"]
     assert line["sentence"] == SAID and line["summarised"]

@@ -89,7 +89,7 @@ def test_a_key_s_documents_go_to_its_tenant_whose_keys_alone_see_the_job(served:
         )
         for tenant, key in keys.items()
     }
-    assert {tenant: len(queue.jobs.reports(tenant, 0)) for tenant in (*keys, "default")} == {
+    assert {tenant: len(queue.jobs.reports(tenant, SpendSettings())) for tenant in (*keys, "default")} == {
         "acme": 1,
         "umbrella": 1,
         "default": 0,
