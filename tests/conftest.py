@@ -18,7 +18,9 @@ quiet_haystack()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines are shared: an example that takes long has not failed.
-hypothesis_settings.register_profile("patient", deadline=None)
+# `--hypothesis-profile=thorough` looks longer
+hypothesis_settings.register_profile("thorough", deadline=None, max_examples=300)
+hypothesis_settings.register_profile("patient", deadline=None, max_examples=40)
 hypothesis_settings.load_profile("patient")
 
 
