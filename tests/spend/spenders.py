@@ -5,7 +5,7 @@ import json
 import random
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,21 +51,25 @@ class Call:
 
 @dataclass
 class Endpoint:
+    """Answers, or fails, as the seed has it.
+
+    :ivar heard: told of each call's number, before it is answered.
+    """
+
     seed: int
+    heard: Callable[[int], None]
     calls: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
     url: str = ""
 
     def total(self) -> int:
         return sum(call.cost for calls in self.calls.values() for call in calls)
 
-    def count(self, of: range) -> int:
-        return sum(len(self.calls.get(str(number), ())) for number in of)
-
     async def answer(self, request: HttpRequest) -> Response:
         body = await request.json()
         asked, call = body["messages"][-1]["content"].split()[-1], Call()
         chance = random.Random(f"{self.seed} {asked} {len(self.calls[asked])}")
         self.calls[asked].append(call)
+        self.heard(int(asked))
         await asyncio.sleep(chance.uniform(0, 0.1))
         fate = chance.random()
         if fate < 0.12:
@@ -116,8 +120,8 @@ def _event(choices: list[Any], usage: dict[str, Any] | None) -> str:
 
 
 @contextmanager
-def endpoint(seed: int) -> Iterator[Endpoint]:
-    made = Endpoint(seed)
+def endpoint(seed: int, heard: Callable[[int], None]) -> Iterator[Endpoint]:
+    made = Endpoint(seed, heard)
     app = Starlette(routes=[Route("/v1/chat/completions", made.answer, methods=["POST"])])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=1))
     sockets = [server.config.bind_socket()]
@@ -131,10 +135,10 @@ def endpoint(seed: int) -> Iterator[Endpoint]:
         thread.join()
 
 
-def spend(settings_json: str, url: str, numbers: list[int], seed: int, begin: Any) -> None:
+def spend(settings_json: str, url: str, numbers: range, seed: int, ready: Any, begin: Any) -> None:
     """Ask all of these at once, in one process; some leave before they have their answer.
 
-    :param begin: an event that it waits for.
+    :param ready: a semaphore that it releases before it waits for `begin`, an event.
     """
     settings = Settings.model_validate_json(settings_json)
     till = Till(settings, PriceBook.of(settings.spend), words)
@@ -160,6 +164,7 @@ def spend(settings_json: str, url: str, numbers: list[int], seed: int, begin: An
         till.keep_receipt(account_of(request), receipt.close(), complete=complete)
 
     assert till.ledger
+    ready.release()
     begin.wait()
 
     async def ask_all() -> None:

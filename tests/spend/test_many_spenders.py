@@ -1,5 +1,6 @@
 """200 requests at once, of four processes on one ledger, one of which is killed, at an endpoint that fails at random."""
 
+import itertools
 import json
 import multiprocessing
 import signal
@@ -48,47 +49,48 @@ def test_no_budget_is_passed_every_reservation_ends_and_all_books_agree(tmp_path
 
     started = multiprocessing.get_context("forkserver")
     started.set_forkserver_preload(["tests.spend.spenders"])
-    # The one that is killed begins, so that the others leave it something to hold.
-    first, others = started.Event(), started.Event()
-    first.set()
+    # The one that is killed begins, so that the others leave it something to hold; it waits for an answer when it is.
+    ready, first, others = started.Semaphore(0), started.Event(), started.Event()
+    numbers = [range(number, REQUESTS, PROCESSES) for number in range(PROCESSES)]
+    calls = itertools.count(1)
+
+    def heard(number: int) -> None:
+        if number in numbers[0]:
+            count = next(calls)
+            if count == 10:
+                others.set()
+            elif count == 11:
+                processes[0].kill()
+
     watcher = threading.Thread(target=watch)
-    with endpoint(SEED) as asked:
+    with endpoint(SEED, heard) as asked:
+        begins = [first, *[others] * (PROCESSES - 1)]
         processes = [
-            started.Process(
-                target=spend,
-                args=(
-                    json.dumps(given),
-                    asked.url,
-                    list(range(number, REQUESTS, PROCESSES)),
-                    SEED,
-                    others if number else first,
-                ),
-            )
-            for number in range(PROCESSES)
+            started.Process(target=spend, args=(json.dumps(given), asked.url, mine, SEED, ready, begin))
+            for mine, begin in zip(numbers, begins, strict=True)
         ]
         for process in processes:
             process.start()
         watcher.start()
         try:
-            for calls, begin in ((3, others), (10, first)):
-                while asked.count(of=range(0, REQUESTS, PROCESSES)) < calls and processes[0].is_alive():
-                    time.sleep(0.005)
-                begin.set()
-            processes[0].kill()  # on a machine that stalled this process it may be done already
+            for _ in processes:
+                assert ready.acquire(timeout=60)
+            first.set()
+            processes[0].join()
+            others.set()
             for process in processes:
                 process.join()
         finally:
             over.set()
             watcher.join()
-        assert processes[0].exitcode in (-signal.SIGKILL, 0)
-        assert [process.exitcode for process in processes[1:]] == [0, 0, 0]
+        assert [process.exitcode for process in processes] == [-signal.SIGKILL, 0, 0, 0]
     assert passed == []
     check(book)
 
     # What the killed process held ends too, once its leases are over.
     with book.database.reading() as connection:
         held = connection.scalars(sa.select(leases.c.request_id)).all()
-    assert {int(one.removeprefix("req_")) % PROCESSES for one in held} <= {0}
+    assert {int(one.removeprefix("req_")) % PROCESSES for one in held} == {0}
     book.clock = Clock(time.time() + 3600)
     book.expire_due(at_once=True)
     check(book)
