@@ -14,17 +14,26 @@ class RagSaverError(Exception):
     :param problem: what was wrong, one sentence without a full stop.
     :param where: the place: a file with its line, a source, a setting.
     :param remedy: what the reader can do about it.
+    :param retry_after_s: seconds after which it makes sense to try again; None where time does not mend it.
     """
 
     exit_code: ClassVar[int] = 2
     status: ClassVar[int] = 500
     title: ClassVar[str] = "RAGSaver error"
 
-    def __init__(self, problem: str, *, where: str | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self,
+        problem: str,
+        *,
+        where: str | None = None,
+        remedy: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.where = where
         self.remedy = remedy
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}" if self.where else self.problem
@@ -105,19 +114,10 @@ class KeyNotFound(UsageError):
 
 
 class RateLimited(RagSaverError):
-    """Too many requests of one key; nothing was done.
-
-    :param retry_after_s: seconds after which one may try again.
-    """
+    """Too many requests of one key; nothing was done."""
 
     status = 429
     title = "Too many requests"
-
-    def __init__(
-        self, problem: str, *, where: str | None = None, remedy: str | None = None, retry_after_s: float = 1.0
-    ) -> None:
-        super().__init__(problem, where=where, remedy=remedy)
-        self.retry_after_s = retry_after_s
 
 
 class RepeatedQuestion(RateLimited):
@@ -203,19 +203,10 @@ class GenerationError(RagSaverError):
 
 
 class EndpointResting(GenerationError):
-    """The language model's endpoint failed several times in a row and is not asked for a while.
-
-    :param retry_after_s: seconds after which one may try again.
-    """
+    """The language model's endpoint failed several times in a row and is not asked for a while."""
 
     status = 503
     title = "Endpoint resting"
-
-    def __init__(
-        self, problem: str, *, where: str | None = None, remedy: str | None = None, retry_after_s: float = 1.0
-    ) -> None:
-        super().__init__(problem, where=where, remedy=remedy)
-        self.retry_after_s = retry_after_s
 
 
 class RerankError(RagSaverError):
@@ -248,7 +239,6 @@ class BudgetExceeded(RagSaverError):
     :ivar budget: which one: `tenant acme per day`.
     :ivar remaining_usd: what is left of it, holds of running calls not counted as left.
     :ivar resets_at: when it begins anew, in ISO 8601.
-    :ivar retry_after_s: after which it makes sense to try again.
     """
 
     status = 429
@@ -263,29 +253,19 @@ class BudgetExceeded(RagSaverError):
         budget: str = "",
         remaining_usd: Decimal = Decimal(0),
         resets_at: str = "",
-        retry_after_s: int = 1,
+        retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(problem, where=where, remedy=remedy)
+        super().__init__(problem, where=where, remedy=remedy, retry_after_s=retry_after_s)
         self.budget = budget
         self.remaining_usd = remaining_usd
         self.resets_at = resets_at
-        self.retry_after_s = retry_after_s
 
 
 class FuseBlown(RagSaverError):
-    """A tenant suddenly spends far more than it usually does; the next call was not made.
-
-    :ivar retry_after_s: after which it is tried again.
-    """
+    """A tenant suddenly spends far more than it usually does; the next call was not made."""
 
     status = 429
     title = "Fuse blown"
-
-    def __init__(
-        self, problem: str, *, where: str | None = None, remedy: str | None = None, retry_after_s: int = 1
-    ) -> None:
-        super().__init__(problem, where=where, remedy=remedy)
-        self.retry_after_s = retry_after_s
 
 
 class UnknownPrice(RagSaverError):

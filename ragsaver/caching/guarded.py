@@ -3,6 +3,8 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from ragsaver.caching.entries import EntryStore, Holding, Key
 from ragsaver.errors import StorageError
@@ -11,6 +13,8 @@ from ragsaver.errors import StorageError
 _PAUSE_S = 5.0
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Guarded:
@@ -27,51 +31,23 @@ class Guarded:
 
     def get(self, key: Key) -> bytes | None:
         """The entry, if it is there and can be had."""
-        if self._rests():
-            return None
-        try:
-            return self._store.get(key)
-        except StorageError as error:
-            self._failed(error)
-            return None
+        return self._ask(lambda: self._store.get(key), None)
 
     def put(self, key: Key, value: bytes, ttl_s: float) -> bool:
         """Keep an entry; whether it was kept."""
-        if self._rests():
-            return False
-        try:
-            return self._store.put(key, value, ttl_s)
-        except StorageError as error:
-            self._failed(error)
-            return False
+        return self._ask(lambda: self._store.put(key, value, ttl_s), False)
 
     def remove(self, key: Key) -> None:
         """Drop an entry."""
-        if self._rests():
-            return
-        try:
-            self._store.remove(key)
-        except StorageError as error:
-            self._failed(error)
+        self._ask(lambda: self._store.remove(key), None)
 
     def claim(self, key: Key, owner: str, lease_s: float) -> bool:
         """Ask for the right to compute an entry; where nobody can be asked, everybody may."""
-        if self._rests():
-            return True
-        try:
-            return self._store.claim(key, owner, lease_s)
-        except StorageError as error:
-            self._failed(error)
-            return True
+        return self._ask(lambda: self._store.claim(key, owner, lease_s), True)
 
     def release(self, key: Key, owner: str) -> None:
         """Give that right back; else it ends by itself."""
-        if self._rests():
-            return
-        try:
-            self._store.release(key, owner)
-        except StorageError as error:
-            self._failed(error)
+        self._ask(lambda: self._store.release(key, owner), None)
 
     def clear(self, tenant: str | None = None, collection: str | None = None) -> int:
         """Drop all entries, or a tenant's, or those of its collection."""
@@ -85,11 +61,14 @@ class Guarded:
         """Let go of what keeps them."""
         self._store.close()
 
-    def _rests(self) -> bool:
-        return time.monotonic() < self._resumes_at
-
-    def _failed(self, error: StorageError) -> None:
-        with self._counting:
-            self.failures += 1
-        self._resumes_at = time.monotonic() + _PAUSE_S
-        _log.warning("questions go on without the cache for %g s: %s", _PAUSE_S, error)
+    def _ask(self, call: Callable[[], T], without: T) -> T:
+        if time.monotonic() < self._resumes_at:
+            return without
+        try:
+            return call()
+        except StorageError as error:
+            with self._counting:
+                self.failures += 1
+            self._resumes_at = time.monotonic() + _PAUSE_S
+            _log.warning("questions go on without the cache for %g s: %s", _PAUSE_S, error)
+            return without

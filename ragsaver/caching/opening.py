@@ -17,9 +17,7 @@ def open_embedding_cache(home: Path, settings: EmbeddingCacheSettings) -> Embedd
     :raises StorageError: if the disk refuses.
     """
     if settings.backend == "redis":
-        own = settings.redis_url.get_secret_value() if settings.redis_url else None
-        url = own or environment("REDIS_URL") or "redis://127.0.0.1:6379/0"
-        return RedisEmbeddingCache(url, ttl_days=settings.ttl_days)
+        return RedisEmbeddingCache(_redis_url(settings), ttl_days=settings.ttl_days)
     return SqliteEmbeddingCache(home / "embeddings.sqlite", settings.max_mb * 2**20)
 
 
@@ -37,14 +35,14 @@ def open_summary_cache(home: Path, settings: OutlineSettings) -> SummaryCache:
 
 
 def open_entries(home: Path, settings: CacheSettings, name: str) -> EntryStore:
-    """A store of answers or lookups: `cache.backend` says where.
-
-    :raises StorageError: if the disk refuses.
-    """
+    """A store of answers or lookups: `cache.backend` says where. It touches a disk or a server at its first use."""
     if settings.backend == "redis":
-        own = settings.redis_url.get_secret_value() if settings.redis_url else None
-        url = own or environment("REDIS_URL") or "redis://127.0.0.1:6379/0"
-        return RedisEntries(url, name, settings.max_entries)
+        return RedisEntries(_redis_url(settings), name, settings.max_entries)
     if settings.backend == "memory":
         return MemoryEntries(settings.max_entries, settings.max_mb * 2**20)
     return SqliteEntries(home / f"{name}.sqlite", settings.max_entries, settings.max_mb * 2**20)
+
+
+def _redis_url(settings: CacheSettings | EmbeddingCacheSettings) -> str:
+    own = settings.redis_url.get_secret_value() if settings.redis_url else None
+    return own or environment("REDIS_URL") or "redis://127.0.0.1:6379/0"

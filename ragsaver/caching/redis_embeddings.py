@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.errors import MissingExtra, StorageError
+from ragsaver.caching.redis_link import connect, without_password
+from ragsaver.errors import StorageError
 
 # Keys of one round trip.
 _KEYS = 1000
@@ -26,15 +27,8 @@ class RedisEmbeddingCache:
     """
 
     def __init__(self, url: str, *, ttl_days: int) -> None:
-        try:
-            import redis
-        except ImportError:
-            raise MissingExtra(
-                "the redis package is not installed", remedy='Install it with `pip install "ragsaver[workers]"`'
-            ) from None
-        self._failed = redis.RedisError
-        self._redis: Any = redis.Redis.from_url(url)
-        self._place = _without_password(url)
+        self._redis, self._failed = connect(url)
+        self._place = without_password(url)
         self._ttl_s = ttl_days * _DAY_S
 
     def get(self, partition: str, hashes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -83,8 +77,3 @@ class RedisEmbeddingCache:
 
 def _key(partition: str, one: str) -> str:
     return f"ragsaver:embedding:{partition}:{one}"
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -9,7 +9,8 @@ import time
 from typing import Any
 
 from ragsaver.caching.entries import Clock, Holding, Key, area_of
-from ragsaver.errors import MissingExtra, StorageError
+from ragsaver.caching.redis_link import connect, without_password
+from ragsaver.errors import StorageError
 
 # A cache that is slower than this is none; questions go on without it.
 _PATIENCE_S = 1.0
@@ -30,18 +31,10 @@ class RedisEntries:
     """
 
     def __init__(self, url: str, name: str, max_entries: int, clock: Clock = time.time) -> None:
-        try:
-            import redis
-        except ImportError:
-            raise MissingExtra(
-                "the redis package is not installed", remedy='Install it with `pip install "ragsaver[workers]"`'
-            ) from None
-        self._failed = redis.RedisError
-        self._redis: Any = redis.Redis.from_url(
+        self._redis, self._failed = connect(
             url, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S, retry=None
         )
-        scheme, _, rest = url.partition("://")
-        self._where = f"{scheme}://{rest.rpartition('@')[2]}"
+        self._where = without_password(url)
         self._prefix = f"ragsaver:{name}:"
         self._uses = f"{self._prefix}uses"
         self._max_entries = max_entries

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ragsaver.caching.cache_file import evict, open_cache
 from ragsaver.caching.entries import Clock, Holding, Key, area_of
 from ragsaver.errors import StorageError
+from ragsaver.sqlite import SqliteDatabase
 
 # A use is noted once in so many seconds: the order of eviction does not need it finer, and a hit is no write then.
 _NOTE_USE_S = 60.0
@@ -46,10 +47,14 @@ ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until 
 
 
 class Readers:
-    """A connection to read from for each thread, without a pool's work: a hit is to cost microseconds."""
+    """A connection to read from for each thread, without a pool's work: a hit is to cost microseconds.
 
-    def __init__(self, path: Path) -> None:
+    :param make: makes the file with its tables, if it is not there.
+    """
+
+    def __init__(self, path: Path, make: Callable[[], object]) -> None:
         self._path = path
+        self._make = make
         self._mine = threading.local()
         self._all: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
@@ -73,6 +78,7 @@ class Readers:
     def _connection(self) -> sqlite3.Connection:
         mine: sqlite3.Connection | None = getattr(self._mine, "connection", None)
         if mine is None:
+            self._make()
             mine = sqlite3.connect(self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
             self._mine.connection = mine
             with self._lock:
@@ -83,17 +89,20 @@ class Readers:
 class SqliteEntries:
     """An `EntryStore` in one SQLite file.
 
+    The file is made at the first use: a worker or a command that answers nothing leaves none behind.
+
     :param max_entries: that are kept; the longest unused ones go first.
     :param max_bytes: ceiling for the file's used pages.
-    :raises StorageError: if the file can't be opened or written.
     """
 
     def __init__(self, path: Path, max_entries: int, max_bytes: int, clock: Clock = time.time) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._clock = clock
-        self._file = open_cache(path, "the cache of answers", _metadata)
-        self._readers = Readers(path)
+        self._path = path
+        self._opening = threading.Lock()
+        self._file: SqliteDatabase | None = None
+        self._readers = Readers(path, self._open)
 
     def get(self, key: Key) -> bytes | None:
         """The entry, if its time is not over."""
@@ -105,7 +114,7 @@ class SqliteEntries:
         if expires_at <= now:
             return None
         if used_at <= now - _NOTE_USE_S:
-            with self._file.writing() as connection:
+            with self._open().writing() as connection:
                 connection.exec_driver_sql(_USED, (now, key.name))
         return bytes(value)
 
@@ -114,7 +123,7 @@ class SqliteEntries:
         if len(value) > self._max_bytes // 2:
             return False
         now = self._clock()
-        with self._file.writing() as connection:
+        with self._open().writing() as connection:
             connection.execute(sa.delete(_entries).where(_entries.c.expires_at <= now))
             connection.exec_driver_sql(_PUT, (key.name, key.kind, key.area, value, now + ttl_s, now))
             surplus = int(connection.exec_driver_sql("SELECT count(*) FROM entries").scalar() or 0) - self._max_entries
@@ -125,36 +134,43 @@ class SqliteEntries:
 
     def remove(self, key: Key) -> None:
         """Drop an entry."""
-        with self._file.writing() as connection:
+        with self._open().writing() as connection:
             connection.execute(sa.delete(_entries).where(_entries.c.name == key.name))
 
     def claim(self, key: Key, owner: str, lease_s: float) -> bool:
         """Ask for the right to compute an entry."""
         now = self._clock()
-        with self._file.writing() as connection:
+        with self._open().writing() as connection:
             taken = connection.exec_driver_sql(_CLAIM, (key.name, owner, now + lease_s, now))
             return taken.rowcount > 0
 
     def release(self, key: Key, owner: str) -> None:
         """Give that right back, if it is still this owner's."""
-        with self._file.writing() as connection:
+        with self._open().writing() as connection:
             mine = (_leases.c.name == key.name, _leases.c.owner == owner)
             connection.execute(sa.delete(_leases).where(*mine))
 
     def clear(self, tenant: str | None = None, collection: str | None = None) -> int:
         """Drop all entries, or a tenant's, or those of its collection."""
         area = area_of(tenant, collection)
-        with self._file.writing() as connection:
+        with self._open().writing() as connection:
             gone = connection.execute(sa.delete(_entries).where(_entries.c.area.startswith(area)))
             return gone.rowcount
 
     def holding(self) -> Holding:
         """What is there."""
         counted = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(sa.func.length(_entries.c.value)), 0))
-        with self._file.reading() as connection:
+        with self._open().reading() as connection:
             return Holding(*connection.execute(counted).one())
 
     def close(self) -> None:
         """Close the file."""
         self._readers.close()
-        self._file.close()
+        if self._file:
+            self._file.close()
+
+    def _open(self) -> SqliteDatabase:
+        with self._opening:
+            if self._file is None:
+                self._file = open_cache(self._path, "the cache of answers", _metadata)
+            return self._file

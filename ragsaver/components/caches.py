@@ -43,10 +43,7 @@ class Caches:
         self.lookups: EntryStore | None = None
 
     def hold_against(self, truth: Truth) -> None:
-        """Begin to cache.
-
-        :raises StorageError: if the disk refuses.
-        """
+        """Begin to cache."""
         self.truth = truth
         home, wishes = self._settings.home, self.wishes
         if wishes.answers != "off":

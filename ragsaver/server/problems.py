@@ -45,7 +45,7 @@ def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
         problem=error.problem,
         where=error.where,
         remedy=error.remedy,
-        retry_after_s=getattr(error, "retry_after_s", None),
+        retry_after_s=error.retry_after_s,
     )
 
 
