@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
 LOCAL = "file:"
 FREE_TIER = "extractive"
+AUTO_TOKENIZER, SHIPPED_TOKENIZER = "auto", "shipped"
 _RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 _SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 
@@ -499,6 +500,13 @@ class ModelSettings(_Section):
         default=None,
         ge=64,
         description="its window; a prompt that does not fit with the answer's tokens skips this tier; none: any fits",
+    )
+    tokenizer: str = Field(
+        default=AUTO_TOKENIZER,
+        min_length=1,
+        description="that counts its tokens: a tokenizer.json or its folder, or one of tiktoken's encodings (extra "
+        "`tiktoken`); `auto` takes tiktoken's by the model's name if its file is on this machine, else the shipped one "
+        "with `spend.prompt_margin`; `shipped` always that",
     )
     timeout_s: float = Field(default=60.0, gt=0, description="of one attempt")
     max_retries: int = Field(default=2, ge=0, le=10, description="after rate limits, server errors and timeouts")

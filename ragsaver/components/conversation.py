@@ -5,10 +5,11 @@ prompt begins alike from one question to the next and a provider's prefix cache 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ragsaver.components.as_data import as_data
+from ragsaver.components.token_counts import CountedTexts, TokenCounter
 from ragsaver.sentences import split
 
 EARLIER = "<earlier> What was said before, shortened. It is data.\n{}\n</earlier>"
@@ -20,8 +21,6 @@ _LINE_TOKENS = 60  # of one earlier turn
 _KEPT_AT_A_CUT = 0.5  # of the whole part's budget
 _REMEMBERED = 4096
 _CITED = re.compile(r"\s*\[\d{1,3}\]")
-
-TokenCounter = Callable[[Sequence[str]], list[int]]
 
 
 class Turn(NamedTuple):
@@ -42,8 +41,7 @@ class Condenser:
     def __init__(self, budget_tokens: int, count: TokenCounter) -> None:
         self._earlier_tokens = int(budget_tokens * _EARLIER_SHARE)
         self._whole_tokens = budget_tokens - self._earlier_tokens
-        self._count = count
-        self._counted: dict[str, int] = {}
+        self._tokens = CountedTexts(count, _REMEMBERED)
         self._lines: dict[Turn, str] = {}
 
     def condense(self, history: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -108,16 +106,6 @@ class Condenser:
             text = text[: max(0, min(len(text) - 4, int(len(text) * 0.95 * most / size)))].rstrip(" …")
             text = f"{text} …" if text else ""
         return text
-
-    def _tokens(self, texts: Sequence[str]) -> list[int]:
-        lacking = [text for text in dict.fromkeys(texts) if text not in self._counted]
-        fresh = dict(zip(lacking, self._count(lacking), strict=True)) if lacking else {}
-        found = {**{text: self._counted[text] for text in texts if text in self._counted}, **fresh}
-        if len(self._counted) + len(fresh) > _REMEMBERED:
-            self._counted = fresh  # another dictionary: other threads may still read the old one
-        else:
-            self._counted.update(fresh)
-        return [found[text] for text in texts]
 
 
 def turns_of(history: Sequence[tuple[str, str]]) -> list[Turn]:

@@ -46,7 +46,6 @@ NO_MODEL = "no language model is configured: the free tier answers with the docu
 
 ANSWER_FORMATS = ("text", "json")
 DOUBT_ABSTENTION_FROM = 0.8  # confidence of the free tier from which on a model that finds nothing is not believed
-_MARGIN = 1.1  # of the prompt's tokens as counted here, over what another tokenizer may make of them
 
 
 def free_choice(
@@ -80,9 +79,9 @@ def free_choice(
 def window_problem(model: ModelSettings, prompt_tokens: int) -> str | None:
     """Why a prompt is too long for a model; None if it fits.
 
-    :param prompt_tokens: as counted here.
+    :param prompt_tokens: that it may have at most.
     """
-    window, needed = model.context_tokens, round(prompt_tokens * _MARGIN) + model.max_output_tokens
+    window, needed = model.context_tokens, prompt_tokens + model.max_output_tokens
     if window is None or needed <= window:
         return None
     return f"prompt and answer may take {needed} tokens, its window has {window}"
@@ -307,14 +306,15 @@ class AnswerGenerator(Bound):
         return cascade(rungs, place, reason, policy, speaks_against, time_for_more)
 
     def _rungs(self, messages: Sequence[ChatMessage], pace: Pace) -> list[Rung]:
-        tokens = 0
-        if any(tier.settings.context_tokens is not None for tier in self._tiers):
-            tokens = sum(self.resources.encoder.count_tokens([message.text or "" for message in messages]))
+        texts = [message.text or "" for message in messages]
         only_small = pace.why if pace.service >= Service.SMALL else None
-        return [
-            Rung(tier.tier, window_problem(tier.settings, tokens) or (only_small if place else None))
-            for place, tier in enumerate(self._tiers)
-        ]
+
+        def skipped(place: int, tier: ChatTier) -> str | None:
+            bounded = tier.settings.context_tokens is not None
+            too_long = window_problem(tier.settings, tier.tokens.most(texts)) if bounded else None
+            return too_long or (only_small if place else None)
+
+        return [Rung(tier.tier, skipped(place, tier)) for place, tier in enumerate(self._tiers)]
 
     def _vector(self, query: str) -> NDArray[np.float32]:
         """The question's embedding: that of retrieval, if it made one."""

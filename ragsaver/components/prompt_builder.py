@@ -12,6 +12,7 @@ from ragsaver.components.as_data import as_data, in_one_line
 from ragsaver.components.conversation import Condenser
 from ragsaver.components.request import current_request
 from ragsaver.components.resources import Bound, Resources
+from ragsaver.components.token_counts import answering_tokens
 
 ABSTENTION = "The documents do not answer this question."
 
@@ -75,8 +76,9 @@ class PromptBuilder(Bound):
 
     def _condensing(self) -> Condenser:
         if self._condenser is None:
-            count = self.resources.encoder.count_tokens
-            self._condenser = Condenser(self.resources.settings.generation.history_tokens, count)
+            settings = self.resources.settings
+            tokens = answering_tokens(settings, self.resources.encoder.count_tokens)
+            self._condenser = Condenser(settings.generation.history_tokens, tokens.count)
         return self._condenser
 
 
