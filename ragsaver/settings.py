@@ -526,6 +526,28 @@ class ModelSettings(_Section):
     )
 
 
+class ConversationSettings(_Section):
+    """The model that helps with conversations, where `earlier_turns` is `model`."""
+
+    tier: str | None = Field(default=None, description="one of the tiers, by name; default: the cheapest")
+    timeout_s: float = Field(
+        default=10.0, gt=0, le=600, description="of one call, and half of what the request has left; then rules do it"
+    )
+    summary_tokens: int = Field(
+        default=120, ge=16, le=4096, description="that a summary may have, within a quarter of `history_tokens`"
+    )
+    summary_input_tokens: int = Field(
+        default=2000, ge=100, le=1_000_000, description="of turns that one call summarises; longer ones are cut"
+    )
+    summary_questions: int = Field(
+        default=4,
+        ge=1,
+        le=100,
+        description="to come, for which a summary is reckoned: it is made where carrying its turns whole for so many "
+        "would cost more",
+    )
+
+
 class GenerationSettings(_Section):
     """The tiers: extractive is free and always there; the models are yours."""
 
@@ -576,6 +598,12 @@ class GenerationSettings(_Section):
     follow_ups: Literal["rules", "none"] = Field(
         default="rules", description="whether a question that leans on those before it is made whole to look for it"
     )
+    earlier_turns: Literal["rules", "model"] = Field(
+        default="rules",
+        description="how turns are shortened that no longer stand whole in a prompt: to question and first sentence, "
+        "or to a model's summary where that pays",
+    )
+    conversation: ConversationSettings = ConversationSettings()
     history_tokens: int = Field(
         default=800,
         ge=0,
@@ -597,6 +625,21 @@ class GenerationSettings(_Section):
         if len(set(names)) < len(names) or FREE_TIER in names:
             raise ValueError(f"two tiers have the same name: {', '.join((FREE_TIER, *names))}")
         return self
+
+    @model_validator(mode="after")
+    def _conversations_have_a_model(self) -> Self:
+        wanted, known = self.conversation.tier, self.tier_names
+        if self.asks_about_conversations and not known:
+            raise ValueError("earlier_turns can be `model` only where `models` has one")
+        if wanted is not None and wanted not in known:
+            there = f"write one of {', '.join(known)}" if known else "there is no model"
+            raise ValueError(f"`conversation.tier` ({wanted}) is none of the tiers: {there}")
+        return self
+
+    @property
+    def asks_about_conversations(self) -> bool:
+        """Whether a model helps with them."""
+        return self.earlier_turns == "model"
 
     @property
     def tier_names(self) -> tuple[str, ...]:

@@ -113,13 +113,19 @@ class ChatTier:
                 return self._attempt(generator, messages, on_chunk, tokens, self._time_s(timeout_s))
         raise AssertionError("the last attempt returns or raises")
 
-    async def reply_async(self, messages: Sequence[ChatMessage], on_chunk: AsyncCallback | None = None) -> ChatReply:
+    async def reply_async(
+        self,
+        messages: Sequence[ChatMessage],
+        on_chunk: AsyncCallback | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> ChatReply:
         """Ask the model on the running event loop. A task that is cancelled still settles."""
         generator = self._generator()
         tokens = self._bound(messages)
         async for attempt in tenacity.AsyncRetrying(**self._patience()):
             with attempt, self._breaker().attempt():
-                return await self._attempt_async(generator, messages, on_chunk, tokens, self._time_s(None))
+                return await self._attempt_async(generator, messages, on_chunk, tokens, self._time_s(timeout_s))
         raise AssertionError("the last attempt returns or raises")
 
     def _attempt(

@@ -29,7 +29,7 @@ from ragsaver.components.cascade import (
 )
 from ragsaver.components.chat import ChatReply, ChatTier
 from ragsaver.components.evidence import current_evidence
-from ragsaver.components.extractive import Extract, extract
+from ragsaver.components.extractive import NO_MODEL, Extract, extract, free_choice
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import current_request, running, stage
@@ -42,38 +42,8 @@ from ragsaver.settings import FREE_TIER, ModelSettings
 from ragsaver.spend.pacing import UNPRESSED, Pace, Service, admit
 from ragsaver.spend.receipt import current_receipt
 
-NO_MODEL = "no language model is configured: the free tier answers with the documents' own words"
-
 ANSWER_FORMATS = ("text", "json")
 DOUBT_ABSTENTION_FROM = 0.8  # confidence of the free tier from which on a model that finds nothing is not believed
-
-
-def free_choice(
-    found: Extract,
-    *,
-    passages: int,
-    models: int,
-    extractive_first: bool,
-    sure_from: float,
-    pace: Pace = UNPRESSED,
-) -> str | None:
-    """Why the free tier answers; None if a model is asked.
-
-    :param found: what the free tier would say.
-    :param passages: how many were packed; without any no model is asked.
-    :param models: how many language models are configured.
-    :param sure_from: confidence from which the free tier's answer is taken although there is a model.
-    :param pace: what budgets leave.
-    """
-    if models == 0:
-        return NO_MODEL
-    if passages == 0:
-        return "there is no passage to answer from: no model was asked"
-    if extractive_first and found.text is not None and found.confidence >= sure_from:
-        return f"{found.reason}, at least {sure_from:.2f}"
-    if pace.service >= Service.EXTRACTIVE:
-        return f"no model was asked: {pace.why}"
-    return None
 
 
 def window_problem(model: ModelSettings, prompt_tokens: int) -> str | None:

@@ -9,8 +9,9 @@ from haystack import Document, Pipeline
 from haystack.dataclasses import ChatMessage
 from pydantic import BaseModel, ConfigDict
 
-from ragsaver.components.extractive import extract
-from ragsaver.components.generator import AnswerGenerator, free_choice
+from ragsaver.components.extractive import extract, free_choice
+from ragsaver.components.generator import AnswerGenerator
+from ragsaver.components.prompt_builder import PromptBuilder
 from ragsaver.components.resources import Resources
 from ragsaver.components.token_counts import TierTokens
 from ragsaver.errors import PipelineError
@@ -83,6 +84,9 @@ class PromptPipeline:
             going |= after
         for part in going:
             pipeline.remove_component(part)
+        for _, made in pipeline.walk():
+            if isinstance(made, PromptBuilder):
+                made.asks = False
         self.pipeline = pipeline
 
     def run(self, inputs: dict[str, Any]) -> Prompt:
