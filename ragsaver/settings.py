@@ -527,12 +527,13 @@ class ModelSettings(_Section):
 
 
 class ConversationSettings(_Section):
-    """The model that helps with conversations, where `earlier_turns` is `model`."""
+    """The model that helps with conversations, where `follow_ups` or `earlier_turns` is `model`."""
 
     tier: str | None = Field(default=None, description="one of the tiers, by name; default: the cheapest")
     timeout_s: float = Field(
         default=10.0, gt=0, le=600, description="of one call, and half of what the request has left; then rules do it"
     )
+    question_tokens: int = Field(default=80, ge=16, le=4096, description="that a follow-up made whole may have")
     summary_tokens: int = Field(
         default=120, ge=16, le=4096, description="that a summary may have, within a quarter of `history_tokens`"
     )
@@ -595,8 +596,10 @@ class GenerationSettings(_Section):
         description="addresses and images that an answer may have: those that stand in its passages, its question or "
         "the conversation, none, or all",
     )
-    follow_ups: Literal["rules", "none"] = Field(
-        default="rules", description="whether a question that leans on those before it is made whole to look for it"
+    follow_ups: Literal["rules", "model", "none"] = Field(
+        default="rules",
+        description="how a question that leans on those before it is made whole to look for it: by rules, or by a "
+        "model where the rules see that it does",
     )
     earlier_turns: Literal["rules", "model"] = Field(
         default="rules",
@@ -630,7 +633,7 @@ class GenerationSettings(_Section):
     def _conversations_have_a_model(self) -> Self:
         wanted, known = self.conversation.tier, self.tier_names
         if self.asks_about_conversations and not known:
-            raise ValueError("earlier_turns can be `model` only where `models` has one")
+            raise ValueError("follow_ups and earlier_turns can be `model` only where `models` has one")
         if wanted is not None and wanted not in known:
             there = f"write one of {', '.join(known)}" if known else "there is no model"
             raise ValueError(f"`conversation.tier` ({wanted}) is none of the tiers: {there}")
@@ -639,7 +642,7 @@ class GenerationSettings(_Section):
     @property
     def asks_about_conversations(self) -> bool:
         """Whether a model helps with them."""
-        return self.earlier_turns == "model"
+        return "model" in (self.follow_ups, self.earlier_turns)
 
     @property
     def tier_names(self) -> tuple[str, ...]:

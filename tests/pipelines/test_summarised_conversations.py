@@ -308,6 +308,7 @@ def test_a_summary_is_made_where_its_turns_whole_would_cost_more(
     ("generation", "words"),
     [
         ({"earlier_turns": "model"}, "only where `models` has one"),
+        ({"follow_ups": "model"}, "only where `models` has one"),
         (
             {"models": [{"name": "tiny"}], "conversation": {"tier": "tiny"}},
             r"\(tiny\) is none of the tiers: write one of small",
