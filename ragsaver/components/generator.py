@@ -32,7 +32,7 @@ from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import Extract, extract
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
 from ragsaver.components.prompt_builder import ABSTENTION
-from ragsaver.components.request import current_request, running, stage
+from ragsaver.components.request import current_pace, current_request, running, stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.route_features import found_signs, question_shape
 from ragsaver.components.router import Cheapest, Question, Router, open_router
@@ -237,11 +237,11 @@ class AnswerGenerator(Bound):
             models=len(wishes.models),
             extractive_first=wishes.extractive_first and schema is None,
             sure_from=wishes.extractive_sure_confidence,
-            pace=_pace(),
+            pace=current_pace(),
         )
         if free is not None and wishes.models and documents and schema is not None:
             # the pace leaves the free tier alone, whose answer is no JSON
-            admit(replace(_pace(), service=Service.CACHED), cached=False)
+            admit(replace(current_pace(), service=Service.CACHED), cached=False)
         asking = _Asking(found, free, in_front_of_the_model(query, documents), query)
         if schema is not None:
             asking.fitting = Fitting(schema, self._links(asking))
@@ -253,7 +253,7 @@ class AnswerGenerator(Bound):
         self, asking: _Asking, query: str, documents: Sequence[Document], messages: Sequence[ChatMessage]
     ) -> Steps | None:
         wishes, request, found = self.resources.settings.generation, current_request(), asking.found
-        pace = _pace()
+        pace = current_pace()
         rungs = self._rungs(messages, pace)
         with stage("route"):
             verdict = self._router.judge(
@@ -424,18 +424,12 @@ class AnswerGenerator(Bound):
         receipt.add("generate", "extractive tier", 1, "answers", reason=reason)
         meta: dict[str, Any] = {"tier": FREE_TIER, "route_reason": reason}
         if found.text is None:
-            pace = _pace()
+            pace = current_pace()
             pressed = f"; no model was asked: {pace.why}" if pace.service >= Service.EXTRACTIVE else ""
             meta.update(abstained=True, reason=found.reason + pressed)
             return ChatMessage.from_assistant(ABSTENTION, meta=meta)
         meta["quotes"] = [(found.passage, found.text)]
         return ChatMessage.from_assistant(found.text, meta=meta)
-
-
-def _pace() -> Pace:
-    """What the running request's budgets leave it."""
-    request = current_request()
-    return UNPRESSED if request is None else request.pace
 
 
 def _left_s() -> float | None:

@@ -76,6 +76,12 @@ def current_request() -> Request | None:
     return _current.get()
 
 
+def current_pace() -> Pace:
+    """What the running request's budgets leave it."""
+    request = _current.get()
+    return UNPRESSED if request is None else request.pace
+
+
 @contextmanager
 def running(request: Request) -> Iterator[Request]:
     """Make `request` the current one for the code inside."""

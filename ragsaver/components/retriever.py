@@ -72,7 +72,7 @@ class HybridRetriever(Bound):
         fall_off = defaults.fall_off if self.fall_off is None else self.fall_off
         fusion = Fusion(self.fusion or defaults.fusion)
         request = current_request()
-        scope = request.scope if request else self.resources.default_scope
+        scope = self.scope
 
         with stage("embed_query"):
             vector = self.resources.embed_question(query)
