@@ -12,7 +12,7 @@ from haystack.dataclasses import ChatMessage, StreamingChunk
 from haystack.dataclasses.streaming_chunk import StreamingCallbackT
 from numpy.typing import NDArray
 
-from ragsaver.components.answer_check import Evidence, Failure, check
+from ragsaver.components.answer_check import Failure, Grounds, check
 from ragsaver.components.answer_length import most_tokens
 from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
 from ragsaver.components.cascade import (
@@ -275,12 +275,12 @@ class AnswerGenerator(Bound):
                 where=", ".join(rung.name for rung in rungs),
                 remedy="Lower `context.budget_tokens`, or add a model with a larger window",
             )
-        evidence = Evidence(query, documents, found.confidence)
+        grounds = Grounds(query, documents, found.confidence)
 
         def speaks_against(reply: ChatReply) -> Failure | None:
             return check(
                 reply.text,
-                evidence,
+                grounds,
                 sure_from=DOUBT_ABSTENTION_FROM,
                 as_json=self.answer_format == "json",
                 schema=asking.fitting.schema if asking.fitting else None,
