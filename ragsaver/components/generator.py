@@ -318,9 +318,6 @@ class AnswerGenerator(Bound):
 
     def _vector(self, query: str) -> NDArray[np.float32]:
         """The question's embedding: that of retrieval, if it made one."""
-        request = current_request()
-        if request is not None and query in request.embedded:
-            return request.embedded[query]
         with stage("embed_query"):
             return self.resources.embed_question(query)
 

@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.index.scope import Scope
 from ragsaver.spend.pacing import UNPRESSED, Pace
@@ -38,7 +35,6 @@ class Request:
     :ivar pipeline: that answers it; the engine says which.
     :ivar pace: what its budgets leave it; the engine says.
     :ivar guarded: whether it may be refused as a loop.
-    :ivar embedded: vectors of its texts that were paid for, (dim,) float32 by text.
     """
 
     scope: Scope
@@ -56,7 +52,6 @@ class Request:
     pipeline: str | None = None
     pace: Pace = UNPRESSED
     guarded: bool = False
-    embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def wish(self) -> str:

@@ -58,13 +58,6 @@ def test_an_answer_says_how_long_each_stage_took(filled: Runtime):
     assert sum(spent.values()) - spent["total"] <= spent["total"]
 
 
-def test_the_embedding_of_a_question_is_kept_for_the_stages_that_follow(filled: Runtime):
-    request = Request(filled.scope())
-    filled.engine().ask(question(1), request)
-    (kept,) = request.embedded.items()
-    assert kept[0] == question(1) and kept[1].shape == (filled.resources.encoder.dim,)
-
-
 def test_another_tenant_and_another_collection_see_nothing(filled: Runtime):
     for scope in (filled.scope("elsewhere"), filled.scope(tenant="someone-else")):
         assert filled.engine().ask(question(1), Request(scope)).answer is None
