@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ragsaver.database import Database, Place, copy_rows, open_database
+from ragsaver.database import Database, Place, copy_rows, open_database, schema_of
 from ragsaver.dialects import POSTGRES, Steps, insert, lock_rows
 from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import Settings
@@ -359,10 +359,7 @@ def open_ledger(settings: Settings) -> Ledger:
 
 def ledger_place(settings: Settings) -> Place:
     """Where a project's ledger is."""
-    database = settings.database
-    if database.url is not None:
-        return PostgresSchema(database.url, f"{database.schema_name}_spend")
-    return settings.home / _FILE
+    return schema_of(settings, "_spend") or settings.home / _FILE
 
 
 def _locked(connection: sa.Connection, wanted: Sequence[Window]) -> list[Standing]:
