@@ -15,6 +15,12 @@ _RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 _SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 
 
+def _of_redis(url: SecretStr | None) -> SecretStr | None:
+    if url is not None and not is_redis(url.get_secret_value()):
+        raise ValueError("must begin with redis:// or rediss://")
+    return url
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
@@ -258,12 +264,7 @@ class QueueSettings(_Section):
     metrics_host: str = Field(default="127.0.0.1", description="address that a worker's metrics are told at")
     scaling: ScalingSettings = ScalingSettings()
 
-    @field_validator("broker_url")
-    @classmethod
-    def _only_redis(cls, broker_url: SecretStr | None) -> SecretStr | None:
-        if broker_url is not None and not is_redis(broker_url.get_secret_value()):
-            raise ValueError("must begin with redis:// or rediss://")
-        return broker_url
+    _only_redis = field_validator("broker_url")(_of_redis)
 
 
 class DatabaseSettings(_Section):
@@ -810,12 +811,7 @@ class ServerSettings(_Section):
         "own, and no answer from a cache",
     )
 
-    @field_validator("rate_limit_redis_url")
-    @classmethod
-    def _only_redis(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not is_redis(url.get_secret_value()):
-            raise ValueError("must begin with redis:// or rediss://")
-        return url
+    _only_redis = field_validator("rate_limit_redis_url")(_of_redis)
 
 
 class LoggingSettings(_Section):
