@@ -13,6 +13,7 @@ from typing import Any
 import tenacity
 from haystack.dataclasses import ChatMessage, StreamingChunk
 
+from ragsaver.addresses import without_password
 from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.components.attempts import patience
 from ragsaver.components.breaker import Breaker, breaker_of
@@ -210,7 +211,8 @@ class ChatTier:
 
     @property
     def _place(self) -> str:
-        return f"{self.settings.base_url or environment('OPENAI_BASE_URL') or 'api.openai.com'} ({self.settings.name})"
+        base_url = self.settings.base_url or environment("OPENAI_BASE_URL") or "api.openai.com"
+        return f"{without_password(base_url)} ({self.settings.name})"
 
     def _generator(self) -> Any:
         if self._built is None:

@@ -15,7 +15,14 @@ from ragsaver.settings import Settings, environment
 MASK = "[secret]"
 # A shorter value may stand anywhere in a line without being the secret.
 _LEAST = 4
-_VARIABLES = ("OPENAI_API_KEY", "QDRANT_API_KEY", "REDIS_URL", "CELERY_BROKER_URL")
+_VARIABLES = (
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "QDRANT_API_KEY",
+    "QDRANT_URL",
+    "REDIS_URL",
+    "CELERY_BROKER_URL",
+)
 _FIELD = re.compile(
     r"(?i)(?:^|[_.-])(?:(?:api|access|private|secret)[_-]?keys?|authorization|passwords?|passwd|pwd|secrets?|token"
     r"|cookies?|set-cookie|credentials?|key|sig|signature)$"
