@@ -90,6 +90,11 @@ def test_keys_and_tokens_go(secret: str):
     assert redacted.endswith("why is it refused?")
 
 
+@pytest.mark.parametrize("secret", ["AKIAIOSFODNN7EXAMPLE", "AIzaSyD09tSrke72PouQMnMX0a7eZSW0jkFMBWY"])
+def test_a_key_of_letters_and_digits_goes_where_it_is_all_of_a_field(secret: str):
+    assert without_secrets(secret) == "[secret]"
+
+
 @pytest.mark.parametrize(
     ("text", "left"),
     [
