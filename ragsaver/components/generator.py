@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.route_features import found_signs, question_shape
 from ragsaver.components.router import Cheapest, Question, Router, open_router
 from ragsaver.components.slots import Slots, slots_of
+from ragsaver.components.telling import Telling
 from ragsaver.errors import BudgetExceeded, GenerationError, RagSaverError, Unsupported
 from ragsaver.settings import FREE_TIER, ModelSettings
 from ragsaver.spend.pacing import UNPRESSED, Pace, Service, admit
@@ -99,34 +100,6 @@ class _Asking:
     fitting: Fitting | None = None
     steps: Steps | None = None
     spent_s: float = 0.0
-
-
-@dataclass(slots=True)
-class _Telling:
-    """Passes on what a model streams, without addresses that nobody gave, and knows whether anything was."""
-
-    callback: Any
-    links: LinkFilter
-    told: bool = False
-    began: float = field(default_factory=time.monotonic)
-
-    def __call__(self, chunk: StreamingChunk) -> None:
-        self.told = self.told or bool(chunk.content)
-        self.callback(self._clean(chunk))
-
-    async def hear(self, chunk: StreamingChunk) -> None:
-        """The same on an event loop."""
-        self.told = self.told or bool(chunk.content)
-        await self.callback(self._clean(chunk))
-
-    def rest(self) -> StreamingChunk | None:
-        """What was held back."""
-        rest = self.links.rest()
-        return StreamingChunk(content=rest) if rest else None
-
-    def _clean(self, chunk: StreamingChunk) -> StreamingChunk:
-        content = self.links.feed(chunk.content) if chunk.content else ""
-        return chunk if content == chunk.content else replace(chunk, content=content)
 
 
 @component
@@ -358,10 +331,10 @@ class AnswerGenerator(Bound):
 
     def _begin(
         self, asking: _Asking, attempt: Attempt, callback: StreamingCallbackT | None
-    ) -> tuple[ChatTier, _Telling]:
+    ) -> tuple[ChatTier, Telling]:
         tier = self._tiers[attempt.place]
         current_receipt().add("route", f"{tier.tier}: {tier.settings.name}", 1, "calls", reason=attempt.why)
-        return tier, _Telling(callback, self._links(asking))
+        return tier, Telling(callback, self._links(asking))
 
     @contextmanager
     def _within(self, asking: _Asking, tier: ChatTier) -> Iterator[None]:
@@ -435,7 +408,7 @@ def _left_s() -> float | None:
     return None if request is None or request.deadline is None else max(request.deadline - time.monotonic(), 0.0)
 
 
-def _refused(error: RagSaverError | TimeoutError, tier: ChatTier, telling: _Telling) -> Refused:
+def _refused(error: RagSaverError | TimeoutError, tier: ChatTier, telling: Telling) -> Refused:
     if isinstance(error, TimeoutError):
         error = GenerationError(
             "had no free slot before the request's deadline",
