@@ -502,6 +502,17 @@ class ModelSettings(_Section):
     )
     timeout_s: float = Field(default=60.0, gt=0, description="of one attempt")
     max_retries: int = Field(default=2, ge=0, le=10, description="after rate limits, server errors and timeouts")
+    retry_share: float = Field(
+        default=0.2,
+        ge=0.0,
+        le=10.0,
+        allow_inf_nan=False,
+        description="retries that this process may make within a minute, as a share of its first attempts at the "
+        "endpoint; beyond them a failure is not retried",
+    )
+    retry_least: int = Field(
+        default=10, ge=0, le=1_000_000, description="retries that it may make within a minute besides those"
+    )
     rest_after_failures: int = Field(
         default=5, ge=0, le=1000, description="of attempts in a row, after which it is not asked for a while; 0: never"
     )
