@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.components.answer_schema import AnswerSchema
+from ragsaver.components.caller import Caller
 from ragsaver.index.scope import Scope
 from ragsaver.spend.pacing import UNPRESSED, Pace
 
@@ -38,6 +39,7 @@ class Request:
     :ivar pipeline: that answers it; the engine says which.
     :ivar pace: what its budgets leave it; the engine says.
     :ivar guarded: whether it may be refused as a loop.
+    :ivar caller: who may leave while a thread makes the answer; None where nobody can, or a task makes it.
     :ivar embedded: vectors of its texts that were paid for, (dim,) float32 by text.
     """
 
@@ -56,6 +58,7 @@ class Request:
     pipeline: str | None = None
     pace: Pace = UNPRESSED
     guarded: bool = False
+    caller: Caller | None = field(default=None, repr=False, compare=False)
     embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
