@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +16,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from ragsaver.components.caller import Caller
 from ragsaver.components.resources import Resources
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.live import LiveRuntime
@@ -77,7 +78,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict]:
     return [record.told for record in caplog.records if record.name == "ragsaver.requests"]
 
 
-def until(what, seconds: float = 60.0) -> None:
+def until(what: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end
@@ -165,3 +166,22 @@ def test_who_leaves_while_all_slots_of_the_model_are_taken_never_reaches_it(runt
         script.hold.set()
         assert first.result(60)["answer"] == SAID
         assert len(script.requests) == 1
+
+
+def test_nobody_listens_for_who_leaves_while_an_answer_comes_from_the_cache(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    listened = []
+    listens = Caller.run
+
+    def counting(self: Caller, work: Callable) -> object:
+        listened.append(work)
+        return listens(self, work)
+
+    monkeypatch.setattr(Caller, "run", counting)
+    with openai_server(Script(reply=SAID)) as model, served(runtime, model) as (url, _):
+        for path in BODIES:
+            asked = [ask(url, path) for _ in range(3)]
+            caches = [(one if path == "/v1/query" else one["ragsaver"])["route"]["cache"] for one in asked]
+            assert caches[1:] == ["hit", "hit"]
+    assert len(listened) == 1
