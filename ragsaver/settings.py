@@ -509,11 +509,11 @@ class ModelSettings(_Section):
         ge=0.0,
         le=10.0,
         allow_inf_nan=False,
-        description="retries that this process may make within a minute, as a share of its first attempts at the "
-        "endpoint; beyond them a failure is not retried",
+        description="retries by this process within a minute, as a share of its first attempts at the endpoint; beyond "
+        "them a failure is not retried",
     )
     retry_least: int = Field(
-        default=10, ge=0, le=1_000_000, description="retries that it may make within a minute besides those"
+        default=10, ge=0, le=1_000_000, description="retries within a minute that there may be besides"
     )
     rest_after_failures: int = Field(
         default=5, ge=0, le=1000, description="of attempts in a row, after which it is not asked for a while; 0: never"
