@@ -28,7 +28,7 @@ NOT_AGAIN = (
 class RetryBudget:
     """Of one endpoint, for any number of threads and tasks.
 
-    Within a window, which is a minute and up to a tenth of one, retries are at most `least + share * first attempts`.
+    Within a window, a minute and up to six seconds long, retries are at most `least + share * first attempts`.
 
     :param share: of a retry that a first attempt is worth.
     :param least: retries that a window has in any case.
