@@ -297,6 +297,9 @@ class AnswerGenerator(Bound):
     def _ask(
         self, asking: _Asking, attempt: Attempt, messages: Sequence[ChatMessage], callback: StreamingCallbackT | None
     ) -> Outcome:
+        request = current_request()
+        if callback is None and request is not None and request.caller is not None:
+            return request.caller.run(lambda: self._ask_async(asking, attempt, messages, None))
         tier, telling = self._begin(asking, attempt, callback)
         try:
             with self._slots[attempt.place].slot(_left_s()), self._within(asking, tier):

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Literal
 
 from ragsaver.components.answer_schema import AnswerSchema
+from ragsaver.components.caller import Caller
 from ragsaver.index.scope import Scope
 from ragsaver.spend.pacing import UNPRESSED, Pace
 
@@ -35,6 +36,7 @@ class Request:
     :ivar pipeline: that answers it; the engine says which.
     :ivar pace: what its budgets leave it; the engine says.
     :ivar guarded: whether it may be refused as a loop.
+    :ivar caller: who may leave while a thread makes the answer; None where nobody can, or a task makes it.
     """
 
     scope: Scope
@@ -52,6 +54,7 @@ class Request:
     pipeline: str | None = None
     pace: Pace = UNPRESSED
     guarded: bool = False
+    caller: Caller | None = field(default=None, repr=False, compare=False)
 
     @property
     def wish(self) -> str:

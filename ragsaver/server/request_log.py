@@ -10,6 +10,7 @@ from ragsaver.logs.content_log import ContentLog
 from ragsaver.logs.observed import Observed, Outcome, line_of, observing
 from ragsaver.logs.setup import tell
 from ragsaver.server.door import PROBES
+from ragsaver.server.problems import LEFT
 
 # Asked every few seconds by machines.
 _QUIET = PROBES | {"/metrics"}
@@ -73,7 +74,7 @@ def _outcome(observed: Observed, status: int | None, *, whole: bool, failed: boo
     worst = max(status or 0, observed.problem_status or 0)
     if failed or worst >= 500:
         return "failed"
-    if status is None or not whole:
+    if status in (None, LEFT) or not whole:
         return "left"
     if worst >= 400:
         return "refused"
