@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
 LOCAL = "file:"
 FREE_TIER = "extractive"
+AUTO_TOKENIZER, SHIPPED_TOKENIZER = "auto", "shipped"
 _RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 _SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 
@@ -503,6 +504,13 @@ class ModelSettings(_Section):
         ge=64,
         description="its window; a prompt that does not fit with the answer's tokens skips this tier; none: any fits",
     )
+    tokenizer: str = Field(
+        default=AUTO_TOKENIZER,
+        min_length=1,
+        description="that counts its tokens: a tokenizer.json or its folder, or one of tiktoken's encodings (extra "
+        "`tiktoken`); `auto` takes tiktoken's by the model's name if its file is on this machine, else the shipped one "
+        "with `spend.prompt_margin`; `shipped` always that",
+    )
     timeout_s: float = Field(default=60.0, gt=0, description="of one attempt")
     max_retries: int = Field(default=2, ge=0, le=10, description="after rate limits, server errors and timeouts")
     retry_share: float = Field(
@@ -529,6 +537,29 @@ class ModelSettings(_Section):
     temperature: float | None = Field(default=None, ge=0.0, le=2.0, description="not sent if left out")
     logprobs: bool = Field(
         default=False, description="ask for the tokens' log-probabilities, where the endpoint knows them, to check by"
+    )
+
+
+class ConversationSettings(_Section):
+    """The model that helps with conversations, where `follow_ups` or `earlier_turns` is `model`."""
+
+    tier: str | None = Field(default=None, description="one of the tiers, by name; default: the cheapest")
+    timeout_s: float = Field(
+        default=10.0, gt=0, le=600, description="of one call, and half of what the request has left; then rules do it"
+    )
+    question_tokens: int = Field(default=80, ge=16, le=4096, description="that a follow-up made whole may have")
+    summary_tokens: int = Field(
+        default=120, ge=16, le=4096, description="that a summary may have, within a quarter of `history_tokens`"
+    )
+    summary_input_tokens: int = Field(
+        default=2000, ge=100, le=1_000_000, description="of turns that one call summarises; longer ones are cut"
+    )
+    summary_questions: int = Field(
+        default=4,
+        ge=1,
+        le=100,
+        description="to come, for which a summary is reckoned: it is made where carrying its turns whole for so many "
+        "would cost more",
     )
 
 
@@ -579,9 +610,17 @@ class GenerationSettings(_Section):
         description="addresses and images that an answer may have: those that stand in its passages, its question or "
         "the conversation, none, or all",
     )
-    follow_ups: Literal["rules", "none"] = Field(
-        default="rules", description="whether a question that leans on those before it is made whole to look for it"
+    follow_ups: Literal["rules", "model", "none"] = Field(
+        default="rules",
+        description="how a question that leans on those before it is made whole to look for it: by rules, or by a "
+        "model where the rules see that it does",
     )
+    earlier_turns: Literal["rules", "model"] = Field(
+        default="rules",
+        description="how turns are shortened that no longer stand whole in a prompt: to question and first sentence, "
+        "or to a model's summary where that pays",
+    )
+    conversation: ConversationSettings = ConversationSettings()
     history_tokens: int = Field(
         default=800,
         ge=0,
@@ -603,6 +642,21 @@ class GenerationSettings(_Section):
         if len(set(names)) < len(names) or FREE_TIER in names:
             raise ValueError(f"two tiers have the same name: {', '.join((FREE_TIER, *names))}")
         return self
+
+    @model_validator(mode="after")
+    def _conversations_have_a_model(self) -> Self:
+        wanted, known = self.conversation.tier, self.tier_names
+        if self.asks_about_conversations and not known:
+            raise ValueError("follow_ups and earlier_turns can be `model` only where `models` has one")
+        if wanted is not None and wanted not in known:
+            there = f"write one of {', '.join(known)}" if known else "there is no model"
+            raise ValueError(f"`conversation.tier` ({wanted}) is none of the tiers: {there}")
+        return self
+
+    @property
+    def asks_about_conversations(self) -> bool:
+        """Whether a model helps with them."""
+        return "model" in (self.follow_ups, self.earlier_turns)
 
     @property
     def tier_names(self) -> tuple[str, ...]:

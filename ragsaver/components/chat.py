@@ -20,12 +20,12 @@ from ragsaver.components.breaker import Breaker, breaker_of
 from ragsaver.components.paid_attempt import Attempt
 from ragsaver.components.request import current_request
 from ragsaver.components.retry_budget import RetryBudget, retry_budget_of
+from ragsaver.components.token_counts import TierTokens, TokenCounter
 from ragsaver.errors import GenerationError
 from ragsaver.settings import ModelSettings, environment
 from ragsaver.spend.till import Till
 from ragsaver.spend.usage import TokenUsage, read_usage
 
-TokenCounter = Callable[[Sequence[str]], list[int]]
 SyncCallback = Callable[[StreamingChunk], None]
 AsyncCallback = Callable[[StreamingChunk], Awaitable[None]]
 
@@ -70,10 +70,11 @@ class ChatTier:
     """A model of the settings, called through Haystack's OpenAI chat generator.
 
     :param settings: name, endpoint, key, limits.
-    :param count_tokens: counts where the endpoint doesn't.
+    :param count_tokens: the shipped tokenizer; counts where the endpoint doesn't, and the model's own is not there.
     :param till: where each attempt is paid for; nobody is billed if None.
     :param tier: what people call it.
     :param task: answers to it are about as long as each other.
+    :raises SettingsError: if the settings name a tokenizer that is not there.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class ChatTier:
         self.settings = settings
         self.tier = tier
         self.task = task
-        self._count = count_tokens
+        self.tokens = TierTokens(settings, count_tokens, till.margin if till is not None else 0.0)
         self._till = till
         self._built: Any = None
 
@@ -117,14 +118,20 @@ class ChatTier:
                 return self._attempt(generator, messages, on_chunk, tokens, self._time_s(timeout_s))
         raise AssertionError("the last attempt returns or raises")
 
-    async def reply_async(self, messages: Sequence[ChatMessage], on_chunk: AsyncCallback | None = None) -> ChatReply:
+    async def reply_async(
+        self,
+        messages: Sequence[ChatMessage],
+        on_chunk: AsyncCallback | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> ChatReply:
         """Ask the model on the running event loop. A task that is cancelled still settles."""
         generator = self._generator()
         tokens = self._bound(messages)
         async for attempt in tenacity.AsyncRetrying(**self._patience()):
             with attempt, self._breaker().attempt():
                 self._count_first(attempt)
-                return await self._attempt_async(generator, messages, on_chunk, tokens, self._time_s(None))
+                return await self._attempt_async(generator, messages, on_chunk, tokens, self._time_s(timeout_s))
         raise AssertionError("the last attempt returns or raises")
 
     def _attempt(
@@ -272,7 +279,11 @@ class ChatTier:
         texts = [message.text or "" for message in messages]
         if (schema := self._schema()) is not None:
             texts.append(schema.text)  # it is on the wire once more, and endpoints bill it
-        return self._till.bound(texts) if self._till is not None else sum(self._count(texts))
+        return self._most(texts) if self._till is not None else sum(self.tokens.count(texts))
+
+    def _most(self, texts: Sequence[str]) -> int:
+        assert self._till is not None
+        return self._till.bound(texts, self.tokens.count if self.tokens.own else None)
 
     def _wishes(self, output_tokens: int, *, streaming: bool, timeout_s: float) -> dict[str, Any]:
         # Newer OpenAI models take only the first name, most compatible servers only the second.
@@ -310,8 +321,8 @@ class ChatTier:
     def _estimate(self, messages: Sequence[ChatMessage], output: str) -> TokenUsage:
         """Tokens where the endpoint says nothing: as many as it may have counted."""
         if self._till is not None:
-            return TokenUsage(fresh=self._bound(messages), output=self._till.bound([output]), estimated=True)
-        counts = self._count([*(message.text or "" for message in messages), output])
+            return TokenUsage(fresh=self._bound(messages), output=self._most([output]), estimated=True)
+        counts = self.tokens.count([*(message.text or "" for message in messages), output])
         return TokenUsage(fresh=sum(counts[:-1]), output=counts[-1], estimated=True)
 
     def _explain(self, error: Exception, heard: _Heard, paid: Attempt) -> GenerationError:

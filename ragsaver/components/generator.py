@@ -29,7 +29,7 @@ from ragsaver.components.cascade import (
 )
 from ragsaver.components.chat import ChatReply, ChatTier
 from ragsaver.components.evidence import current_evidence
-from ragsaver.components.extractive import Extract, extract
+from ragsaver.components.extractive import NO_MODEL, Extract, extract, free_choice
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import current_pace, current_request, running, stage
@@ -40,50 +40,19 @@ from ragsaver.components.slots import Slots, slots_of
 from ragsaver.components.telling import Telling
 from ragsaver.errors import BudgetExceeded, GenerationError, RagSaverError, Unsupported
 from ragsaver.settings import FREE_TIER, ModelSettings
-from ragsaver.spend.pacing import UNPRESSED, Pace, Service, admit
+from ragsaver.spend.pacing import Pace, Service, admit
 from ragsaver.spend.receipt import current_receipt
-
-NO_MODEL = "no language model is configured: the free tier answers with the documents' own words"
 
 ANSWER_FORMATS = ("text", "json")
 DOUBT_ABSTENTION_FROM = 0.8  # confidence of the free tier from which on a model that finds nothing is not believed
-_MARGIN = 1.1  # of the prompt's tokens as counted here, over what another tokenizer may make of them
-
-
-def free_choice(
-    found: Extract,
-    *,
-    passages: int,
-    models: int,
-    extractive_first: bool,
-    sure_from: float,
-    pace: Pace = UNPRESSED,
-) -> str | None:
-    """Why the free tier answers; None if a model is asked.
-
-    :param found: what the free tier would say.
-    :param passages: how many were packed; without any no model is asked.
-    :param models: how many language models are configured.
-    :param sure_from: confidence from which the free tier's answer is taken although there is a model.
-    :param pace: what budgets leave.
-    """
-    if models == 0:
-        return NO_MODEL
-    if passages == 0:
-        return "there is no passage to answer from: no model was asked"
-    if extractive_first and found.text is not None and found.confidence >= sure_from:
-        return f"{found.reason}, at least {sure_from:.2f}"
-    if pace.service >= Service.EXTRACTIVE:
-        return f"no model was asked: {pace.why}"
-    return None
 
 
 def window_problem(model: ModelSettings, prompt_tokens: int) -> str | None:
     """Why a prompt is too long for a model; None if it fits.
 
-    :param prompt_tokens: as counted here.
+    :param prompt_tokens: that it may have at most.
     """
-    window, needed = model.context_tokens, round(prompt_tokens * _MARGIN) + model.max_output_tokens
+    window, needed = model.context_tokens, prompt_tokens + model.max_output_tokens
     if window is None or needed <= window:
         return None
     return f"prompt and answer may take {needed} tokens, its window has {window}"
@@ -280,14 +249,15 @@ class AnswerGenerator(Bound):
         return cascade(rungs, place, reason, policy, speaks_against, time_for_more)
 
     def _rungs(self, messages: Sequence[ChatMessage], pace: Pace) -> list[Rung]:
-        tokens = 0
-        if any(tier.settings.context_tokens is not None for tier in self._tiers):
-            tokens = sum(self.resources.encoder.count_tokens([message.text or "" for message in messages]))
+        texts = [message.text or "" for message in messages]
         only_small = pace.why if pace.service >= Service.SMALL else None
-        return [
-            Rung(tier.tier, window_problem(tier.settings, tokens) or (only_small if place else None))
-            for place, tier in enumerate(self._tiers)
-        ]
+
+        def skipped(place: int, tier: ChatTier) -> str | None:
+            bounded = tier.settings.context_tokens is not None
+            too_long = window_problem(tier.settings, tier.tokens.most(texts)) if bounded else None
+            return too_long or (only_small if place else None)
+
+        return [Rung(tier.tier, skipped(place, tier)) for place, tier in enumerate(self._tiers)]
 
     def _vector(self, query: str) -> NDArray[np.float32]:
         """The question's embedding: that of retrieval, if it made one."""

@@ -19,11 +19,12 @@ from ragsaver.components.account import account_of
 from ragsaver.components.conversation import turns_of
 from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.explain import explaining
-from ragsaver.components.follow_up import LOOK_BACK, self_contained
+from ragsaver.components.follow_up import LOOK_BACK, leans_back, self_contained
 from ragsaver.components.generator import AnswerGenerator
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
+from ragsaver.components.rewriting import Rewriting
 from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, Unsupported, UsageError
 from ragsaver.logs.observed import note_contexts
 from ragsaver.pipelines.answers import AnswerCache, Turn
@@ -46,6 +47,12 @@ class _Asked(NamedTuple):
     inputs: dict[str, dict[str, Any]]
     started: float
 
+    def look_for(self, question: str | None) -> None:
+        """Put a question in place of the one that components are to get; None leaves it."""
+        for sockets in self.inputs.values() if question else ():
+            if "query" in sockets:
+                sockets["query"] = question
+
 
 class QueryEngine:
     """One loaded pipeline, ready for questions from any number of threads or tasks.
@@ -65,6 +72,8 @@ class QueryEngine:
         _output_of(self.pipeline, "answers", self.name)
         self._knows_schemas = any(isinstance(part, AnswerGenerator) for _, part in self.pipeline.walk())
         self._answers = self._cache_of(self.pipeline)
+        by_model = resources.settings.generation.follow_ups == "model"
+        self._rewriting = Rewriting(resources) if by_model else None
 
     def ask(self, question: str, request: Request | None = None, *, explain: bool = False) -> AskResult:
         """Answer a question; a follow-up of the request's history is made whole first.
@@ -78,6 +87,7 @@ class QueryEngine:
         request = self._admitted(request)
         if explain:
             with explaining(explain) as explanation, self._asked(question, request) as asked:
+                self._rewrite(asked)
                 result = self._result(self.pipeline.run(asked.inputs), asked)
                 return result.model_copy(update={"debug": explanation.told()}) if explanation else result
         with self._turn(question, request) as turn:
@@ -87,6 +97,7 @@ class QueryEngine:
                 if turn.found is not None:
                     return self._again(turn, request, started)
             with self._asked(question, request, turn=turn) as asked:
+                self._rewrite(asked)
                 return self._result(self.pipeline.run(asked.inputs), asked, turn)
 
     async def ask_async(self, question: str, request: Request | None = None) -> AskResult:
@@ -100,6 +111,7 @@ class QueryEngine:
                 if turn.found is not None:
                     return self._again(turn, request, started)
             with self._asked(question, request, turn=turn) as asked:
+                await self._rewrite_async(asked)
                 return self._result(await self.pipeline.run_async(asked.inputs), asked, turn)
 
     async def stream(self, question: str, request: Request | None = None) -> AsyncIterator[str | AskResult]:
@@ -126,6 +138,7 @@ class QueryEngine:
 
     async def _stream(self, question: str, request: Request, turn: Turn | None) -> AsyncGenerator[str | AskResult]:
         with self._asked(question, request, turn=turn) as asked:
+            await self._rewrite_async(asked)
             handle = self.pipeline.stream(asked.inputs)
             streamed = False
             try:
@@ -204,7 +217,18 @@ class QueryEngine:
         if not request.history or self.resources.settings.generation.follow_ups == "none":
             return question, request
         whole = self_contained(question, turns_of(request.history[-2 * LOOK_BACK :]))
-        return whole, replace(request, asked=question) if whole != question else request
+        leans = whole != question or (self._rewriting is not None and leans_back(question))
+        return whole, replace(request, asked=question) if leans else request
+
+    def _rewrite(self, asked: _Asked) -> None:
+        """Let a model make a follow-up whole, where it is to; for caches what the rules made of it stays its name."""
+        if self._rewriting is not None and asked.request.asked is not None:
+            asked.look_for(self._rewriting.whole(asked.request))
+
+    async def _rewrite_async(self, asked: _Asked) -> None:
+        """The same on the running event loop."""
+        if self._rewriting is not None and asked.request.asked is not None:
+            asked.look_for(await self._rewriting.whole_async(asked.request))
 
     def _cache_of(self, pipeline: Pipeline) -> AnswerCache | None:
         if self.resources.settings.cache.answers == "off" or not cacheable(pipeline):

@@ -12,8 +12,8 @@ from haystack import Document
 from haystack.dataclasses import ChatMessage
 
 from ragsaver.components.evidence import Evidence, gathering
-from ragsaver.components.extractive import Extract
-from ragsaver.components.generator import AnswerGenerator, free_choice, window_problem
+from ragsaver.components.extractive import Extract, free_choice
+from ragsaver.components.generator import AnswerGenerator, window_problem
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources, open_resources
 from ragsaver.errors import GenerationError, SettingsError
