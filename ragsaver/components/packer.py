@@ -16,7 +16,7 @@ from ragsaver.components.answer_kind import signs
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
-from ragsaver.components.request import current_request, stage
+from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.sentence_worth import Candidate, score_sentences
 from ragsaver.components.token_counts import CountedTexts, TierTokens, answering_tokens
@@ -194,8 +194,7 @@ class ContextPacker(Bound):
             evidence.pack(document.id for document in packed)
         used = [str(document.meta.get("document_id", "")) for document in packed]
         self.resources.uses.note(used)
-        request = current_request()
-        self.resources.favourites.note(request.scope if request else self.resources.default_scope, used)
+        self.resources.favourites.note(self.scope, used)
         receipt = current_receipt()
         receipt.packed_tokens = sum(int(document.meta["tokens"]) for document in packed)
         receipt.add(

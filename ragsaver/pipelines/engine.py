@@ -70,6 +70,7 @@ class QueryEngine:
         self._search: Pipeline | None = None
         self._prompt: PromptPipeline | None = None
         _output_of(self.pipeline, "answers", self.name)
+        self._knows_schemas = any(isinstance(part, AnswerGenerator) for _, part in self.pipeline.walk())
         self._answers = self._cache_of(self.pipeline)
         by_model = resources.settings.generation.follow_ups == "model"
         self._rewriting = Rewriting(resources) if by_model else None
@@ -295,8 +296,7 @@ class QueryEngine:
             raise _cause(error, self.name) from error
 
     def _require_schemas(self, request: Request) -> None:
-        there = any(isinstance(part, AnswerGenerator) for _, part in self.pipeline.walk())
-        if request.response_schema is not None and not there:
+        if request.response_schema is not None and not self._knows_schemas:
             raise Unsupported("its own generator knows no JSON schema", where=self.name, remedy="Ask another pipeline")
 
     def _mark(self, request: Request) -> str | None:
@@ -365,18 +365,11 @@ class QueryEngine:
         resources = self.resources
         resources.uses.note(kept.versions)
         asked_so = "the same question" if turn.how == "hit" else "a question that asks the same"
-        reason = f"answered before: {asked_so}, {told_age(time.time() - kept.made_at)} ago"
-        receipt = OpenReceipt(
-            whole_passage_tokens=kept.whole_passage_tokens,
-            packed_tokens=kept.packed_tokens,
-            prompt_tokens=kept.prompt_tokens,
-            answer_tokens=kept.answer_tokens,
-        )
-        receipt.add("cache", "answer kept", 1, "answers", saved_usd=kept.cost_usd, reason=reason)
+        receipt = kept.receipt(asked_so, time.time())
         settle(receipt, resources.settings, resources.prices, reused_usd=kept.cost_usd)
         request.stage_ms["cache"] = (time.perf_counter() - started) * 1000
         closed = receipt.close()
-        resources.till.keep_receipt(account_of(replace(request, pipeline=self.name)), closed, complete=True)
+        resources.till.keep_receipt(account_of(request), closed, complete=True)
         result = AskResult(
             answer=kept.answer,
             reason=kept.reason,
@@ -397,14 +390,6 @@ class QueryEngine:
 def _latency(request: Request, started: float) -> dict[str, float]:
     spent = {name: round(spent, 3) for name, spent in request.stage_ms.items()}
     return {**spent, "total": round((time.perf_counter() - started) * 1000, 3)}
-
-
-def told_age(seconds: float) -> str:
-    """A time that has passed, in the largest unit that it fills."""
-    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{max(0, int(seconds))} seconds"
 
 
 def _output_of(pipeline: Pipeline, socket: str, name: str) -> str:

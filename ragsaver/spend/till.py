@@ -248,7 +248,12 @@ class Till:
 
     def _show(self, lease: Lease, charge: Charge) -> None:
         usage, receipt = charge.usage, current_receipt()
-        receipt.count(input=usage.fresh + usage.cache_write, cached_input=usage.cache_read, output=usage.answered)
+        receipt.count(
+            input=usage.fresh + usage.cache_write,
+            cached_input=usage.cache_read,
+            output=usage.answered,
+            reasoning=usage.reasoning,
+        )
         if charge.outcome == DONE:
             receipt.prompt_tokens, receipt.answer_tokens = usage.prompt, usage.answered
         price = self._prices.price(lease.call.model)
