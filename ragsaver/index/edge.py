@@ -2,12 +2,12 @@
 
 One shard holds every tenant. The key `scope` (tenant and collection) is in every filter, and word statistics
 (IDF) are counted within it and within what the reader's groups may read, so that nobody else's vocabulary shapes a
-ranking. Unlisted points count as well: leaving them out takes twice the time.
+ranking (see `corpus.py`). Unlisted points count as well: leaving them out takes twice the time.
 """
 
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import methodcaller
 from pathlib import Path
@@ -18,12 +18,12 @@ import qdrant_edge as qdrant
 from numpy.typing import NDArray
 
 from ragsaver.errors import IndexLocked, RagSaverError, StorageError
+from ragsaver.index.corpus import Corpus, sole_of
 from ragsaver.index.edge_config import dense_search, edge_config, index_payload
 from ragsaver.index.edge_requests import NAMES_GROUPS, hits, leg, stored_point, within
 from ragsaver.index.identity import IndexIdentity, claim
 from ragsaver.index.keys import (
     DENSE,
-    GROUPS,
     LEXICAL,
     LISTED,
     SCOPE,
@@ -38,7 +38,7 @@ from ragsaver.index.optimising import copier, optimised
 from ragsaver.index.protocol import ChunkPoint, LegHits, StoredPoint
 from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
-from ragsaver.index.shard import Held, Pointer, discard_others, following, read_pointer, write_pointer
+from ragsaver.index.shard import EMPTY, Held, Pointer, PointerFile, discard_others, following
 from ragsaver.index.swaps import Swaps
 from ragsaver.index.words import word_encoder
 
@@ -90,27 +90,29 @@ class EdgeIndex:
             raise StorageError(f"can't be written: {error.strerror}", where=str(folder)) from error
         claim(folder, identity)
         self._config = edge_config(identity.dim, quantization)
-        self._pointer = read_pointer(folder)
-        self._shard = Held(self._open(folder / self._pointer.name))
-        discard_others(folder, self._pointer.name)
+        self._pointer = PointerFile(folder)
+        self._shard = Held(self._open(folder / self._pointer.now.name))
+        discard_others(folder, self._pointer.now.name)
         with self._shard.use() as shard:
-            self._writes = abs(self._ask(shard.info).points_count - self._pointer.optimised_points)
-        self._grouped = {scope_key(scope) for scope in self._scopes(NAMES_GROUPS)}  # where points name groups
+            self._writes = abs(self._ask(shard.info).points_count - self._pointer.now.optimised_points)
+            grouped = _scopes(shard, NAMES_GROUPS)
+        self._corpus = Corpus(grouped, self._pointer)
 
     def search(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
     ) -> LegHits:
         """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
-        visible, counted = within(scope, LISTED), self._counted(scope)
+        visible, corpus = within(scope, LISTED), self._corpus.of(scope)
         requests = [leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
         words = self._bm25.embed_query(text)
         if words.indices:
-            params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=within(counted))) if self._tenant_idf else None
+            own = corpus if self._tenant_idf else None
+            params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=within(own))) if own else None
             requests.append(leg(words, LEXICAL, limit, visible, with_payload, params))
         answers = self._swaps.undisturbed(
             lambda: self._read(lambda shard: shard.query_batch(qdrant.QueryBatchRequest(requests)))
         )
-        if counted != self._counted(scope):  # words of the first point that names groups may have counted
+        if corpus != self._corpus.of(scope):  # words of another scope's first point, or of a group's, may have counted
             return self.search(scope, text, vector, limit, with_payload=with_payload)
         dense, lexical = (*answers, [])[:2]
         return LegHits(hits(dense), hits(lexical))
@@ -119,7 +121,7 @@ class EdgeIndex:
         """Write points, unlisted."""
         if not points:
             return
-        self._note_groups(scope, [point.payload for point in points])
+        self._note(scope, [point.payload for point in points])
         batch = [
             qdrant.Point(
                 point.id,
@@ -137,12 +139,14 @@ class EdgeIndex:
                 show = qdrant.UpdateOperation.set_payload_by_filter(within(scope, ids=listed), {STATE: LISTED})
                 self._update(show, listed)
             if deleted:
+                self._leave(deleted)
                 drop = qdrant.UpdateOperation.delete_points_by_filter(within(scope, ids=deleted))
                 self._update(drop, deleted, frees=True)
 
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""
-        self._note_groups(scope, payloads.values())
+        self._note(scope, payloads.values())
+        self._leave(payloads)
         for point_id, payload in payloads.items():
             change = qdrant.UpdateOperation.set_payload_by_filter(within(scope, ids=[point_id]), change_of(payload))
             self._update(change, [point_id])
@@ -177,7 +181,7 @@ class EdgeIndex:
 
     def restore(self, scope: Scope, points: Sequence[StoredPoint]) -> None:
         """Write points as they were kept in another index."""
-        self._note_groups(scope, [one.payload for one in points])
+        self._note(scope, [one.payload for one in points])
         key = scope_key(scope)
         batch = [
             qdrant.Point(
@@ -195,7 +199,7 @@ class EdgeIndex:
 
     def scopes(self) -> list[Scope]:
         """Every tenant and collection that has points."""
-        return self._scopes()
+        return scopes_of(self._read(_scopes))
 
     def count(self, scope: Scope) -> int:
         """Points in the scope, listed or not."""
@@ -223,7 +227,7 @@ class EdgeIndex:
         with self._optimising:
             if self._stop.is_set() or not (force or self._is_due()):
                 return False
-            name = following(self._pointer.name)
+            name = following(self._pointer.now.name)
             try:
                 if not (self._copied(self.folder / name) and optimised(self.folder / name, self._stop)):
                     return False
@@ -234,7 +238,7 @@ class EdgeIndex:
                 raise
             finally:
                 self._touched = None
-                discard_others(self.folder, self._pointer.name)
+                discard_others(self.folder, self._pointer.now.name)
 
     def stop_optimising(self) -> None:
         """End an optimisation that is under way, and begin none any more."""
@@ -247,25 +251,20 @@ class EdgeIndex:
             self.flush()
             self._shard.close()
 
-    def _scopes(self, having: qdrant.Filter | None = None) -> list[Scope]:
-        request = qdrant.FacetRequest(SCOPE, limit=1_000_000, exact=True, filter=having)
-        found = self._read(lambda shard: shard.facet(request)).hits
-        return scopes_of({_facet_text(hit.value): hit.count for hit in found})
+    def _note(self, scope: Scope, payloads: Iterable[Mapping[str, Any]]) -> None:
+        with self._writing:
+            self._corpus.note(scope, payloads)
 
-    def _counted(self, scope: Scope) -> Scope:
-        """Whose words count; to ask for groups takes twice the time, and where no point names any it says nothing."""
-        return scope if scope_key(scope) in self._grouped else replace(scope, groups=None)
-
-    def _note_groups(self, scope: Scope, payloads: Iterable[Mapping[str, Any]]) -> None:
-        if any(payload.get(GROUPS) for payload in payloads):
-            self._grouped.add(scope_key(scope))
+    def _leave(self, points: Collection[str]) -> None:
+        with self._writing:
+            self._corpus.leave(len(points))
 
     def _is_due(self) -> bool:
         points = self._read(lambda shard: shard.info()).points_count
         return self._writes >= max(self._optimize_after, points // 4)
 
     def _copied(self, to: Path) -> bool:
-        held = self.folder / self._pointer.name
+        held = self.folder / self._pointer.now.name
         self._require_space(sum(file.stat().st_size for file in held.rglob("*") if file.is_file()))
         with copier(held, to) as copied, self._writing:
             self.flush()
@@ -281,12 +280,14 @@ class EdgeIndex:
             for start in range(0, len(touched), _PAGE):
                 self._bring_up_to_date(shard, touched[start : start + _PAGE])
             self._ask(shard.flush)
-            pointer = Pointer(name, self._ask(shard.info).points_count)
-            write_pointer(self.folder, pointer)
-            self._pointer = pointer  # from here on the old one may be discarded
+            sole = self._ask(lambda: sole_of(_scopes(shard), _scopes(shard, NAMES_GROUPS)))
+            points = self._ask(shard.info).points_count
+            # From here on the old one may be discarded.
+            self._pointer.write(Pointer(name, points, left_behind=len(touched)))
             self._writes = len(touched)
             self._touched = None
             self._ask(lambda: self._shard.replace(shard))
+            self._pointer.write(replace(self._pointer.now, sole=sole))
 
     def _bring_up_to_date(self, shard: qdrant.EdgeShard, ids: Sequence[str]) -> None:
         records = self._read(lambda old: old.retrieve(list(ids), with_payload=True, with_vector=True))
@@ -318,6 +319,7 @@ class EdgeIndex:
         path.mkdir(parents=True)
         shard = self._ask(lambda: qdrant.EdgeShard.create(str(path), self._config))
         index_payload(shard)
+        self._pointer.write(replace(self._pointer.now, sole=EMPTY))
         return shard
 
     def _update(self, operation: qdrant.UpdateOperation, points: Sequence[str], *, frees: bool = False) -> None:
@@ -367,6 +369,12 @@ def _explain(error: Exception, folder: Path) -> RagSaverError:
     return StorageError(
         f"the index failed: {text}", where=str(folder), remedy="`ragsaver verify` checks and repairs it"
     )
+
+
+def _scopes(shard: qdrant.EdgeShard, having: qdrant.Filter | None = None) -> dict[str, int]:
+    """How many points of each scope's key there are."""
+    found = shard.facet(qdrant.FacetRequest(SCOPE, limit=1_000_000, exact=True, filter=having)).hits
+    return {_facet_text(hit.value): hit.count for hit in found if hit.count}
 
 
 def _facet_text(value: Any) -> str:

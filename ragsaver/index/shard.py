@@ -17,6 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from ragsaver.errors import StorageError
 
 FIRST = "shard"
+EMPTY = ""
 _POINTER = "shard.json"
 _REMEDY = "Restore it, or delete the index's folder and run `ragsaver verify`"
 
@@ -34,43 +35,53 @@ T = TypeVar("T", bound=Closable)
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """The folder in use, and how many points it had when it was last optimised."""
+    """The folder in use, and how many points it had when it was last optimised.
+
+    :ivar sole: the key of the only scope that was written to it; `EMPTY` if none was, None where that is not known.
+    :ivar left_behind: points that were deleted or changed since, and count in the engine's word statistics until then.
+    """
 
     name: str = FIRST
     optimised_points: int = 0
+    sole: str | None = None
+    left_behind: int = 0
 
 
-def read_pointer(folder: Path) -> Pointer:
-    """What is in use under `folder`; the first shard where nobody has written a pointer.
+class PointerFile:
+    """The pointer under `folder`; the first shard's where nobody has written one.
 
+    :ivar now: what it says.
     :raises StorageError: if it can't be told: another shard must not be taken for it, and the rest thrown away.
     """
-    file = folder / _POINTER
-    if not file.exists():
-        return Pointer()
-    try:
-        found = Pointer(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise StorageError(f"does not say which shard is in use: {error}", where=str(file), remedy=_REMEDY) from error
-    if not (folder / found.name).is_dir():
-        raise StorageError(f"names `{found.name}`, which is not there", where=str(file), remedy=_REMEDY)
-    return found
 
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / _POINTER
+        self.now = Pointer()
+        if not self._file.exists():
+            return
+        place = str(self._file)
+        try:
+            self.now = Pointer(**json.loads(self._file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise StorageError(f"does not say which shard is in use: {error}", where=place, remedy=_REMEDY) from error
+        if not (folder / self.now.name).is_dir():
+            raise StorageError(f"names `{self.now.name}`, which is not there", where=place, remedy=_REMEDY)
 
-def write_pointer(folder: Path, pointer: Pointer) -> None:
-    """Name the folder in use, at once and lastingly.
+    def write(self, pointer: Pointer) -> None:
+        """Say something else, at once and lastingly.
 
-    :raises StorageError: if the disk refuses; the one before stays in use.
-    """
-    draft = folder / f"{_POINTER}.new"
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(asdict(pointer), file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(folder / _POINTER)
-    except OSError as error:
-        raise StorageError(f"can't be written: {error.strerror}", where=str(draft)) from error
+        :raises StorageError: if the disk refuses; it says what it said before.
+        """
+        draft = self._file.with_name(f"{_POINTER}.new")
+        try:
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(asdict(pointer), file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._file)
+        except OSError as error:
+            raise StorageError(f"can't be written: {error.strerror}", where=str(draft)) from error
+        self.now = pointer
 
 
 def following(name: str) -> str:

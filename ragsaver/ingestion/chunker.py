@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import xxhash
 
@@ -42,8 +42,7 @@ def _prefixed(prefix: str, text: str, heading: str, ordinal: int, page: int | No
     return Chunk(text, heading, ordinal, page, prefix + text)
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(NamedTuple):
     """What is never cut. `joiner` stands before it where it follows another; `header` where it begins a chunk."""
 
     text: str
@@ -80,8 +79,7 @@ def _sections(blocks: Sequence[Block], min_words: int) -> Iterator[tuple[tuple[s
     path: list[tuple[int, str]] = []
     held: tuple[tuple[str, ...], list[Block]] | None = None
     for heading_path, body in _headed(blocks, path):
-        words = _words(body)
-        if held and words < min_words and _words(held[1]) < min_words and held[0][:-1] == heading_path[:-1]:
+        if held and held[0][:-1] == heading_path[:-1] and _short(body, min_words) and _short(held[1], min_words):
             named = Block("paragraph", heading_path[-1]) if heading_path else None
             held[1].extend([named, *body] if named else body)
             continue
@@ -108,8 +106,13 @@ def _headed(blocks: Sequence[Block], path: list[tuple[int, str]]) -> Iterator[tu
         yield tuple(name for _, name in path), body
 
 
-def _words(blocks: Sequence[Block]) -> int:
-    return sum(len(block.text.split()) for block in blocks)
+def _short(blocks: Sequence[Block], min_words: int) -> bool:
+    words = 0
+    for block in blocks:
+        words += len(block.text.split())
+        if words >= min_words:
+            return False
+    return True
 
 
 def _pieces(block: Block, min_words: int, max_words: int) -> Iterator[_Piece]:
@@ -123,8 +126,8 @@ def _pieces(block: Block, min_words: int, max_words: int) -> Iterator[_Piece]:
     else:
         joiner = whole.joiner
         for part in block.text.split("\n") if in_lines else _SENTENCE_END.split(block.text):
-            for text in _by_words(part, max_words):
-                yield _Piece(text, len(text.split()), block.page, joiner)
+            for text, words in _by_words(part, max_words):
+                yield _Piece(text, words, block.page, joiner)
                 joiner = "\n" if in_lines else " "
 
 
@@ -140,18 +143,22 @@ def _rows(table: Block) -> Iterator[_Piece]:
         yield _Piece(line, len(line.split()), table.page, "\n", f"{header}\n" if header else "")
 
 
-def _by_words(text: str, max_words: int) -> list[str]:
-    """A sentence or list item longer than a whole chunk, cut by words: the last resort."""
+def _by_words(text: str, max_words: int) -> list[tuple[str, int]]:
+    """A sentence or list item with its number of words; one longer than a whole chunk is cut: the last resort."""
     words = text.split()
     if not words:
         return []
     if len(words) <= max_words:
-        return [text.strip("\n")]
-    return [" ".join(words[start : start + max_words]) for start in range(0, len(words), max_words)]
+        return [(text.strip("\n"), len(words))]
+    parts = [words[start : start + max_words] for start in range(0, len(words), max_words)]
+    return [(" ".join(part), len(part)) for part in parts]
 
 
 def groups(pieces: Sequence[_Piece], min_words: int, max_words: int) -> Iterator[Sequence[_Piece]]:
     """The pieces of one section as chunks."""
+    if len(pieces) < 2:
+        yield from [pieces] if pieces else []
+        return
     ends = list(accumulate(piece.words for piece in pieces))
     ranks = [rank(piece.text) for piece in pieces]
     start = 0

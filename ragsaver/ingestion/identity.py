@@ -156,6 +156,7 @@ def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fin
     seen: Counter[str] = Counter()
     carried_digests: dict[str, str] = {}
     named: list[IdentifiedChunk] = []
+    source = _SORTED.encode(carried.source)
     for chunk in chunks:
         embedded = xxhash.xxh3_128_hexdigest(f"{model_fingerprint}\0{chunk.embed_text}".encode())
         name = f"{document}\0{embedded}\0{seen[embedded]}"
@@ -165,7 +166,7 @@ def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fin
         if heading not in carried_digests:
             carried_digests[heading] = _digest(shown)
         place = {"source": carried.source, "ordinal": chunk.ordinal, "page": chunk.page}
-        prints = Fingerprints(_uuid5(name), embedded, carried_digests[heading], _digest(place))
+        prints = Fingerprints(_uuid5(name), embedded, carried_digests[heading], _place_digest(source, chunk))
         named.append(IdentifiedChunk(prints, chunk, {**shown, **place, GROUPS: groups}))
     return named
 
@@ -177,6 +178,12 @@ def _uuid5(name: str) -> str:
     digest[8] = digest[8] & 0x3F | 0x80
     text = digest.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _place_digest(source: str, chunk: Chunk) -> str:
+    """`_digest` of ordinal, page and source; without an encoder's run for each chunk."""
+    page = "null" if chunk.page is None else chunk.page
+    return xxhash.xxh3_128_hexdigest(f'{{"ordinal": {chunk.ordinal}, "page": {page}, "source": {source}}}'.encode())
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -96,14 +96,14 @@ class Access:
         self.content.close()
 
 
-def _access(request: Request) -> Access:
+# Dependencies are coroutines: FastAPI takes a thread for each plain function, and that costs more than all of these.
+async def _access(request: Request) -> Access:
     access: Access = request.app.state.access
     return access
 
 
-def _local_access(request: Request) -> Access:
+async def _local_access(access: Annotated[Access, Depends(_access)], request: Request) -> Access:
     """Only the user who runs the server can read the token."""
-    access = _access(request)
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
     if not hmac.compare_digest(given.encode(), access.token.encode()):
         raise HTTPException(401, "this route is for the server's own user")
@@ -116,8 +116,8 @@ def identity_of(request: Request) -> Identity:
     return identity
 
 
-def _for(*permissions: Permission) -> Callable[[Request], Identity]:
-    def allowed(request: Request) -> Identity:
+def _for(*permissions: Permission) -> Callable[[Request], Awaitable[Identity]]:
+    async def allowed(request: Request) -> Identity:
         identity = identity_of(request)
         identity.require(*permissions)
         return identity

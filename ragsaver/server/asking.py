@@ -22,7 +22,7 @@ class Wishes:
     caching: Caching = "use"
 
 
-def _wishes(
+async def _wishes(
     x_ragsaver_max_cost: Annotated[
         Decimal | None, Header(ge=0, le=1_000_000, description="dollars that the answer may cost")
     ] = None,

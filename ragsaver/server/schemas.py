@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from ragsaver.components.answer_schema import AnswerSchema, read_schema
 from ragsaver.ingestion.order import Name
 from ragsaver.ingestion.report import IngestReport, Progress
 from ragsaver.ingestion.selection import DocumentSelection
@@ -26,13 +25,6 @@ class QueryBody(_Body):
         default=None, description="a JSON schema (2020-12); the answer is JSON that fits"
     )
     debug: bool = Field(default=False, description="tell what became of each passage; not with `stream`")
-
-    def schema_wanted(self) -> AnswerSchema | None:
-        """What the answer has to fit.
-
-        :raises UsageError: if it is no schema that can be used.
-        """
-        return None if self.response_schema is None else read_schema(self.response_schema)
 
     @model_validator(mode="after")
     def _debug_comes_whole(self) -> "QueryBody":

@@ -104,7 +104,7 @@ def _without_mdx(text: str, *, mdx: bool) -> str:
     prose: list[str] = []
     fence: str | None = None
     for line in text.split("\n"):
-        mark = _FENCE.match(line)
+        mark = _FENCE.match(line) if "```" in line or "~~~" in line else None
         if fence is None and mark:
             kept.extend(_clean(prose, mdx=mdx))
             prose = []
@@ -122,7 +122,9 @@ def _without_mdx(text: str, *, mdx: bool) -> str:
 def _clean(lines: list[str], *, mdx: bool) -> list[str]:
     if mdx:
         lines = list(_without_esm(lines))
-    text = "\n".join(line for line in lines if not _IMPORT_EXPORT.match(line))
+    text = "\n".join(line for line in lines if line[:1] not in ("i", "e") or not _IMPORT_EXPORT.match(line))
+    if "<" not in text and "{" not in text:
+        return text.split("\n")
     parts = re.split(r"(`[^`\n]*`)", text)  # a tag in inline code is text
     return "".join(part if n % 2 else _TAG.sub("", part) for n, part in enumerate(parts)).split("\n")
 
@@ -137,4 +139,4 @@ def _without_esm(lines: list[str]) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     """Links as their words; the rest as it stands."""
-    return _LINK.sub(r"\1", text).strip()
+    return (_LINK.sub(r"\1", text) if "](" in text else text).strip()

@@ -14,7 +14,7 @@ from ragsaver.workers.queueing import IngestQueue
 router = APIRouter(prefix="/v1", responses={"default": {"model": Problem}})
 
 
-def _queue(request: Request) -> IngestQueue | None:
+async def _queue(request: Request) -> IngestQueue | None:
     queue: IngestQueue | None = request.app.state.queue
     return queue
 

@@ -7,7 +7,7 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from ragsaver.access.identity import Identity
-from ragsaver.components.answer_schema import AnswerSchema
+from ragsaver.components.answer_schema import AnswerSchema, read_schema
 from ragsaver.pipelines.result import AskResult, SearchResult
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access, Asker, Shared
@@ -24,7 +24,7 @@ async def query(body: QueryBody, access: Shared, identity: Asker, wishes: Wished
     """Answer a question; with `stream` as Server-Sent Events: `delta`, then `result` or `error`."""
     request_id: str = request.state.request_id
     pipeline = identity.pipeline(body.pipeline)
-    schema = await run_in_threadpool(body.schema_wanted)
+    schema = await run_in_threadpool(read_schema, body.response_schema) if body.response_schema is not None else None
     if body.stream:
         await access.query(lambda runtime: runtime.engine(pipeline).check(body.query))
         return EventSourceResponse(_events(access, body, schema, identity, wishes, request_id))
