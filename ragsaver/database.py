@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from ragsaver.dialects import Steps, write_rows
 from ragsaver.errors import StorageError
 from ragsaver.postgres import PostgresDatabase, PostgresSchema
+from ragsaver.settings import Settings
 from ragsaver.sqlite import SqliteDatabase
 
 Place = Path | PostgresSchema
@@ -58,6 +59,12 @@ class Database(Protocol):
     def close(self) -> None:
         """Let go of the connections."""
         ...
+
+
+def schema_of(settings: Settings, ending: str) -> PostgresSchema | None:
+    """The schema of a project whose name has this ending; None where the project keeps its state in files."""
+    database = settings.database
+    return None if database.url is None else PostgresSchema(database.url, f"{database.schema_name}{ending}")
 
 
 def open_database(place: Place, what: str, remedy: str) -> Database:

@@ -1,7 +1,9 @@
 """One typed tree of settings with its defaults; `settings_file` lays the project's own values over them."""
 
+import math
 import os
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -11,8 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 _NAME = r"^[A-Za-z0-9._-]{1,64}$"
 LOCAL = "file:"
 FREE_TIER = "extractive"
+AUTO_TOKENIZER, SHIPPED_TOKENIZER = "auto", "shipped"
 _RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 _SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
+
+
+def _of_redis(url: SecretStr | None) -> SecretStr | None:
+    if url is not None and not is_redis(url.get_secret_value()):
+        raise ValueError("must begin with redis:// or rediss://")
+    return url
 
 
 class _Section(BaseModel):
@@ -258,12 +267,7 @@ class QueueSettings(_Section):
     metrics_host: str = Field(default="127.0.0.1", description="address that a worker's metrics are told at")
     scaling: ScalingSettings = ScalingSettings()
 
-    @field_validator("broker_url")
-    @classmethod
-    def _only_redis(cls, broker_url: SecretStr | None) -> SecretStr | None:
-        if broker_url is not None and not is_redis(broker_url.get_secret_value()):
-            raise ValueError("must begin with redis:// or rediss://")
-        return broker_url
+    _only_redis = field_validator("broker_url")(_of_redis)
 
 
 class DatabaseSettings(_Section):
@@ -500,8 +504,26 @@ class ModelSettings(_Section):
         ge=64,
         description="its window; a prompt that does not fit with the answer's tokens skips this tier; none: any fits",
     )
+    tokenizer: str = Field(
+        default=AUTO_TOKENIZER,
+        min_length=1,
+        description="that counts its tokens: a tokenizer.json or its folder, or one of tiktoken's encodings (extra "
+        "`tiktoken`); `auto` takes tiktoken's by the model's name if its file is on this machine, else the shipped one "
+        "with `spend.prompt_margin`; `shipped` always that",
+    )
     timeout_s: float = Field(default=60.0, gt=0, description="of one attempt")
     max_retries: int = Field(default=2, ge=0, le=10, description="after rate limits, server errors and timeouts")
+    retry_share: float = Field(
+        default=0.2,
+        ge=0.0,
+        le=10.0,
+        allow_inf_nan=False,
+        description="retries by this process within a minute, as a share of its first attempts at the endpoint; beyond "
+        "them a failure is not retried",
+    )
+    retry_least: int = Field(
+        default=10, ge=0, le=1_000_000, description="retries within a minute that there may be besides"
+    )
     rest_after_failures: int = Field(
         default=5, ge=0, le=1000, description="of attempts in a row, after which it is not asked for a while; 0: never"
     )
@@ -515,6 +537,29 @@ class ModelSettings(_Section):
     temperature: float | None = Field(default=None, ge=0.0, le=2.0, description="not sent if left out")
     logprobs: bool = Field(
         default=False, description="ask for the tokens' log-probabilities, where the endpoint knows them, to check by"
+    )
+
+
+class ConversationSettings(_Section):
+    """The model that helps with conversations, where `follow_ups` or `earlier_turns` is `model`."""
+
+    tier: str | None = Field(default=None, description="one of the tiers, by name; default: the cheapest")
+    timeout_s: float = Field(
+        default=10.0, gt=0, le=600, description="of one call, and half of what the request has left; then rules do it"
+    )
+    question_tokens: int = Field(default=80, ge=16, le=4096, description="that a follow-up made whole may have")
+    summary_tokens: int = Field(
+        default=120, ge=16, le=4096, description="that a summary may have, within a quarter of `history_tokens`"
+    )
+    summary_input_tokens: int = Field(
+        default=2000, ge=100, le=1_000_000, description="of turns that one call summarises; longer ones are cut"
+    )
+    summary_questions: int = Field(
+        default=4,
+        ge=1,
+        le=100,
+        description="to come, for which a summary is reckoned: it is made where carrying its turns whole for so many "
+        "would cost more",
     )
 
 
@@ -565,9 +610,17 @@ class GenerationSettings(_Section):
         description="addresses and images that an answer may have: those that stand in its passages, its question or "
         "the conversation, none, or all",
     )
-    follow_ups: Literal["rules", "none"] = Field(
-        default="rules", description="whether a question that leans on those before it is made whole to look for it"
+    follow_ups: Literal["rules", "model", "none"] = Field(
+        default="rules",
+        description="how a question that leans on those before it is made whole to look for it: by rules, or by a "
+        "model where the rules see that it does",
     )
+    earlier_turns: Literal["rules", "model"] = Field(
+        default="rules",
+        description="how turns are shortened that no longer stand whole in a prompt: to question and first sentence, "
+        "or to a model's summary where that pays",
+    )
+    conversation: ConversationSettings = ConversationSettings()
     history_tokens: int = Field(
         default=800,
         ge=0,
@@ -590,6 +643,21 @@ class GenerationSettings(_Section):
             raise ValueError(f"two tiers have the same name: {', '.join((FREE_TIER, *names))}")
         return self
 
+    @model_validator(mode="after")
+    def _conversations_have_a_model(self) -> Self:
+        wanted, known = self.conversation.tier, self.tier_names
+        if self.asks_about_conversations and not known:
+            raise ValueError("follow_ups and earlier_turns can be `model` only where `models` has one")
+        if wanted is not None and wanted not in known:
+            there = f"write one of {', '.join(known)}" if known else "there is no model"
+            raise ValueError(f"`conversation.tier` ({wanted}) is none of the tiers: {there}")
+        return self
+
+    @property
+    def asks_about_conversations(self) -> bool:
+        """Whether a model helps with them."""
+        return "model" in (self.follow_ups, self.earlier_turns)
+
     @property
     def tier_names(self) -> tuple[str, ...]:
         """Of the models, cheapest first."""
@@ -603,17 +671,61 @@ def _tier_at(place: int, last: int) -> str:
     return "medium" if last == 2 else f"medium-{place}"
 
 
-class PriceSettings(_Section):
-    """Dollars for a million tokens; overrides the price list."""
+_LEAST_PER_S, _MOST_PER_S = Decimal("0.001"), 1_000_000_000
 
-    input_per_mtok: Decimal = Field(ge=0, description="for tokens sent")
-    output_per_mtok: Decimal = Field(ge=0, description="for tokens answered")
+
+def usd_per_mtok(gpu_hour_usd: Decimal, tokens_per_s: Decimal) -> Decimal:
+    """Dollars for a million tokens where GPUs do so many in a second, rounded up to a micro-dollar."""
+    micro = Fraction(gpu_hour_usd) * 10**12 / (3600 * Fraction(tokens_per_s))
+    return Decimal(math.ceil(micro)) / 10**6
+
+
+class PriceSettings(_Section):
+    """Dollars for a million tokens, or for an hour of GPUs of your own; overrides the price list."""
+
+    input_per_mtok: Decimal | None = Field(default=None, ge=0, description="for tokens sent")
+    output_per_mtok: Decimal | None = Field(default=None, ge=0, description="for tokens answered")
     cached_input_per_mtok: Decimal | None = Field(
         default=None, ge=0, description="for tokens that the provider had cached; default: as tokens sent"
     )
     cache_write_per_mtok: Decimal | None = Field(
         default=None, ge=0, description="for tokens that the provider was to cache; default: as tokens sent"
     )
+    gpu_hour_usd: Decimal | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000,
+        description="for an hour of all GPUs that serve the model, in place of all prices above",
+    )
+    input_tokens_per_s: Decimal | None = Field(
+        default=None,
+        ge=_LEAST_PER_S,
+        le=_MOST_PER_S,
+        description="that they read, of all requests together, while they write nothing",
+    )
+    output_tokens_per_s: Decimal | None = Field(
+        default=None,
+        ge=_LEAST_PER_S,
+        le=_MOST_PER_S,
+        description="that they write, for all requests together, while they read nothing",
+    )
+
+    @model_validator(mode="after")
+    def _priced_in_one_way(self) -> Self:
+        by_hour = (self.gpu_hour_usd, self.input_tokens_per_s, self.output_tokens_per_s)
+        by_token = (self.input_per_mtok, self.output_per_mtok)
+        others = (self.cached_input_per_mtok, self.cache_write_per_mtok)
+        if by_hour == (None, None, None):
+            if None in by_token:
+                raise ValueError(
+                    "needs input_per_mtok and output_per_mtok, or gpu_hour_usd with input_tokens_per_s and "
+                    "output_tokens_per_s"
+                )
+        elif any(price is not None for price in by_token + others):
+            raise ValueError("takes prices for a million tokens, or gpu_hour_usd with tokens per second, not both")
+        elif None in by_hour:
+            raise ValueError("gpu_hour_usd, input_tokens_per_s and output_tokens_per_s are needed together")
+        return self
 
 
 class BudgetSettings(_Section):
@@ -722,6 +834,12 @@ class SpendSettings(_Section):
     embedding_per_mtok: Decimal = Field(
         default=Decimal(0), ge=0, description="dollars for embedding a million tokens; 0 on a machine of your own"
     )
+    embedding_gpu_hour_usd: Decimal | None = Field(
+        default=None, gt=0, le=1_000_000, description="dollars for an hour of a GPU that embeds, in place of that"
+    )
+    embedding_tokens_per_s: Decimal | None = Field(
+        default=None, ge=_LEAST_PER_S, le=_MOST_PER_S, description="that this GPU embeds"
+    )
     storage_per_gb_month: Decimal = Field(
         default=Decimal(0), ge=0, description="dollars for keeping a GB of vectors and payload for a month"
     )
@@ -729,6 +847,20 @@ class SpendSettings(_Section):
         default=None, description="the model that savings are priced against; default: the largest configured"
     )
     baseline_passages: int = Field(default=10, ge=1, le=100, description="whole passages that the baseline sends")
+
+    @model_validator(mode="after")
+    def _embedding_is_priced_in_one_way(self) -> Self:
+        hour, rate = self.embedding_gpu_hour_usd, self.embedding_tokens_per_s
+        if hour is None and rate is None:
+            return self
+        if hour is None or rate is None:
+            raise ValueError("embedding_gpu_hour_usd and embedding_tokens_per_s are needed together")
+        price = usd_per_mtok(hour, rate)
+        # the same price is what settings say that were written out and are read again
+        if "embedding_per_mtok" in self.model_fields_set and self.embedding_per_mtok != price:
+            raise ValueError("takes embedding_per_mtok, or embedding_gpu_hour_usd with tokens per second, not both")
+        object.__setattr__(self, "embedding_per_mtok", price)  # the only place that knows both
+        return self
 
 
 class QuerySettings(_Section):
@@ -810,12 +942,7 @@ class ServerSettings(_Section):
         "own, and no answer from a cache",
     )
 
-    @field_validator("rate_limit_redis_url")
-    @classmethod
-    def _only_redis(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not is_redis(url.get_secret_value()):
-            raise ValueError("must begin with redis:// or rediss://")
-        return url
+    _only_redis = field_validator("rate_limit_redis_url")(_of_redis)
 
 
 class LoggingSettings(_Section):

@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from ragsaver.access.identity import Permission
 from ragsaver.access.key import Key
 from ragsaver.access.secret import Presented, digest, new_id, new_secret
-from ragsaver.database import Database, Place, copy_rows, open_database
+from ragsaver.database import Database, Place, copy_rows, open_database, schema_of
 from ragsaver.errors import KeyNotFound
-from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import Settings
 
 FORMAT = 1
@@ -43,10 +42,7 @@ _keys = sa.Table(
 
 def keys_place(settings: Settings) -> Place:
     """Where a project's keys are."""
-    database = settings.database
-    if database.url is None:
-        return settings.home / _FILE
-    return PostgresSchema(database.url, f"{database.schema_name}_keys")
+    return schema_of(settings, "_keys") or settings.home / _FILE
 
 
 class KeyStore:

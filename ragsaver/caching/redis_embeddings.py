@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.caching.redis_link import connect, without_password
+from ragsaver.addresses import without_password
+from ragsaver.caching.redis_link import connect
 from ragsaver.errors import StorageError
 
 # Keys of one round trip.

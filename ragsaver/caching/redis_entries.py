@@ -8,8 +8,9 @@ import struct
 import time
 from typing import Any
 
+from ragsaver.addresses import without_password
 from ragsaver.caching.entries import Clock, Holding, Key, area_of
-from ragsaver.caching.redis_link import connect, without_password
+from ragsaver.caching.redis_link import connect
 from ragsaver.errors import StorageError
 
 # A cache that is slower than this is none; questions go on without it.

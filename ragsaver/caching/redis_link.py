@@ -1,4 +1,4 @@
-"""What the caches in a Redis have in common: how they come to it, and how errors name it."""
+"""How the caches in a Redis come to it."""
 
 from typing import Any
 
@@ -19,9 +19,3 @@ def connect(url: str, **options: Any) -> tuple[Any, type[Exception]]:
             "the redis package is not installed", remedy='Install it with `pip install "ragsaver[workers]"`'
         ) from None
     return redis.Redis.from_url(url, **options), redis.RedisError
-
-
-def without_password(url: str) -> str:
-    """The server's address, without who asks it."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

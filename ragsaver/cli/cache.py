@@ -43,7 +43,7 @@ def clear(
     everybody: Annotated[bool, typer.Option("--all", help="Of all tenants.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Forget the tenant's answers, passages and questions' vectors; also while a server runs."""
+    """Forget the tenant's answers and all that was found or made for questions; also while a server runs."""
     with errors_told(as_json):
         if everybody and collection:
             raise UsageError("--all is all collections too", remedy="Leave one of the two out")

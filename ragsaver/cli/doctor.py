@@ -99,4 +99,5 @@ def _generation(settings: Settings) -> str:
         return "extractive tier only (no model configured)"
     from ragsaver.components.chat import ChatTier
 
-    return ", ".join(ChatTier(model, lambda texts: [0] * len(texts)).probe() for model in settings.generation.models)
+    tiers = [ChatTier(model, lambda texts: [0] * len(texts)) for model in settings.generation.models]
+    return ", ".join(f"{tier.probe()}, tokens by {tier.tokens.name}" for tier in tiers)

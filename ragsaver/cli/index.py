@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragsaver.addresses import without_password
 from ragsaver.cli.output import errors_told, print_json
 from ragsaver.errors import UsageError
 from ragsaver.settings_file import load_settings
@@ -56,7 +57,8 @@ def _moved(settings: "Settings", *, to_server: bool, prune: bool) -> "Moved":
             raise UsageError(f"there is {what}", remedy="`ragsaver ingest` makes one, where `index.engine` says")
         if to_server:
             remedy = "Name another collection in `index.collection`"
-            require_alike(identity, remote, where=f"{settings.index.url}, {settings.index.collection}", remedy=remedy)
+            there = without_password(str(settings.index.url))
+            require_alike(identity, remote, where=f"{there}, {settings.index.collection}", remedy=remedy)
         else:
             require_alike(identity, embedded, where=str(store), remedy="Point RAGSAVER_HOME to a new folder")
         edge = opened.enter_context(closing(open_edge(store, settings.index, identity)))

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from ragsaver.cli.output import errors_told, print_json
 from ragsaver.errors import UsageError
 from ragsaver.settings_file import load_settings
+from ragsaver.timestamps import iso
 
 if TYPE_CHECKING:
     from ragsaver.access.key import Key
@@ -115,6 +115,13 @@ def _show_once(key: "Key", presented: "Presented", as_json: bool) -> None:
 
 
 def _shown(key: "Key") -> dict[str, Any]:
+    moments = {
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "last_used_at": key.last_used_at,
+        "previous_good_until": key.previous_until,
+    }
     return {
         "id": key.id,
         "principal": key.principal,
@@ -123,25 +130,17 @@ def _shown(key: "Key") -> dict[str, Any]:
         "scopes": [str(one) for one in key.permissions],
         "pipelines": None if key.pipelines is None else list(key.pipelines),
         "state": key.state(time.time()),
-        "created_at": _iso(key.created_at),
-        "expires_at": _iso(key.expires_at),
-        "revoked_at": _iso(key.revoked_at),
-        "last_used_at": _iso(key.last_used_at),
-        "previous_good_until": _iso(key.previous_until),
+        **{name: None if moment is None else iso(moment) for name, moment in moments.items()},
     }
 
 
 def _line(key: "Key") -> str:
-    until = f", until {_iso(key.expires_at)}" if key.expires_at else ""
+    until = f", until {iso(key.expires_at)}" if key.expires_at else ""
     groups = f" in {', '.join(key.groups)}" if key.groups else ""
     return (
         f"{key.id}  {key.state(time.time()):<8} {key.principal} of {key.tenant}{groups}: "
         f"{', '.join(key.permissions)}{until}"
     )
-
-
-def _iso(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _words(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 from ragsaver.errors import RagSaverError
 from ragsaver.logs.content_log import ContentLog
-from ragsaver.logs.observed import Observed, line_of, observing
+from ragsaver.logs.observed import Observed, Outcome, line_of, observing
 from ragsaver.logs.setup import bound, configure, tell
 from ragsaver.settings import Settings
 
@@ -20,12 +20,12 @@ def logged(command: str, request_id: str, settings: Settings) -> Iterator[None]:
     if settings.logging.file is not None:
         configure(settings)
     started = time.perf_counter()
-    outcome = "failed"
+    outcome: Outcome = "failed"
     with closing(ContentLog(settings)) as content, observing(Observed()) as observed, bound(request_id=request_id):
         content.start()
         try:
             yield
-            outcome = "done" if observed.answered is None else "answered" if observed.answered else "no answer"
+            outcome = observed.ended_well
         except RagSaverError as error:
             observed.problem = error.urn()
             if error.status < 500:

@@ -10,6 +10,7 @@ import typer
 from ragsaver.cli.output import errors_told, print_json
 from ragsaver.errors import UsageError
 from ragsaver.settings_file import load_settings
+from ragsaver.timestamps import iso
 
 if TYPE_CHECKING:
     from ragsaver.logs.policy import Said
@@ -36,7 +37,7 @@ def show(
             print_json(json.dumps({"entries": [_shown(policy, said) for policy, said in found]}))
             return
         for policy, said in found:
-            typer.echo(f"{_iso(said.at)}  {said.request_id}  {said.tenant}  {policy}, {said.outcome}")
+            typer.echo(f"{iso(said.at)}  {said.request_id}  {said.tenant}  {policy}, {said.outcome}")
             typer.echo(f"    {said.question}\n    {said.answer or '-'}")
 
 
@@ -79,7 +80,7 @@ def _moment(text: str) -> float:
 
 def _shown(policy: str, said: "Said") -> dict[str, Any]:
     return {
-        "at": _iso(said.at),
+        "at": iso(said.at),
         "policy": policy,
         "request_id": said.request_id,
         "tenant": said.tenant,
@@ -90,7 +91,3 @@ def _shown(policy: str, said: "Said") -> dict[str, Any]:
         "contexts": list(said.contexts),
         "answer": said.answer,
     }
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

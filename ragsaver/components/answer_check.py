@@ -14,7 +14,7 @@ from functools import cached_property
 from haystack import Document
 
 from ragsaver.components.answer_builder import MARK, abstains, is_abstention
-from ragsaver.components.answer_schema import AnswerSchema
+from ragsaver.components.answer_schema import AnswerSchema, unfenced
 from ragsaver.sentences import content_stems, split, stem
 
 SUPPORTED_FROM = 0.5  # share of a sentence's content words that must stand in the evidence
@@ -30,7 +30,6 @@ _SPELT = dict(
     )
 )
 _ITEM = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
-_FENCE = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Failure:
     usable: bool = True
 
 
-class Evidence:
+class Grounds:
     """The words that an answer may use: of the packed passages, their headings, and the question.
 
     :param confidence: of the free tier that the passages hold an answer, 0 to 1.
@@ -76,7 +75,7 @@ class Evidence:
 
 def check(
     answer: str,
-    evidence: Evidence,
+    grounds: Grounds,
     *,
     sure_from: float,
     as_json: bool = False,
@@ -102,11 +101,11 @@ def check(
     if cut:
         return Failure("it was cut at the token limit")
     if abstains(answer):
-        if evidence.confidence >= sure_from:
-            return Failure(f"it found no answer, though a passage has one with confidence {evidence.confidence:.2f}")
+        if grounds.confidence >= sure_from:
+            return Failure(f"it found no answer, though a passage has one with confidence {grounds.confidence:.2f}")
         return None
     in_words = not as_json and schema is None
-    if in_words and (reason := _citations(answer, evidence.sources) or unsupported(answer, evidence)):
+    if in_words and (reason := _citations(answer, grounds.sources) or unsupported(answer, grounds)):
         return Failure(reason)
     if logprob is not None and logprob < min_logprob:
         return Failure(f"its model was unsure: mean log-probability {logprob:.2f}, below {min_logprob:.2f}")
@@ -115,24 +114,23 @@ def check(
 
 def is_json(answer: str) -> bool:
     """Whether it is one JSON value, in a code block or not."""
-    fenced = _FENCE.match(answer)
     try:
-        json.loads(fenced.group(1) if fenced else answer)
+        json.loads(unfenced(answer))
     except ValueError:
         return False
     return True
 
 
-def unsupported(answer: str, evidence: Evidence) -> str | None:
-    """What the answer says that the evidence does not hold; None if all is there."""
+def unsupported(answer: str, grounds: Grounds) -> str | None:
+    """What the answer says that its grounds do not hold; None if all is there."""
     for sentence in split(MARK.sub("", answer)):
-        for number in sorted(numbers_of(sentence) - evidence.numbers):
+        for number in sorted(numbers_of(sentence) - grounds.numbers):
             return f"the number {number} stands in no passage"
         for name in _names(sentence):
-            if name.casefold() not in evidence.words and stem(name.casefold()) not in evidence.words:
+            if name.casefold() not in grounds.words and stem(name.casefold()) not in grounds.words:
                 return f"the name {name} stands in no passage"
         stems = set(content_stems(sentence))
-        there = len(stems & evidence.stems)
+        there = len(stems & grounds.stems)
         if len(stems) >= _FEWEST_STEMS and there < SUPPORTED_FROM * len(stems):
             return f"a sentence has {there} of its {len(stems)} content words from the passages"
     return None

@@ -8,6 +8,7 @@ nothing that was not there.
 import html
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Literal
 
 from haystack import Document
@@ -44,14 +45,15 @@ class LinkFilter:
 
     def __init__(self, policy: Policy, texts: Iterable[str]) -> None:
         self.policy = policy
-        self._given: frozenset[str] = frozenset()
-        self._texts = ""
-        if policy == "given":
-            self._texts = "\n".join(texts)
-            there = {_bare(found.group()) for found in _BARE.finditer(self._texts)}
-            there |= {found.group(1) for pattern in (_TAIL, _REFERENCE) for found in pattern.finditer(self._texts)}
-            self._given = frozenset(there)
+        self._texts = "\n".join(texts) if policy == "given" else ""
         self._held = ""
+
+    @cached_property
+    def _given(self) -> frozenset[str]:
+        """The addresses that may stay; an answer without any never asks for them."""
+        there = {_bare(found.group()) for found in _BARE.finditer(self._texts)}
+        there |= {found.group(1) for pattern in (_TAIL, _REFERENCE) for found in pattern.finditer(self._texts)}
+        return frozenset(there)
 
     def clean(self, text: str) -> str:
         """The answer without them: of an image its description stays, of a link its words."""

@@ -27,7 +27,7 @@ _NAMES = ("properties", "$defs", "definitions", "dependentSchemas")  # their key
 _DATA = ("enum", "const", "default", "examples")
 _REFUSED = ("pattern", "patternProperties", "$dynamicRef", "$recursiveRef")
 _REFERENCE = re.compile(r"#(/(\$defs|definitions)/[^/]+)?")
-_FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
+_FENCE = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
 _START = re.compile(r"[\[{]")
 
 
@@ -85,8 +85,7 @@ class AnswerSchema:
     def mended(self, reply: str) -> str:
         """The reply without what stands around its JSON: the first value that fits, else the first there is."""
         said = reply.strip()
-        fenced = _FENCE.match(said)
-        there = [text for text in (said, *((fenced.group(1),) if fenced else ()), *_values_in(said)) if _is_json(text)]
+        there = [text for text in dict.fromkeys((said, unfenced(said), *_values_in(said))) if _is_json(text)]
         return next((text for text in there if self.misfit(text) is None), there[0] if there else said)
 
 
@@ -118,6 +117,12 @@ def read_schema(
         place = ".".join([where, *map(str, error.absolute_path)])
         raise UsageError(f"it is no JSON schema: {error.message[:200]}", where=place, remedy="Mend it") from None
     return AnswerSchema(text, name, strict)
+
+
+def unfenced(text: str) -> str:
+    """What stands in a code block that is all of the text; the text as it is where it is none."""
+    fenced = _FENCE.match(text)
+    return fenced.group(1) if fenced else text
 
 
 def cleaned(answer: str, clean: Callable[[str], str]) -> str:

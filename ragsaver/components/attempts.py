@@ -7,6 +7,7 @@ from typing import Any
 
 import tenacity
 
+from ragsaver.components.retry_budget import NOT_AGAIN, RetryBudget
 from ragsaver.errors import GenerationError
 from ragsaver.spend.ledger import NOTHING, UNKNOWN
 
@@ -64,21 +65,36 @@ class Pause(tenacity.wait.wait_base):
         return self._random(retry_state) if said is None else said
 
 
-def patience(attempts: int, left_s: float | None, longest_pause_s: float) -> dict[str, Any]:
+def told_not_again(told: str | None) -> str:
+    """What is told of a failure for which the budget of retries had no other attempt."""
+    return f"{told}. {NOT_AGAIN}" if told else NOT_AGAIN
+
+
+def patience(attempts: int, left_s: float | None, longest_pause_s: float, budget: RetryBudget) -> dict[str, Any]:
     """How tenacity is to retry.
 
     :param attempts: at most.
     :param left_s: until the request's deadline; None if it has none.
     :param longest_pause_s: an endpoint that wants a longer one is not asked again.
+    :param budget: where it is empty the failure stays, and its remedy says so.
     """
 
     def too_long(state: tenacity.RetryCallState) -> bool:
         return state.upcoming_sleep > longest_pause_s
 
+    def used_up(state: tenacity.RetryCallState) -> bool:
+        if budget.again():
+            return False
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, GenerationError):
+            error.remedy = told_not_again(error.remedy)
+        return True
+
     stop: Callable[[tenacity.RetryCallState], bool] = tenacity.stop_after_attempt(attempts)
     late = tenacity.stop_before_delay(left_s) if left_s is not None else tenacity.stop_never
     return {
-        "stop": lambda state: stop(state) or late(state) or too_long(state),
+        # the last one takes a retry out: it is asked only where all others let it be made
+        "stop": lambda state: stop(state) or late(state) or too_long(state) or used_up(state),
         "wait": Pause(),
         "retry": tenacity.retry_if_exception(makes_sense),
         "reraise": True,

@@ -30,8 +30,8 @@ class Caches:
     """Opened at the first `hold_against`, closed by `close`.
 
     :ivar truth: None until somebody gives it: then nothing is cached.
-    :ivar answers: None while there is no truth, or where the settings say so; `lookups` alike: of what was found and
-        of questions' vectors.
+    :ivar answers: None while there is no truth, or where the settings say so; `lookups` alike: of what was found, of
+        questions' vectors, and of what models made of conversations.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,7 +48,7 @@ class Caches:
         home, wishes = self._settings.home, self.wishes
         if wishes.answers != "off":
             self.answers = Guarded(open_entries(home, wishes, "answers"))
-        if wishes.retrieval or wishes.embeddings:
+        if wishes.retrieval or wishes.embeddings or self._settings.generation.asks_about_conversations:
             self.lookups = Guarded(open_entries(home, wishes, "lookups"))
 
     def close(self) -> None:

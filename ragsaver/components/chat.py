@@ -13,17 +13,19 @@ from typing import Any
 import tenacity
 from haystack.dataclasses import ChatMessage, StreamingChunk
 
+from ragsaver.addresses import without_password
 from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.components.attempts import patience
 from ragsaver.components.breaker import Breaker, breaker_of
 from ragsaver.components.paid_attempt import Attempt
 from ragsaver.components.request import current_request
+from ragsaver.components.retry_budget import RetryBudget, retry_budget_of
+from ragsaver.components.token_counts import TierTokens, TokenCounter
 from ragsaver.errors import GenerationError
 from ragsaver.settings import ModelSettings, environment
 from ragsaver.spend.till import Till
 from ragsaver.spend.usage import TokenUsage, read_usage
 
-TokenCounter = Callable[[Sequence[str]], list[int]]
 SyncCallback = Callable[[StreamingChunk], None]
 AsyncCallback = Callable[[StreamingChunk], Awaitable[None]]
 
@@ -68,10 +70,11 @@ class ChatTier:
     """A model of the settings, called through Haystack's OpenAI chat generator.
 
     :param settings: name, endpoint, key, limits.
-    :param count_tokens: counts where the endpoint doesn't.
+    :param count_tokens: the shipped tokenizer; counts where the endpoint doesn't, and the model's own is not there.
     :param till: where each attempt is paid for; nobody is billed if None.
     :param tier: what people call it.
     :param task: answers to it are about as long as each other.
+    :raises SettingsError: if the settings name a tokenizer that is not there.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class ChatTier:
         self.settings = settings
         self.tier = tier
         self.task = task
-        self._count = count_tokens
+        self.tokens = TierTokens(settings, count_tokens, till.margin if till is not None else 0.0)
         self._till = till
         self._built: Any = None
 
@@ -96,11 +99,13 @@ class ChatTier:
         on_chunk: SyncCallback | None = None,
         *,
         timeout_s: float | None = None,
+        again: bool = False,
     ) -> ChatReply:
-        """Ask the model, again if it makes sense.
+        """Ask the model, again if it makes sense and its endpoint's budget of retries has room.
 
         :param on_chunk: called with each piece as it comes; what it raises ends the call.
         :param timeout_s: of one attempt, in place of the settings'.
+        :param again: whether the caller has asked before and `may_ask_again` said yes: it is no first attempt.
         :raises GenerationError: naming endpoint and model, with the remedy.
         :raises BudgetExceeded: if a budget has no room for the next attempt.
         :raises TooExpensive: if the request's own ceiling has none.
@@ -109,16 +114,24 @@ class ChatTier:
         tokens = self._bound(messages)
         for attempt in tenacity.Retrying(**self._patience()):
             with attempt, self._breaker().attempt():
+                self._count_first(attempt, again)
                 return self._attempt(generator, messages, on_chunk, tokens, self._time_s(timeout_s))
         raise AssertionError("the last attempt returns or raises")
 
-    async def reply_async(self, messages: Sequence[ChatMessage], on_chunk: AsyncCallback | None = None) -> ChatReply:
+    async def reply_async(
+        self,
+        messages: Sequence[ChatMessage],
+        on_chunk: AsyncCallback | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> ChatReply:
         """Ask the model on the running event loop. A task that is cancelled still settles."""
         generator = self._generator()
         tokens = self._bound(messages)
         async for attempt in tenacity.AsyncRetrying(**self._patience()):
             with attempt, self._breaker().attempt():
-                return await self._attempt_async(generator, messages, on_chunk, tokens, self._time_s(None))
+                self._count_first(attempt)
+                return await self._attempt_async(generator, messages, on_chunk, tokens, self._time_s(timeout_s))
         raise AssertionError("the last attempt returns or raises")
 
     def _attempt(
@@ -208,9 +221,13 @@ class ChatTier:
             raise GenerationError(problem, where=self._place, remedy=remedy) from error
         return f"{self._place} answers" if self.settings.name in known else f"{self._place} answers, not listed there"
 
+    def may_ask_again(self) -> bool:
+        """For callers who repeat an attempt themselves: take a retry from the endpoint's budget, if it has one."""
+        return budget_of(self.settings).again()
+
     @property
     def _place(self) -> str:
-        return f"{self.settings.base_url or environment('OPENAI_BASE_URL') or 'api.openai.com'} ({self.settings.name})"
+        return place_of(self.settings)
 
     def _generator(self) -> Any:
         if self._built is None:
@@ -239,7 +256,11 @@ class ChatTier:
         return breaker_of(self._place, self.settings.rest_after_failures, self.settings.rest_s)
 
     def _patience(self) -> dict[str, Any]:
-        return patience(self.settings.max_retries + 1, _left_s(), self.settings.timeout_s)
+        return patience(self.settings.max_retries + 1, _left_s(), self.settings.timeout_s, budget_of(self.settings))
+
+    def _count_first(self, attempt: tenacity.AttemptManager, again: bool = False) -> None:
+        if attempt.retry_state.attempt_number == 1 and not again:
+            budget_of(self.settings).first()
 
     def _time_s(self, timeout_s: float | None) -> float:
         """Seconds that the next attempt has.
@@ -258,7 +279,11 @@ class ChatTier:
         texts = [message.text or "" for message in messages]
         if (schema := self._schema()) is not None:
             texts.append(schema.text)  # it is on the wire once more, and endpoints bill it
-        return self._till.bound(texts) if self._till is not None else sum(self._count(texts))
+        return self._most(texts) if self._till is not None else sum(self.tokens.count(texts))
+
+    def _most(self, texts: Sequence[str]) -> int:
+        assert self._till is not None
+        return self._till.bound(texts, self.tokens.count if self.tokens.own else None)
 
     def _wishes(self, output_tokens: int, *, streaming: bool, timeout_s: float) -> dict[str, Any]:
         # Newer OpenAI models take only the first name, most compatible servers only the second.
@@ -296,8 +321,8 @@ class ChatTier:
     def _estimate(self, messages: Sequence[ChatMessage], output: str) -> TokenUsage:
         """Tokens where the endpoint says nothing: as many as it may have counted."""
         if self._till is not None:
-            return TokenUsage(fresh=self._bound(messages), output=self._till.bound([output]), estimated=True)
-        counts = self._count([*(message.text or "" for message in messages), output])
+            return TokenUsage(fresh=self._bound(messages), output=self._most([output]), estimated=True)
+        counts = self.tokens.count([*(message.text or "" for message in messages), output])
         return TokenUsage(fresh=sum(counts[:-1]), output=counts[-1], estimated=True)
 
     def _explain(self, error: Exception, heard: _Heard, paid: Attempt) -> GenerationError:
@@ -312,6 +337,17 @@ class ChatTier:
                 usage=paid.usage,
             )
         return GenerationError(problem, where=self._place, remedy=remedy)
+
+
+def place_of(model: ModelSettings) -> str:
+    """Its endpoint and name, for errors."""
+    base_url = model.base_url or environment("OPENAI_BASE_URL") or "api.openai.com"
+    return f"{without_password(base_url)} ({model.name})"
+
+
+def budget_of(model: ModelSettings) -> RetryBudget:
+    """The budget of retries that all who ask its endpoint in this process share."""
+    return retry_budget_of(place_of(model), model.retry_share, model.retry_least)
 
 
 class _BrokeOff(Exception):

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from haystack import Document
 
 from ragsaver.sentences import content_stems
+from ragsaver.spend.pacing import UNPRESSED, Pace, Service
 
 # Logistic regression over `Signals` for the bundled model; benchmarks/extractive.py fits and checks it.
 INTERCEPT, COSINE, COVERAGE, SENTENCE_COVERAGE = -6.0, 5.4, 2.9, 3.6
 
+NO_MODEL = "no language model is configured: the free tier answers with the documents' own words"
 NO_PASSAGES = "no passage was found: this collection may be empty (`ragsaver ingest PATH` fills it)"
 
 
@@ -53,6 +55,34 @@ class Extract:
     passage: int
     confidence: float
     reason: str
+
+
+def free_choice(
+    found: Extract,
+    *,
+    passages: int,
+    models: int,
+    extractive_first: bool,
+    sure_from: float,
+    pace: Pace = UNPRESSED,
+) -> str | None:
+    """Why the free tier answers; None if a model is asked.
+
+    :param found: what the free tier would say.
+    :param passages: how many were packed; without any no model is asked.
+    :param models: how many language models are configured.
+    :param sure_from: confidence from which the free tier's answer is taken although there is a model.
+    :param pace: what budgets leave.
+    """
+    if models == 0:
+        return NO_MODEL
+    if passages == 0:
+        return "there is no passage to answer from: no model was asked"
+    if extractive_first and found.text is not None and found.confidence >= sure_from:
+        return f"{found.reason}, at least {sure_from:.2f}"
+    if pace.service >= Service.EXTRACTIVE:
+        return f"no model was asked: {pace.why}"
+    return None
 
 
 def extract(query: str, documents: Sequence[Document], min_confidence: float) -> Extract:

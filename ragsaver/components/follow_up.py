@@ -65,14 +65,14 @@ def self_contained(question: str, turns: Sequence[Turn]) -> str:
 def leans_back(question: str) -> bool:
     """Whether it can't be understood without what was said before."""
     words = _WORD.findall(question)
-    own, names = _content(words), _names(question)
+    own, named = _content(words), names(question)
     if _points_out(question) or any(_is_open(question[: at.start()]) for at in _pronouns(question)):
         return True
     if _ELLIPSIS.search(question):
-        return len(own) < (3 if names else 5)
+        return len(own) < (3 if named else 5)
     if not own:
         return bool(words)
-    return len(own) == 1 and not names and len(words) <= 4 and not _DEFINES.search(question)
+    return len(own) == 1 and not named and len(words) <= 4 and not _DEFINES.search(question)
 
 
 def _is_open(before: str) -> bool:
@@ -81,7 +81,7 @@ def _is_open(before: str) -> bool:
     "What is Python and who made it?" says itself what it speaks of.
     """
     clauses = _CLAUSE.split(before)
-    return not _names(before) and not any(_content(_WORD.findall(clause)) for clause in clauses[:-1])
+    return not names(before) and not any(_content(_WORD.findall(clause)) for clause in clauses[:-1])
 
 
 def _whole(question: str, before: str, answered: str) -> str:
@@ -95,7 +95,7 @@ def _whole(question: str, before: str, answered: str) -> str:
     added = [*_pointed_at(question, before, answered)]
     have = {stem(word.casefold()) for word in _WORD.findall(question)}
     fresh: list[str] = []
-    for word in map(_bare, added):
+    for word in map(bare, added):
         if (key := stem(word.casefold())) not in have:
             have.add(key)
             fresh.append(word)
@@ -103,9 +103,9 @@ def _whole(question: str, before: str, answered: str) -> str:
 
 
 def _pointed_at(question: str, before: str, answered: str) -> Iterable[str]:
-    content, names = _content(_WORD.findall(before)), _names(before)
-    about = names if len(names) > 1 else [*names, *content]
-    told = [name for name in _names(_first(answered)) if name not in names]
+    content, named = _content(_WORD.findall(before)), names(before)
+    about = named if len(named) > 1 else [*named, *content]
+    told = [name for name in names(_first(answered)) if name not in named]
     kind = asked(before).kind
     if _PLACE.search(question):
         return [*told, *about] if kind == "place" else about
@@ -116,10 +116,10 @@ def _pointed_at(question: str, before: str, answered: str) -> Iterable[str]:
         if kind == "name" and not _DEFINES.search(before) and _PERSON.search(question):
             return told or about
         return [*told[:4], *about] if _WHICH.search(before) else about
-    if _names(question):
+    if names(question):
         # "And Macbeth?" takes the place of the name that was asked for
-        return [word for word in content if word not in names]
-    return [*names, *content]
+        return [word for word in content if word not in named]
+    return [*named, *content]
 
 
 def _points_out(question: str) -> bool:
@@ -135,7 +135,8 @@ def _first(answered: str) -> str:
     return next(iter(split(answered)), "")
 
 
-def _bare(word: str) -> str:
+def bare(word: str) -> str:
+    """Without a possessive's end."""
     return re.sub(r"['’]s$", "", word)
 
 
@@ -143,7 +144,7 @@ def _content(words: Iterable[str]) -> list[str]:
     return [word for word in words if word.casefold() not in _ASKING]
 
 
-def _names(text: str) -> list[str]:
+def names(text: str) -> list[str]:
     """Words with a capital or a figure that are no question's own; nothing where all words have capitals."""
     words = _WORD.findall(text)
     content = _content(words)

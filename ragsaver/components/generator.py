@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from haystack.dataclasses import ChatMessage, StreamingChunk
 from haystack.dataclasses.streaming_chunk import StreamingCallbackT
 from numpy.typing import NDArray
 
-from ragsaver.components.answer_check import Evidence, Failure, check
+from ragsaver.components.answer_check import Failure, Grounds, check
 from ragsaver.components.answer_length import most_tokens
 from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
 from ragsaver.components.cascade import (
@@ -29,60 +29,30 @@ from ragsaver.components.cascade import (
 )
 from ragsaver.components.chat import ChatReply, ChatTier
 from ragsaver.components.evidence import current_evidence
-from ragsaver.components.extractive import Extract, extract
+from ragsaver.components.extractive import NO_MODEL, Extract, extract, free_choice
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
 from ragsaver.components.prompt_builder import ABSTENTION
-from ragsaver.components.request import current_request, running, stage
+from ragsaver.components.request import current_pace, current_request, running, stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.route_features import found_signs, question_shape
 from ragsaver.components.router import Cheapest, Question, Router, open_router
 from ragsaver.components.slots import Slots, slots_of
+from ragsaver.components.telling import Telling
 from ragsaver.errors import BudgetExceeded, GenerationError, RagSaverError, Unsupported
 from ragsaver.settings import FREE_TIER, ModelSettings
-from ragsaver.spend.pacing import UNPRESSED, Pace, Service, admit
+from ragsaver.spend.pacing import Pace, Service, admit
 from ragsaver.spend.receipt import current_receipt
-
-NO_MODEL = "no language model is configured: the free tier answers with the documents' own words"
 
 ANSWER_FORMATS = ("text", "json")
 DOUBT_ABSTENTION_FROM = 0.8  # confidence of the free tier from which on a model that finds nothing is not believed
-_MARGIN = 1.1  # of the prompt's tokens as counted here, over what another tokenizer may make of them
-
-
-def free_choice(
-    found: Extract,
-    *,
-    passages: int,
-    models: int,
-    extractive_first: bool,
-    sure_from: float,
-    pace: Pace = UNPRESSED,
-) -> str | None:
-    """Why the free tier answers; None if a model is asked.
-
-    :param found: what the free tier would say.
-    :param passages: how many were packed; without any no model is asked.
-    :param models: how many language models are configured.
-    :param sure_from: confidence from which the free tier's answer is taken although there is a model.
-    :param pace: what budgets leave.
-    """
-    if models == 0:
-        return NO_MODEL
-    if passages == 0:
-        return "there is no passage to answer from: no model was asked"
-    if extractive_first and found.text is not None and found.confidence >= sure_from:
-        return f"{found.reason}, at least {sure_from:.2f}"
-    if pace.service >= Service.EXTRACTIVE:
-        return f"no model was asked: {pace.why}"
-    return None
 
 
 def window_problem(model: ModelSettings, prompt_tokens: int) -> str | None:
     """Why a prompt is too long for a model; None if it fits.
 
-    :param prompt_tokens: as counted here.
+    :param prompt_tokens: that it may have at most.
     """
-    window, needed = model.context_tokens, round(prompt_tokens * _MARGIN) + model.max_output_tokens
+    window, needed = model.context_tokens, prompt_tokens + model.max_output_tokens
     if window is None or needed <= window:
         return None
     return f"prompt and answer may take {needed} tokens, its window has {window}"
@@ -99,34 +69,6 @@ class _Asking:
     fitting: Fitting | None = None
     steps: Steps | None = None
     spent_s: float = 0.0
-
-
-@dataclass(slots=True)
-class _Telling:
-    """Passes on what a model streams, without addresses that nobody gave, and knows whether anything was."""
-
-    callback: Any
-    links: LinkFilter
-    told: bool = False
-    began: float = field(default_factory=time.monotonic)
-
-    def __call__(self, chunk: StreamingChunk) -> None:
-        self.told = self.told or bool(chunk.content)
-        self.callback(self._clean(chunk))
-
-    async def hear(self, chunk: StreamingChunk) -> None:
-        """The same on an event loop."""
-        self.told = self.told or bool(chunk.content)
-        await self.callback(self._clean(chunk))
-
-    def rest(self) -> StreamingChunk | None:
-        """What was held back."""
-        rest = self.links.rest()
-        return StreamingChunk(content=rest) if rest else None
-
-    def _clean(self, chunk: StreamingChunk) -> StreamingChunk:
-        content = self.links.feed(chunk.content) if chunk.content else ""
-        return chunk if content == chunk.content else replace(chunk, content=content)
 
 
 @component
@@ -237,11 +179,11 @@ class AnswerGenerator(Bound):
             models=len(wishes.models),
             extractive_first=wishes.extractive_first and schema is None,
             sure_from=wishes.extractive_sure_confidence,
-            pace=_pace(),
+            pace=current_pace(),
         )
         if free is not None and wishes.models and documents and schema is not None:
             # the pace leaves the free tier alone, whose answer is no JSON
-            admit(replace(_pace(), service=Service.CACHED), cached=False)
+            admit(replace(current_pace(), service=Service.CACHED), cached=False)
         asking = _Asking(found, free, in_front_of_the_model(query, documents), query)
         if schema is not None:
             asking.fitting = Fitting(schema, self._links(asking))
@@ -253,7 +195,7 @@ class AnswerGenerator(Bound):
         self, asking: _Asking, query: str, documents: Sequence[Document], messages: Sequence[ChatMessage]
     ) -> Steps | None:
         wishes, request, found = self.resources.settings.generation, current_request(), asking.found
-        pace = _pace()
+        pace = current_pace()
         rungs = self._rungs(messages, pace)
         with stage("route"):
             verdict = self._router.judge(
@@ -275,12 +217,12 @@ class AnswerGenerator(Bound):
                 where=", ".join(rung.name for rung in rungs),
                 remedy="Lower `context.budget_tokens`, or add a model with a larger window",
             )
-        evidence = Evidence(query, documents, found.confidence)
+        grounds = Grounds(query, documents, found.confidence)
 
         def speaks_against(reply: ChatReply) -> Failure | None:
             return check(
                 reply.text,
-                evidence,
+                grounds,
                 sure_from=DOUBT_ABSTENTION_FROM,
                 as_json=self.answer_format == "json",
                 schema=asking.fitting.schema if asking.fitting else None,
@@ -307,26 +249,27 @@ class AnswerGenerator(Bound):
         return cascade(rungs, place, reason, policy, speaks_against, time_for_more)
 
     def _rungs(self, messages: Sequence[ChatMessage], pace: Pace) -> list[Rung]:
-        tokens = 0
-        if any(tier.settings.context_tokens is not None for tier in self._tiers):
-            tokens = sum(self.resources.encoder.count_tokens([message.text or "" for message in messages]))
+        texts = [message.text or "" for message in messages]
         only_small = pace.why if pace.service >= Service.SMALL else None
-        return [
-            Rung(tier.tier, window_problem(tier.settings, tokens) or (only_small if place else None))
-            for place, tier in enumerate(self._tiers)
-        ]
+
+        def skipped(place: int, tier: ChatTier) -> str | None:
+            bounded = tier.settings.context_tokens is not None
+            too_long = window_problem(tier.settings, tier.tokens.most(texts)) if bounded else None
+            return too_long or (only_small if place else None)
+
+        return [Rung(tier.tier, skipped(place, tier)) for place, tier in enumerate(self._tiers)]
 
     def _vector(self, query: str) -> NDArray[np.float32]:
         """The question's embedding: that of retrieval, if it made one."""
-        request = current_request()
-        if request is not None and query in request.embedded:
-            return request.embedded[query]
         with stage("embed_query"):
             return self.resources.embed_question(query)
 
     def _ask(
         self, asking: _Asking, attempt: Attempt, messages: Sequence[ChatMessage], callback: StreamingCallbackT | None
     ) -> Outcome:
+        request = current_request()
+        if callback is None and request is not None and request.caller is not None:
+            return request.caller.run(lambda: self._ask_async(asking, attempt, messages, None))
         tier, telling = self._begin(asking, attempt, callback)
         try:
             with self._slots[attempt.place].slot(_left_s()), self._within(asking, tier):
@@ -361,10 +304,10 @@ class AnswerGenerator(Bound):
 
     def _begin(
         self, asking: _Asking, attempt: Attempt, callback: StreamingCallbackT | None
-    ) -> tuple[ChatTier, _Telling]:
+    ) -> tuple[ChatTier, Telling]:
         tier = self._tiers[attempt.place]
         current_receipt().add("route", f"{tier.tier}: {tier.settings.name}", 1, "calls", reason=attempt.why)
-        return tier, _Telling(callback, self._links(asking))
+        return tier, Telling(callback, self._links(asking))
 
     @contextmanager
     def _within(self, asking: _Asking, tier: ChatTier) -> Iterator[None]:
@@ -424,18 +367,12 @@ class AnswerGenerator(Bound):
         receipt.add("generate", "extractive tier", 1, "answers", reason=reason)
         meta: dict[str, Any] = {"tier": FREE_TIER, "route_reason": reason}
         if found.text is None:
-            pace = _pace()
+            pace = current_pace()
             pressed = f"; no model was asked: {pace.why}" if pace.service >= Service.EXTRACTIVE else ""
             meta.update(abstained=True, reason=found.reason + pressed)
             return ChatMessage.from_assistant(ABSTENTION, meta=meta)
         meta["quotes"] = [(found.passage, found.text)]
         return ChatMessage.from_assistant(found.text, meta=meta)
-
-
-def _pace() -> Pace:
-    """What the running request's budgets leave it."""
-    request = current_request()
-    return UNPRESSED if request is None else request.pace
 
 
 def _left_s() -> float | None:
@@ -444,7 +381,7 @@ def _left_s() -> float | None:
     return None if request is None or request.deadline is None else max(request.deadline - time.monotonic(), 0.0)
 
 
-def _refused(error: RagSaverError | TimeoutError, tier: ChatTier, telling: _Telling) -> Refused:
+def _refused(error: RagSaverError | TimeoutError, tier: ChatTier, telling: Telling) -> Refused:
     if isinstance(error, TimeoutError):
         error = GenerationError(
             "had no free slot before the request's deadline",

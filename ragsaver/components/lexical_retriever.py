@@ -16,7 +16,7 @@ from haystack import Document, component
 
 from ragsaver.components.fusion import in_order, min_max
 from ragsaver.components.passages import Passages
-from ragsaver.components.request import current_request, stage
+from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
 from ragsaver.components.retriever import passages_of
 from ragsaver.errors import MissingExtra, UsageError
@@ -67,8 +67,7 @@ class LexicalRetriever(Bound):
         defaults = self.resources.settings.retrieval
         top_k = top_k or self.top_k or defaults.top_k
         candidates = max(self.candidates or defaults.candidates, top_k)
-        request = current_request()
-        scope = request.scope if request else self.resources.default_scope
+        scope = self.scope
         with stage("retrieve"):
             best = self._words(scope).best(query, candidates)
             passages = passages_of(self.resources.index, scope, in_order(min_max(best)), {}, best, top_k, "BM25 alone")

@@ -5,10 +5,10 @@ under its heading, and an ellipsis marks what was left out.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from haystack import Document, component
 
@@ -16,9 +16,10 @@ from ragsaver.components.answer_kind import signs
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
-from ragsaver.components.request import current_request, stage
+from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.sentence_worth import Candidate, score_sentences
+from ragsaver.components.token_counts import CountedTexts, TierTokens, answering_tokens
 from ragsaver.logs.observed import note_contexts
 from ragsaver.sentences import Sentence, sentences
 from ragsaver.spend.receipt import OpenReceipt, current_receipt
@@ -30,6 +31,11 @@ BESIDE = 0.5
 
 # Sentences whose tokens are remembered: the same chunks come again and again.
 _REMEMBERED = 65_536
+
+# Of a budget that another tokenizer counts; where less than that is used, more is packed.
+_USED_AT_LEAST = 0.95
+
+Packed = TypeVar("Packed")
 
 
 def choose(
@@ -60,6 +66,25 @@ def choose(
                 value[row, beside] += BESIDE
                 heappush(waiting, (-value[row, beside], row, beside))
     return [sorted(mine) for mine in filling.chosen]
+
+
+def fit(fill: Callable[[int], Packed], size: Callable[[Packed], int], budget_tokens: int) -> tuple[Packed, int]:
+    """What fills a budget whose tokens another tokenizer counts and does not exceed it, and how many it uses.
+
+    :param fill: packs for so many tokens of the shipped tokenizer.
+    :param size: tokens of what was packed, by the other one.
+    """
+    room, packed = budget_tokens, fill(budget_tokens)
+    used = size(packed)
+    if 0 < used < budget_tokens * _USED_AT_LEAST:
+        more = fill(room * budget_tokens // used)
+        if (grown := size(more)) <= budget_tokens:
+            return more, grown
+    while used > budget_tokens:
+        room = min(room * budget_tokens // used, room - 1)
+        packed = fill(room)
+        used = size(packed)
+    return packed, used
 
 
 class _Filling:
@@ -118,6 +143,9 @@ class ContextPacker(Bound):
     Each packed document is what is left of one passage: `content` is the text to show, `meta["spans"]` its
     verbatim sentences, `meta["span_worth"]` what each is worth, `meta["tokens"]` its tokens with its heading.
 
+    Sentences are counted by the shipped tokenizer; where the model that answers has its own on this machine, that one
+    says how much fits.
+
     The budget is money, counted in fresh tokens: what stands in front of every prompt (`stable`) is paid from it at its
     own price, and its sentences are not packed again. Of more than two documents the second best stands last: models
     read the beginning and the end best (Liu et al., Lost in the Middle, 2023).
@@ -131,12 +159,17 @@ class ContextPacker(Bound):
             raise ValueError(f"budget_tokens must be at least 1, got {budget_tokens}")
         self.budget_tokens = budget_tokens
         self.complete_from = complete_from
-        self._counted: dict[str, int] = {}
+        self._count: CountedTexts | None = None
+        self._answering: TierTokens | None = None
 
     def bind(self, resources: Resources) -> None:
-        """Take the tokenizer to count with."""
+        """Take the tokenizers to count with.
+
+        :raises SettingsError: if the settings name one that is not there.
+        """
         Bound.bind(self, resources)
-        self._counted = {}
+        self._count = CountedTexts(resources.encoder.count_tokens, _REMEMBERED)
+        self._answering = answering_tokens(resources.settings, resources.encoder.count_tokens)
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document], stable: list[Document] | None = None) -> dict[str, Passages]:
@@ -153,8 +186,7 @@ class ContextPacker(Bound):
             worth = _without(score_sentences(query, candidates), candidates, front)
             # the question that brings a new text to the provider pays more for it, and still has half for its evidence
             paid = min(_fresh_tokens(front, "price_share"), budget // 2)
-            chosen = choose(worth, candidates, budget - paid, self.complete_from)
-            packed = Passages(self._pieces(documents, candidates, chosen, worth))
+            packed, counted_by = self._pack(documents, candidates, worth, budget - paid)
         note_contexts(document.content or "" for document in front + packed)
         if explanation := current_explanation():
             explanation.pack(documents, packed, budget)
@@ -162,8 +194,7 @@ class ContextPacker(Bound):
             evidence.pack(document.id for document in packed)
         used = [str(document.meta.get("document_id", "")) for document in packed]
         self.resources.uses.note(used)
-        request = current_request()
-        self.resources.favourites.note(request.scope if request else self.resources.default_scope, used)
+        self.resources.favourites.note(self.scope, used)
         receipt = current_receipt()
         receipt.packed_tokens = sum(int(document.meta["tokens"]) for document in packed)
         receipt.add(
@@ -171,7 +202,7 @@ class ContextPacker(Bound):
             "context packed",
             receipt.packed_tokens,
             "tokens",
-            reason=f"the best sentences of {len(packed)} of {len(documents)} passages, budget {budget}",
+            reason=f"the best sentences of {len(packed)} of {len(documents)} passages, budget {budget}{counted_by}",
         )
         if front:
             _charge(receipt, front)
@@ -181,7 +212,8 @@ class ContextPacker(Bound):
         """The sentences of passages, with what `score_sentences` looks at."""
         split = [sentences(document.content or "") for document in documents]
         headings = [str(document.meta.get("heading", "")) for document in documents]
-        tokens = self._tokens([*(one.text for some in split for one in some), *headings])
+        texts = [*(one.text for some in split for one in some), *headings]
+        tokens = dict(zip(texts, self._counting()[0](texts), strict=True))
         return [
             Candidate(
                 sentences=some,
@@ -194,17 +226,34 @@ class ContextPacker(Bound):
             for document, some, heading in zip(documents, split, headings, strict=True)
         ]
 
-    def _tokens(self, texts: Sequence[str]) -> dict[str, int]:
-        """Tokens of texts, those that are not remembered counted in one call: a call costs more than a sentence."""
-        counted = self._counted
-        lacking = [text for text in dict.fromkeys(texts) if text not in counted]
-        fresh = dict(zip(lacking, self.resources.encoder.count_tokens(lacking), strict=True)) if lacking else {}
-        found = {text: counted[text] for text in texts if text not in fresh}
-        if len(counted) + len(fresh) > _REMEMBERED:
-            self._counted = fresh  # another dictionary: other threads may still read the old one
-        else:
-            counted.update(fresh)
-        return {**found, **fresh}
+    def _counting(self) -> tuple[CountedTexts, TierTokens]:
+        if self._count is None or self._answering is None:
+            self.bind(self.resources)
+        assert self._count is not None and self._answering is not None
+        return self._count, self._answering
+
+    def _pack(
+        self,
+        documents: Sequence[Document],
+        candidates: Sequence[Candidate],
+        worth: Sequence[Sequence[float]],
+        budget_tokens: int,
+    ) -> tuple[Passages, str]:
+        """What is packed, and who counted it, for the receipt."""
+
+        def fill(room: int) -> Passages:
+            chosen = choose(worth, candidates, room, self.complete_from)
+            return Passages(self._pieces(documents, candidates, chosen, worth))
+
+        tokens = self._counting()[1]
+        if not tokens.own:
+            return fill(budget_tokens), ""
+
+        def size(packed: Passages) -> int:
+            return sum(tokens.count([f"{one.meta.get('heading', '')}\n{one.content}" for one in packed]))
+
+        packed, used = fit(fill, size, budget_tokens)
+        return packed, f", {used} of it by {tokens.name}"
 
     def _pieces(
         self,

@@ -3,15 +3,19 @@
 The instructions alone are the system's. All that comes from documents is the user's, between marks that it can't write.
 """
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from haystack import Document, component
 from haystack.dataclasses import ChatMessage
 
 from ragsaver.components.as_data import as_data, in_one_line
-from ragsaver.components.conversation import Condenser
+from ragsaver.components.conversation import Condenser, Summary, Turn
+from ragsaver.components.history_summary import HistorySummaries, Plan
 from ragsaver.components.request import current_request
 from ragsaver.components.resources import Bound, Resources
+from ragsaver.components.token_counts import answering_tokens
 
 ABSTENTION = "The documents do not answer this question."
 
@@ -34,24 +38,43 @@ def _entry(number: int, document: Document) -> str:
     return f"<document {number}> {inside}\n</document {number}>"
 
 
+@dataclass(frozen=True, slots=True)
+class _Talk:
+    """A conversation: turns that are shortened, those that are whole, and what is known of the former."""
+
+    earlier: Sequence[Turn] = ()
+    whole: Sequence[Turn] = ()
+    plan: Plan = field(default_factory=Plan)
+
+
+_NO_TALK = _Talk()
+
+
 @component
 class PromptBuilder(Bound):
     """Messages for a chat generator: fixed instructions, outlines, the conversation so far, the passages, the question.
 
-    The conversation is that of the running request: its last turns whole, earlier ones shortened, within
-    `generation.history_tokens`.
+    The conversation is that of the running request: its last turns whole, earlier ones shortened by rules or, where
+    `generation.earlier_turns` is `model` and it pays, summarised, within `generation.history_tokens`.
 
     :param instructions: what the model is told first; keep the abstention sentence in it.
+    :ivar asks: whether a model may be asked for a summary; without, one that is kept is used.
     """
 
     def __init__(self, instructions: str = INSTRUCTIONS) -> None:
         self.instructions = instructions
+        self.asks = True
         self._condenser: Condenser | None = None
+        self._summaries: HistorySummaries | None = None
 
     def bind(self, resources: Resources) -> None:
-        """Take the tokenizer to count with."""
+        """Take the tokenizer to count with, and the model that summarises."""
         Bound.bind(self, resources)
-        self._condenser = None
+        settings = resources.settings
+        tokens = answering_tokens(settings, resources.encoder.count_tokens)
+        self._condenser = Condenser(settings.generation.history_tokens, tokens.count)
+        summarised = settings.generation.earlier_turns == "model"
+        self._summaries = HistorySummaries(resources) if summarised else None
 
     @component.output_types(messages=list[ChatMessage])
     def run(self, query: str, documents: list[Document]) -> dict[str, list[ChatMessage]]:
@@ -61,22 +84,48 @@ class PromptBuilder(Bound):
         :param documents: the packed passages, in the order in which they are numbered; the stable ones come first and
             stand in front of the conversation, since they stay the same.
         """
+        talk = self._talk(query, documents)
+        if talk.plan.wish is not None and self._summaries is not None:
+            return self._built(query, documents, talk, talk.plan.after(self._summaries.aside.ask(talk.plan.wish)))
+        return self._built(query, documents, talk, talk.plan.known)
+
+    @component.output_types(messages=list[ChatMessage])
+    async def run_async(self, query: str, documents: list[Document]) -> dict[str, list[ChatMessage]]:
+        """Build the messages; a model is asked on the running event loop, all else is done beside it."""
+        talk = await asyncio.to_thread(self._talk, query, documents)
+        summary = talk.plan.known
+        if talk.plan.wish is not None and self._summaries is not None:
+            summary = talk.plan.after(await self._summaries.aside.ask_async(talk.plan.wish))
+        return await asyncio.to_thread(self._built, query, documents, talk, summary)
+
+    def _talk(self, query: str, documents: Sequence[Document]) -> _Talk:
+        """The conversation so far."""
+        request = current_request()
+        if request is None or not request.history:
+            return _NO_TALK
+        earlier, whole = self._condensing().parted(request.history)
+        plan = self._summaries.plan(earlier, query, documents) if self._summaries is not None else Plan()
+        return _Talk(earlier, whole, plan if self.asks else Plan(plan.known))
+
+    def _built(
+        self, query: str, documents: Sequence[Document], talk: _Talk, summary: Summary | None
+    ) -> dict[str, list[ChatMessage]]:
         request = current_request()
         asked = (request.asked if request else None) or query
-        history = request.history if request else ()
         stable = [document for document in documents if document.meta.get("stable")]
         evidence = render(documents[len(stable) :], len(stable) + 1)
+        told = self._condensing().told(talk.earlier, talk.whole, summary) if talk is not _NO_TALK else []
         said = [
             ("user", render(stable)),
-            *(self._condensing().condense(history) if history else ()),
+            *told,
             ("user", f"{evidence}\n\nQuestion: {as_data(asked, numbered=True)}"),
         ]
         return {"messages": [ChatMessage.from_system(self.instructions), *_taking_turns(said)]}
 
     def _condensing(self) -> Condenser:
         if self._condenser is None:
-            count = self.resources.encoder.count_tokens
-            self._condenser = Condenser(self.resources.settings.generation.history_tokens, count)
+            self.bind(self.resources)
+        assert self._condenser is not None
         return self._condenser
 
 

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ragsaver.components.answer_schema import AnswerSchema
+from ragsaver.components.caller import Caller
 from ragsaver.index.scope import Scope
 from ragsaver.spend.pacing import UNPRESSED, Pace
 
@@ -38,7 +36,7 @@ class Request:
     :ivar pipeline: that answers it; the engine says which.
     :ivar pace: what its budgets leave it; the engine says.
     :ivar guarded: whether it may be refused as a loop.
-    :ivar embedded: vectors of its texts that were paid for, (dim,) float32 by text.
+    :ivar caller: who may leave while a thread makes the answer; None where nobody can, or a task makes it.
     """
 
     scope: Scope
@@ -56,7 +54,7 @@ class Request:
     pipeline: str | None = None
     pace: Pace = UNPRESSED
     guarded: bool = False
-    embedded: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
+    caller: Caller | None = field(default=None, repr=False, compare=False)
 
     @property
     def wish(self) -> str:
@@ -74,6 +72,12 @@ _current: ContextVar[Request | None] = ContextVar("ragsaver_request", default=No
 def current_request() -> Request | None:
     """The running request; None where a pipeline runs outside RAGSaver."""
     return _current.get()
+
+
+def current_pace() -> Pace:
+    """What the running request's budgets leave it."""
+    request = _current.get()
+    return UNPRESSED if request is None else request.pace
 
 
 @contextmanager

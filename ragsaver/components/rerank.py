@@ -6,11 +6,11 @@ from haystack import Document, component
 
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
-from ragsaver.components.request import current_request, stage
+from ragsaver.components.request import current_pace, stage
 from ragsaver.components.rerank_gate import new_order
 from ragsaver.components.resources import Bound
 from ragsaver.spend.money import charged, dollars
-from ragsaver.spend.pacing import UNPRESSED, Service
+from ragsaver.spend.pacing import Service
 from ragsaver.spend.receipt import current_receipt
 
 MODES = ("never", "always", "gated")
@@ -59,13 +59,12 @@ class ConditionalReranker(Bound):
             return {"documents": Passages(documents)}
         reranking = self.resources.reranking
         reranking.open(mode)
-        request = current_request()
-        pace = request.pace if request else UNPRESSED
+        pace = current_pace()
         if pace.service >= Service.NO_RERANK and reranking.costs:
             current_receipt().add("rerank", reranking.reranker.name, 0, "passages", reason=f"not asked: {pace.why}")
             return {"documents": Passages(documents)}
         with stage("rerank"):
-            outcome = reranking.rerank(query, top, request.scope if request else self.resources.default_scope, mode)
+            outcome = reranking.rerank(query, top, self.scope, mode)
         looked_at = len(top) if outcome.scores is not None else 0
         current_receipt().add(
             "rerank",

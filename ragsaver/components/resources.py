@@ -14,6 +14,7 @@ from ragsaver.components.caches import Caches
 from ragsaver.components.favourites import Favourites
 from ragsaver.components.loop_guard import LoopGuard
 from ragsaver.components.question_vectors import QuestionVectors
+from ragsaver.components.request import current_request
 from ragsaver.components.reranking import Reranking
 from ragsaver.components.uses import UseLog
 from ragsaver.index.opening import open_index
@@ -103,6 +104,12 @@ class Bound:
         if self._bound is None:
             self._bound = _of_working_directory()
         return self._bound
+
+    @property
+    def scope(self) -> Scope:
+        """What the running question may see."""
+        request = current_request()
+        return request.scope if request else self.resources.default_scope
 
 
 def open_resources(settings: Settings, role: str) -> Resources:

@@ -11,7 +11,7 @@ from ragsaver.components.explain import current_explanation
 from ragsaver.components.fusion import Fusion, depth, fuse
 from ragsaver.components.kept_passages import KeptPassages
 from ragsaver.components.passages import Passages
-from ragsaver.components.request import current_request, stage
+from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
 from ragsaver.index.keys import GROUPS, SCOPE, STATE
 from ragsaver.index.protocol import VectorIndex
@@ -71,21 +71,19 @@ class HybridRetriever(Bound):
         weight = defaults.lexical_weight if self.lexical_weight is None else self.lexical_weight
         fall_off = defaults.fall_off if self.fall_off is None else self.fall_off
         fusion = Fusion(self.fusion or defaults.fusion)
-        request = current_request()
-        scope = request.scope if request else self.resources.default_scope
-
-        with stage("embed_query"):
-            vector = self.resources.embed_question(query)
-        if request is not None:
-            request.embedded[query] = vector
+        scope = self.scope
         kept = KeptPassages.of(
             self.resources, scope, f"{candidates} {top_k} {weight} {fall_off} {defaults.least} {fusion} {query}"
         )
-        passages, reason = kept.get() if kept else None, "found before, and nothing in the collection has changed since"
         with stage("retrieve"):
-            if passages is None:
-                reason = "local index, no fee"
-                index = self.resources.index
+            passages = kept.get() if kept else None
+        reason = "found before, and nothing in the collection has changed since"
+        if passages is None:
+            reason = "local index, no fee"
+            index = self.resources.index
+            with stage("embed_query"):
+                vector = self.resources.embed_question(query)
+            with stage("retrieve"):
                 legs = index.search(scope, query, vector, candidates, with_payload=False)
                 dense = {hit.id: hit.score for hit in legs.dense}
                 lexical = {hit.id: hit.score for hit in legs.lexical}

@@ -6,7 +6,7 @@ from haystack import Document, component
 
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.passages import Passages
-from ragsaver.components.request import current_request, stage
+from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
 from ragsaver.index.keys import LISTED, STATE
 from ragsaver.index.scope import Scope
@@ -54,8 +54,7 @@ class StableContext(Bound):
         models = self.resources.settings.generation.models
         if not models:
             return {"documents": Passages()}
-        request = current_request()
-        scope = request.scope if request else self.resources.default_scope
+        scope = self.scope
         with stage("outlines"):
             block, ago_s = self.resources.favourites.block(
                 scope,

@@ -14,11 +14,12 @@ import sqlalchemy as sa
 from ragsaver.database import Database
 from ragsaver.dialects import insert, write_rows
 from ragsaver.ingestion.asking import Tokens
+from ragsaver.ingestion.job_tables import BILLED
 from ragsaver.ingestion.job_tables import bills as _bills
 from ragsaver.ingestion.job_tables import documents as _documents
 from ragsaver.ingestion.report import SummarySpend
 from ragsaver.ingestion.summarising import Charge, Summarised
-from ragsaver.settings import PriceSettings
+from ragsaver.settings import SpendSettings
 from ragsaver.spend.prices import PriceBook
 
 
@@ -28,9 +29,6 @@ class _Outcome(StrEnum):
     MADE = "made"
     CACHED = "cached"
     LACKING = "lacking"
-
-
-_SUMS = ("calls", "input", "cached_input", "output", "saved_input", "saved_output")
 
 
 class Bills:
@@ -76,19 +74,20 @@ class Bills:
             )
 
 
-def summary_spend(connection: sa.Connection, job_id: str, prices: Mapping[str, PriceSettings]) -> SummarySpend:
-    """What the summaries of a job took so far.
-
-    :param prices: of models, the operator's own.
-    """
-    sums = (sa.func.sum(_bills.c[name]).label(name) for name in _SUMS)
+def summary_spend(connection: sa.Connection, job_id: str, prices: SpendSettings) -> SummarySpend:
+    """What the summaries of a job took so far, at the prices of now."""
+    sums = (sa.func.sum(_bills.c[name]).label(name) for name in BILLED)
     query = sa.select(_bills.c.model, _bills.c.outcome, sa.func.count().label("sections"), *sums)
     query = query.where(_bills.c.job_id == job_id).group_by(_bills.c.model, _bills.c.outcome)
+    rows = connection.execute(query).all()
+    if not rows:
+        return SummarySpend()
+    book = PriceBook.of(prices)
     sections: defaultdict[str, int] = defaultdict(int)
     calls = tokens = 0
     cost = saved = Decimal(0)
-    for row in connection.execute(query).all():
-        price = PriceBook(prices).price(row.model)
+    for row in rows:
+        price = book.price(row.model)
         spent = Tokens(int(row.input), int(row.cached_input), int(row.output))
         sections[row.outcome] += row.sections
         calls += int(row.calls)

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from ragsaver.ingestion.gates import printable
 from ragsaver.ingestion.standing import Standing
 from ragsaver.spend.receipt import Usd
+from ragsaver.timestamps import iso
 
 MB = 2**20
 _GB = Decimal(2**30)
@@ -122,8 +122,8 @@ def held(document: Standing) -> HeldDocument:
         location=record.location and printable(record.location),
         chunks=len(record.chunks),
         bytes=document.bytes,
-        ingested_at=_iso(record.ingested_at),
-        last_used=None if document.last_used is None else _iso(document.last_used),
+        ingested_at=iso(record.ingested_at),
+        last_used=None if document.last_used is None else iso(document.last_used),
         metadata=dict(document.metadata),
     )
 
@@ -171,7 +171,3 @@ def _same_chunks(documents: Iterable[Standing], usd_per_gb_month: Decimal, vecto
         cost_usd_per_month=surplus * vector_bytes / _GB * usd_per_gb_month,
         sources=tuple(sorted(printable(source) for source in set().union(*shared))),
     )
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -110,6 +110,8 @@ texts = sa.Table(
     sqlite_with_rowid=False,
 )
 
+BILLED = ("calls", "input", "cached_input", "output", "saved_input", "saved_output")
+
 # What a section of a job's document took; its `outcome` only gets better.
 bills = sa.Table(
     "bills",
@@ -119,10 +121,7 @@ bills = sa.Table(
     sa.Column("job_id", sa.String, nullable=False),
     sa.Column("model", sa.String, nullable=False),
     sa.Column("outcome", sa.String, nullable=False),
-    *(
-        sa.Column(name, LongInteger, nullable=False)
-        for name in ("calls", "input", "cached_input", "output", "saved_input", "saved_output")
-    ),
+    *(sa.Column(name, LongInteger, nullable=False) for name in BILLED),
     sa.Index("bills_of_jobs", "job_id"),
     sqlite_with_rowid=False,
 )

@@ -270,7 +270,7 @@ class JobStore:
             created_at=job.created_at,
             documents=documents,
             embedding=EmbeddingSpend(tokens=tokens, cost_usd=tokens * prices.embedding_per_mtok / MILLION),
-            summaries=summary_spend(connection, job.id, prices.prices),
+            summaries=summary_spend(connection, job.id, prices),
             passed_over=told_kinds(passed_over),
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from ragsaver.database import Place
+from ragsaver.database import Place, schema_of
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.postgres import PostgresDatabase, PostgresSchema
 from ragsaver.settings import Settings
@@ -27,7 +27,7 @@ _in_use = sa.Table("in_use", _metadata, sa.Column("schema_name", sa.String, prim
 
 def jobs_place(settings: Settings) -> Place:
     """Where the jobs are."""
-    return _schema(settings, "_jobs") or settings.home / _JOBS_FILE
+    return schema_of(settings, "_jobs") or settings.home / _JOBS_FILE
 
 
 def manifest_place(settings: Settings, folder: Path) -> Place:
@@ -35,7 +35,7 @@ def manifest_place(settings: Settings, folder: Path) -> Place:
 
     :raises StorageError: if the database can't be asked.
     """
-    lasting = _schema(settings, "_manifest")
+    lasting = schema_of(settings, "_manifest")
     if lasting is None:
         return folder / _FILE
     if folder == settings.home:
@@ -80,7 +80,7 @@ def asked_server(settings: Settings) -> str | None:
 
     :raises StorageError: if it can't be reached, or its user may not make what is needed.
     """
-    place = _schema(settings, "")
+    place = schema_of(settings, "")
     if place is None:
         return None
     with closing(PostgresDatabase(place, "the database")) as server:
@@ -104,13 +104,8 @@ def _drop_others(settings: Settings, notes: PostgresDatabase, in_use: str) -> No
 
 
 def _notes(settings: Settings) -> PostgresDatabase:
-    place = _schema(settings, "")
+    place = schema_of(settings, "")
     assert place is not None
     made = PostgresDatabase(place, _WHAT)
     made.set_up((_metadata,), _SCHEMA, "Set `database.schema_name` to a new name and ingest again")
     return made
-
-
-def _schema(settings: Settings, ending: str) -> PostgresSchema | None:
-    database = settings.database
-    return PostgresSchema(database.url, f"{database.schema_name}{ending}") if database.url else None

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
+
+# How a request ended; `left` by who asked.
+Outcome = Literal["answered", "no answer", "done", "refused", "left", "failed"]
 
 
 @dataclass(slots=True)
@@ -47,13 +50,20 @@ class Observed:
         self.answer, self.answered = answer, answer is not None
         self.tier, self.cost_usd, self.saved_usd, self.cache = tier, cost_usd, saved_usd, cache
 
+    @property
+    def ended_well(self) -> Outcome:
+        """How it ended, where nothing went wrong."""
+        if self.answered is None:
+            return "done"
+        return "answered" if self.answered else "no answer"
+
     def cost(self) -> Decimal | None:
         """Dollars; of what failed or was left too."""
         return self.cost_usd if self.cost_usd is not None or self.spent is None else self.spent()
 
 
 def line_of(
-    observed: Observed, request_id: str, outcome: str, latency_ms: float, asked: Mapping[str, Any]
+    observed: Observed, request_id: str, outcome: Outcome, latency_ms: float, asked: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The fields of a request's line.
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ragsaver.errors import StorageError
@@ -64,13 +64,8 @@ def by_policy(said: Said, policy: str, key: bytes | None) -> Said:
     else:
         assert policy == "hashed" and key is not None
         change = _hashing(said.tenant, key)
-    return Said(
-        at=said.at,
-        request_id=said.request_id,
-        tenant=said.tenant,
-        principal=said.principal,
-        pipeline=said.pipeline,
-        outcome=said.outcome,
+    return replace(
+        said,
         question=change(said.question),
         contexts=tuple(change(one) for one in said.contexts),
         answer=None if said.answer is None else change(said.answer),

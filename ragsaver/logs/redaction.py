@@ -29,6 +29,8 @@ _NAMED = re.compile(
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+(?=[^\s\d]{0,256}\d)[A-Za-z0-9._~+/=-]{8,}")
 _OPAQUE = re.compile(r"(?<![A-Za-z0-9_+-])(?=[A-Za-z_+-]*[0-9])(?=[0-9_+-]*[A-Za-z])[A-Za-z0-9_+-]{32,}={0,2}")
 _EMAIL = re.compile(rf"[^{_NO_ADDRESS}]{{1,128}}(?:[@＠]|%40)[^{_NO_ADDRESS}?!'`{{}}|/\\#$%&*=+^~]{{1,255}}(?<!\.)")
+# A domain that begins as a token does has been taken for one.
+_MASKED_EMAIL = re.compile(rf"[^{_NO_ADDRESS}]{{1,128}}(?:[@＠]|%40)\[secret\]")
 _AT = re.compile("[@＠]|%40")
 _IBAN = re.compile(
     rf"(?<![A-Za-z0-9])[A-Za-z]{{2}}\d{{2}}(?:[{_SPACE}-]?[A-Za-z0-9]{{4}}){{2,7}}(?:[{_SPACE}-]?[A-Za-z0-9]{{1,3}})?"
@@ -65,7 +67,9 @@ def _ipv6(text: str) -> str:
 
 
 def _email(text: str) -> str:
-    return _EMAIL.sub("[email]", text) if _AT.search(text) else text  # most texts have none, and to look costs most
+    if not _AT.search(text):  # most texts have none, and to look costs most
+        return text
+    return _EMAIL.sub("[email]", _MASKED_EMAIL.sub("[email]", text))
 
 
 # What opens doors: never wanted in a log, whatever the policy.
@@ -90,8 +94,8 @@ _PEOPLE: tuple[Rule, ...] = (
 
 def without_secrets(text: str) -> str:
     """The text, less what looks like a key, a token or a password."""
-    if text.isalnum():  # every form of them has some other sign in it
-        return text
+    if text.isalnum():  # every other form of them has some other sign in it
+        return _PREFIXED.sub("[secret]", text)
     for rule in _SECRETS:
         text = rule(text)
     return text

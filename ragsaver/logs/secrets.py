@@ -1,7 +1,6 @@
 """Secrets stay out of what is logged: fields named like one, the settings' own values, and what looks like one."""
 
 import json
-import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,12 +10,19 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 from pydantic import BaseModel, SecretStr
 
 from ragsaver.logs.redaction import without_secrets
-from ragsaver.settings import Settings
+from ragsaver.settings import Settings, environment
 
 MASK = "[secret]"
 # A shorter value may stand anywhere in a line without being the secret.
 _LEAST = 4
-_VARIABLES = ("OPENAI_API_KEY", "QDRANT_API_KEY", "REDIS_URL", "CELERY_BROKER_URL")
+_VARIABLES = (
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "QDRANT_API_KEY",
+    "QDRANT_URL",
+    "REDIS_URL",
+    "CELERY_BROKER_URL",
+)
 _FIELD = re.compile(
     r"(?i)(?:^|[_.-])(?:(?:api|access|private|secret)[_-]?keys?|authorization|passwords?|passwd|pwd|secrets?|token"
     r"|cookies?|set-cookie|credentials?|key|sig|signature)$"
@@ -45,7 +51,7 @@ class Secrets:
         for value in _of(settings):
             self.add(value)
         for name in _VARIABLES:
-            for value in _of_text(name, os.environ.get(name, "")):
+            for value in _of_text(name, environment(name) or ""):
                 self.add(value)
 
     def mask_known(self, text: str) -> str:

@@ -16,7 +16,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from ragsaver.errors import StorageError
 from ragsaver.logs.secrets import KNOWN
-from ragsaver.settings import Settings
+from ragsaver.settings import Settings, environment
 
 _LIBRARIES_AT_LEAST = logging.WARNING
 _TRACES = ("exception", "stack")
@@ -108,7 +108,7 @@ def _formatter(form: str, *, colours: bool) -> logging.Formatter:
         last += [
             _on_one_line,
             structlog.dev.ConsoleRenderer(
-                colors=colours and sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
+                colors=colours and sys.stderr.isatty() and not environment("NO_COLOR"),
                 exception_formatter=structlog.dev.plain_traceback,
                 pad_event_to=0,
             ),

@@ -89,23 +89,16 @@ class Turn:
     def wait(self) -> None:
         """Until the answer is there, or this caller has to make it."""
         while (pause := self._step()) is not None:
-            if isinstance(pause, float):
-                time.sleep(pause)
-                continue
             try:
-                self._landed(pause.result(self._left_s()))
+                self._pause(pause)
             except NotInTime:
                 return
 
     async def wait_async(self) -> None:
         """The same, on the running event loop."""
         while (pause := await asyncio.to_thread(self._step)) is not None:
-            if isinstance(pause, float):
-                await asyncio.sleep(pause)
-                continue
-            flight = asyncio.shield(asyncio.wrap_future(pause))
             try:
-                self._landed(await asyncio.wait_for(flight, self._left_s()))
+                await self._pause_async(pause)
             except TimeoutError:
                 return
 
@@ -144,6 +137,22 @@ class Turn:
             if self._leads:
                 self._leads = False
                 self._cache.flights.land(self._key, self._landing)
+
+    def _pause(self, pause: Pause) -> None:
+        caller = self._request.caller
+        if caller is not None:
+            caller.run(lambda: self._pause_async(pause))
+        elif isinstance(pause, float):
+            time.sleep(pause)
+        else:
+            self._landed(pause.result(self._left_s()))
+
+    async def _pause_async(self, pause: Pause) -> None:
+        if isinstance(pause, float):
+            await asyncio.sleep(pause)
+        else:
+            flight = asyncio.shield(asyncio.wrap_future(pause))
+            self._landed(await asyncio.wait_for(flight, self._left_s()))
 
     def _step(self) -> Pause | None:
         """One step; what to wait for before the next, None when there is nothing to wait for."""

@@ -19,11 +19,12 @@ from ragsaver.components.account import account_of
 from ragsaver.components.conversation import turns_of
 from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.explain import explaining
-from ragsaver.components.follow_up import LOOK_BACK, self_contained
+from ragsaver.components.follow_up import LOOK_BACK, leans_back, self_contained
 from ragsaver.components.generator import AnswerGenerator
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
+from ragsaver.components.rewriting import Rewriting
 from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, Unsupported, UsageError
 from ragsaver.logs.observed import note_contexts
 from ragsaver.pipelines.answers import AnswerCache, Turn
@@ -46,6 +47,12 @@ class _Asked(NamedTuple):
     inputs: dict[str, dict[str, Any]]
     started: float
 
+    def look_for(self, question: str | None) -> None:
+        """Put a question in place of the one that components are to get; None leaves it."""
+        for sockets in self.inputs.values() if question else ():
+            if "query" in sockets:
+                sockets["query"] = question
+
 
 class QueryEngine:
     """One loaded pipeline, ready for questions from any number of threads or tasks.
@@ -63,7 +70,10 @@ class QueryEngine:
         self._search: Pipeline | None = None
         self._prompt: PromptPipeline | None = None
         _output_of(self.pipeline, "answers", self.name)
+        self._knows_schemas = any(isinstance(part, AnswerGenerator) for _, part in self.pipeline.walk())
         self._answers = self._cache_of(self.pipeline)
+        by_model = resources.settings.generation.follow_ups == "model"
+        self._rewriting = Rewriting(resources) if by_model else None
 
     def ask(self, question: str, request: Request | None = None, *, explain: bool = False) -> AskResult:
         """Answer a question; a follow-up of the request's history is made whole first.
@@ -77,6 +87,7 @@ class QueryEngine:
         request = self._admitted(request)
         if explain:
             with explaining(explain) as explanation, self._asked(question, request) as asked:
+                self._rewrite(asked)
                 result = self._result(self.pipeline.run(asked.inputs), asked)
                 return result.model_copy(update={"debug": explanation.told()}) if explanation else result
         with self._turn(question, request) as turn:
@@ -86,6 +97,7 @@ class QueryEngine:
                 if turn.found is not None:
                     return self._again(turn, request, started)
             with self._asked(question, request, turn=turn) as asked:
+                self._rewrite(asked)
                 return self._result(self.pipeline.run(asked.inputs), asked, turn)
 
     async def ask_async(self, question: str, request: Request | None = None) -> AskResult:
@@ -99,6 +111,7 @@ class QueryEngine:
                 if turn.found is not None:
                     return self._again(turn, request, started)
             with self._asked(question, request, turn=turn) as asked:
+                await self._rewrite_async(asked)
                 return self._result(await self.pipeline.run_async(asked.inputs), asked, turn)
 
     async def stream(self, question: str, request: Request | None = None) -> AsyncIterator[str | AskResult]:
@@ -125,6 +138,7 @@ class QueryEngine:
 
     async def _stream(self, question: str, request: Request, turn: Turn | None) -> AsyncGenerator[str | AskResult]:
         with self._asked(question, request, turn=turn) as asked:
+            await self._rewrite_async(asked)
             handle = self.pipeline.stream(asked.inputs)
             streamed = False
             try:
@@ -203,7 +217,18 @@ class QueryEngine:
         if not request.history or self.resources.settings.generation.follow_ups == "none":
             return question, request
         whole = self_contained(question, turns_of(request.history[-2 * LOOK_BACK :]))
-        return whole, replace(request, asked=question) if whole != question else request
+        leans = whole != question or (self._rewriting is not None and leans_back(question))
+        return whole, replace(request, asked=question) if leans else request
+
+    def _rewrite(self, asked: _Asked) -> None:
+        """Let a model make a follow-up whole, where it is to; for caches what the rules made of it stays its name."""
+        if self._rewriting is not None and asked.request.asked is not None:
+            asked.look_for(self._rewriting.whole(asked.request))
+
+    async def _rewrite_async(self, asked: _Asked) -> None:
+        """The same on the running event loop."""
+        if self._rewriting is not None and asked.request.asked is not None:
+            asked.look_for(await self._rewriting.whole_async(asked.request))
 
     def _cache_of(self, pipeline: Pipeline) -> AnswerCache | None:
         if self.resources.settings.cache.answers == "off" or not cacheable(pipeline):
@@ -271,8 +296,7 @@ class QueryEngine:
             raise _cause(error, self.name) from error
 
     def _require_schemas(self, request: Request) -> None:
-        there = any(isinstance(part, AnswerGenerator) for _, part in self.pipeline.walk())
-        if request.response_schema is not None and not there:
+        if request.response_schema is not None and not self._knows_schemas:
             raise Unsupported("its own generator knows no JSON schema", where=self.name, remedy="Ask another pipeline")
 
     def _mark(self, request: Request) -> str | None:
@@ -341,18 +365,11 @@ class QueryEngine:
         resources = self.resources
         resources.uses.note(kept.versions)
         asked_so = "the same question" if turn.how == "hit" else "a question that asks the same"
-        reason = f"answered before: {asked_so}, {told_age(time.time() - kept.made_at)} ago"
-        receipt = OpenReceipt(
-            whole_passage_tokens=kept.whole_passage_tokens,
-            packed_tokens=kept.packed_tokens,
-            prompt_tokens=kept.prompt_tokens,
-            answer_tokens=kept.answer_tokens,
-        )
-        receipt.add("cache", "answer kept", 1, "answers", saved_usd=kept.cost_usd, reason=reason)
+        receipt = kept.receipt(asked_so, time.time())
         settle(receipt, resources.settings, resources.prices, reused_usd=kept.cost_usd)
         request.stage_ms["cache"] = (time.perf_counter() - started) * 1000
         closed = receipt.close()
-        resources.till.keep_receipt(account_of(replace(request, pipeline=self.name)), closed, complete=True)
+        resources.till.keep_receipt(account_of(request), closed, complete=True)
         result = AskResult(
             answer=kept.answer,
             reason=kept.reason,
@@ -373,14 +390,6 @@ class QueryEngine:
 def _latency(request: Request, started: float) -> dict[str, float]:
     spent = {name: round(spent, 3) for name, spent in request.stage_ms.items()}
     return {**spent, "total": round((time.perf_counter() - started) * 1000, 3)}
-
-
-def told_age(seconds: float) -> str:
-    """A time that has passed, in the largest unit that it fills."""
-    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{max(0, int(seconds))} seconds"
 
 
 def _output_of(pipeline: Pipeline, socket: str, name: str) -> str:

@@ -9,9 +9,11 @@ from haystack import Document, Pipeline
 from haystack.dataclasses import ChatMessage
 from pydantic import BaseModel, ConfigDict
 
-from ragsaver.components.extractive import extract
-from ragsaver.components.generator import AnswerGenerator, free_choice
+from ragsaver.components.extractive import extract, free_choice
+from ragsaver.components.generator import AnswerGenerator
+from ragsaver.components.prompt_builder import PromptBuilder
 from ragsaver.components.resources import Resources
+from ragsaver.components.token_counts import TierTokens
 from ragsaver.errors import PipelineError
 from ragsaver.settings import ModelSettings
 from ragsaver.spend.money import charged, dollars
@@ -82,6 +84,9 @@ class PromptPipeline:
             going |= after
         for part in going:
             pipeline.remove_component(part)
+        for _, made in pipeline.walk():
+            if isinstance(made, PromptBuilder):
+                made.asks = False
         self.pipeline = pipeline
 
     def run(self, inputs: dict[str, Any]) -> Prompt:
@@ -109,9 +114,9 @@ def estimate(question: str, prompt: Prompt, resources: Resources, most_tokens: i
     if free is not None and not (wishes.models and passages):
         return CostEstimate(low_reason=free, high_reason=free, passages=passages)
     texts = [message.text or "" for message in prompt.messages]
-    counted, bound = sum(resources.encoder.count_tokens(texts)), resources.till.bound(texts)
+    counted = sum(resources.encoder.count_tokens(texts))
     tiers = tuple(
-        _tier(name, model, resources, counted, bound, most_tokens)
+        _tier(name, model, resources, texts, most_tokens)
         for name, model in zip(wishes.tier_names, wishes.models, strict=True)
     )
     if free is not None:
@@ -130,10 +135,13 @@ def estimate(question: str, prompt: Prompt, resources: Resources, most_tokens: i
 
 
 def _tier(
-    tier: str, model: ModelSettings, resources: Resources, counted: int, bound: int, most: int | None
+    tier: str, model: ModelSettings, resources: Resources, texts: Sequence[str], most: int | None
 ) -> TierEstimate:
     price = resources.prices.price(model.name)
-    fewest = int(counted * (1 - min(resources.settings.spend.prompt_margin, 1.0)))
+    tokens = TierTokens(model, resources.encoder.count_tokens)
+    bound = resources.till.bound(texts, tokens.count if tokens.own else None)
+    margin = 0.0 if tokens.own else min(resources.settings.spend.prompt_margin, 1.0)
+    fewest = int(sum(tokens.count(texts)) * (1 - margin))
     longest = min(model.max_output_tokens, most or model.max_output_tokens)
     prompt = int(bound * resources.till.ledger.learned(model.name, _TASK).prompt_factor) + 1
     least = min(price.of(TokenUsage(fresh=fewest, output=1)), price.of(TokenUsage(cache_read=fewest, output=1)))

@@ -69,6 +69,22 @@ class KeptAnswer:
         """Whether it is the answer for this place, to this question (None: to whichever it was)."""
         return self.place == place and asked in (None, self.asked)
 
+    def receipt(self, asked: str, now: float) -> OpenReceipt:
+        """For who is given it again: what it was made from, and that its price is saved.
+
+        :param asked: what was asked now, beside what was asked then.
+        :param now: seconds since 1970.
+        """
+        receipt = OpenReceipt(
+            whole_passage_tokens=self.whole_passage_tokens,
+            packed_tokens=self.packed_tokens,
+            prompt_tokens=self.prompt_tokens,
+            answer_tokens=self.answer_tokens,
+        )
+        reason = f"answered before: {asked}, {told_age(now - self.made_at)} ago"
+        receipt.add("cache", "answer kept", 1, "answers", saved_usd=self.cost_usd, reason=reason)
+        return receipt
+
     def holds(self, scope: Scope, truth: Truth, index: VectorIndex) -> bool:
         """Whether all that it was made from is there as it was, and may be read by who asks now.
 
@@ -82,6 +98,14 @@ class KeptAnswer:
             return False
         carried = index.payloads(scope, list(self.stamps))
         return all(one in carried and stamp_of(carried[one]) == stamp for one, stamp in self.stamps.items())
+
+
+def told_age(seconds: float) -> str:
+    """A time that has passed, in the largest unit that it fills."""
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} seconds"
 
 
 def answer_to_keep(

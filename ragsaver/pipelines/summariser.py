@@ -4,13 +4,15 @@ Replies are streamed, so that an attempt ends when its time is over however slow
 one that broke off is known and billed.
 """
 
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from haystack.dataclasses import ChatMessage, StreamingChunk
 
-from ragsaver.components.attempts import retry_after_s
+from ragsaver.components.attempts import retry_after_s, told_not_again
 from ragsaver.components.chat import ChatTier, CutReply
-from ragsaver.errors import BudgetExceeded, FuseBlown, GenerationError, SettingsError, UnknownPrice
+from ragsaver.errors import BudgetExceeded, EndpointResting, FuseBlown, GenerationError, SettingsError, UnknownPrice
 from ragsaver.ingestion.asking import Reply, Tokens
 from ragsaver.settings import Settings
 from ragsaver.spend.till import Till
@@ -41,6 +43,8 @@ class ChatSummariser:
         limits = {"max_output_tokens": settings.outline.summary_max_tokens, "max_retries": 0}
         self._tier = ChatTier(model.model_copy(update=limits), count_tokens, till, tier="summaries", task="summary")
         self._timeout_s = model.timeout_s
+        # Who asks makes all attempts at a section one after the other, in one thread.
+        self._granted = threading.local()
 
     def ask(self, instructions: str, data: str, timeout_s: float) -> Reply:
         """One attempt."""
@@ -50,17 +54,31 @@ class ChatSummariser:
             """Streamed, so that the attempt ends in time however slowly the reply drips."""
 
         messages = [ChatMessage.from_system(instructions), ChatMessage.from_user(data)]
+        again = getattr(self._granted, "data", None) == data
+        self._granted.data = None
         try:
-            reply = self._tier.reply(messages, listen, timeout_s=limit_s)
+            reply = self._tier.reply(messages, listen, timeout_s=limit_s, again=again)
         except CutReply as error:
-            return Reply("", _tokens(error.usage), problem=error.problem)
+            return self._failed(data, Reply("", _tokens(error.usage), problem=error.problem))
         except (BudgetExceeded, FuseBlown, UnknownPrice) as error:
             return Reply("", problem=str(error), again=False, asked=False)
         except GenerationError as error:
             status = getattr(error.__cause__, "status_code", None)
             wait_s = retry_after_s(error.__cause__)
-            return Reply("", problem=error.problem, again=status not in _HOPELESS, wait_s=wait_s)
-        return Reply(reply.text, _tokens(reply.usage), complete=reply.finish_reason != "length")
+            failed = Reply("", problem=error.problem, again=status not in _HOPELESS, wait_s=wait_s)
+            # who rests was not reached: the next attempt is the first still
+            return failed if isinstance(error, EndpointResting) else self._failed(data, failed)
+        told = Reply(reply.text, _tokens(reply.usage), complete=reply.finish_reason != "length")
+        return told if told.text else self._failed(data, told)
+
+    def _failed(self, data: str, reply: Reply) -> Reply:
+        """What is told of an attempt that failed: another one takes a retry from the endpoint's budget."""
+        if not reply.again:
+            return reply
+        if self._tier.may_ask_again():
+            self._granted.data = data
+            return reply
+        return replace(reply, problem=told_not_again(reply.problem or "gave an empty answer"), again=False)
 
 
 def _tokens(usage: TokenUsage) -> Tokens:

@@ -21,6 +21,7 @@ from ragsaver.ingestion.report import IngestReport, Progress
 from ragsaver.logs.content_log import ContentLog
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
+from ragsaver.server.pump import CallerLeft
 from ragsaver.workers.moves import Moved, nobody
 
 T = TypeVar("T")
@@ -55,11 +56,17 @@ class Access:
         object.__setattr__(self, "content", ContentLog(self.live.settings))
 
     async def query(self, work: Callable[[Runtime], T]) -> T:
-        """Run a query's work in a thread of its own pool."""
+        """Run a query's work in a thread of its own pool.
+
+        :raises CallerLeft: if the request's caller has left meanwhile, and the work was cancelled for that.
+        """
 
         def reading() -> T:
             with self.live.use() as runtime:
-                return work(runtime)
+                try:
+                    return work(runtime)
+                except asyncio.CancelledError:  # of something that it waited for; nobody has cancelled the route
+                    raise CallerLeft from None
 
         return await asyncio.get_running_loop().run_in_executor(self.queries, copy_context().run, reading)
 

@@ -12,6 +12,7 @@ from ragsaver.server.door import Door, Doorkeeper
 from ragsaver.server.request_id import RequestId
 from ragsaver.server.request_log import RequestLog
 from ragsaver.server.rerank_reading import RerankReading
+from ragsaver.server.retry_reading import RetryReading
 from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, money, openai, query
 from ragsaver.workers.backlog import Backlog
 from ragsaver.workers.metrics import IngestionMetrics
@@ -32,6 +33,7 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     app.state.metrics = told or IngestionMetrics()
     app.state.metrics.registry.register(RerankReading(access.live))
     app.state.metrics.registry.register(CacheReading(access.live))
+    app.state.metrics.registry.register(RetryReading(access.live))
     if queue is not None:
         app.state.metrics.registry.register(QueueReading(Backlog(queue.jobs)))
     for routes in (query, openai, money, documents, jobs, local, local_documents, health, metrics):

@@ -8,6 +8,7 @@ from fastapi import Depends, Header
 
 from ragsaver.access.identity import Identity
 from ragsaver.components.answer_schema import AnswerSchema
+from ragsaver.components.caller import Caller
 from ragsaver.components.request import Caching, Quality, Request
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import reading
@@ -53,6 +54,7 @@ def question_of(
     history: tuple[tuple[str, str], ...] = (),
     max_output_tokens: int | None = None,
     schema: AnswerSchema | None = None,
+    caller: Caller | None = None,
 ) -> Request:
     """The pipeline's request."""
     wishes = wishes or Wishes()
@@ -67,4 +69,5 @@ def question_of(
         max_output_tokens=max_output_tokens,
         response_schema=schema,
         guarded=not identity.trusted,
+        caller=caller,
     )

@@ -17,7 +17,7 @@ def usage_of(result: AskResult) -> dict[str, Any]:
         "completion_tokens": tokens.output,
         "total_tokens": prompt + tokens.output,
         "prompt_tokens_details": {"cached_tokens": tokens.cached_input},
-        "completion_tokens_details": {"reasoning_tokens": getattr(tokens, "reasoning", 0)},
+        "completion_tokens_details": {"reasoning_tokens": tokens.reasoning},
         "cost": float(result.receipt.cost_usd),
     }
 

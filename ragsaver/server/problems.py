@@ -4,7 +4,7 @@ import logging
 import math
 from http import HTTPStatus
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -12,9 +12,11 @@ from starlette.exceptions import HTTPException
 from ragsaver.errors import RagSaverError
 from ragsaver.logs.observed import current_observed
 from ragsaver.server.openai_errors import is_openai, openai_error
+from ragsaver.server.pump import CallerLeft
 from ragsaver.server.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
+LEFT = 499  # nobody reads it; the name is nginx's
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +74,10 @@ def register(app: FastAPI) -> None:
     @app.exception_handler(RagSaverError)
     async def ours(request: Request, error: RagSaverError) -> JSONResponse:
         return problem_response(problem_of(error, request.url.path, request.state.request_id))
+
+    @app.exception_handler(CallerLeft)
+    async def left(request: Request, error: CallerLeft) -> Response:
+        return Response(status_code=LEFT)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 from starlette.types import Receive
 
+from ragsaver.components.caller import Caller
+
 T = TypeVar("T")
 
 _AHEAD = 64  # parts that wait for a slow reader
@@ -53,7 +55,7 @@ class Pump(Generic[T]):
         :raises CallerLeft: if the caller leaves meanwhile; all is stopped then.
         """
         coming = asyncio.ensure_future(anext(self))
-        leaving = asyncio.ensure_future(_left(receive))
+        leaving = asyncio.ensure_future(left(receive))
         try:
             await asyncio.wait({coming, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not coming.done():
@@ -71,6 +73,15 @@ class Pump(Generic[T]):
         self._task.cancel()
 
 
-async def _left(receive: Receive) -> None:
+def caller_of(receive: Receive) -> Caller:
+    """Who waits for an answer that is not streamed.
+
+    :param receive: of the request, whose body is read.
+    """
+    return Caller(lambda: left(receive))
+
+
+async def left(receive: Receive) -> None:
+    """Until the caller has left."""
     while (await receive())["type"] != "http.disconnect":
         pass

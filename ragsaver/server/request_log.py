@@ -7,9 +7,10 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragsaver.logs.content_log import ContentLog
-from ragsaver.logs.observed import Observed, line_of, observing
+from ragsaver.logs.observed import Observed, Outcome, line_of, observing
 from ragsaver.logs.setup import tell
 from ragsaver.server.door import PROBES
+from ragsaver.server.problems import LEFT
 
 # Asked every few seconds by machines.
 _QUIET = PROBES | {"/metrics"}
@@ -52,7 +53,7 @@ class RequestLog:
                 outcome = _outcome(observed, status, whole=whole, failed=failed)
                 self._write(scope, observed, status, outcome, (time.perf_counter() - started) * 1000)
 
-    def _write(self, scope: Scope, observed: Observed, status: int | None, outcome: str, latency_ms: float) -> None:
+    def _write(self, scope: Scope, observed: Observed, status: int | None, outcome: Outcome, latency_ms: float) -> None:
         state = scope.get("state", {})
         identity = state.get("identity")
         request_id = str(state.get("request_id", ""))
@@ -68,21 +69,19 @@ class RequestLog:
         self.content.keep(observed, request_id, outcome)
 
 
-def _outcome(observed: Observed, status: int | None, *, whole: bool, failed: bool) -> str:
+def _outcome(observed: Observed, status: int | None, *, whole: bool, failed: bool) -> Outcome:
     # A stream that had begun well tells its problem at its end.
     worst = max(status or 0, observed.problem_status or 0)
     if failed or worst >= 500:
         return "failed"
-    if status is None or not whole:
+    if status in (None, LEFT) or not whole:
         return "left"
     if worst >= 400:
         return "refused"
-    if observed.answered is not None:
-        return "answered" if observed.answered else "no answer"
-    return "done"
+    return observed.ended_well
 
 
-def _level(path: str, outcome: str) -> int:
+def _level(path: str, outcome: Outcome) -> int:
     if outcome == "failed":
         return logging.WARNING
     return logging.DEBUG if path in _QUIET else logging.INFO

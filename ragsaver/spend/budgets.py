@@ -12,6 +12,7 @@ from decimal import Decimal
 from ragsaver.errors import BudgetExceeded, RagSaverError, TooExpensive
 from ragsaver.settings import BudgetSettings
 from ragsaver.spend.money import dollars, kept
+from ragsaver.timestamps import iso
 
 PERIODS = ("hour", "day", "month")
 REQUEST = "request"
@@ -176,7 +177,7 @@ def refusal(standing: Standing, limits: Mapping[str, int], hold: Hold, at: float
     budget = f"{window.kind} {window.name}".strip() + f" per {window.period}"
     held = limit - standing.spent >= hold.cost
     wait_s = min(max(int(window.ends - at) + 1, 1), _HOLDS_END_S if held else 10**9)
-    resets_at = datetime.fromtimestamp(window.ends, UTC).isoformat()
+    resets_at = iso(window.ends)
     if hold.cost > limit:
         remedy = "Raise `limit_usd` of it, or lower `max_output_tokens` of the model: one call may cost more than it"
     elif held:

@@ -15,10 +15,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ragsaver.database import Database, Place, copy_rows, open_database
-from ragsaver.dialects import POSTGRES, Steps, insert, lock_rows
+from ragsaver.database import Database, Place, copy_rows, open_database, schema_of
+from ragsaver.dialects import Steps, insert, lock_rows
 from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import Settings
+from ragsaver.spend import window_rows
 from ragsaver.spend.answer_lengths import AnswerLengths
 from ragsaver.spend.budgets import REQUEST, Account, Budgets, Hold, Standing, Window, choose, windows_of
 from ragsaver.spend.tables import entries as _entries
@@ -52,22 +53,6 @@ _TAKE = (
     .returning(*_leases.c)
 )
 _ALWAYS = 1e12
-_MINE = _windows.c.id.in_(sa.bindparam("ids", expanding=True))
-_STANDING = (_windows.c.id, _windows.c.spent, _windows.c.reserved)
-_LOCK: dict[str, sa.Executable] = {
-    POSTGRES: sa.select(*_STANDING).where(_MINE).order_by(_windows.c.id).with_for_update(),
-    # A write, since in SQLite only that begins a transaction.
-    "sqlite": sa.update(_windows).where(_MINE).values(spent=_windows.c.spent).returning(*_STANDING),
-}
-_READ = sa.select(*_STANDING).where(_MINE)
-_ADD = (
-    sa.update(_windows)
-    .where(_MINE)
-    .values(
-        spent=_windows.c.spent + sa.bindparam("more_spent"),
-        reserved=_windows.c.reserved + sa.bindparam("more_reserved"),
-    )
-)
 _NEW_LEASE, _NEW_ENTRY = sa.insert(_leases), sa.insert(_entries)
 
 
@@ -143,7 +128,7 @@ class Ledger:
         with self._using(wanted) as (connection, standings):
             hold = choose(standings, limits, whole, learned, now)
             lease = Lease(uuid.uuid4().hex, account, call, hold, now)
-            _add(connection, wanted, reserved=hold.cost)
+            window_rows.add(connection, wanted, reserved=hold.cost)
             values = _described(account, call) | {
                 "id": lease.id,
                 "ceiling": ceiling,
@@ -164,14 +149,10 @@ class Ledger:
         limits = {window.id: limit for window in wanted if (limit := self.budgets.limit(window)) is not None}
         if not limits:
             return [], limits
+        limited = [window for window in wanted if window.id in limits]
         with self.database.reading() as connection:
-            rows = connection.execute(_READ, {"ids": list(limits)}).all()
-        found = {row.id: row for row in rows}
-        return [
-            Standing(window, row.spent, row.reserved) if (row := found.get(window.id)) else Standing(window, 0, 0)
-            for window in wanted
-            if window.id in limits
-        ], limits
+            there = {one.window.id: one for one in window_rows.read(connection, limited)}
+        return [there.get(one.id, Standing(one, 0, 0)) for one in limited], limits
 
     def settle(self, lease: Lease, charge: Charge) -> bool:
         """Charge an attempt that is over and give back the rest. One that expired meanwhile is corrected.
@@ -268,7 +249,7 @@ class Ledger:
         now = self.clock()
         wanted = windows_of(account, now, ceiling=False)
         with self._using(wanted) as (connection, _):
-            _add(connection, wanted, spent=cost)
+            window_rows.add(connection, wanted, spent=cost)
             charge = Charge(cost, TokenUsage(), DONE)
             connection.execute(_NEW_ENTRY, _entry(uuid.uuid4().hex, account, call, now, now, charge))
 
@@ -309,15 +290,12 @@ class Ledger:
         """One transaction on windows, all of which are there."""
         while True:
             with self.database.writing() as connection:
-                standings = _locked(connection, wanted)
+                standings = window_rows.locked(connection, wanted)
                 if len(standings) == len(wanted):
                     yield connection, standings
                     return
-            # By itself, since who holds rows and makes others does not lock them in order.
-            new = [asdict(window) | {"id": window.id, "spent": 0, "reserved": 0} for window in wanted]
-            new.sort(key=lambda row: str(row["id"]))
             with self.database.writing() as connection:
-                connection.execute(insert(connection.dialect.name, _windows).on_conflict_do_nothing(), new)
+                window_rows.make(connection, wanted)
 
     def _limit(self, account: Account, window: Window) -> int | None:
         return account.most if window.kind == REQUEST else self.budgets.limit(window)
@@ -325,8 +303,8 @@ class Ledger:
     def _charge(self, connection: sa.Connection, row: sa.Row[Any], charge: Charge) -> None:
         account, call = _of_row(row)
         wanted = windows_of(account, row.reserved_at, ceiling=row.ceiling)
-        _locked(connection, wanted)
-        _add(connection, wanted, reserved=-row.held, spent=charge.cost)
+        window_rows.locked(connection, wanted)
+        window_rows.add(connection, wanted, reserved=-row.held, spent=charge.cost)
         entry = _entry(row.id, account, call, row.reserved_at, self.clock(), charge)
         connection.execute(_NEW_ENTRY, entry | {"ceiling": row.ceiling})
 
@@ -338,14 +316,14 @@ class Ledger:
         (first,) = before
         account, call = _of_row(first)
         wanted = windows_of(account, first.reserved_at, ceiling=first.ceiling)
-        _locked(connection, wanted)
+        window_rows.locked(connection, wanted)
         difference = Charge(charge.cost - first.cost, _minus(charge.usage, first), CORRECTED)
         entry = _entry(lease.id, account, call, first.reserved_at, self.clock(), difference, number=1)
         # Another process that does the same is stopped by the key.
         done = insert(connection.dialect.name, _entries).values(entry | {"ceiling": first.ceiling})
         if connection.execute(done.on_conflict_do_nothing().returning(_entries.c.id)).first() is None:
             return False
-        _add(connection, wanted, spent=difference.cost)
+        window_rows.add(connection, wanted, spent=difference.cost)
         return True
 
 
@@ -359,22 +337,7 @@ def open_ledger(settings: Settings) -> Ledger:
 
 def ledger_place(settings: Settings) -> Place:
     """Where a project's ledger is."""
-    database = settings.database
-    if database.url is not None:
-        return PostgresSchema(database.url, f"{database.schema_name}_spend")
-    return settings.home / _FILE
-
-
-def _locked(connection: sa.Connection, wanted: Sequence[Window]) -> list[Standing]:
-    """Those of the windows that are there; nobody else changes them until the transaction ends."""
-    by_id = {window.id: window for window in wanted}
-    rows = connection.execute(_LOCK[connection.dialect.name], {"ids": list(by_id)}).all()
-    return [Standing(by_id[row.id], row.spent, row.reserved) for row in rows]
-
-
-def _add(connection: sa.Connection, wanted: Sequence[Window], *, spent: int = 0, reserved: int = 0) -> None:
-    ids = [window.id for window in wanted]
-    connection.execute(_ADD, {"ids": ids, "more_spent": spent, "more_reserved": reserved})
+    return schema_of(settings, "_spend") or settings.home / _FILE
 
 
 def _described(account: Account, call: Call) -> dict[str, Any]:

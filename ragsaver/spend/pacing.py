@@ -13,13 +13,13 @@ several budgets the one with the greatest pressure counts.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import IntEnum
 
 from ragsaver.errors import BudgetExceeded
 from ragsaver.settings import PacingSettings
 from ragsaver.spend.budgets import Standing, Window
 from ragsaver.spend.money import dollars
+from ragsaver.timestamps import iso
 
 
 class Service(IntEnum):
@@ -159,7 +159,7 @@ def admit(pace: Pace, *, cached: bool) -> None:
     """
     if pace.service < (Service.REFUSED if cached else Service.CACHED):
         return
-    resets_at = datetime.fromtimestamp(pace.ends, UTC).isoformat()
+    resets_at = iso(pace.ends)
     given = "no answers" if pace.service is Service.REFUSED else "only answers that are cached"
     raise BudgetExceeded(
         f"{pace.why}: {given} are given",

@@ -1,5 +1,8 @@
 """What does a token cost? The operator's own prices first, then the shipped price list, then an upper price.
 
+An operator's price is for tokens, or for an hour of GPUs and the tokens that they do in a second. The latter becomes a
+price for a million tokens once, rounded up to a micro-dollar; from there on there is no difference.
+
 A model that nobody knows is never free: it costs `spend.upper_price`, or as much as the dearest one on the list, and
 the price says so. The list is genai-prices' (MIT), as installed: nothing is fetched. Its version, with a hash of the
 operator's prices, names the book that a charge was priced by.
@@ -14,7 +17,7 @@ from typing import Self
 
 import xxhash
 
-from ragsaver.settings import PriceSettings, SpendSettings
+from ragsaver.settings import PriceSettings, SpendSettings, usd_per_mtok
 from ragsaver.spend.usage import TokenUsage
 
 MILLION = Decimal(1_000_000)
@@ -97,15 +100,13 @@ class PriceBook:
 
 
 def _own(model: str, price: PriceSettings, origin: str) -> Price:
-    cached = price.cached_input_per_mtok
-    return Price(
-        model,
-        price.input_per_mtok,
-        price.output_per_mtok,
-        price.input_per_mtok if cached is None else cached,
-        origin,
-        price.cache_write_per_mtok,
-    )
+    read, written, cached = price.input_per_mtok, price.output_per_mtok, price.cached_input_per_mtok
+    hour, in_per_s, out_per_s = price.gpu_hour_usd, price.input_tokens_per_s, price.output_tokens_per_s
+    if hour is not None and in_per_s is not None and out_per_s is not None:
+        read, written = usd_per_mtok(hour, in_per_s), usd_per_mtok(hour, out_per_s)
+        origin += f", gpu-hour at {hour:f} USD, {in_per_s:f} tokens/s in and {out_per_s:f} out"
+    assert read is not None and written is not None, "the settings have seen to that"
+    return Price(model, read, written, read if cached is None else cached, origin, price.cache_write_per_mtok)
 
 
 @lru_cache(maxsize=256)

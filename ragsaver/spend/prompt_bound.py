@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 # Roles and separators of a chat template.
-_AROUND_A_MESSAGE = 12
+AROUND_A_MESSAGE = 12
 _LONG_WORD = re.compile(r"[^\s]{32,}")
 _BLANKS = re.compile(r"\s\s+|[^\S ]")
 
@@ -21,7 +21,7 @@ def prompt_bound(texts: Sequence[str], counts: Sequence[int], margin: float) -> 
     :param margin: share by which others count more.
     """
     return sum(
-        min(math.ceil(count * (1 + margin)) + _unseen(text), len(text.encode(errors="replace"))) + _AROUND_A_MESSAGE
+        min(math.ceil(count * (1 + margin)) + _unseen(text), len(text.encode(errors="replace"))) + AROUND_A_MESSAGE
         for text, count in zip(texts, counts, strict=True)
     )
 

@@ -23,11 +23,15 @@ class _Frozen(BaseModel):
 
 
 class ReceiptTokens(_Frozen):
-    """Tokens billed by language models; `cached_input` is not part of `input`."""
+    """Tokens billed by language models; `cached_input` is not part of `input`, `reasoning` is part of `output`.
+
+    An ingestion's receipt does not tell what of its summaries' output was reasoning.
+    """
 
     input: int = 0
     cached_input: int = 0
     output: int = 0
+    reasoning: int = 0
 
 
 class ReceiptLine(_Frozen):
@@ -64,6 +68,7 @@ class OpenReceipt:
     input_tokens: int = 0
     cached_input_tokens: int = 0
     output_tokens: int = 0
+    reasoning_tokens: int = 0
     whole_passage_tokens: tuple[int, ...] = ()
     packed_tokens: int = 0
     prompt_tokens: int = 0
@@ -93,11 +98,12 @@ class OpenReceipt:
             )
         )
 
-    def count(self, *, input: int = 0, cached_input: int = 0, output: int = 0) -> None:
-        """Count tokens that a language model billed."""
+    def count(self, *, input: int = 0, cached_input: int = 0, output: int = 0, reasoning: int = 0) -> None:
+        """Count tokens that a language model billed; `reasoning` is part of `output`."""
         self.input_tokens += input
         self.cached_input_tokens += cached_input
         self.output_tokens += output
+        self.reasoning_tokens += reasoning
 
     def close(self) -> Receipt:
         """The receipt so far, summed."""
@@ -108,7 +114,10 @@ class OpenReceipt:
             baseline_usd=cost + saved,
             saved_usd=saved,
             tokens=ReceiptTokens(
-                input=self.input_tokens, cached_input=self.cached_input_tokens, output=self.output_tokens
+                input=self.input_tokens,
+                cached_input=self.cached_input_tokens,
+                output=self.output_tokens,
+                reasoning=self.reasoning_tokens,
             ),
             lines=tuple(self.lines),
         )

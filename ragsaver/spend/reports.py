@@ -1,7 +1,6 @@
 """What was spent, by whom and on what; what budgets have left; and what the same would cost by another price book."""
 
 from collections import defaultdict
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -14,6 +13,7 @@ from ragsaver.spend.prices import Price, PriceBook
 from ragsaver.spend.receipt import Receipt, Usd
 from ragsaver.spend.tables import entries, receipts, windows
 from ragsaver.spend.usage import TokenUsage
+from ragsaver.timestamps import iso
 
 By = Literal["tenant", "principal", "pipeline", "tier", "model", "outcome"]
 
@@ -129,7 +129,7 @@ def usage_report(
     total: dict[str, Any] = {"name": "total", "calls": sum(line.calls for line in lines)}
     for name in ("fresh", "cache_read", "cache_write", "output", "reasoning", "cost_usd", "saved_usd"):
         total[name] = sum(getattr(line, name) for line in lines)
-    return UsageReport(since=_iso(start), by=by, total=UsageLine(**total), lines=tuple(lines))
+    return UsageReport(since=iso(start), by=by, total=UsageLine(**total), lines=tuple(lines))
 
 
 def budgets_report(ledger: Ledger, *, tenant: str | None = None) -> BudgetsReport:
@@ -154,7 +154,7 @@ def budgets_report(ledger: Ledger, *, tenant: str | None = None) -> BudgetsRepor
             spent_usd=dollars(spent),
             held_usd=dollars(held),
             remaining_usd=dollars(max(limit - spent - held, 0)),
-            resets_at=_iso(window.ends),
+            resets_at=iso(window.ends),
         )
         for window, (spent, held) in found.items()
         if (limit := ledger.budgets.limit(window)) is not None and (tenant is None or _is_of(window, tenant))
@@ -176,7 +176,7 @@ def find_receipt(ledger: Ledger, tenant: str, request_id: str) -> KeptReceipt | 
         tenant=row.tenant,
         principal=row.principal,
         pipeline=row.pipeline,
-        at=_iso(row.at),
+        at=iso(row.at),
         complete=row.complete,
         receipt=Receipt.model_validate_json(row.receipt),
     )
@@ -210,7 +210,7 @@ def reprice(ledger: Ledger, prices: PriceBook, *, since: float | None = None) ->
     )
     before, after = (sum(sums[part] for sums in costs.values()) for part in (1, 2))
     return RepriceReport(
-        since=_iso(start),
+        since=iso(start),
         book=prices.version,
         charged_usd=dollars(before),
         repriced_usd=dollars(after),
@@ -261,7 +261,3 @@ def _priced(price: Price, row: sa.Row[Any]) -> int:
     if row.outcome in (UNKNOWN, EXPIRED):
         return charged(price.worst(row.fresh, row.output))
     return charged(price.of(TokenUsage(row.fresh, row.cache_read, row.cache_write, row.output, row.reasoning)))
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

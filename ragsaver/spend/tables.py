@@ -7,12 +7,18 @@ from ragsaver.dialects import LongInteger, Words
 metadata = sa.MetaData()
 
 
-def _account() -> list[sa.Column[str]]:
+def _asked() -> list[sa.Column[str]]:
     return [
         sa.Column("request_id", sa.String, nullable=False),
         sa.Column("tenant", sa.String, nullable=False),
         sa.Column("principal", sa.String),
         sa.Column("pipeline", sa.String),
+    ]
+
+
+def _account() -> list[sa.Column[str]]:
+    return [
+        *_asked(),
         sa.Column("tier", sa.String, nullable=False),
         sa.Column("model", sa.String, nullable=False),
         sa.Column("task", sa.String, nullable=False),
@@ -82,10 +88,7 @@ receipts = sa.Table(
     "receipts",
     metadata,
     sa.Column("id", LongInteger, primary_key=True, autoincrement=True),
-    sa.Column("request_id", sa.String, nullable=False),
-    sa.Column("tenant", sa.String, nullable=False),
-    sa.Column("principal", sa.String),
-    sa.Column("pipeline", sa.String),
+    *_asked(),
     sa.Column("at", sa.Float, nullable=False, index=True),
     sa.Column("complete", sa.Boolean, nullable=False),
     sa.Column("receipt", Words, nullable=False),

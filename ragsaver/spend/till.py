@@ -21,7 +21,7 @@ from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Call, Charge, Lease, L
 from ragsaver.spend.money import charged, dollars, kept
 from ragsaver.spend.pacing import UNPRESSED, Pace, pace_of
 from ragsaver.spend.prices import PriceBook
-from ragsaver.spend.prompt_bound import prompt_bound
+from ragsaver.spend.prompt_bound import AROUND_A_MESSAGE, prompt_bound
 from ragsaver.spend.receipt import Receipt, current_receipt
 from ragsaver.spend.usage import TokenUsage
 
@@ -112,6 +112,11 @@ class Till:
         return _account.get() or Account(self._tenant)
 
     @property
+    def margin(self) -> float:
+        """Share by which an endpoint may count more than the shipped tokenizer."""
+        return self._wishes.prompt_margin
+
+    @property
     def paces(self) -> bool:
         """Whether requests are served as budgets stand."""
         return bool(self._wishes.budgets) and self._wishes.pacing.enabled
@@ -139,8 +144,14 @@ class Till:
             _log.warning("how far budgets are used up is not known: %s", error)
             return UNPRESSED
 
-    def bound(self, texts: Sequence[str]) -> int:
-        """Tokens that an endpoint may count in a prompt of these texts."""
+    def bound(self, texts: Sequence[str], own: Callable[[Sequence[str]], list[int]] | None = None) -> int:
+        """Tokens that an endpoint may count in a prompt of these texts.
+
+        :param own: the model's own tokenizer, where it is there: what it counts has no margin but for what is around
+            a message.
+        """
+        if own is not None:
+            return sum(own(texts)) + AROUND_A_MESSAGE * len(texts)
         return prompt_bound(texts, self._count(texts), self._wishes.prompt_margin)
 
     def reserve(
@@ -237,7 +248,12 @@ class Till:
 
     def _show(self, lease: Lease, charge: Charge) -> None:
         usage, receipt = charge.usage, current_receipt()
-        receipt.count(input=usage.fresh + usage.cache_write, cached_input=usage.cache_read, output=usage.answered)
+        receipt.count(
+            input=usage.fresh + usage.cache_write,
+            cached_input=usage.cache_read,
+            output=usage.answered,
+            reasoning=usage.reasoning,
+        )
         if charge.outcome == DONE:
             receipt.prompt_tokens, receipt.answer_tokens = usage.prompt, usage.answered
         price = self._prices.price(lease.call.model)

@@ -3,7 +3,7 @@ from haystack import Document
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.components.answer_check import Evidence, check, is_json, numbers_of, unsupported
+from ragsaver.components.answer_check import Grounds, check, is_json, numbers_of, unsupported
 from ragsaver.components.prompt_builder import ABSTENTION
 
 QUESTION = "How long does the export permit of a parrot take in Lower Saxony?"
@@ -17,7 +17,7 @@ PASSAGES = [
 
 
 def failure(answer: str, confidence: float = 0.6, **options) -> str | None:
-    found = check(answer, Evidence(QUESTION, PASSAGES, confidence), sure_from=0.8, **options)
+    found = check(answer, Grounds(QUESTION, PASSAGES, confidence), sure_from=0.8, **options)
     return found.reason if found else None
 
 
@@ -64,10 +64,10 @@ def test_structure_and_the_models_own_doubt_count():
     assert "cut" in failure(said, cut=True)
     assert "no JSON" in failure(said, as_json=True) and failure('{"office": "veterinary"}', as_json=True) is None
     assert "-1.20, below -1.00" in failure(said, logprob=-1.2) and failure(said, logprob=-0.9) is None
-    evidence = Evidence(QUESTION, PASSAGES, 0.5)
-    assert not check("", evidence, sure_from=1.0).usable
-    assert not check("[", evidence, sure_from=1.0, as_json=True).usable
-    assert check("It takes 30 days [1].", evidence, sure_from=1.0).usable
+    grounds = Grounds(QUESTION, PASSAGES, 0.5)
+    assert not check("", grounds, sure_from=1.0).usable
+    assert not check("[", grounds, sure_from=1.0, as_json=True).usable
+    assert check("It takes 30 days [1].", grounds, sure_from=1.0).usable
     assert is_json("```json\n[1]\n```") and not is_json("```json\n[1\n```")
 
 
@@ -78,12 +78,12 @@ def test_equal_numbers_are_the_same():
 
 @given(st.sampled_from(PASSAGES), st.integers(1, 3))
 def test_a_sentence_of_the_evidence_is_always_supported(passage, times):
-    assert unsupported(" ".join([passage.content] * times), Evidence(QUESTION, PASSAGES, 0.5)) is None
+    assert unsupported(" ".join([passage.content] * times), Grounds(QUESTION, PASSAGES, 0.5)) is None
 
 
 @given(st.text(max_size=300))
 def test_any_text_can_be_checked(text):
-    found = check(text, Evidence(text, [Document(content=text)], 0.5), sure_from=0.8)
+    found = check(text, Grounds(text, [Document(content=text)], 0.5), sure_from=0.8)
     if found is None or "no passage" not in found.reason:
         return
     assert "cites no passage" in found.reason, found.reason  # it supports itself

@@ -11,11 +11,13 @@ import pytest
 from haystack import Document
 from haystack.dataclasses import ChatMessage
 
-from ragsaver.components.extractive import Extract
-from ragsaver.components.generator import AnswerGenerator, free_choice, window_problem
+from ragsaver.components.evidence import Evidence, gathering
+from ragsaver.components.extractive import Extract, free_choice
+from ragsaver.components.generator import AnswerGenerator, window_problem
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources, open_resources
 from ragsaver.errors import GenerationError, SettingsError
+from ragsaver.models.protocol import Encoder
 from ragsaver.settings import GenerationSettings, ModelSettings, PriceSettings, Settings, SpendSettings
 from ragsaver.spend.receipt import Receipt, open_receipt
 from tests.openai_server import Script, openai_server
@@ -244,7 +246,9 @@ def test_a_hard_question_begins_with_the_strongest_and_a_wish_moves_the_threshol
         assert ask(given, hard).reply.meta["tier"] == "small"
 
 
-def test_a_trained_router_takes_the_embedding_that_retrieval_paid_for(tmp_path: Path, small: Script, large: Script):
+def test_a_trained_router_takes_the_embedding_that_retrieval_paid_for(
+    tmp_path: Path, small: Script, large: Script, monkeypatch: pytest.MonkeyPatch
+):
     from ragsaver.eval.route import train_route
     from tests.eval.test_route import rows, write
 
@@ -257,14 +261,14 @@ def test_a_trained_router_takes_the_embedding_that_retrieval_paid_for(tmp_path: 
         for question, tier in questions.items():
             assert ask(given, question).reply.meta["tier"] == tier  # nobody embedded it: the router does
 
-        def twice(question: str) -> np.ndarray:
-            raise AssertionError(f"embedded again: {question}")
+        def twice(encoder: Encoder, texts: list[str], **more: object) -> np.ndarray:
+            raise AssertionError(f"embedded again: {texts}")
 
-        object.__setattr__(given, "embed_question", twice)
-        request = Request(given.default_scope)
-        request.embedded.update(vectors)
+        monkeypatch.setattr(type(given.encoder), "encode", twice)
         for question, tier in questions.items():
-            asked = ask(given, question, request=request)
+            with gathering(Evidence()) as evidence:
+                evidence.vectors.update(vectors)
+                asked = ask(given, question)
             assert asked.reply.meta["tier"] == tier and "is right with a chance of" in asked.reply.meta["route_reason"]
     file.write_text("{}")
     with tiers(tmp_path, small, large, router=str(file)) as given, pytest.raises(SettingsError, match="is no router"):

@@ -55,7 +55,7 @@ def test_what_is_planned_is_limited_paid_for_once_and_shown(project: Path, scrip
         "cost_usd": 0.00084,
         "saved_usd": 0.0,
     }
-    assert report["receipt"]["tokens"] == {"input": 180, "cached_input": 120, "output": 60}
+    assert report["receipt"]["tokens"] == {"input": 180, "cached_input": 120, "output": 60, "reasoning": 0}
     (line,) = as_json(project, "outline", "docs/0.md")["lines"]
     assert line["sentence"] == SAID and line["summarised"]
 

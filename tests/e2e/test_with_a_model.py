@@ -45,7 +45,7 @@ def test_the_answer_cites_its_source_and_the_receipt_has_the_bill(project: Path,
     assert result["citations"] == [{"source": "docs/parrots.md", "heading": "Parrots > Travel", "quote": PERMIT}]
     assert result["route"]["tier"] == "small"
     receipt = result["receipt"]
-    assert receipt["tokens"] == {"input": 60, "cached_input": 40, "output": 20}
+    assert receipt["tokens"] == {"input": 60, "cached_input": 40, "output": 20, "reasoning": 0}
     # 60 tokens at 1 dollar a million, 40 at half of that, 20 at ten dollars
     assert Decimal(str(receipt["cost_usd"])) == Decimal("0.00028")
     assert receipt["saved_usd"] == pytest.approx(receipt["baseline_usd"] - receipt["cost_usd"])
@@ -145,7 +145,7 @@ def test_a_stream_over_rest_is_the_answer_in_pieces_then_the_result(project: Pat
         result = json.loads(events[-1][1])
         assert "".join(data for kind, data in events if kind == "delta").strip() == result["answer"]
         assert result["citations"][0]["quote"] == PERMIT
-        assert result["receipt"]["tokens"] == {"input": 60, "cached_input": 40, "output": 20}
+        assert result["receipt"]["tokens"] == {"input": 60, "cached_input": 40, "output": 20, "reasoning": 0}
 
         again = streamed(url, QUESTION)
         assert [kind for kind, _ in again] == ["delta", "result"]

@@ -3,7 +3,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ragsaver.logs.redaction import redact, without_secrets
@@ -15,6 +15,8 @@ SEPARATOR = st.sampled_from(["", " ", "-", ".", "\u00a0"])
 
 
 @given(AROUND, st.emails(), BEHIND)
+@example("Write to ", "jane.doe@pk.A.A.A.A.A.COM", ".")
+@example("", "jane.doe@sk-mail-of-ours.example.com", "")
 def test_nothing_of_an_email_address_survives(before: str, email: str, behind: str):
     redacted = redact(before + email + behind)
     local, _, domain = email.partition("@")
@@ -86,6 +88,11 @@ def test_keys_and_tokens_go(secret: str):
     assert secret not in redacted
     assert redacted.startswith("My key is [secret]")
     assert redacted.endswith("why is it refused?")
+
+
+@pytest.mark.parametrize("secret", ["AKIAIOSFODNN7EXAMPLE", "AIzaSyD09tSrke72PouQMnMX0a7eZSW0jkFMBWY"])
+def test_a_key_of_letters_and_digits_goes_where_it_is_all_of_a_field(secret: str):
+    assert without_secrets(secret) == "[secret]"
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,9 @@ def test_a_server_that_is_slow_or_drips_is_given_up_in_time(drip: bool):
 def test_nobody_there_is_an_error():
     with rerank_server(Script()) as url:
         pass
-    with pytest.raises(RerankError, match="reached"):
-        RemoteReranker(url).score("q", ["a"])
+    with pytest.raises(RerankError, match="reached") as caught:
+        RemoteReranker(url.replace("://", "://me:hunter2@")).score("q", ["a"])
+    assert url in str(caught.value) and "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

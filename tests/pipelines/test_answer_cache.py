@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -379,10 +380,12 @@ def test_a_question_in_other_words_is_answered_if_that_is_wanted(filled: Runtime
         assert ask(runtime, "How might I get the export permit for parrots?").route.cache == "miss"
 
 
-def test_a_question_s_vector_is_made_once(filled: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch):
+@contextmanager
+def without_kept_vectors(filled: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch, answers: str):
+    """The runtime opened anew, and the questions that its model embeds."""
     filled.close()
     filled.ownership.release()
-    wanted = settings.model_copy(update={"cache": CacheSettings(answers="semantic", embeddings=False)})
+    wanted = settings.model_copy(update={"cache": CacheSettings(answers=answers, embeddings=False)})
     with open_runtime(wanted, "a test") as runtime:
         embedded: list[str] = []
         encode = runtime.encoder.encode
@@ -392,5 +395,22 @@ def test_a_question_s_vector_is_made_once(filled: Runtime, settings: Settings, m
             return encode(texts, **more)
 
         monkeypatch.setattr(type(runtime.encoder), "encode", lambda self, texts, **more: counting(texts, **more))
+        yield runtime, embedded
+
+
+def test_a_question_s_vector_is_made_once(filled: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    with without_kept_vectors(filled, settings, monkeypatch, "semantic") as (runtime, embedded):
         ask(runtime, PARROTS)
         assert embedded == [PARROTS]
+
+
+def test_what_is_found_again_needs_no_vector(filled: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    with without_kept_vectors(filled, settings, monkeypatch, "off") as (runtime, embedded):
+        first, again = ask(runtime, PARROTS), ask(runtime, PARROTS)
+        assert again.citations == first.citations and "found before" in again.receipt.lines[0].reason
+        assert embedded == [PARROTS]
+        put(runtime, "new.md", "# New\n\nWho issues the export permit for parrots is told here.")
+        embedded.clear()
+        ask(runtime, PARROTS)
+        ask(runtime, PARROTS, caching="refresh")
+        assert embedded == [PARROTS, PARROTS]

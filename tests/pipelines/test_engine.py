@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from ragsaver.components.answer_schema import read_schema
 from ragsaver.components.request import Request
-from ragsaver.errors import PipelineError, QuestionTooLong, UsageError
+from ragsaver.errors import PipelineError, QuestionTooLong, Unsupported, UsageError
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.loader import find_pipeline
 from ragsaver.pipelines.runtime import Runtime
@@ -58,13 +59,6 @@ def test_an_answer_says_how_long_each_stage_took(filled: Runtime):
     assert sum(spent.values()) - spent["total"] <= spent["total"]
 
 
-def test_the_embedding_of_a_question_is_kept_for_the_stages_that_follow(filled: Runtime):
-    request = Request(filled.scope())
-    filled.engine().ask(question(1), request)
-    (kept,) = request.embedded.items()
-    assert kept[0] == question(1) and kept[1].shape == (filled.resources.encoder.dim,)
-
-
 def test_another_tenant_and_another_collection_see_nothing(filled: Runtime):
     for scope in (filled.scope("elsewhere"), filled.scope(tenant="someone-else")):
         assert filled.engine().ask(question(1), Request(scope)).answer is None
@@ -101,6 +95,16 @@ def test_a_pipeline_without_answers_is_refused_when_it_is_loaded(filled: Runtime
     (folder / "mine.yaml").write_text(find_pipeline("search", folder).read_text())
     with pytest.raises(PipelineError, match=r"no component gives out `answers`.*CitedAnswerBuilder"):
         filled.engine("mine")
+
+
+def test_a_schema_is_refused_by_a_pipeline_that_knows_none(filled: Runtime):
+    folder = filled.settings.pipelines_dir
+    folder.mkdir()
+    shipped = find_pipeline("query", folder).read_text().splitlines()
+    (folder / "mine.yaml").write_text("\n".join(line for line in shipped if "generator" not in line))
+    wanted = Request(filled.scope(), response_schema=read_schema({"type": "object"}))
+    with pytest.raises(Unsupported, match=r"knows no JSON schema"):
+        filled.engine("mine").ask(question(1), wanted)
 
 
 def test_a_component_that_fails_is_named(filled: Runtime, monkeypatch: pytest.MonkeyPatch):

@@ -28,7 +28,7 @@ from ragsaver.spend.reports import usage_report
 from ragsaver.spend.tables import leases
 from tests.endless_server import Endless, endless_server
 from tests.listening import listening
-from tests.openai_server import Script, openai_server
+from tests.openai_server import USAGE, Script, openai_server
 
 QUESTION = "Who issues the export permit for parrots?"
 PERMIT = "The permit is issued by the veterinary office."
@@ -106,13 +106,22 @@ def test_a_whole_answer_has_its_usage_receipt_citations_and_cost(client: openai.
     assert (choice.message.role, choice.message.content, choice.finish_reason) == ("assistant", script.reply, "stop")
     usage = completion.usage
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (100, 20, 120)
-    assert usage.prompt_tokens_details.cached_tokens == 40
+    assert usage.prompt_tokens_details.cached_tokens == 40 and usage.completion_tokens_details.reasoning_tokens == 0
     told = completion.model_extra["ragsaver"]
     assert told["citations"] == [{"source": "parrots.md", "heading": "Parrots", "quote": PERMIT}]
     assert told["receipt"]["cost_usd"] == usage.cost == float(answer.headers["x-ragsaver-cost"]) == 0.00028
     assert answer.headers["x-ragsaver-tier"] == told["route"]["tier"] == "small"
     assert answer.headers["x-request-id"] == told["request_id"] and completion.id == f"chatcmpl-{told['request_id']}"
     assert completion.model == "query"
+
+
+def test_what_a_model_reasoned_is_told_beside_its_answer(client: openai.OpenAI, script: Script):
+    script.usage = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 15}}
+    completion = client.chat.completions.create(model="query", messages=asked())
+    usage = completion.usage
+    assert (usage.completion_tokens, usage.completion_tokens_details.reasoning_tokens) == (20, 15)
+    told = completion.model_extra["ragsaver"]["receipt"]["tokens"]
+    assert told == {"input": 60, "cached_input": 40, "output": 20, "reasoning": 15}
 
 
 @pytest.mark.parametrize("include_usage", [False, True])

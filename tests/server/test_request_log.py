@@ -157,9 +157,13 @@ def test_no_secret_is_in_a_line_when_the_endpoint_fails(project: Path, reason: s
         configure(project, endpoint, level="debug", content="full")
         run(project, "ingest", "docs")
         with serving(project, RAGSAVER_LOGGING__LEVEL="debug") as url:
-            assert ask(url).status_code == 502
-            assert "event: error" in ask(url, stream=True).text
+            refused, streamed = ask(url), ask(url, stream=True)
+            assert refused.status_code == 502 and "127.0.0.1" in refused.json()["where"]
+            assert "event: error" in streamed.text
             ask(url, f"Is {KEY} my key?")
+        receipt = run(project, "spend", "receipt", refused.json()["request_id"]).stdout
+        for told in (refused.text, streamed.text, receipt):
+            assert PASSWORD not in told and KEY not in told
     told = [line for line in lines(project) if line["event"] == "request"]
     assert [line["outcome"] for line in told] == ["failed"] * 3
     assert {line["problem"] for line in told} <= {

@@ -16,7 +16,7 @@ from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.job_tables import bills, passed_over
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.retention import DAY_S
-from ragsaver.settings import DatabaseSettings
+from ragsaver.settings import DatabaseSettings, PriceSettings, SpendSettings
 from tests.ingestion.bench import SCOPE, Stopped
 from tests.openai_server import Script, openai_server
 from tests.workers.fleet import Project, RedisServer
@@ -118,6 +118,13 @@ def test_each_job_is_billed_for_the_sections_of_its_documents(line: Line, script
     assert len(script.requests) == 3
     (listed, *_) = line.queue.jobs.reports(SCOPE.tenant, line.settings.spend)
     assert listed.summaries == line.report(again[0]).summaries
+
+
+def test_a_model_that_no_price_list_knows_is_billed_at_the_upper_price(line: Line):
+    assert whole_way(line, line.put(LONG)) == [State.APPLIED]
+    spend = SpendSettings(upper_price=PriceSettings(input_per_mtok=3, output_per_mtok=3))
+    (listed,) = line.queue.jobs.reports(SCOPE.tenant, spend)
+    assert (listed.summaries.tokens, listed.summaries.cost_usd * 10**6) == (120, 360)
 
 
 @pytest.mark.parametrize("step", [Step.UPSERTED, Step.OUTLINED, Step.COMMITTED, Step.SWAPPED])

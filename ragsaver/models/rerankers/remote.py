@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from ragsaver.addresses import without_password
 from ragsaver.errors import RerankError, RerankLate
 from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
 
@@ -26,12 +27,12 @@ class RemoteReranker:
 
     :param url: without the path `/rerank`.
     :param api_key: sent as a bearer token if there is one.
-    :param model: what people call it; the URL if None.
+    :param model: what people call it; the URL, without a password, if None.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None, model: str | None = None) -> None:
         self._url = url.rstrip("/") + "/rerank"
-        self._name = model or url
+        self._name = model or without_password(url)
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(headers=headers, follow_redirects=False)
 

@@ -10,6 +10,7 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from ragsaver.access.identity import Identity
+from ragsaver.components.caller import Caller
 from ragsaver.components.request import Request as Question
 from ragsaver.errors import ModelNotFound
 from ragsaver.pipelines.loader import find_pipeline, pipeline_names
@@ -21,7 +22,7 @@ from ragsaver.server.completions import Completion
 from ragsaver.server.conversation import ChatBody, Conversation, read_conversation
 from ragsaver.server.openai_errors import openai_error
 from ragsaver.server.problems import problem_of
-from ragsaver.server.pump import CallerLeft, Pump
+from ragsaver.server.pump import Pump, caller_of
 from ragsaver.server.routes.query import told
 from ragsaver.settings import Settings
 
@@ -29,7 +30,6 @@ router = APIRouter(prefix="/v1")
 
 _PATH = "/v1/chat/completions"
 _NO_ANSWER = "search"  # gives passages only
-_LEFT = 499
 
 
 @router.get("/models")
@@ -58,17 +58,16 @@ async def chat(body: ChatBody, access: Shared, identity: Asker, wishes: Wished, 
     completion = Completion(request_id, body.model, conversation.ignored)
     if body.stream:
         pump = Pump(_parts(access, body, conversation, identity, wishes, request_id))
-        try:
-            first = await pump.first(request.receive)
-        except CallerLeft:
-            return Response(status_code=_LEFT)
+        first = await pump.first(request.receive)
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         chunks = completion.chunks(_after(first, pump), include_usage)
         return EventSourceResponse(_events(chunks, pump, request_id))
 
+    caller = caller_of(request.receive)
+
     def ask(runtime: Runtime) -> AskResult:
         return runtime.engine(body.model).ask(
-            conversation.question, _question(runtime, body, conversation, identity, wishes, request_id)
+            conversation.question, _question(runtime, body, conversation, identity, wishes, request_id, caller)
         )
 
     result = await access.query(ask)
@@ -111,6 +110,7 @@ def _question(
     identity: Identity,
     wishes: Wishes,
     request_id: str,
+    caller: Caller | None = None,
 ) -> Question:
     return question_of(
         runtime,
@@ -121,6 +121,7 @@ def _question(
         history=conversation.history,
         max_output_tokens=body.max_output_tokens(),
         schema=conversation.schema,
+        caller=caller,
     )
 
 

@@ -13,7 +13,7 @@ from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access, Asker, Shared
 from ragsaver.server.asking import Wished, Wishes, question_of
 from ragsaver.server.problems import problem_of
-from ragsaver.server.pump import Pump
+from ragsaver.server.pump import Pump, caller_of
 from ragsaver.server.schemas import Problem, QueryBody, SearchBody
 
 router = APIRouter(prefix="/v1", responses={"default": {"model": Problem}})
@@ -29,8 +29,10 @@ async def query(body: QueryBody, access: Shared, identity: Asker, wishes: Wished
         await access.query(lambda runtime: runtime.engine(pipeline).check(body.query))
         return EventSourceResponse(_events(access, body, schema, identity, wishes, request_id))
 
+    caller = caller_of(request.receive)
+
     def ask(runtime: Runtime) -> AskResult:
-        asked = question_of(runtime, identity, body.collection, request_id, wishes, schema=schema)
+        asked = question_of(runtime, identity, body.collection, request_id, wishes, schema=schema, caller=caller)
         return runtime.engine(pipeline).ask(body.query, asked, explain=body.debug)
 
     result = await access.query(ask)

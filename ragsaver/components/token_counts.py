@@ -1,0 +1,70 @@
+"""Which tokenizer counts for a tier? Its own where it is on this machine, else the shipped one, with a margin.
+
+The margin (`spend.prompt_margin`) is what other tokenizers may count more; docs/how-to/count-tokens.md says what it was
+measured on.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from ragsaver.models.own_tokens import own_tokens
+from ragsaver.settings import ModelSettings, Settings
+
+TokenCounter = Callable[[Sequence[str]], list[int]]
+
+SHIPPED = "the shipped tokenizer"
+
+
+class TierTokens:
+    """How the tokens of one tier are counted.
+
+    :param model: None where there is none: the shipped tokenizer counts.
+    :param shipped: the shipped tokenizer.
+    :param margin: share by which another one may count more.
+    :ivar name: of the tokenizer.
+    :ivar count: tokens of each of some texts; those of the shipped one where the model's own is not there.
+    :ivar own: whether they are the model's own.
+    :raises SettingsError: if the settings name a tokenizer that is not there.
+    """
+
+    def __init__(self, model: ModelSettings | None, shipped: TokenCounter, margin: float = 0.0) -> None:
+        found = own_tokens(model.name, model.tokenizer) if model is not None else None
+        self.own = found is not None
+        self.name = found.name if found is not None else SHIPPED
+        self.count: TokenCounter = found.count if found is not None else shipped
+        self._margin = 0.0 if self.own else margin
+
+    def most(self, texts: Sequence[str]) -> int:
+        """Tokens that the model may make of all of them together: with the margin, where it has none of its own."""
+        return math.ceil(sum(self.count(texts)) * (1 + self._margin))
+
+
+def answering_tokens(settings: Settings, shipped: TokenCounter) -> TierTokens:
+    """Those of the model that is asked first: the cheapest."""
+    models = settings.generation.models
+    return TierTokens(models[0] if models else None, shipped, settings.spend.prompt_margin)
+
+
+class CountedTexts:
+    """Remembers how many tokens texts have: the same ones come again and again. Any thread may use it.
+
+    :param count: counts those that are not remembered, in one call: a call costs more than a sentence.
+    :param most: texts that are remembered.
+    """
+
+    def __init__(self, count: TokenCounter, most: int) -> None:
+        self._count = count
+        self._most = most
+        self._counted: dict[str, int] = {}
+
+    def __call__(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each."""
+        counted = self._counted
+        lacking = [text for text in dict.fromkeys(texts) if text not in counted]
+        fresh = dict(zip(lacking, self._count(lacking), strict=True)) if lacking else {}
+        found = [fresh[text] if text in fresh else counted[text] for text in texts]
+        if len(counted) + len(fresh) > self._most:
+            self._counted = fresh  # another dictionary: other threads may still read the old one
+        else:
+            counted.update(fresh)
+        return found
