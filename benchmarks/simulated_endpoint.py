@@ -6,7 +6,7 @@ Its answers are SIMULATED: they say what a reader who never errs would find in t
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -44,7 +44,7 @@ class Reader:
     def _found(self, prompt: str, answers: Sequence[str]) -> str:
         for number, text in _DOCUMENT.findall(prompt):
             for sentence in split(text):
-                if any(plain(answer) in plain(sentence) for answer in answers):
+                if holds(sentence, answers):
                     return f"{' '.join(sentence.split())} [{number}]"
         return ABSTENTION
 
@@ -52,6 +52,11 @@ class Reader:
 def plain(text: str) -> str:
     """Case and white space aside."""
     return " ".join(text.casefold().split())
+
+
+def holds(text: str, answers: Iterable[str]) -> bool:
+    """Whether an answer stands in a text, as whole words: 13 does not in 1390."""
+    return any(re.search(rf"(?<!\w){re.escape(plain(one))}(?!\w)", plain(text)) for one in answers)
 
 
 @contextmanager
