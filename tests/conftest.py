@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import DatabaseSettings, ServerSettings, Settings, quiet_haystack
-from tests.databases import KINDS
-from tests.databases import database as kept_in
 
-quiet_haystack()
+quiet_haystack()  # before Haystack is imported
+
+from ragsaver.pipelines.runtime import Runtime, open_runtime  # noqa: E402
+from tests.databases import KINDS  # noqa: E402
+from tests.databases import database as kept_in  # noqa: E402
 
 # A shell that runs the tests in the background makes them, and all that they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
