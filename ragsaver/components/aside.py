@@ -16,7 +16,8 @@ from haystack.dataclasses import ChatMessage, StreamingChunk
 
 from ragsaver.caching.entries import EntryStore, Key
 from ragsaver.components.caches import place_of
-from ragsaver.components.chat import ChatReply, ChatTier
+from ragsaver.components.chat import ChatTier
+from ragsaver.components.chat_reply import ChatReply
 from ragsaver.components.request import Request, current_request, running, stage
 from ragsaver.components.resources import Resources
 from ragsaver.components.slots import slots_of

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from ragsaver.components.chat_reply import CutReply
 from ragsaver.errors import EndpointResting, GenerationError
 
 State = Literal["closed", "open", "half-open"]
@@ -20,7 +21,7 @@ _LONGEST_TIMES = 8
 def failed(error: BaseException) -> bool | None:
     """Whether an attempt's error says that the endpoint is not well; None if it says nothing about it."""
     if not isinstance(error, GenerationError) or error.__cause__ is None:
-        return True if type(error).__name__ == "CutReply" else None
+        return True if isinstance(error, CutReply) else None
     status = getattr(error.__cause__, "status_code", None)
     return status is None or status >= 500 or status == 408
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ragsaver.components.answer_check import Failure
-from ragsaver.components.chat import ChatReply
+from ragsaver.components.chat_reply import ChatReply
 from ragsaver.errors import RagSaverError
 
 FREE = -1  # the place of the free tier, below the models

@@ -17,6 +17,7 @@ from ragsaver.addresses import without_password
 from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.components.attempts import patience
 from ragsaver.components.breaker import Breaker, breaker_of
+from ragsaver.components.chat_reply import ChatReply, CutReply
 from ragsaver.components.paid_attempt import Attempt
 from ragsaver.components.request import current_request
 from ragsaver.components.retry_budget import RetryBudget, retry_budget_of
@@ -31,25 +32,6 @@ AsyncCallback = Callable[[StreamingChunk], Awaitable[None]]
 
 _PROBE_S = 5.0
 _NO_KEY = "none"  # local servers take any
-
-
-@dataclass(frozen=True, slots=True)
-class ChatReply:
-    """What the model said; `logprob` is the mean log-probability of its tokens, where that was asked for and told."""
-
-    text: str
-    model: str
-    usage: TokenUsage
-    finish_reason: str | None
-    logprob: float | None = None
-
-
-class CutReply(GenerationError):
-    """The endpoint failed after it had begun to answer: what came until then is billed."""
-
-    def __init__(self, problem: str, *, where: str, remedy: str, usage: TokenUsage) -> None:
-        super().__init__(problem, where=where, remedy=remedy)
-        self.usage = usage
 
 
 @dataclass(slots=True)

@@ -8,7 +8,8 @@ from haystack.dataclasses import ChatMessage, ChatRole
 from ragsaver.components.answer_builder import is_abstention
 from ragsaver.components.answer_links import LinkFilter
 from ragsaver.components.answer_schema import AnswerSchema, Misfit, cleaned
-from ragsaver.components.chat import ChatReply, ChatTier
+from ragsaver.components.chat import ChatTier
+from ragsaver.components.chat_reply import ChatReply
 from ragsaver.components.request import current_request
 from ragsaver.errors import GenerationError
 from ragsaver.spend.receipt import current_receipt

@@ -27,7 +27,8 @@ from ragsaver.components.cascade import (
     cascade,
     start_at,
 )
-from ragsaver.components.chat import ChatReply, ChatTier
+from ragsaver.components.chat import ChatTier
+from ragsaver.components.chat_reply import ChatReply
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import NO_MODEL, Extract, extract, free_choice
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema

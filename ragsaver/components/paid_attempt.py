@@ -1,19 +1,16 @@
 """One attempt at a model's endpoint, from the lease to the charge."""
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from ragsaver.components.account import account_of
 from ragsaver.components.attempts import outcome_of
+from ragsaver.components.chat_reply import ChatReply
 from ragsaver.components.request import current_request
 from ragsaver.components.to_the_end import to_the_end
 from ragsaver.settings import ModelSettings
 from ragsaver.spend.ledger import DONE, NOTHING, Lease
 from ragsaver.spend.till import Till
 from ragsaver.spend.usage import TokenUsage
-
-if TYPE_CHECKING:
-    from ragsaver.components.chat import ChatReply
 
 
 class Attempt:
@@ -68,7 +65,7 @@ class Attempt:
             await to_the_end(self._give_back)
             raise asyncio.CancelledError
 
-    def settle(self, reply: "ChatReply | None", error: BaseException | None = None) -> None:
+    def settle(self, reply: ChatReply | None, error: BaseException | None = None) -> None:
         """Charge it.
 
         :param reply: None if it failed.
@@ -83,7 +80,7 @@ class Attempt:
             charge = self._till.settle(self._lease, outcome_of(error) if error else NOTHING)
         self.usage = charge.usage
 
-    async def settle_async(self, reply: "ChatReply | None", error: BaseException | None = None) -> None:
+    async def settle_async(self, reply: ChatReply | None, error: BaseException | None = None) -> None:
         """The same beside the event loop, to its end also where the task is cancelled."""
         if self._till is None:
             self.settle(reply, error)

@@ -11,7 +11,8 @@ from dataclasses import replace
 from haystack.dataclasses import ChatMessage, StreamingChunk
 
 from ragsaver.components.attempts import retry_after_s, told_not_again
-from ragsaver.components.chat import ChatTier, CutReply
+from ragsaver.components.chat import ChatTier
+from ragsaver.components.chat_reply import CutReply
 from ragsaver.errors import BudgetExceeded, EndpointResting, FuseBlown, GenerationError, SettingsError, UnknownPrice
 from ragsaver.ingestion.asking import Reply, Tokens
 from ragsaver.settings import Settings

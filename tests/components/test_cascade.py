@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ragsaver.components.answer_check import Failure
 from ragsaver.components.cascade import FREE, Attempt, Finished, Outcome, Policy, Refused, Rung, cascade, start_at
-from ragsaver.components.chat import ChatReply
+from ragsaver.components.chat_reply import ChatReply
 from ragsaver.errors import GenerationError
 from ragsaver.spend.usage import TokenUsage
 

@@ -3,7 +3,8 @@ import asyncio
 import pytest
 from haystack.dataclasses import ChatMessage
 
-from ragsaver.components.chat import ChatTier, CutReply
+from ragsaver.components.chat import ChatTier
+from ragsaver.components.chat_reply import CutReply
 from ragsaver.errors import GenerationError
 from ragsaver.settings import ModelSettings
 from ragsaver.spend.usage import TokenUsage

@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 from haystack.dataclasses import ChatMessage
 
-from ragsaver.components.chat import ChatTier, CutReply
+from ragsaver.components.chat import ChatTier
+from ragsaver.components.chat_reply import CutReply
 from ragsaver.components.request import Request, running
 from ragsaver.errors import BudgetExceeded, GenerationError, StorageError, TooExpensive, UnknownPrice
 from ragsaver.index.scope import Scope
