@@ -1,6 +1,6 @@
 """A project whose conversations a second model helps with: the first answers, both are real HTTP servers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,20 @@ from ragsaver.spend.tables import entries
 from tests.openai_server import Script, openai_server
 
 ISLANDS = ["Arran", "Bute", "Eigg"]
+
+
+def pages(islands: Sequence[str]) -> list[PostedDocument]:
+    """What there is to say about each of them."""
+    return [
+        PostedDocument(f"{name}-{part}.md", f"# {title}\n\n{text}")
+        for n, name in enumerate(islands)
+        for part, title, text in (
+            ("light", f"The lighthouse of {name}", f"The lighthouse of {name} was lit in 18{10 + n}. "
+             f"Its keeper is called {name}son. It is {20 + n} metres tall."),
+            ("farms", f"Farming on {name}", f"On {name} {n + 3}00 sheep graze. People grow barley and kale."),
+            ("ferry", f"Getting to {name}", f"The ferry to {name} leaves on day {n}."),
+        )
+    ]  # fmt: skip
 
 
 class Talk:
@@ -83,17 +97,6 @@ def talking(folder: Path, answers: Script, helper: Script, **settings: Any) -> I
             }
         )
         with open_runtime(made, "a test") as opened:
-            documents = [
-                PostedDocument(
-                    f"{name}-{part}.md", f"# {title}\n\n{text}"
-                )
-                for n, name in enumerate(ISLANDS)
-                for part, title, text in (
-                    ("light", f"The lighthouse of {name}", f"The lighthouse of {name} was lit in 18{10 + n}. "
-                     f"Its keeper is called {name}son. It is {20 + n} metres tall."),
-                    ("farms", f"Farming on {name}", f"On {name} {n + 3}00 sheep graze. People grow barley and kale."),
-                )
-            ]  # fmt: skip
             for tenant in (None, "other"):
-                opened.ingestor.ingest_texts(documents, opened.scope(tenant=tenant))
+                opened.ingestor.ingest_texts(pages(ISLANDS), opened.scope(tenant=tenant))
             yield Talk(opened, answers, helper)

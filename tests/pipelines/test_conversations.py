@@ -9,10 +9,10 @@ from pydantic import SecretStr
 
 from ragsaver.components.request import Request
 from ragsaver.errors import QuestionTooLong
-from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import Settings
 from tests.openai_server import Script, openai_server
+from tests.pipelines.talking import pages
 
 ISLANDS = ["Arran", "Bute", "Coll", "Danna", "Eigg", "Foula"]
 # question about an island, follow-up, and a word of the passage that holds its answer
@@ -39,19 +39,7 @@ def runtime(tmp_path: Path, script: Script, request: pytest.FixtureRequest) -> I
             {"home": tmp_path / "home", "generation": generation, "cache": {"answers": "off"}}
         )
         with open_runtime(settings, "a test") as opened:
-            documents = [
-                PostedDocument(
-                    f"{name}-{part}.md", f"# {title}\n\n{text}"
-                )
-                for n, name in enumerate(ISLANDS)
-                for part, title, text in (
-                    ("light", f"The lighthouse of {name}", f"The lighthouse of {name} was lit in 18{10 + n}. "
-                     f"Its keeper is called {name}son. It is {20 + n} metres tall."),
-                    ("farms", f"Farming on {name}", f"On {name} {n + 3}00 sheep graze. People grow barley and kale."),
-                    ("ferry", f"Getting to {name}", f"The ferry to {name} leaves on day {n}."),
-                )
-            ]  # fmt: skip
-            opened.ingestor.ingest_texts(documents, opened.scope())
+            opened.ingestor.ingest_texts(pages(ISLANDS), opened.scope())
             yield opened
 
 
