@@ -1,5 +1,6 @@
 """Another model or chunker takes the old one's place at once, pays for nothing twice, and loses no document."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -292,7 +294,7 @@ def test_a_disk_that_refuses_the_switch_leaves_the_old_half_in_use(old: Bench, m
         raise OSError(28, "No space left on device")
 
     with migration(old, encoder) as under_way:
-        monkeypatch.setattr("ragsaver.index.store.os.fsync", full)
+        monkeypatch.setattr("ragsaver.index.store.os", SimpleNamespace(**{**vars(os), "fsync": full}))
         with pytest.raises(StorageError, match="No space left"):
             under_way.run()
         monkeypatch.undo()
