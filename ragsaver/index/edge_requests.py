@@ -1,6 +1,7 @@
 """What the embedded engine is asked, and what it answers, in its own words."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,16 @@ NAMES_GROUPS = qdrant.Filter(must_not=[qdrant.IsEmptyCondition(GROUPS)])
 
 def within(scope: Scope, state: str | None = None, *, ids: Sequence[str] | None = None) -> qdrant.Filter:
     """What a call may see, narrowed to a state and to some points."""
+    return _asked_for(scope, state) if ids is None else _filter(scope, state, ids)
+
+
+@lru_cache(maxsize=1024)
+def _asked_for(scope: Scope, state: str | None) -> qdrant.Filter:
+    """The same one again: to make it takes half a millisecond."""
+    return _filter(scope, state, None)
+
+
+def _filter(scope: Scope, state: str | None, ids: Sequence[str] | None) -> qdrant.Filter:
     must: list[Any] = [qdrant.FieldCondition(SCOPE, match=qdrant.MatchValue(scope_key(scope)))]
     if state is not None:
         must.append(qdrant.FieldCondition(STATE, match=qdrant.MatchValue(state)))
