@@ -1,4 +1,8 @@
-"""How long does a warm `POST /v1/query` take for one client? JSON on the last line."""
+"""How long does a warm `POST /v1/query` take for one client? JSON on the last line.
+
+No answer is taken from the cache. `without_model` is the same less the time in which the embedding model had the
+question: what RAGSaver and HTTP take of it.
+"""
 
 import argparse
 import json
@@ -13,7 +17,8 @@ from pathlib import Path
 
 import httpx
 
-P50_LIMIT_MS, P95_LIMIT_MS = 15.0, 40.0
+P50_LIMIT_MS, P95_LIMIT_MS, OWN_P50_LIMIT_MS = 15.0, 40.0, 8.0
+WARM = 50
 
 
 def main() -> None:
@@ -33,33 +38,38 @@ def main() -> None:
         )
         try:
             url = server.stderr.readline().split()[-1]
-            spent_ms = ask(url, [f"What does {names[n % len(names)]} do, case {n}?" for n in range(given.questions)])
+            questions = [f"What does {names[n % len(names)]} do, case {n}?" for n in range(given.questions)]
+            spent_ms, own_ms = ask(url, questions)
         finally:
             server.send_signal(signal.SIGTERM)
             server.communicate()
     p50, p95 = statistics.median(spent_ms), statistics.quantiles(spent_ms, n=20)[18]
+    own_p50 = statistics.median(own_ms)
     result = {
         "questions": len(spent_ms),
         "p50_ms": round(p50, 2),
         "p95_ms": round(p95, 2),
         "p50_limit_ms": P50_LIMIT_MS,
         "p95_limit_ms": P95_LIMIT_MS,
-        "ok": p50 < P50_LIMIT_MS and p95 < P95_LIMIT_MS,
+        "without_model": {"p50_ms": round(own_p50, 2), "p50_limit_ms": OWN_P50_LIMIT_MS},
+        "load": round(os.getloadavg()[0], 1),
+        "ok": p50 < P50_LIMIT_MS and p95 < P95_LIMIT_MS and own_p50 < OWN_P50_LIMIT_MS,
     }
     if given.out:
         given.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))
 
 
-def ask(url: str, questions: list[str]) -> list[float]:
-    """Milliseconds of each question; the first fifty warm the server and don't count."""
-    spent_ms = []
+def ask(url: str, questions: list[str]) -> tuple[list[float], list[float]]:
+    """Milliseconds of each question, in all and without the model; some before them warm the server."""
+    spent_ms, own_ms = [], []
     with httpx.Client(base_url=url, timeout=60) as client:
-        for question in questions[:50] + questions:
+        for question in questions[:WARM] + questions:
             started = time.perf_counter()
-            client.post("/v1/query", json={"query": question}).raise_for_status()
+            answer = client.post("/v1/query", json={"query": question}, headers={"cache-control": "no-store"})
             spent_ms.append((time.perf_counter() - started) * 1000)
-    return spent_ms[50:]
+            own_ms.append(spent_ms[-1] - answer.raise_for_status().json()["latency_ms"]["embed_query"])
+    return spent_ms[WARM:], own_ms[WARM:]
 
 
 if __name__ == "__main__":
