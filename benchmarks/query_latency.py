@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -38,11 +39,12 @@ def main() -> None:
         )
         try:
             url = server.stderr.readline().split()[-1]
+            threading.Thread(target=server.stderr.read, daemon=True).start()  # a full pipe would stop the server
             questions = [f"What does {names[n % len(names)]} do, case {n}?" for n in range(given.questions)]
             spent_ms, own_ms = ask(url, questions)
         finally:
             server.send_signal(signal.SIGTERM)
-            server.communicate()
+            server.wait()
     p50, p95 = statistics.median(spent_ms), statistics.quantiles(spent_ms, n=20)[18]
     own_p50 = statistics.median(own_ms)
     result = {
