@@ -288,6 +288,7 @@ class EdgeIndex:
             self._touched = None
             self._ask(lambda: self._shard.replace(shard))
             self._pointer.write(replace(self._pointer.now, sole=sole))
+            self._corpus.leave(0)  # no sole one, if too much was written meanwhile
 
     def _bring_up_to_date(self, shard: qdrant.EdgeShard, ids: Sequence[str]) -> None:
         records = self._read(lambda old: old.retrieve(list(ids), with_payload=True, with_vector=True))

@@ -114,3 +114,18 @@ def test_an_index_of_which_nobody_knows_who_wrote_to_it_counts_until_it_is_optim
         assert asked(again)[1]
         again.optimise(force=True)
         assert not asked(again)[1]
+
+
+def test_what_changes_while_the_index_is_optimised_is_left_behind_too(
+    index: EdgeIndex, asked: Asked, monkeypatch: pytest.MonkeyPatch
+):
+    there = [point_id for point_id, _ in index.ids(ACME)]
+    optimised = edge.optimised
+
+    def meanwhile(*given: Any) -> bool:
+        index.set_payload(ACME, {one: {"title": "changed"} for one in there[:9]})
+        return optimised(*given)
+
+    monkeypatch.setattr(edge, "optimised", meanwhile)
+    assert index.optimise(force=True)
+    assert asked(index)[1]
