@@ -19,7 +19,7 @@ from ragsaver.components.attempts import patience
 from ragsaver.components.breaker import Breaker, breaker_of
 from ragsaver.components.chat_reply import ChatReply, CutReply
 from ragsaver.components.paid_attempt import Attempt
-from ragsaver.components.request import current_request
+from ragsaver.components.request import current_request, time_left_s
 from ragsaver.components.retry_budget import RetryBudget, retry_budget_of
 from ragsaver.components.token_counts import TierTokens, TokenCounter
 from ragsaver.errors import GenerationError
@@ -238,7 +238,7 @@ class ChatTier:
         return breaker_of(self._place, self.settings.rest_after_failures, self.settings.rest_s)
 
     def _patience(self) -> dict[str, Any]:
-        return patience(self.settings.max_retries + 1, _left_s(), self.settings.timeout_s, budget_of(self.settings))
+        return patience(self.settings.max_retries + 1, time_left_s(), self.settings.timeout_s, budget_of(self.settings))
 
     def _count_first(self, attempt: tenacity.AttemptManager, again: bool = False) -> None:
         if attempt.retry_state.attempt_number == 1 and not again:
@@ -250,7 +250,7 @@ class ChatTier:
         :raises GenerationError: if the request has none left.
         """
         time_s = self.settings.timeout_s if timeout_s is None else timeout_s
-        left_s = _left_s()
+        left_s = time_left_s()
         if left_s is None:
             return time_s
         if left_s <= 0:
@@ -338,11 +338,6 @@ class _BrokeOff(Exception):
 
 def _cause(error: Exception) -> BaseException | None:
     return error.__cause__ if isinstance(error, GenerationError) else error
-
-
-def _left_s() -> float | None:
-    request = current_request()
-    return None if request is None or request.deadline is None else request.deadline - time.monotonic()
 
 
 def _mean_logprob(told: Any) -> float | None:

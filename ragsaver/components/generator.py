@@ -33,7 +33,7 @@ from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import NO_MODEL, Extract, extract, free_choice
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
 from ragsaver.components.prompt_builder import ABSTENTION
-from ragsaver.components.request import current_pace, current_request, running, stage
+from ragsaver.components.request import current_pace, current_request, running, stage, time_left_s
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.route_features import found_signs, question_shape
 from ragsaver.components.router import Cheapest, Question, Router, open_router
@@ -233,8 +233,8 @@ class AnswerGenerator(Bound):
             )
 
         def time_for_more() -> bool:
-            deadline = request.deadline if request else None
-            return deadline is None or deadline - time.monotonic() > asking.spent_s
+            left_s = time_left_s()
+            return left_s is None or left_s > asking.spent_s
 
         policy = Policy(
             wishes.max_escalations if pace.escalates else 0,
@@ -377,9 +377,9 @@ class AnswerGenerator(Bound):
 
 
 def _left_s() -> float | None:
-    """Seconds that the request has; None if nobody counts them."""
-    request = current_request()
-    return None if request is None or request.deadline is None else max(request.deadline - time.monotonic(), 0.0)
+    """Seconds that a call may wait; None if nobody counts them."""
+    left_s = time_left_s()
+    return None if left_s is None else max(left_s, 0.0)
 
 
 def _refused(error: RagSaverError | TimeoutError, tier: ChatTier, telling: Telling) -> Refused:

@@ -74,6 +74,12 @@ def current_request() -> Request | None:
     return _current.get()
 
 
+def time_left_s() -> float | None:
+    """Seconds that the running request has, below 0 when they are over; None if nobody counts them."""
+    request = _current.get()
+    return None if request is None or request.deadline is None else request.deadline - time.monotonic()
+
+
 def current_pace() -> Pace:
     """What the running request's budgets leave it."""
     request = _current.get()
