@@ -16,12 +16,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from ragsaver.database import Database, Place, copy_rows, open_database, schema_of
-from ragsaver.dialects import Steps, insert, lock_rows
+from ragsaver.dialects import Steps, insert, lock_rows, write_rows
 from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import Settings
 from ragsaver.spend import window_rows
 from ragsaver.spend.answer_lengths import AnswerLengths
 from ragsaver.spend.budgets import REQUEST, Account, Budgets, Hold, Standing, Window, choose, windows_of
+from ragsaver.spend.kept_receipts import Over
+from ragsaver.spend.money import kept
 from ragsaver.spend.tables import entries as _entries
 from ragsaver.spend.tables import leases as _leases
 from ragsaver.spend.tables import lengths as _lengths
@@ -53,7 +55,7 @@ _TAKE = (
     .returning(*_leases.c)
 )
 _ALWAYS = 1e12
-_NEW_LEASE, _NEW_ENTRY = sa.insert(_leases), sa.insert(_entries)
+_NEW_LEASE, _NEW_ENTRY, _NEW_RECEIPT = sa.insert(_leases), sa.insert(_entries), sa.insert(_receipts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,9 @@ class Call:
     task: str
     prompt_tokens: int
     prices: str
+
+
+_SAVING = Call("", "", "saving", 0, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,22 +230,21 @@ class Ledger:
                 sa.update(_lengths).where(_lengths.c.id == key).values(values | {"prompt_factor": after.prompt_factor})
             )
 
-    def keep_receipt(self, account: Account, receipt: str, *, complete: bool, saved: int) -> None:
-        """Keep the receipt of a request that is over, and put what it saved into the ledger.
-
-        :param receipt: as JSON.
-        :param complete: whether there was an answer.
-        :param saved: micro-dollars; negative if it cost more than the plain way.
-        """
+    def keep_receipts(self, some: Sequence[Over]) -> None:
+        """Keep the receipts of requests that are over, and put what they saved into the ledger: all or none."""
         now = self.clock()
-        who = {"request_id": account.request_id, "tenant": account.tenant, "principal": account.principal}
-        with self.database.writing() as connection:
-            values = {**who, "pipeline": account.pipeline, "at": now, "complete": complete, "receipt": receipt}
-            connection.execute(sa.insert(_receipts), [values])
+        rows, savings = [], []
+        for account, receipt, complete in some:
+            who = {"request_id": account.request_id, "tenant": account.tenant, "principal": account.principal}
+            told = {"pipeline": account.pipeline, "complete": complete, "receipt": receipt.model_dump_json()}
+            rows.append({**who, **told, "at": now})
+            saved = kept(receipt.saved_usd)  # negative if it cost more than the plain way
             if saved:
-                call = Call("", "", "saving", 0, "")
-                entry = _entry(uuid.uuid4().hex, account, call, now, now, Charge(0, TokenUsage(), DONE))
-                connection.execute(_NEW_ENTRY, entry | {"saved": saved})
+                entry = _entry(uuid.uuid4().hex, account, _SAVING, now, now, Charge(0, TokenUsage(), DONE))
+                savings.append(entry | {"saved": saved})
+        with self.database.writing() as connection:
+            write_rows(connection, _NEW_RECEIPT, rows)
+            write_rows(connection, _NEW_ENTRY, savings)
 
     def record(self, account: Account, call: Call, cost: int) -> None:
         """Charge what was paid for without a reservation: it counts for all budgets, and may bring one beyond its limit

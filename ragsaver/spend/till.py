@@ -8,7 +8,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -17,8 +16,9 @@ from ragsaver.errors import StorageError, UnknownPrice
 from ragsaver.settings import Settings
 from ragsaver.spend.budgets import Account, Hold
 from ragsaver.spend.fuse import Fuses
+from ragsaver.spend.kept_receipts import KeptReceipts, Over
 from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Call, Charge, Lease, Ledger, open_ledger
-from ragsaver.spend.money import charged, dollars, kept
+from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.pacing import UNPRESSED, Pace, pace_of
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.prompt_bound import AROUND_A_MESSAGE, prompt_bound
@@ -83,7 +83,7 @@ class Till:
         self._ledger: Ledger | None = None
         self._fuses: Fuses | None = None
         self._opening = threading.Lock()
-        self._keeping = ThreadPoolExecutor(1, "receipts")
+        self._receipts = KeptReceipts(self._charge_lines, lambda some: self.ledger.keep_receipts(some))
         self._late: deque[tuple[Lease, Charge]] = deque(maxlen=_MOST_LATE)
         self._paces: dict[tuple[str, str | None, str | None], Pace] = {}
 
@@ -213,30 +213,24 @@ class Till:
 
         :param complete: whether there was an answer.
         """
-        self._keeping.submit(self._keep, account, receipt, complete)
+        self._receipts.give(Over(account, receipt, complete))
 
     def flush(self) -> None:
         """Wait until all receipts that were given are kept."""
-        self._keeping.submit(lambda: None).result()
+        self._receipts.flush()
 
     def close(self) -> None:
         """Keep what was given to keep, and let go of the ledger."""
-        self._keeping.shutdown()
+        self._receipts.close()
         with self._opening:
             if self._ledger is not None:
                 self._ledger.close()
 
-    def _keep(self, account: Account, receipt: Receipt, complete: bool) -> None:
-        try:
-            for line in receipt.lines:
-                if line.cost_usd and line.stage != STAGE:
-                    call = Call("", line.item, line.stage, 0, self._prices.version)
-                    self.ledger.record(account, call, charged(line.cost_usd))
-            self.ledger.keep_receipt(
-                account, receipt.model_dump_json(), complete=complete, saved=kept(receipt.saved_usd)
-            )
-        except StorageError as error:
-            _log.warning("the receipt of %s is not kept: %s", account.request_id, error)
+    def _charge_lines(self, over: Over) -> None:
+        for line in over.receipt.lines:
+            if line.cost_usd and line.stage != STAGE:
+                call = Call("", line.item, line.stage, 0, self._prices.version)
+                self.ledger.record(over.account, call, charged(line.cost_usd))
 
     def _charge(self, lease: Lease, outcome: str, usage: TokenUsage | None) -> Charge:
         if outcome == NOTHING:

@@ -5,6 +5,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from ragsaver.errors import BudgetExceeded, RagSaverError, TooExpensive
 from ragsaver.settings import DatabaseSettings
 from ragsaver.spend.budgets import Account, Hold, period_at
+from ragsaver.spend.kept_receipts import Over
 from ragsaver.spend.ledger import CORRECTED, DONE, EXPIRED, NOTHING, UNKNOWN, Call, Charge
+from ragsaver.spend.receipt import Receipt
 from ragsaver.spend.tables import entries, windows
 from ragsaver.spend.usage import TokenUsage
 from tests.spend.ledgers import Clock, budget, check, ledger
@@ -219,13 +222,13 @@ def test_a_ledger_that_moves_goes_on_where_it_was(tmp_path: Path, database: Data
     with ledger(tmp_path / "old", DatabaseSettings(), wishes) as old, ledger(tmp_path, database, wishes) as new:
         running = old.reserve(ALICE, CALL, hold(30), None, 60)
         old.settle(old.reserve(ALICE, CALL, hold(60), None, 60), charge(50))
-        old.keep_receipt(ALICE, "{}", complete=True, saved=5)
+        old.keep_receipts([Over(ALICE, Receipt(saved_usd=Decimal("0.000005")), complete=True)])
         copied = new.copy_from(old)
         assert (copied["entries"], copied["leases"], copied["receipts"]) == (2, 1, 1)
         assert new.copy_from(old) == copied
         with pytest.raises(BudgetExceeded):
             new.reserve(ALICE, CALL, hold(21), None, 60)
         new.settle(running, charge(30))
-        new.keep_receipt(ALICE, "{}", complete=True, saved=5)
+        new.keep_receipts([Over(ALICE, Receipt(saved_usd=Decimal("0.000005")), complete=True)])
         new.reserve(ALICE, CALL, hold(20), None, 60)
         check(new)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ragsaver.settings import DatabaseSettings, PriceSettings
 from ragsaver.spend.budgets import Account, Hold
+from ragsaver.spend.kept_receipts import Over
 from ragsaver.spend.ledger import DONE, UNKNOWN, Call, Charge
 from ragsaver.spend.prices import PriceBook
-from ragsaver.spend.receipt import open_receipt
+from ragsaver.spend.receipt import Receipt, open_receipt
 from ragsaver.spend.reports import budgets_report, find_receipt, reprice, usage_report
 from ragsaver.spend.usage import TokenUsage
 from tests.commands import as_json, run
@@ -33,8 +34,7 @@ def test_usage_adds_up_by_whatever_it_is_told(tmp_path: Path, database: Database
     with ledger(tmp_path, database) as book:
         spend(book, ALICE, TokenUsage(fresh=60, cache_read=0, output=20))
         spend(book, BOB, None)
-        with open_receipt() as receipt:
-            book.keep_receipt(ALICE, receipt.close().model_dump_json(), complete=True, saved=1000)
+        book.keep_receipts([Over(ALICE, Receipt(saved_usd=Decimal("0.001")), complete=True)])
         report = usage_report(book)
         assert report.total.cost_usd == Decimal("0.00086")
         assert (report.total.calls, report.total.fresh, report.total.output) == (2, 160, 70)
@@ -65,7 +65,7 @@ def test_a_receipt_is_found_by_its_own_tenant_only(tmp_path: Path, database: Dat
         for cost in (1, 2):
             with open_receipt() as receipt:
                 receipt.add("generate", "tiny", 1, "tokens", cost_usd=Decimal(cost) / 1_000_000)
-            book.keep_receipt(ALICE, receipt.close().model_dump_json(), complete=True, saved=0)
+            book.keep_receipts([Over(ALICE, receipt.close(), complete=True)])
         found = find_receipt(book, "acme", "req_1")
         assert (found.receipt.cost_usd, found.principal) == (Decimal("0.000002"), "alice")
         assert find_receipt(book, "other", "req_1") is None
