@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
@@ -13,6 +14,8 @@ from ragsaver.logs.redaction import without_secrets
 from ragsaver.settings import Settings, environment
 
 MASK = "[secret]"
+# What is logged again and again is looked at once: so many values up to that length are remembered with their masks.
+_SEEN, _SHORT = 1024, 64
 # A shorter value may stand anywhere in a line without being the secret.
 _LEAST = 4
 _VARIABLES = (
@@ -35,6 +38,7 @@ class Secrets:
     def __init__(self) -> None:
         self._values: set[str] = set()
         self._form: re.Pattern[str] | None = None
+        self._seen: dict[tuple[str, str], str] = {}
         self._adding = threading.Lock()
 
     def add(self, value: str) -> None:
@@ -45,6 +49,7 @@ class Secrets:
             self._values.update(one for one in _written(value) if len(one) >= _LEAST)
             longest_first = sorted(self._values, key=lambda one: (-len(one), one))
             self._form = re.compile("|".join(map(re.escape, longest_first)))
+            self._seen = {}  # after the form: who still masks by the old one remembers it in the old one
 
     def add_settings(self, settings: Settings) -> None:
         """Those of the settings, and of the variables that stand in for them."""
@@ -72,7 +77,21 @@ class Secrets:
 
     def field(self, name: str, value: Any) -> Any:
         """The value of a field, masked whole where the field is named like a secret."""
-        return MASK if value is not None and _FIELD.search(name) else self.mask(value)
+        if type(value) is not str or len(value) > _SHORT:
+            return MASK if value is not None and _is_secret(name) else self.mask(value)
+        seen = self._seen
+        masked = seen.get((name, value))
+        if masked is None:
+            masked = MASK if _is_secret(name) else self.mask(value)
+            if len(seen) >= _SEEN:
+                seen.clear()
+            seen[name, value] = masked
+        return masked
+
+
+@lru_cache(_SEEN)
+def _is_secret(name: str) -> bool:
+    return _FIELD.search(name) is not None
 
 
 def _written(value: str) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """How log lines look and where they go: JSON or text, to stderr or a file, and never with a secret in them."""
 
+import json
 import logging
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +28,9 @@ _CONTROLS = {
     for code in (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
 _CONTROLS_IN_TRACES = {code: shown for code, shown in _CONTROLS.items() if chr(code) not in "\n\t"}
+
+# A value with one of these stands in quotes.
+_QUOTED = frozenset(" \t=\r\n\"'")
 
 _log = logging.getLogger("ragsaver")
 
@@ -102,18 +107,50 @@ def _formatter(form: str, *, colours: bool) -> logging.Formatter:
         structlog.processors.format_exc_info,
         _without_secrets,
     ]
+    coloured = colours and sys.stderr.isatty() and not environment("NO_COLOR")
     if form == "json":
         last += [_first_things_first, structlog.processors.JSONRenderer()]
     else:
         last += [
             _on_one_line,
             structlog.dev.ConsoleRenderer(
-                colors=colours and sys.stderr.isatty() and not environment("NO_COLOR"),
+                colors=coloured,
                 exception_formatter=structlog.dev.plain_traceback,
                 pad_event_to=0,
             ),
         ]
-    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
+    return _Formatter(form, coloured, foreign_pre_chain=shared, processors=last)
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Writes a line that `tell` was told, the one of each request, at once; it is what the processors would make."""
+
+    def __init__(self, form: str, coloured: bool, **of_structlog: Any) -> None:
+        super().__init__(**of_structlog)
+        self._json = form == "json"
+        self._plain = self._json or not coloured
+
+    def format(self, record: logging.LogRecord) -> str:
+        told: dict[str, Any] | None = getattr(record, "told", None)
+        if told is None or not self._plain or record.exc_info or record.stack_info:
+            return super().format(record)
+        first = {"timestamp": _now(), "level": record.levelname.lower(), "event": record.getMessage()}
+        fields = {**structlog.contextvars.get_contextvars(), "logger": record.name, **told}
+        said = _without_secrets(None, "", {**first, **fields})
+        if self._json:
+            return json.dumps(_first_things_first(None, "", said), default=repr)
+        said = _on_one_line(None, "", said)
+        timestamp, level, event, logger = (said.pop(name) for name in ("timestamp", "level", "event", "logger"))
+        rest = "".join(f" {name}={_value(said[name])}" for name in sorted(said))
+        return f"{timestamp} [{level:<9}] {event} [{logger}]{rest}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) and _QUOTED.isdisjoint(value) else repr(value)
 
 
 def _take_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -134,7 +171,7 @@ def _first_things_first(_: WrappedLogger, __: str, event: EventDict) -> EventDic
 def _on_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {
         name: value.translate(_CONTROLS_IN_TRACES if name in _TRACES else _CONTROLS)
-        if isinstance(value, str)
+        if isinstance(value, str) and not value.isprintable()
         else value
         for name, value in event.items()
     }

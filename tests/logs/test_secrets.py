@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from ragsaver.logs.secrets import Secrets
-from ragsaver.logs.setup import _formatter, tell
+from ragsaver.logs.setup import _formatter, bound, tell
 from ragsaver.settings import (
     DatabaseSettings,
     EmbeddingCacheSettings,
@@ -93,3 +94,35 @@ def test_a_caller_can_not_forge_a_line(form: str, tmp_path: Path):
     assert not any(one in line for one in "\x1b\u2028\u202e")
     if form == "json":
         assert json.loads(line)["path"] == path
+
+
+def test_a_value_that_was_logged_before_it_was_known_as_a_secret_is_masked_afterwards():
+    secrets = Secrets()
+    assert secrets.field("tenant", "orchard-7") == "orchard-7"
+    assert secrets.field("token", "orchard-7") == "[secret]"
+    secrets.add("orchard-7")
+    assert secrets.field("tenant", "orchard-7") == "[secret]"
+
+
+_VALUES = st.one_of(
+    st.text(max_size=80), st.none(), st.integers(), st.floats(allow_nan=False), st.booleans(), st.lists(st.text())
+)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+@given(
+    fields=st.dictionaries(st.sampled_from(["request_id", "path", "token", "status", "tenant", "cost_usd"]), _VALUES),
+    level=st.sampled_from([logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR]),
+    bound_id=st.text(max_size=10),
+)
+def test_a_line_of_fields_is_written_as_any_other_line(form: str, fields: dict[str, object], level: int, bound_id: str):
+    formatter = _formatter(form, colours=False)
+    record = logging.LogRecord("ragsaver.requests", level, "", 0, "request", (), None)
+    record.told = fields
+    with bound(request_id=bound_id, other="x y"):
+        line, usual = formatter.format(record), super(type(formatter), formatter).format(record)
+    assert _after_its_time(line) == _after_its_time(usual)
+
+
+def _after_its_time(line: str) -> str:
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "now", line, count=1)
