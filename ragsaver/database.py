@@ -4,10 +4,10 @@ Whoever keeps something says which tables it has, and reads and writes in transa
 say differently.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -45,6 +45,14 @@ class Database(Protocol):
     def reading(self) -> AbstractContextManager[sa.Connection]:
         """A connection to read from.
 
+        :raises StorageError: if it can't be read.
+        """
+        ...
+
+    def first(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Any] | None:
+        """The first row of a statement that is kept for all calls; for what is asked with every question.
+
+        :param values: of its parameters; its columns are text or numbers.
         :raises StorageError: if it can't be read.
         """
         ...

@@ -1,9 +1,10 @@
 """A PostgreSQL that several machines share: each store has a schema of its own, so that tables don't collide."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import SecretStr
@@ -81,6 +82,11 @@ class PostgresDatabase:
         """A connection to read from."""
         with self._telling("read"), self._engine.connect() as connection, _letting_go(connection):
             yield connection
+
+    def first(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Any] | None:
+        """The first row."""
+        with self.reading() as connection:
+            return connection.execute(statement, values).first()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

@@ -3,9 +3,10 @@
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -17,6 +18,7 @@ from ragsaver.errors import StorageError
 
 # For another process's write to end.
 _PATIENCE_S = 30
+_READ_PATIENCE_S = 1.0  # readers wait for nobody, but where a file is being put in order
 # Keys are hashes, so each batch of rows touches pages all over the file: a longer log writes a page back once for
 # many batches, and a larger cache finds it without reading it again.
 _LOG_PAGES = 8000
@@ -38,6 +40,48 @@ def create_tables(connection: sa.Connection, tables: sa.MetaData) -> None:
             connection.execute(CreateIndex(index, if_not_exists=True))
 
 
+class Readers:
+    """A connection to read from for each thread, without a pool's work: for what is asked with every question.
+
+    :param what: is in the file, for errors: `the manifest`.
+    :param make: makes the file with its tables, if it is not there.
+    """
+
+    def __init__(self, path: Path, what: str, make: Callable[[], object]) -> None:
+        self._path = path
+        self._what = what
+        self._make = make
+        self._mine = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def first(self, statement: str, values: Sequence[Any]) -> Any:
+        """The first row; None if there is none.
+
+        :raises StorageError: if the file can't be read.
+        """
+        try:
+            return self._connection().execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise StorageError(f"{self._what} can't be read: {error}", where=str(self._path)) from error
+
+    def close(self) -> None:
+        """Close them all; nobody reads any more."""
+        with self._lock:
+            while self._all:
+                self._all.pop().close()
+
+    def _connection(self) -> sqlite3.Connection:
+        mine: sqlite3.Connection | None = getattr(self._mine, "connection", None)
+        if mine is None:
+            self._make()
+            mine = sqlite3.connect(self._path, timeout=_READ_PATIENCE_S, isolation_level=None, check_same_thread=False)
+            self._mine.connection = mine
+            with self._lock:
+                self._all.append(mine)
+        return mine
+
+
 class SqliteDatabase:
     """A `Database` in one SQLite file. Made by `open_database`.
 
@@ -53,6 +97,8 @@ class SqliteDatabase:
         self._remedy = remedy
         # Of threads that write the others wait here: SQLite would look again only after some milliseconds.
         self._one_writes = threading.RLock()
+        self._readers = Readers(path, what, lambda: None)
+        self._quick: dict[sa.Select[Any], tuple[str, Sequence[str]]] = {}
 
     def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str, steps: Steps | None = None) -> None:
         """Make the tables that are not there; the file's `user_version` says of which format they are."""
@@ -87,6 +133,16 @@ class SqliteDatabase:
                 f"{self._what} can't be read: {error.orig}", where=self.where, remedy=self._remedy
             ) from error
 
+    def first(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Any] | None:
+        """The first row, as the file has it; the statement is put into words once."""
+        quick = self._quick.get(statement)
+        if quick is None:
+            compiled = statement.compile(dialect=self._engine.dialect)
+            quick = self._quick[statement] = str(compiled), tuple(compiled.positiontup or ())
+        words, names = quick
+        row: Sequence[Any] | None = self._readers.first(words, [values[name] for name in names])
+        return row
+
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """One transaction."""
@@ -95,6 +151,7 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """Close the file."""
+        self._readers.close()
         self._engine.dispose()
 
 

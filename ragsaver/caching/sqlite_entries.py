@@ -1,22 +1,17 @@
 """Cached things in a SQLite file: they outlive the process, and all processes of a machine share them."""
 
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
 from ragsaver.caching.cache_file import evict, open_cache
 from ragsaver.caching.entries import Clock, Holding, Key, area_of
-from ragsaver.errors import StorageError
-from ragsaver.sqlite import SqliteDatabase
+from ragsaver.sqlite import Readers, SqliteDatabase
 
 # A use is noted once in so many seconds: the order of eviction does not need it finer, and a hit is no write then.
 _NOTE_USE_S = 60.0
-_PATIENCE_S = 1.0  # a cache that takes longer is none
 
 _metadata = sa.MetaData()
 _entries = sa.Table(
@@ -46,46 +41,6 @@ _CLAIM = """INSERT INTO leases (name, owner, until) VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until WHERE leases.until <= ?"""
 
 
-class Readers:
-    """A connection to read from for each thread, without a pool's work: a hit is to cost microseconds.
-
-    :param make: makes the file with its tables, if it is not there.
-    """
-
-    def __init__(self, path: Path, make: Callable[[], object]) -> None:
-        self._path = path
-        self._make = make
-        self._mine = threading.local()
-        self._all: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
-
-    def first(self, statement: str, values: Sequence[Any]) -> Any:
-        """The first row; None if there is none.
-
-        :raises StorageError: if the file can't be read.
-        """
-        try:
-            return self._connection().execute(statement, values).fetchone()
-        except sqlite3.Error as error:
-            raise StorageError(f"the cache of answers can't be read: {error}", where=str(self._path)) from error
-
-    def close(self) -> None:
-        """Close them all; nobody reads any more."""
-        with self._lock:
-            while self._all:
-                self._all.pop().close()
-
-    def _connection(self) -> sqlite3.Connection:
-        mine: sqlite3.Connection | None = getattr(self._mine, "connection", None)
-        if mine is None:
-            self._make()
-            mine = sqlite3.connect(self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
-            self._mine.connection = mine
-            with self._lock:
-                self._all.append(mine)
-        return mine
-
-
 class SqliteEntries:
     """An `EntryStore` in one SQLite file.
 
@@ -102,7 +57,7 @@ class SqliteEntries:
         self._path = path
         self._opening = threading.Lock()
         self._file: SqliteDatabase | None = None
-        self._readers = Readers(path, self._open)
+        self._readers = Readers(path, "the cache of answers", self._open)
 
     def get(self, key: Key) -> bytes | None:
         """The entry, if its time is not over."""

@@ -41,13 +41,12 @@ class Changes:
     """The marks in the manifest's database. Made by the manifest."""
 
     def __init__(self, database: Database) -> None:
-        self._reading = database.reading
+        self._database = database
 
     def mark(self, scope: Scope) -> str:
         """The collection's mark; empty if nothing was ever committed."""
-        with self._reading() as connection:
-            asked = {"tenant": scope.tenant, "collection": scope.collection}
-            return connection.scalar(_MARK, asked) or ""
+        row = self._database.first(_MARK, {"tenant": scope.tenant, "collection": scope.collection})
+        return row[0] if row else ""
 
 
 def note(connection: sa.Connection, scope: Scope) -> None:

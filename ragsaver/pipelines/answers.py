@@ -20,6 +20,7 @@ from ragsaver.components.caches import Caches, place_of
 from ragsaver.components.evidence import Evidence
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
+from ragsaver.pipelines.checked_answers import CheckedAnswers
 from ragsaver.pipelines.kept_answer import KeptAnswer, answer_to_keep
 from ragsaver.pipelines.result import AskResult
 from ragsaver.spend.receipt import OpenReceipt
@@ -44,6 +45,7 @@ class AnswerCache:
         self.resources = resources
         self.fingerprint = fingerprint
         self.flights: Flights[Key] = Flights()
+        self.checked = CheckedAnswers()
         wishes = resources.settings.cache
         self.nearest: Nearest[tuple[Place, str], Key] | None = None
         if wishes.answers == "semantic":
@@ -72,7 +74,7 @@ class Turn:
         self._place: Place = place_of(request.scope)
         self._key = Key.of(self._place, _KIND, cache.fingerprint, request.wish, self._asked)
         self._area = (self._place, request.wish)
-        self._owner = uuid.uuid4().hex
+        self._owner = ""
         self._leads = self._claimed = self._ended = False
         self._landing = Landed.FAILED
         self._wait_s = self._caches.wishes.wait_s
@@ -170,6 +172,7 @@ class Turn:
                     self._caches.tally.count("answer", "waits")
                     return flight
                 self._leads = True
+            self._owner = uuid.uuid4().hex
             self._claimed = self._store.claim(self._key, self._owner, self._wait_s)
             if not self._claimed:
                 return min(_LOOK_S, self._left_s())
@@ -209,14 +212,23 @@ class Turn:
     def _kept(self, key: Key) -> KeptAnswer | None:
         """The answer, if there is one and it still holds; one that does not goes."""
         data = self._store.get(key)
-        kept = KeptAnswer.load(data) if data is not None else None
+        if data is None:
+            return None
+        checked = self._cache.checked
+        known = checked.get(key, data)
+        kept = known.kept if known else KeptAnswer.load(data)
         if kept is None or not kept.is_for(self._place, self._asked if key == self._key else None):
             return None
         if kept.service > self._request.pace.service:
             return None
-        truth, resources = self._caches.truth, self._cache.resources
-        if truth is not None and kept.holds(self._request.scope, truth, resources.index):
-            return kept
+        truth, scope = self._caches.truth, self._request.scope
+        if truth is not None:
+            mark = truth.mark(scope)
+            if known is not None and known.holds(mark):
+                return kept
+            if kept.holds(scope, truth, self._cache.resources.index, mark):
+                checked.put(key, data, kept, mark)
+                return kept
         self._store.remove(key)
         self._caches.tally.count("answer", "invalidations")
         return None

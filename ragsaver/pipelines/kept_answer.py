@@ -85,12 +85,14 @@ class KeptAnswer:
         receipt.add("cache", "answer kept", 1, "answers", saved_usd=self.cost_usd, reason=reason)
         return receipt
 
-    def holds(self, scope: Scope, truth: Truth, index: VectorIndex) -> bool:
+    def holds(self, scope: Scope, truth: Truth, index: VectorIndex, mark: str) -> bool:
         """Whether all that it was made from is there as it was, and may be read by who asks now.
 
         The index is asked, since that is what an answer is made from; the manifest knows of a change earlier.
+
+        :param mark: the collection's, taken before.
         """
-        if self.mark is not None and truth.mark(scope) != self.mark:
+        if self.mark is not None and mark != self.mark:
             return False
         if not self.stamps:
             return True
