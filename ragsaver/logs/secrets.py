@@ -18,6 +18,7 @@ MASK = "[secret]"
 _SEEN, _SHORT = 1024, 64
 # A shorter value may stand anywhere in a line without being the secret.
 _LEAST = 4
+_HARMLESS = (int, float, bool)
 _VARIABLES = (
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
@@ -78,6 +79,8 @@ class Secrets:
     def field(self, name: str, value: Any) -> Any:
         """The value of a field, masked whole where the field is named like a secret."""
         if type(value) is not str or len(value) > _SHORT:
+            if type(value) in _HARMLESS and not _is_secret(name):
+                return value
             return MASK if value is not None and _is_secret(name) else self.mask(value)
         seen = self._seen
         masked = seen.get((name, value))

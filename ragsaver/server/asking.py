@@ -32,10 +32,10 @@ async def _wishes(
         str, Header(description="`no-cache` for a fresh answer, `no-store` for one that is not kept either")
     ] = "",
 ) -> Wishes:
-    return Wishes(x_ragsaver_max_cost, x_ragsaver_quality, _caching(cache_control))
+    return Wishes(x_ragsaver_max_cost, x_ragsaver_quality, caching_of(cache_control))
 
 
-def _caching(cache_control: str) -> Caching:
+def caching_of(cache_control: str) -> Caching:
     """What a request's `cache-control` says (RFC 9111)."""
     wished = cache_control.lower()
     return "off" if "no-store" in wished else "refresh" if "no-cache" in wished else "use"

@@ -19,10 +19,14 @@ from ragsaver.settings import Settings
 PROBES = frozenset({"/healthz", "/readyz"})
 # These need no key; every other path does, also one that is not there.
 OPEN = PROBES | {"/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
+# Of the ways to write it those that nearly all use.
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches what listens there; a name is only if it is `localhost`."""
+    if host in _LOOPBACK:
+        return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -49,6 +53,7 @@ class Doorkeeper:
         self._keyring = keyring
         self._token = token.encode()
         self._elsewhere = not is_loopback(host)
+        self._anybody, self._owner = own_user(settings), own_user(settings, trusted=True)
         self._hosts = {host.lower(), *(one.lower() for one in settings.server.allowed_hosts)}
 
     async def identity(self, path: str, headers: Headers) -> Identity | None:
@@ -61,7 +66,7 @@ class Doorkeeper:
         shown = headers.get("authorization", "")
         bearer = shown[7:].strip() if shown[:7].lower() == "bearer " else ""
         if hmac.compare_digest(bearer.encode(), self._token):
-            return own_user(self._settings, trusted=True)
+            return self._owner
         if path in PROBES:
             return None
         guarded = path not in OPEN
@@ -75,7 +80,7 @@ class Doorkeeper:
                 )
             return None
         self._require_own_host(headers)
-        return own_user(self._settings) if guarded else None
+        return self._anybody if guarded else None
 
     async def _holder(self, bearer: str) -> Identity:
         presented = read(bearer)

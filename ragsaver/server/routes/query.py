@@ -12,6 +12,7 @@ from ragsaver.pipelines.result import AskResult, SearchResult
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access, Asker, Shared
 from ragsaver.server.asking import Wished, Wishes, question_of
+from ragsaver.server.plain_question import PlainQuestions
 from ragsaver.server.problems import problem_of
 from ragsaver.server.pump import Pump, caller_of
 from ragsaver.server.schemas import Problem, QueryBody, SearchBody
@@ -19,7 +20,6 @@ from ragsaver.server.schemas import Problem, QueryBody, SearchBody
 router = APIRouter(prefix="/v1", responses={"default": {"model": Problem}})
 
 
-@router.post("/query", response_model=AskResult)
 async def query(body: QueryBody, access: Shared, identity: Asker, wishes: Wished, request: Request) -> Response:
     """Answer a question; with `stream` as Server-Sent Events: `delta`, then `result` or `error`."""
     request_id: str = request.state.request_id
@@ -37,6 +37,9 @@ async def query(body: QueryBody, access: Shared, identity: Asker, wishes: Wished
 
     result = await access.query(ask)
     return Response(result.model_dump_json(), media_type="application/json", headers=told(result))
+
+
+router.add_api_route("/query", query, methods=["POST"], response_model=AskResult, route_class_override=PlainQuestions)
 
 
 @router.post("/search", response_model=SearchResult)
