@@ -134,9 +134,10 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
         told: dict[str, Any] | None = getattr(record, "told", None)
         if told is None or not self._plain or record.exc_info or record.stack_info:
             return super().format(record)
-        said = {"timestamp": _now(), "level": record.levelname.lower(), "event": record.getMessage()}
         around = structlog.contextvars.get_contextvars()
-        said |= _without_secrets(None, "", {"event": said["event"], **around, "logger": record.name, **told})
+        fields = {"event": record.getMessage(), **around, "logger": record.name, **told}
+        said: EventDict = {"timestamp": _now(), "level": record.levelname.lower()}
+        said.update(_without_secrets(None, "", fields))
         if self._json:
             return json.dumps(_first_things_first(None, "", said), default=repr)
         said = _on_one_line(None, "", said)
