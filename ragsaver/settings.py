@@ -114,7 +114,12 @@ class IngestionSettings(_Section):
     convert_workers: int = Field(
         default=0, ge=0, le=1024, description="processes that read files; 0 takes the cores that the process may use"
     )
-    batch_chunks: int = Field(default=256, ge=1, le=100_000, description="chunks embedded and committed at a time")
+    batch_chunks: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="chunks embedded and committed at a time; 0 takes 256, and up to 1,024 where that is quickly done",
+    )
 
 
 class OutlineSettings(_Section):
