@@ -12,6 +12,9 @@ from ragsaver.sqlite import Readers, SqliteDatabase
 
 # A use is noted once in so many seconds: the order of eviction does not need it finer, and a hit is no write then.
 _NOTE_USE_S = 60.0
+# What is over or too much is looked for once in so many seconds, or entries: to look takes longer than to write one.
+_TIDY_S, _TIDY_EVERY = 1.0, 100
+_AROUND_BYTES = 1024  # an entry's name, its indexes' share, and what is left of its last page
 
 _metadata = sa.MetaData()
 _entries = sa.Table(
@@ -37,6 +40,9 @@ _GET = "SELECT value, expires_at, used_at FROM entries WHERE name = ? AND area =
 _USED = "UPDATE entries SET used_at = ? WHERE name = ?"
 _PUT = "INSERT OR REPLACE INTO entries (name, kind, area, value, expires_at, used_at) VALUES (?, ?, ?, ?, ?, ?)"
 _SURPLUS = "DELETE FROM entries WHERE name IN (SELECT name FROM entries ORDER BY used_at, name LIMIT ?)"
+_OVER = "DELETE FROM entries WHERE expires_at <= ?"
+_REMOVE = "DELETE FROM entries WHERE name = ?"
+_RELEASE = "DELETE FROM leases WHERE name = ? AND owner = ?"
 _CLAIM = """INSERT INTO leases (name, owner, until) VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until WHERE leases.until <= ?"""
 
@@ -57,6 +63,9 @@ class SqliteEntries:
         self._path = path
         self._opening = threading.Lock()
         self._file: SqliteDatabase | None = None
+        # Until it is tidied again; half of what is left at most, since other processes write too.
+        self._tidied_at = 0.0
+        self._room = self._room_bytes = 0
         self._readers = Readers(path, "the cache of answers", self._open)
 
     def get(self, key: Key) -> bytes | None:
@@ -79,18 +88,18 @@ class SqliteEntries:
             return False
         now = self._clock()
         with self._open().writing() as connection:
-            connection.execute(sa.delete(_entries).where(_entries.c.expires_at <= now))
             connection.exec_driver_sql(_PUT, (key.name, key.kind, key.area, value, now + ttl_s, now))
-            surplus = int(connection.exec_driver_sql("SELECT count(*) FROM entries").scalar() or 0) - self._max_entries
-            if surplus > 0:
-                connection.exec_driver_sql(_SURPLUS, (surplus,))
-            evict(connection, _entries.c.used_at, self._max_bytes)
+            self._room -= 1
+            self._room_bytes -= len(value) + _AROUND_BYTES
+            fresh = self._tidied_at <= now < self._tidied_at + _TIDY_S
+            if self._room < 0 or self._room_bytes < 0 or not fresh:
+                self._tidy(connection, now)
         return True
 
     def remove(self, key: Key) -> None:
         """Drop an entry."""
         with self._open().writing() as connection:
-            connection.execute(sa.delete(_entries).where(_entries.c.name == key.name))
+            connection.exec_driver_sql(_REMOVE, (key.name,))
 
     def claim(self, key: Key, owner: str, lease_s: float) -> bool:
         """Ask for the right to compute an entry."""
@@ -102,8 +111,7 @@ class SqliteEntries:
     def release(self, key: Key, owner: str) -> None:
         """Give that right back, if it is still this owner's."""
         with self._open().writing() as connection:
-            mine = (_leases.c.name == key.name, _leases.c.owner == owner)
-            connection.execute(sa.delete(_leases).where(*mine))
+            connection.exec_driver_sql(_RELEASE, (key.name, owner))
 
     def clear(self, tenant: str | None = None, collection: str | None = None) -> int:
         """Drop all entries, or a tenant's, or those of its collection."""
@@ -123,6 +131,17 @@ class SqliteEntries:
         self._readers.close()
         if self._file:
             self._file.close()
+
+    def _tidy(self, connection: sa.Connection, now: float) -> None:
+        connection.exec_driver_sql(_OVER, (now,))
+        surplus = int(connection.exec_driver_sql("SELECT count(*) FROM entries").scalar() or 0) - self._max_entries
+        if surplus > 0:
+            connection.exec_driver_sql(_SURPLUS, (surplus,))
+        self._room = min(_TIDY_EVERY, max(0, -surplus) // 2)
+        self._room_bytes = (
+            evict(connection, _entries.c.used_at, self._max_bytes) // 4
+        )  # indexes and half pages are more
+        self._tidied_at = now
 
     def _open(self) -> SqliteDatabase:
         with self._opening:

@@ -204,3 +204,37 @@ def test_a_store_that_fails_costs_no_answer_and_is_left_alone_for_a_while():
     assert store.failures == 1
     with pytest.raises(StorageError, match="can't be reached"):
         store.clear()
+
+
+@pytest.mark.parametrize("most", [1, 7, 500])
+def test_a_file_keeps_to_its_number_of_entries_within_one_moment(tmp_path: Path, clock: Clock, most: int):
+    store = SqliteEntries(tmp_path / "entries.sqlite", most, 2**30, clock)
+    most_there = 0
+    for n in range(most + 150):
+        store.put(Key.of(Place("acme", "default", None), "answer", str(n)), b"x" * 100, 3600)
+        most_there = max(most_there, store.holding().entries)
+    assert most_there == store.holding().entries == most
+    store.close()
+
+
+def test_a_file_keeps_to_its_bytes_within_one_moment(tmp_path: Path, clock: Clock):
+    file, bound = tmp_path / "entries.sqlite", 2**20
+    store = SqliteEntries(file, 100_000, bound, clock)
+    for n in range(600):
+        store.put(Key.of(Place("acme", "default", None), "answer", str(n)), b"x" * (n % 50) * 200, 3600)
+        assert store.holding().bytes <= bound
+    assert store.holding().bytes > bound // 4
+    store.close()
+    assert file.stat().st_size <= 2 * bound
+
+
+def test_what_is_over_leaves_the_file_a_moment_later(tmp_path: Path, clock: Clock):
+    store = SqliteEntries(tmp_path / "entries.sqlite", 100, 2**30, clock)
+    place = Place("acme", "default", None)
+    store.put(Key.of(place, "answer", "short"), b"x", 0.5)
+    store.put(Key.of(place, "answer", "long"), b"x", 3600)
+    clock.now += 2
+    assert store.get(Key.of(place, "answer", "short")) is None
+    store.put(Key.of(place, "answer", "new"), b"x", 3600)
+    assert store.holding().entries == 2
+    store.close()
