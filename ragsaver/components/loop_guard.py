@@ -3,14 +3,15 @@
 import hashlib
 import json
 import time
-
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from typing import TYPE_CHECKING
 
 from ragsaver.caching.normalising import normalised
 from ragsaver.components.request import Request
 from ragsaver.errors import RepeatedQuestion
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+    from limits.strategies import MovingWindowRateLimiter
 
 
 class LoopGuard:
@@ -20,8 +21,7 @@ class LoopGuard:
     """
 
     def __init__(self, limit: str | None) -> None:
-        self._item = parse(limit) if limit else None
-        self._limiter = MovingWindowRateLimiter(MemoryStorage()) if limit else None
+        self._item, self._limiter = _counted(limit) if limit else (None, None)
 
     def ask(self, question: str, request: Request) -> None:
         """A question is about to be answered, and no cache has the answer.
@@ -41,3 +41,11 @@ class LoopGuard:
             remedy="Use the answers that were given, or ask the operator to raise `server.loop_guard`",
             retry_after_s=max(0.0, again_at - time.time()),
         )
+
+
+def _counted(limit: str) -> "tuple[RateLimitItem, MovingWindowRateLimiter]":
+    from limits import parse
+    from limits.storage import MemoryStorage
+    from limits.strategies import MovingWindowRateLimiter
+
+    return parse(limit), MovingWindowRateLimiter(MemoryStorage())
