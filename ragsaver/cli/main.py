@@ -84,4 +84,7 @@ def main() -> None:
     """Run the command line. SIGTERM stops a command as Ctrl-C does."""
     gc.set_threshold(_OBJECTS_UNTIL_COLLECTED)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # what is left ends with the process: Python need not look which of it is unreachable
