@@ -114,7 +114,12 @@ class IngestionSettings(_Section):
     convert_workers: int = Field(
         default=0, ge=0, le=1024, description="processes that read files; 0 takes the cores that the process may use"
     )
-    batch_chunks: int = Field(default=256, ge=1, le=100_000, description="chunks embedded and committed at a time")
+    batch_chunks: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="chunks embedded and committed at a time; 0 takes 256, and up to 1,024 where that is quickly done",
+    )
 
 
 class OutlineSettings(_Section):
@@ -431,7 +436,15 @@ class RetrievalSettings(_Section):
         default=0.0, ge=0.0, lt=1.0, description="passages below this share of the best score do not stay"
     )
     least: int = Field(default=5, ge=1, le=1000, description="passages that stay though their scores fall off")
-    lexical_weight: float = Field(default=0.55, ge=0.0, le=1.0, description="share of BM25 in the fused score")
+    lexical_weight: float = Field(default=0.5, ge=0.0, le=1.0, description="share of BM25 in the fused score")
+    feedback_passages: int = Field(
+        default=3,
+        ge=0,
+        le=20,
+        description="best passages whose vectors are added to the question's for a second search, where the legs "
+        "disagree about the first one; 0 searches once",
+    )
+    feedback_weight: float = Field(default=0.7, ge=0.0, le=10.0, description="of those vectors beside the question's")
 
 
 class RerankSettings(_Section):

@@ -38,12 +38,12 @@ _HERE = (
     _vectors.c.partition == sa.bindparam("where"),
     _vectors.c.hash.in_(sa.bindparam("names", expanding=True)),
 )
-_VECTORS = sa.select(_vectors.c.hash, _vectors.c.vector).where(*_HERE)
 _HELD = sa.select(_vectors.c.hash).where(*_HERE)
 _NOTE_USE = (
     sa.update(_vectors).where(*_HERE, _vectors.c.used_at < sa.bindparam("long_ago")).values(used_at=sa.bindparam("now"))
 )
-# By the thousand: the driver takes them as they are.
+# By the thousand: the driver takes them as they are. So many marks stand for the names.
+_GET = "SELECT hash, vector FROM embeddings WHERE partition = ? AND hash IN ({})"
 _PUT = "INSERT INTO embeddings (partition, hash, vector, used_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 
@@ -90,8 +90,9 @@ class SqliteEmbeddingCache:
         now = time.time()
         for some in _parts(partition, hashes):
             with self._file.reading() as connection:
-                rows = connection.execute(_VECTORS, some).all()
-            found.update((row.hash.hex(), np.frombuffer(row.vector, np.float16).astype(np.float32)) for row in rows)
+                marks = ",".join("?" * len(some["names"]))
+                rows = connection.exec_driver_sql(_GET.format(marks), (some["where"], *some["names"])).all()
+            found.update((one.hex(), np.frombuffer(vector, np.float16).astype(np.float32)) for one, vector in rows)
             if rows:
                 with self._file.writing() as connection:
                     connection.execute(_NOTE_USE, {**some, "long_ago": now - _NOTE_USE_S, "now": now})

@@ -1,5 +1,6 @@
 """What has to change for a document? Decided from what the manifest says and what the document says now."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,6 +9,10 @@ from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Intent
 from ragsaver.ingestion.originals import Original, compressed
 from ragsaver.ingestion.sources import SourceItem
+
+# Chunks of a batch at least and at most, where the settings name no number.
+_FEW, _MANY = 256, 1024
+_QUICK_S = 0.5
 
 
 class Reason(StrEnum):
@@ -92,7 +97,12 @@ def forgetting(record: DocumentRecord) -> Intent:
 
 
 def batches(changes: Iterator[Change | None], chunks: int) -> Iterator[list[Change]]:
-    """Changes together until they bring that many new chunks; None is passed over."""
+    """Changes together until they bring that many new chunks; None is passed over.
+
+    :param chunks: 0 begins with few and takes more while the caller is quickly done with them: each batch has
+        transactions of its own, and a slow model's batch is what a stop costs.
+    """
+    size = chunks or _FEW
     batch: list[Change] = []
     waiting = 0
     for change in changes:
@@ -100,8 +110,18 @@ def batches(changes: Iterator[Change | None], chunks: int) -> Iterator[list[Chan
             continue
         batch.append(change)
         waiting += len(change.new)
-        if waiting >= chunks:
+        if waiting >= size:
+            given = time.perf_counter()
             yield batch
             batch, waiting = [], 0
+            if not chunks:
+                size = _next_size(size, time.perf_counter() - given)
     if batch:
         yield batch
+
+
+def _next_size(size: int, took_s: float) -> int:
+    """Twice as many chunks after a batch that was quickly done, half as many after a slow one."""
+    if took_s < _QUICK_S:
+        return min(2 * size, _MANY)
+    return max(size // 2, _FEW) if took_s > 4 * _QUICK_S else size
