@@ -436,7 +436,15 @@ class RetrievalSettings(_Section):
         default=0.0, ge=0.0, lt=1.0, description="passages below this share of the best score do not stay"
     )
     least: int = Field(default=5, ge=1, le=1000, description="passages that stay though their scores fall off")
-    lexical_weight: float = Field(default=0.55, ge=0.0, le=1.0, description="share of BM25 in the fused score")
+    lexical_weight: float = Field(default=0.5, ge=0.0, le=1.0, description="share of BM25 in the fused score")
+    feedback_passages: int = Field(
+        default=3,
+        ge=0,
+        le=20,
+        description="best passages whose vectors are added to the question's for a second search, where the legs "
+        "disagree about the first one; 0 searches once",
+    )
+    feedback_weight: float = Field(default=0.7, ge=0.0, le=10.0, description="of those vectors beside the question's")
 
 
 class RerankSettings(_Section):

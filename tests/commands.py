@@ -6,9 +6,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.prepared import complete
+
+
+def afresh(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess:
+    """`complete`, by a Python that has imported nothing."""
+    return subprocess.run([sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def environment(project: Path, **more: str) -> dict[str, str]:
@@ -19,13 +26,7 @@ def environment(project: Path, **more: str) -> dict[str, str]:
 
 def run(project: Path, *arguments: str, code: int = 0, **more: str) -> subprocess.CompletedProcess:
     """Run a command to its end and check its exit code; `more` are environment variables."""
-    done = subprocess.run(
-        [sys.executable, "-m", "ragsaver", *arguments],
-        cwd=project,
-        env=environment(project, **more),
-        capture_output=True,
-        text=True,
-    )
+    done = complete(["-m", "ragsaver", *arguments], project, environment(project, **more))
     assert done.returncode == code, (done.stdout, done.stderr)
     return done
 

@@ -24,6 +24,13 @@ hypothesis_settings.register_profile("thorough", deadline=None, max_examples=300
 hypothesis_settings.register_profile("patient", deadline=None, max_examples=40)
 hypothesis_settings.load_profile("patient")
 
+# Those that start processes come first, so that no core is left with a long one while the others have none.
+LONG = ("e2e", "workers", "test_docs.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(part in LONG for part in item.path.parts))
+
 
 @pytest.fixture(params=KINDS)
 def database(request: pytest.FixtureRequest) -> Iterator[DatabaseSettings]:

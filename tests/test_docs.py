@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from filelock import FileLock
 
 from ragsaver.cli.main import app
 from ragsaver.pipelines.loader import load_pipeline
 from ragsaver.settings_file import load_settings
-from tests.commands import environment, serving
+from tests.commands import environment, run, serving
 from tests.qdrant_server import qdrant_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,15 +41,31 @@ def named(pages: Iterator[Path] | list[Path]) -> list:
     return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in pages]
 
 
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of embeddings once `docs` is in: the pages ingest it a dozen times, and pay for the model once."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "docs-embedded"
+    with FileLock(f"{folder}.lock"):  # of all processes of this run
+        if not folder.exists():
+            begun = folder.with_suffix(".begun")
+            shutil.copytree(ROOT / "docs", begun / "docs")
+            run(begun, "ingest", "docs")
+            begun.rename(folder)
+    return folder / ".ragsaver" / "embeddings.sqlite"
+
+
 @pytest.fixture
-def project(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """What the pages speak of: a folder `docs`, a data set `my-set`, the example project."""
+def project(tmp_path: Path, request: pytest.FixtureRequest, embedded: Path) -> Path:
+    """What the pages speak of: a folder `docs` that was embedded before, a data set `my-set`, the example project."""
     made = tmp_path / "project"
     if "your-own-component" in request.node.name:
         shutil.copytree(ROOT / "examples" / "team-project", made)
     else:
         made.mkdir()
         shutil.copytree(ROOT / "docs", made / "docs")
+    (made / ".ragsaver").mkdir()
+    shutil.copy(embedded, made / ".ragsaver")
     dataset = made / "my-set"
     dataset.mkdir()
     corpus, query = (json.loads(text) for text in blocks(ROOT / "docs/how-to/measure-your-own-corpus.md", "json"))

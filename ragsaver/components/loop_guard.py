@@ -3,14 +3,15 @@
 import hashlib
 import json
 import time
-
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from typing import TYPE_CHECKING
 
 from ragsaver.caching.normalising import normalised
 from ragsaver.components.request import Request
 from ragsaver.errors import RepeatedQuestion
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+    from limits.strategies import MovingWindowRateLimiter
 
 
 class LoopGuard:
@@ -20,24 +21,31 @@ class LoopGuard:
     """
 
     def __init__(self, limit: str | None) -> None:
-        self._item = parse(limit) if limit else None
-        self._limiter = MovingWindowRateLimiter(MemoryStorage()) if limit else None
+        self._counted = _counted(limit) if limit else None
 
     def ask(self, question: str, request: Request) -> None:
         """A question is about to be answered, and no cache has the answer.
 
         :raises RepeatedQuestion: if it was too often in that time already.
         """
-        if self._limiter is None or self._item is None or not request.guarded:
+        if self._counted is None or not request.guarded:
             return
+        item, limiter = self._counted
         asked = [request.scope.tenant, request.scope.collection, request.principal, request.pipeline, request.wish]
         key = hashlib.sha256(json.dumps([*asked, normalised(question)]).encode()).hexdigest()
-        if self._limiter.hit(self._item, key):
+        if limiter.hit(item, key):
             return
-        again_at = self._limiter.get_window_stats(self._item, key).reset_time
+        again_at = limiter.get_window_stats(item, key).reset_time
         raise RepeatedQuestion(
-            f"this is a loop: the same question was asked {self._item.amount} times in "
-            f"{self._item.get_expiry()} seconds",
+            f"this is a loop: the same question was asked {item.amount} times in {item.get_expiry()} seconds",
             remedy="Use the answers that were given, or ask the operator to raise `server.loop_guard`",
             retry_after_s=max(0.0, again_at - time.time()),
         )
+
+
+def _counted(limit: str) -> "tuple[RateLimitItem, MovingWindowRateLimiter]":
+    from limits import parse
+    from limits.storage import MemoryStorage
+    from limits.strategies import MovingWindowRateLimiter
+
+    return parse(limit), MovingWindowRateLimiter(MemoryStorage())

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.components.caller import Caller
 from ragsaver.index.scope import Scope
 from ragsaver.spend.pacing import UNPRESSED, Pace
+
+if TYPE_CHECKING:
+    from ragsaver.components.answer_schema import AnswerSchema
 
 Caching = Literal["use", "refresh", "off"]
 Quality = Literal["minimum", "balanced", "maximum"]
@@ -50,7 +52,7 @@ class Request:
     history: tuple[tuple[str, str], ...] = ()
     max_output_tokens: int | None = None
     asked: str | None = None
-    response_schema: AnswerSchema | None = None
+    response_schema: "AnswerSchema | None" = None
     pipeline: str | None = None
     pace: Pace = UNPRESSED
     guarded: bool = False

@@ -6,11 +6,13 @@ All of it is at hand: the scores of both legs, and the sentences that packing lo
 import math
 import statistics
 from collections.abc import Sequence
-
-from haystack import Document
+from typing import TYPE_CHECKING
 
 from ragsaver.components.sentence_words import rarity, word_scores
 from ragsaver.sentences import content_stems, sentences
+
+if TYPE_CHECKING:
+    from haystack import Document
 
 NAMES = (
     "agree_1", "agree_3", "agree_5", "agree_10", "dense_place_of_first", "lexical_place_of_first",
@@ -24,7 +26,7 @@ NAMES = (
 )  # fmt: skip
 
 
-def features(question: str, passages: Sequence[Document]) -> tuple[float, ...]:
+def features(question: str, passages: Sequence["Document"]) -> tuple[float, ...]:
     """One number for each of `NAMES`.
 
     :param passages: best first, as the retriever scored them; at least one.

@@ -9,8 +9,7 @@ from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-
-from haystack import Document
+from typing import TYPE_CHECKING
 
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.rerank_features import features
@@ -23,6 +22,9 @@ from ragsaver.models.rerankers.opening import open_reranker
 from ragsaver.models.rerankers.protocol import Reranker
 from ragsaver.settings import Settings
 from ragsaver.spend.receipt import ZERO
+
+if TYPE_CHECKING:
+    from haystack import Document
 
 _THREADS = 4
 _FAILURES = 3  # in a row, after which it is left alone
@@ -113,7 +115,7 @@ class Reranking:
         """Whether a call is paid for."""
         return bool(self._settings.usd_per_1k_calls or self._settings.usd_per_mtok)
 
-    def judge(self, question: str, passages: Sequence[Document], scope: Scope) -> Verdict:
+    def judge(self, question: str, passages: Sequence["Document"], scope: Scope) -> Verdict:
         """Ask the gate; microseconds to a few milliseconds.
 
         :param passages: best first.
@@ -126,7 +128,7 @@ class Reranking:
             return Verdict(True, f"a chance of {chance:.2f} that it helps, above {bar:.2f}")
         return Verdict(False, f"a chance of {chance:.2f} that it helps, not above {max(min(bar, 1.0), 0.0):.2f}")
 
-    def rerank(self, question: str, passages: Sequence[Document], scope: Scope, mode: str) -> Reranked:
+    def rerank(self, question: str, passages: Sequence["Document"], scope: Scope, mode: str) -> Reranked:
         """Ask the gate if `mode` is `gated`, then the reranker; whatever fails, the order that there was stays.
 
         :param passages: best first, those only that are to be looked at.
@@ -159,7 +161,7 @@ class Reranking:
         if "reranker" in self.__dict__:
             self.reranker.close()
 
-    def _asked(self, question: str, passages: Sequence[Document], scope: Scope, why: str) -> Reranked:
+    def _asked(self, question: str, passages: Sequence["Document"], scope: Scope, why: str) -> Reranked:
         with self._lock:
             if time.monotonic() < self._paused_until:
                 return Reranked(
@@ -195,7 +197,7 @@ class Reranking:
                 self._failures = 0
                 self._paused_until = time.monotonic() + _PAUSE_S
 
-    def _sample(self, question: str, passages: Sequence[Document], scope: Scope) -> Sample:
+    def _sample(self, question: str, passages: Sequence["Document"], scope: Scope) -> Sample:
         texts = [passage.content or "" for passage in passages]
         found = self.reranker.score(question, texts, until=time.monotonic() + _SAMPLE_S, tenant=scope.tenant)
         scores = mix([float(passage.score or 0.0) for passage in passages], found.tolist(), self.weight)

@@ -8,6 +8,7 @@ from haystack import Document, component
 from ragsaver.components.deduplicator import Folded
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
+from ragsaver.components.feedback import asked_again
 from ragsaver.components.fusion import Fusion, depth, fuse
 from ragsaver.components.kept_passages import KeptPassages
 from ragsaver.components.passages import Passages
@@ -73,7 +74,10 @@ class HybridRetriever(Bound):
         fusion = Fusion(self.fusion or defaults.fusion)
         scope = self.scope
         kept = KeptPassages.of(
-            self.resources, scope, f"{candidates} {top_k} {weight} {fall_off} {defaults.least} {fusion} {query}"
+            self.resources,
+            scope,
+            f"{candidates} {top_k} {weight} {fall_off} {defaults.least} {fusion} "
+            f"{defaults.feedback_passages} {defaults.feedback_weight} {query}",
         )
         with stage("retrieve"):
             passages = kept.get() if kept else None
@@ -88,8 +92,13 @@ class HybridRetriever(Bound):
                 dense = {hit.id: hit.score for hit in legs.dense}
                 lexical = {hit.id: hit.score for hit in legs.lexical}
                 fused = fuse(dense, lexical, weight, fusion)
+                again = asked_again(index, scope, vector, fused, (dense, lexical), defaults, candidates)
+                if again:
+                    fused = fuse(again, lexical, weight, fusion)
                 worth = depth([score for _, score in fused], fall_off, defaults.least)
                 how = f"{fusion}, BM25 weighs {weight:g}"
+                if again:
+                    how += f"; asked again nearer to the first {defaults.feedback_passages}"
                 fallen = f"its score is below {fall_off:g} of the best one's"
                 passages = passages_of(index, scope, fused, dense, lexical, top_k, how, worth, fallen)
                 if kept:

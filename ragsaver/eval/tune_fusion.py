@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
+from ragsaver.components.feedback import asked_again
 from ragsaver.components.fusion import Fusion, fuse
 from ragsaver.eval.dataset import judged_queries, load_dataset
 from ragsaver.eval.harness import indexed
@@ -20,12 +21,16 @@ WEIGHTS = tuple(step / 20 for step in range(21))
 
 @dataclass(frozen=True, slots=True)
 class Legs:
-    """What both legs found for a question, as scores by passage, the documents that the passages are of, and grades."""
+    """What both legs found for a question, as scores by passage, the documents that the passages are of, and grades.
+
+    :ivar again: what the vector leg found when it was asked again.
+    """
 
     dense: Mapping[str, float]
     lexical: Mapping[str, float]
     documents: Mapping[str, str]
     judged: Mapping[str, int]
+    again: Mapping[str, float] | None = None
 
 
 class FusionRow(BaseModel):
@@ -61,17 +66,17 @@ def record_legs(folder: Path, settings: Settings) -> list[Legs]:
     recorded: list[Legs] = []
     with indexed(dataset, settings) as runtime:
         resources, scope = runtime.resources, runtime.scope()
+        index, asked = resources.index, settings.retrieval
         for query in queries:
             vector = resources.encoder.encode([query.text], query=True)[0]
-            legs = resources.index.search(scope, query.text, vector, settings.retrieval.candidates)
-            recorded.append(
-                Legs(
-                    {hit.id: hit.score for hit in legs.dense},
-                    {hit.id: hit.score for hit in legs.lexical},
-                    {hit.id: str(hit.payload["source"]) for hit in (*legs.dense, *legs.lexical)},
-                    dataset.judged[query.id],
-                )
-            )
+            found = index.search(scope, query.text, vector, asked.candidates, with_payload=False)
+            dense = {hit.id: hit.score for hit in found.dense}
+            lexical = {hit.id: hit.score for hit in found.lexical}
+            fused = fuse(dense, lexical, asked.lexical_weight, Fusion(asked.fusion))
+            again = asked_again(index, scope, vector, fused, (dense, lexical), asked, asked.candidates)
+            payloads = index.payloads(scope, list({**dense, **lexical, **(again or {})}))
+            documents = {one: str(payload["source"]) for one, payload in payloads.items()}
+            recorded.append(Legs(dense, lexical, documents, dataset.judged[query.id], again))
     return recorded
 
 
@@ -98,7 +103,8 @@ def judge(recorded: Mapping[str, Sequence[Legs]]) -> FusionReport:
 
 
 def _gain(legs: Legs, fusion: Fusion, weight: float) -> float:
-    ranking = dict.fromkeys(legs.documents[key] for key, _ in fuse(legs.dense, legs.lexical, weight, fusion))
+    order = fuse(legs.again or legs.dense, legs.lexical, weight, fusion)
+    ranking = dict.fromkeys(legs.documents[key] for key, _ in order)
     return ndcg(list(ranking), legs.judged, DEPTH)
 
 

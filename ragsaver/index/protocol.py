@@ -69,6 +69,7 @@ class VectorIndex(Protocol):
     ) -> LegHits:
         """Both legs in one call to the engine; `vector` is (dim,) float32.
 
+        :param text: empty for the vector leg alone.
         :param with_payload: false leaves the hits' payloads empty, for who wants those of a few hits only.
         """
         ...

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache
@@ -31,9 +32,10 @@ from ragsaver.ingestion.writers import Writers, open_writers
 from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
-from ragsaver.pipelines.engine import QueryEngine
-from ragsaver.pipelines.summariser import ChatSummariser
 from ragsaver.settings import Settings
+
+if TYPE_CHECKING:
+    from ragsaver.pipelines.engine import QueryEngine
 
 
 class Runtime:
@@ -122,6 +124,8 @@ class Runtime:
         """What sections say, in the words of `outline.summary_model`; None if there is none."""
         if self.settings.outline.summary_model is None:
             return None
+        from ragsaver.pipelines.summariser import ChatSummariser
+
         count = self.encoder.count_tokens
         return open_summaries(self.settings, ChatSummariser(self.settings, count, self.resources.till), count)
 
@@ -163,8 +167,10 @@ class Runtime:
         """What a question to that collection may see."""
         return reader(self.settings, collection)
 
-    def engine(self, pipeline: str | None = None) -> QueryEngine:
-        """The engine of a pipeline, loaded at its first use and kept."""
+    def engine(self, pipeline: str | None = None) -> "QueryEngine":
+        """The engine of a pipeline, loaded at its first use and kept; Haystack is imported with the first one."""
+        from ragsaver.pipelines.engine import QueryEngine
+
         name = pipeline or self.settings.query.pipeline
         with self._loading:
             if name not in self._engines:

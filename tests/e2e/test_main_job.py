@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import commands
 from tests.commands import as_json, run, serving
 
 GUIDE = """# Parrot handbook
@@ -21,6 +22,11 @@ A grey parrot eats forty grams of seeds each day. Fresh water must be changed ev
 
 Parrots need an export permit before they may cross a border. The permit is issued by the veterinary office.
 """
+
+
+@pytest.fixture(autouse=True)
+def nothing_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "complete", commands.afresh)
 
 
 @pytest.fixture

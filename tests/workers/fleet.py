@@ -23,6 +23,7 @@ from ragsaver.settings import Settings
 from ragsaver.settings_file import load_settings
 from ragsaver.workers.queueing import IngestQueue
 from tests.commands import environment
+from tests.prepared import complete
 
 MORTAL = str(Path(__file__).with_name("mortal.py"))
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -152,14 +153,7 @@ class Project:
 
     def run(self, *command: str, code: int = 0, **more: str) -> dict:
         """A command to its end; the JSON it says."""
-        done = subprocess.run(
-            [sys.executable, MORTAL, *command, "--json"],
-            cwd=self.folder,
-            env=self.environment(**more),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = complete([MORTAL, *command, "--json"], self.folder, self.environment(**more), timeout=60)
         assert done.returncode == code, (done.stdout, done.stderr)
         return json.loads(done.stdout.splitlines()[-1])
 

@@ -1,13 +1,9 @@
-"""Which reranker do the settings mean?"""
+"""Which reranker do the settings mean? Only what that one needs is imported."""
 
 from pathlib import Path
 
 from ragsaver.models.protocol import Encoder
-from ragsaver.models.rerankers.cross_encoder import OnnxCrossEncoder
-from ragsaver.models.rerankers.maxsim import MaxSimReranker
 from ragsaver.models.rerankers.protocol import Reranker
-from ragsaver.models.rerankers.remote import RemoteReranker
-from ragsaver.models.rerankers.torch_cross_encoder import TorchCrossEncoder
 from ragsaver.settings import EmbeddingSettings, RerankSettings
 
 
@@ -22,17 +18,25 @@ def open_reranker(
     :raises SettingsError: if they name none that is there.
     """
     if settings.backend == "maxsim":
+        from ragsaver.models.rerankers.maxsim import MaxSimReranker
+
         room = settings.cache_mb if cache_mb is None else cache_mb
         return MaxSimReranker(encoder, cache_mb=room, query_batch=embedding.query_batch)
     if settings.backend == "remote":
+        from ragsaver.models.rerankers.remote import RemoteReranker
+
         key = settings.api_key.get_secret_value() if settings.api_key else None
         return RemoteReranker(str(settings.url), api_key=key, model=settings.model)
     model = str(settings.model)
     if settings.backend == "onnx":
+        from ragsaver.models.rerankers.cross_encoder import OnnxCrossEncoder
+
         return OnnxCrossEncoder(
             Path(model).expanduser(),
             device=embedding.device,
             threads=embedding.threads,
             max_tokens=settings.max_tokens,
         )
+    from ragsaver.models.rerankers.torch_cross_encoder import TorchCrossEncoder
+
     return TorchCrossEncoder(model, device=embedding.device, max_tokens=settings.max_tokens)
