@@ -436,9 +436,9 @@ class RetrievalSettings(_Section):
         default=0.0, ge=0.0, lt=1.0, description="passages below this share of the best score do not stay"
     )
     least: int = Field(default=5, ge=1, le=1000, description="passages that stay though their scores fall off")
-    lexical_weight: float = Field(default=0.5, ge=0.0, le=1.0, description="share of BM25 in the fused score")
+    lexical_weight: float = Field(default=0.55, ge=0.0, le=1.0, description="share of BM25 in the fused score")
     feedback_passages: int = Field(
-        default=3,
+        default=0,
         ge=0,
         le=20,
         description="best passages whose vectors are added to the question's for a second search, where the legs "

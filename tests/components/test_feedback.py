@@ -15,8 +15,8 @@ from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.protocol import ChunkPoint
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.sources import PostedDocument
-from ragsaver.pipelines.runtime import Runtime
-from ragsaver.settings import RetrievalSettings
+from ragsaver.pipelines.runtime import open_runtime
+from ragsaver.settings import RetrievalSettings, Settings
 
 SCOPE = Scope("acme", "birds")
 # The question, what its words find, what stands beside that and far from the question, and something else.
@@ -32,6 +32,7 @@ def unit(*numbers: float) -> NDArray[np.float32]:
 VECTORS = {WORDS: unit(0.6, 0.8, 0), BESIDE: unit(0.5, 0.866, 0), OTHER: unit(0.7, 0, 0.71)}
 TEXTS = {WORDS: "the parrot eats seeds", BESIDE: "a cockatoo", OTHER: "trains"}
 ASKED = unit(1, 0, 0)
+ON = RetrievalSettings(feedback_passages=3)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def again(index: EdgeIndex, text: str, settings: RetrievalSettings | None = None
     legs = index.search(SCOPE, text, ASKED, CANDIDATES)
     dense, lexical = ({hit.id: hit.score for hit in leg} for leg in (legs.dense, legs.lexical))
     fused = fuse(dense, lexical, 0.9)
-    return asked_again(index, SCOPE, ASKED, fused, (dense, lexical), settings or RetrievalSettings(), CANDIDATES)
+    return asked_again(index, SCOPE, ASKED, fused, (dense, lexical), settings or ON, CANDIDATES)
 
 
 def test_what_stands_beside_the_best_passage_is_found(index: EdgeIndex) -> None:
@@ -75,29 +76,31 @@ def test_legs_that_agree_are_not_asked_twice(index: EdgeIndex) -> None:
     assert again(index, "trains") is None
 
 
-def test_it_can_be_switched_off(index: EdgeIndex) -> None:
-    assert again(index, "parrot", RetrievalSettings(feedback_passages=0)) is None
-    assert again(index, "parrot", RetrievalSettings(feedback_weight=0)) is None
+def test_it_is_off_by_default(index: EdgeIndex) -> None:
+    assert again(index, "parrot") is not None
+    assert again(index, "parrot", RetrievalSettings(feedback_passages=3, feedback_weight=0)) is None
+    assert again(index, "parrot", RetrievalSettings()) is None
 
 
 def test_passages_that_have_just_been_deleted_lead_nowhere(index: EdgeIndex) -> None:
     gone = ([("00000000-0000-0000-0000-000000000009", 1.0)], ({}, {}))
-    assert asked_again(index, SCOPE, ASKED, *gone, RetrievalSettings(), CANDIDATES) is None
+    assert asked_again(index, SCOPE, ASKED, *gone, ON, CANDIDATES) is None
 
 
 def test_words_that_nothing_has_are_no_reason_to_stay_with_the_first_answer(index: EdgeIndex) -> None:
     assert again(index, "xylophone") is not None
 
 
-def test_an_explanation_says_whether_it_was_asked_again(runtime: Runtime) -> None:
+def test_an_explanation_says_whether_it_was_asked_again(tmp_path: Path) -> None:
     texts = ("The engine of the car burns petrol, its fuel.", "Xyzzy is the name of a restaurant.", "Trains are late.")
     documents = [PostedDocument(f"{n}.txt", text, "text", {}) for n, text in enumerate(texts)]
-    runtime.ingestor.ingest_texts(documents, runtime.scope())
+    with open_runtime(Settings(home=tmp_path, retrieval=ON), "a test") as runtime:
+        runtime.ingestor.ingest_texts(documents, runtime.scope())
 
-    def told(question: str) -> str:
-        explanation = runtime.engine().search(question, Request(runtime.scope()), explain=True).debug
-        assert explanation is not None
-        return explanation.fusion
+        def told(question: str) -> str:
+            debug = runtime.engine().search(question, Request(runtime.scope()), explain=True).debug
+            assert debug is not None
+            return debug.fusion
 
-    assert "asked again nearer to the first 3" in told("What does the motor of xyzzy burn?")
-    assert "asked again" not in told("What is the name of the restaurant?")
+        assert "asked again nearer to the first 3" in told("What does the motor of xyzzy burn?")
+        assert "asked again" not in told("What is the name of the restaurant?")
