@@ -12,10 +12,8 @@ from cost_traffic import Answered, Question
 from numpy.typing import NDArray
 
 from ragsaver.components.prompt_builder import INSTRUCTIONS
-from ragsaver.components.route_features import SHAPE
-from ragsaver.components.router_model import VERSION, RouterModel, pack
-from ragsaver.eval.route import look
-from ragsaver.eval.route_fitting import Seen, calibrate, curve, fit, folds, left_out
+from ragsaver.eval.route import look, trained
+from ragsaver.eval.route_fitting import Seen, folds
 from ragsaver.eval.route_outcomes import Outcomes, read_outcomes
 from ragsaver.models.protocol import Encoder
 from ragsaver.spend.prices import PriceBook
@@ -85,27 +83,6 @@ def routed(rows: Sequence[str], folder: Path, encoder: Encoder, min_quality: flo
     hard = np.array([json.loads(row)["group"] != "documents" for row in rows])
     tokens = np.array(encoder.count_tokens(list(outcomes.queries))) + encoder.count_tokens([INSTRUCTIONS])[0]
     return Routed(outcomes, hard, strong, tokens.astype(np.float64))
-
-
-def trained(outcomes: Outcomes, seen: Seen, encoder: Encoder) -> RouterModel:
-    """What `ragsaver route train` writes, of questions that are embedded already; its curve is cross-validated."""
-    weights = fit(seen, outcomes.weak, outcomes.strong)
-    chances = left_out(seen, outcomes, folds(outcomes.groups, FOLDS))
-    return RouterModel(
-        version=VERSION,
-        encoder=encoder.fingerprint,
-        encoder_name=encoder.name,
-        dim=seen.vectors.shape[1],
-        counted=SHAPE,
-        mean=pack(weights.mean),
-        scale=pack(weights.scale),
-        centres=pack(weights.centres),
-        spread=pack(weights.spread),
-        slopes=pack(weights.slopes),
-        level=pack(weights.level),
-        calibration=calibrate(chances[:, 0], outcomes.weak),
-        curve=curve(chances[:, 1] - chances[:, 0], outcomes),
-    )
 
 
 def shares_sent(found: Routed) -> Mapping[str, float]:

@@ -18,7 +18,7 @@ from ragsaver.caching.entries import EntryStore, Key
 from ragsaver.components.caches import place_of
 from ragsaver.components.chat import ChatTier
 from ragsaver.components.chat_reply import ChatReply
-from ragsaver.components.request import Request, current_request, running, stage
+from ragsaver.components.request import Request, current_request, running, stage, time_left_s
 from ragsaver.components.resources import Resources
 from ragsaver.components.slots import slots_of
 from ragsaver.errors import RagSaverError
@@ -117,7 +117,7 @@ class Aside:
         with stage(STAGE), self._alone(wish) as request:
             if request is None:
                 return _BUSY
-            end = time.monotonic() + self._time_s(request)
+            end = time.monotonic() + self._time_s()
             try:
                 with self._slots.slot(_left_s(end)), _told(wish, self._tier, request):
                     # streamed, so that it ends in time however slowly it drips
@@ -131,7 +131,7 @@ class Aside:
         with stage(STAGE), self._alone(wish) as request:
             if request is None:
                 return _BUSY
-            end = time.monotonic() + self._time_s(request)
+            end = time.monotonic() + self._time_s()
             try:
                 async with self._slots.slot_async(_left_s(end)):
                     with _told(wish, self._tier, request):
@@ -158,10 +158,9 @@ class Aside:
     def _store(self, request: Request) -> EntryStore | None:
         return None if request.caching == "off" else self._caches.lookups
 
-    def _time_s(self, request: Request) -> float:
-        if request.deadline is None:
-            return self._timeout_s
-        return min(self._timeout_s, max(request.deadline - time.monotonic(), 0.0) * _SHARE)
+    def _time_s(self) -> float:
+        left = time_left_s()
+        return self._timeout_s if left is None else min(self._timeout_s, max(left, 0.0) * _SHARE)
 
     @contextmanager
     def _alone(self, wish: Wish) -> Iterator[Request | None]:

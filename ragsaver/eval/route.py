@@ -106,15 +106,7 @@ def train_route(
     outcomes = read_outcomes(file)
     encoder = load_encoder(settings.embedding)
     seen = look(outcomes, encoder, progress)
-    unseen = left_out(seen, outcomes, folds(outcomes.groups, FOLDS))
-    model = _model(
-        fit(seen, outcomes.weak, outcomes.strong),
-        encoder,
-        seen,
-        calibrate(unseen[:, 0], outcomes.weak),
-        outcomes,
-        _gains(unseen),
-    ).model_copy(update={"min_quality": min_quality, "max_calls": max_calls})
+    model = trained(outcomes, seen, encoder).model_copy(update={"min_quality": min_quality, "max_calls": max_calls})
     if min_quality is None and max_calls is None:
         model = model.model_copy(update={"min_quality": 0.95})
     step = model.step_for(None, None)
@@ -126,6 +118,13 @@ def train_route(
         quality=round(step.quality, 4),
     )
     return model, report
+
+
+def trained(outcomes: Outcomes, seen: Seen, encoder: Encoder) -> RouterModel:
+    """A router of all outcomes, whose calibration and curve are those of routers that did not see them."""
+    unseen = left_out(seen, outcomes, folds(outcomes.groups, FOLDS))
+    weights, calibration = fit(seen, outcomes.weak, outcomes.strong), calibrate(unseen[:, 0], outcomes.weak)
+    return _model(weights, encoder, seen, calibration, outcomes, _gains(unseen))
 
 
 def look(outcomes: Outcomes, encoder: Encoder, progress: Progress) -> Seen:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from decimal import Decimal
 from urllib.parse import urlsplit
 
@@ -19,18 +18,14 @@ import sqlalchemy as sa
 from ragsaver.components.caller import Caller
 from ragsaver.components.resources import Resources
 from ragsaver.ingestion.sources import PostedDocument
-from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
-from ragsaver.server.access import Access
-from ragsaver.server.app import create_app
 from ragsaver.settings import Settings
 from ragsaver.spend.ledger import DONE, UNKNOWN
-from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.reports import find_receipt, usage_report
 from ragsaver.spend.tables import leases
 from tests.endless_server import Endless, endless_server
-from tests.listening import listening
 from tests.openai_server import Script, openai_server
+from tests.server.own_settings import served_with
 from tests.spend.ledgers import check
 
 QUESTION = "Who issues the export permit for parrots?"
@@ -50,14 +45,8 @@ def served(runtime: Runtime, model_url: str, **model: object) -> Iterator[tuple[
     values["spend"]["prices"] = {"tiny": {"input_per_mtok": 1, "output_per_mtok": 10}}
     settings = Settings.model_validate(values)
     runtime.ingestor.ingest_texts([PostedDocument("parrots.md", GUIDE, "markdown")], runtime.scope())
-    resources = replace(runtime.resources, settings=settings, prices=PriceBook(settings.spend.prices))
-    access = Access(LiveRuntime(Runtime(resources)), "token")
-    try:
-        with listening(create_app(access)) as url:
-            yield url, resources
-    finally:
-        access.close()
-        resources.till.close()
+    with served_with(runtime, settings) as (url, _, resources):
+        yield url, resources
 
 
 @contextmanager

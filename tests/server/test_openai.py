@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,7 +15,6 @@ from fastapi.testclient import TestClient
 
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import Request, current_request
-from ragsaver.components.resources import Resources
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
@@ -27,8 +25,8 @@ from ragsaver.spend.ledger import UNKNOWN
 from ragsaver.spend.reports import usage_report
 from ragsaver.spend.tables import leases
 from tests.endless_server import Endless, endless_server
-from tests.listening import listening
 from tests.openai_server import USAGE, Script, openai_server
+from tests.server.own_settings import served_with
 
 QUESTION = "Who issues the export permit for parrots?"
 PERMIT = "The permit is issued by the veterinary office."
@@ -48,20 +46,8 @@ def served(runtime: Runtime, base_url: str | None = None, **query) -> Iterator[t
     values["query"].update(query)
     settings = Settings.model_validate(values)
     runtime.ingestor.ingest_texts([PostedDocument("parrots.md", GUIDE, "markdown")], runtime.scope())
-    resources = resources_with(runtime.resources, settings)
-    access = Access(LiveRuntime(Runtime(resources)), "token")
-    try:
-        with listening(create_app(access)) as url:
-            yield url, access
-    finally:
-        access.close()
-        resources.till.close()
-
-
-def resources_with(resources: Resources, settings: Settings) -> Resources:
-    from ragsaver.spend.prices import PriceBook
-
-    return replace(resources, settings=settings, prices=PriceBook(settings.spend.prices))
+    with served_with(runtime, settings) as (url, access, _):
+        yield url, access
 
 
 @pytest.fixture

@@ -1,0 +1,30 @@
+"""A server with settings of a test's own, beside the index that a runtime has."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ragsaver.components.resources import Resources
+from ragsaver.pipelines.live import LiveRuntime
+from ragsaver.pipelines.runtime import Runtime
+from ragsaver.server.access import Access
+from ragsaver.server.app import create_app
+from ragsaver.settings import Settings
+from ragsaver.spend.prices import PriceBook
+from tests.listening import listening
+
+
+def resources_with(resources: Resources, settings: Settings) -> Resources:
+    return replace(resources, settings=settings, prices=PriceBook(settings.spend.prices))
+
+
+@contextmanager
+def served_with(runtime: Runtime, settings: Settings) -> Iterator[tuple[str, Access, Resources]]:
+    resources = resources_with(runtime.resources, settings)
+    access = Access(LiveRuntime(Runtime(resources)), "token")
+    try:
+        with listening(create_app(access)) as url:
+            yield url, access, resources
+    finally:
+        access.close()
+        resources.till.close()
