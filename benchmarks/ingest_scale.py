@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from process_memory import status_mb
 
 from ragsaver.caching.embeddings import SqliteEmbeddingCache
+from ragsaver.collecting import collect_seldom
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.protocol import ChunkPoint, LegHits, VectorIndex
@@ -152,6 +153,7 @@ def judged(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def measure(folder: Path, name: str, profile: Path | None) -> dict[str, Any]:
     """Ingest `folder/docs` in this process and its workers."""
     folder = folder.resolve()
+    collect_seldom()  # as every command does
     with tempfile.TemporaryDirectory(dir=folder) as home:
         settings = Settings.model_validate({"home": home})
         limits, encoder = settings.ingestion, FreeEncoder()

@@ -29,9 +29,7 @@ from ragsaver.cli import (
     verify,
     worker,
 )
-
-# Importing makes hundreds of thousands of objects that stay: by Python's own 700 they are searched over and over.
-_OBJECTS_UNTIL_COLLECTED = 20_000
+from ragsaver.collecting import collect_seldom
 
 app = typer.Typer(
     name="ragsaver",
@@ -82,7 +80,7 @@ app.add_typer(evaluate.app, name="eval", help="Measure retrieval and context on 
 
 def main() -> None:
     """Run the command line. SIGTERM stops a command as Ctrl-C does."""
-    gc.set_threshold(_OBJECTS_UNTIL_COLLECTED)
+    collect_seldom()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
