@@ -1,5 +1,6 @@
 """A real runtime in the process: the shipped model and the embedded index, in a folder of the test's own."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,12 @@ hypothesis_settings.load_profile("patient")
 
 # Those that start processes come first, so that no core is left with a long one while the others have none.
 LONG = ("e2e", "workers", "test_docs.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores: tests wait for the processes that they have started."""
+    return max(1, 3 * len(os.sched_getaffinity(0)) // 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
