@@ -87,8 +87,7 @@ def fused(runtime: Runtime, text: str) -> list[Document]:
     legs = index.search(scope, text, vector, settings.candidates)
     texts = {hit.id: hit.payload for hit in (*legs.dense, *legs.lexical)}
     order = fuse(
-        {hit.id: hit.score for hit in legs.dense},
-        {hit.id: hit.score for hit in legs.lexical},
+        *legs.scores(),
         settings.lexical_weight,
         Fusion(settings.fusion),
     )

@@ -28,9 +28,13 @@ from ragsaver.settings import RetrievalSettings, Settings
 
 DEPTH, FOLDS, BUDGETS = 10, 5, (100, 200, 400, 800)
 ONCE = "once"
-# Passages, weight of their vectors, BM25's share.
+WAYS = [
+    RetrievalSettings(feedback_passages=passages, feedback_weight=weight, lexical_weight=share)
+    for passages in (1, 3, 5, 8)
+    for weight in (0.4, 0.7, 1.0)
+    for share in (0.5, 0.55)
+]
 MEANT = RetrievalSettings(feedback_passages=3, feedback_weight=0.7, lexical_weight=0.5)
-WAYS = [(passages, weight, share) for passages in (1, 3, 5, 8) for weight in (0.4, 0.7, 1.0) for share in (0.5, 0.55)]
 
 
 def main() -> None:
@@ -73,10 +77,6 @@ def measured(folder: Path) -> Iterator[dict[str, float]]:
     """For each question: the gain of asking once and of each way, and under `again` whether the legs disagreed."""
     dataset, settings = load_dataset(folder), Settings()
     queries = judged_queries(dataset, folder)
-    ways = [
-        RetrievalSettings(feedback_passages=passages, feedback_weight=weight, lexical_weight=share)
-        for passages, weight, share in WAYS
-    ]
     with indexed(dataset, settings) as runtime:
         index, scope = runtime.resources.index, runtime.scope()
         candidates = settings.retrieval.candidates
@@ -92,11 +92,10 @@ def measured(folder: Path) -> Iterator[dict[str, float]]:
 
         for query in queries:
             vector = runtime.encoder.encode([query.text], query=True)[0]
-            legs = index.search(scope, query.text, vector, candidates, with_payload=False)
-            dense, lexical = ({hit.id: hit.score for hit in leg} for leg in (legs.dense, legs.lexical))
+            dense, lexical = index.search(scope, query.text, vector, candidates, with_payload=False).scores()
             judged = dataset.judged[query.id]
-            found = {ONCE: gain(dense, lexical, 0.55, judged), "again": 0.0}
-            for way in ways:
+            found = {ONCE: gain(dense, lexical, settings.retrieval.lexical_weight, judged), "again": 0.0}
+            for way in WAYS:
                 fused = fuse(dense, lexical, way.lexical_weight)
                 again = asked_again(index, scope, vector, fused, (dense, lexical), way, candidates)
                 found["again"] = float(again is not None)

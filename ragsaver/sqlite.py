@@ -45,11 +45,13 @@ class Readers:
 
     :param what: is in the file, for errors: `the manifest`.
     :param make: makes the file with its tables, if it is not there.
+    :param remedy: where it can't be read.
     """
 
-    def __init__(self, path: Path, what: str, make: Callable[[], object]) -> None:
+    def __init__(self, path: Path, what: str, make: Callable[[], object], remedy: str | None = None) -> None:
         self._path = path
         self._what = what
+        self._remedy = remedy
         self._make = make
         self._mine = threading.local()
         self._all: list[sqlite3.Connection] = []
@@ -63,7 +65,8 @@ class Readers:
         try:
             return self._connection().execute(statement, values).fetchone()
         except sqlite3.Error as error:
-            raise StorageError(f"{self._what} can't be read: {error}", where=str(self._path)) from error
+            problem = f"{self._what} can't be read: {error}"
+            raise StorageError(problem, where=str(self._path), remedy=self._remedy) from error
 
     def close(self) -> None:
         """Close them all; nobody reads any more."""
@@ -97,7 +100,7 @@ class SqliteDatabase:
         self._remedy = remedy
         # Of threads that write the others wait here: SQLite would look again only after some milliseconds.
         self._one_writes = threading.RLock()
-        self._readers = Readers(path, what, lambda: None)
+        self._readers = Readers(path, what, lambda: None, remedy)
         self._quick: dict[sa.Select[Any], tuple[str, Sequence[str]]] = {}
 
     def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str, steps: Steps | None = None) -> None:

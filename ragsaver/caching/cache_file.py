@@ -27,10 +27,9 @@ def open_cache(path: Path, what: str, tables: sa.MetaData) -> SqliteDatabase:
 def evict(connection: sa.Connection, used_at: sa.Column[float], max_bytes: int) -> int:
     """Drop the longest unused rows of a table, if its file has grown past the bound.
 
-    :returns: bytes that were free below the bound; 0 where some had to go.
-
     :param used_at: the table's column that says when a row was last used.
     :param max_bytes: ceiling for the file's used pages.
+    :returns: bytes that were free below the bound; 0 where some had to go.
     """
     used = _used_bytes(connection)
     if used <= max_bytes:

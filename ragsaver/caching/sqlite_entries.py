@@ -138,9 +138,8 @@ class SqliteEntries:
         if surplus > 0:
             connection.exec_driver_sql(_SURPLUS, (surplus,))
         self._room = min(_TIDY_EVERY, max(0, -surplus) // 2)
-        self._room_bytes = (
-            evict(connection, _entries.c.used_at, self._max_bytes) // 4
-        )  # indexes and half pages are more
+        free = evict(connection, _entries.c.used_at, self._max_bytes)
+        self._room_bytes = free // 4  # indexes and half pages are more
         self._tidied_at = now
 
     def _open(self) -> SqliteDatabase:

@@ -46,8 +46,8 @@ def asked_again(
         return None
     nearer = vector + settings.feedback_weight * (shares / shares.sum()) @ rows
     nearer = (nearer / np.linalg.norm(nearer)).astype(np.float32)
-    again = index.search(scope, "", nearer, candidates, with_payload=False)
-    return {hit.id: hit.score for hit in again.dense}
+    again, _ = index.search(scope, "", nearer, candidates, with_payload=False).scores()
+    return again
 
 
 def _disagree(dense: Mapping[str, float], lexical: Mapping[str, float]) -> bool:

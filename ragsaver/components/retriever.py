@@ -88,17 +88,14 @@ class HybridRetriever(Bound):
             with stage("embed_query"):
                 vector = self.resources.embed_question(query)
             with stage("retrieve"):
-                legs = index.search(scope, query, vector, candidates, with_payload=False)
-                dense = {hit.id: hit.score for hit in legs.dense}
-                lexical = {hit.id: hit.score for hit in legs.lexical}
+                how = f"{fusion}, BM25 weighs {weight:g}"
+                dense, lexical = index.search(scope, query, vector, candidates, with_payload=False).scores()
                 fused = fuse(dense, lexical, weight, fusion)
                 again = asked_again(index, scope, vector, fused, (dense, lexical), defaults, candidates)
                 if again:
                     fused = fuse(again, lexical, weight, fusion)
-                worth = depth([score for _, score in fused], fall_off, defaults.least)
-                how = f"{fusion}, BM25 weighs {weight:g}"
-                if again:
                     how += f"; asked again nearer to the first {defaults.feedback_passages}"
+                worth = depth([score for _, score in fused], fall_off, defaults.least)
                 fallen = f"its score is below {fall_off:g} of the best one's"
                 passages = passages_of(index, scope, fused, dense, lexical, top_k, how, worth, fallen)
                 if kept:

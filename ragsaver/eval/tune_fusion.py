@@ -69,9 +69,7 @@ def record_legs(folder: Path, settings: Settings) -> list[Legs]:
         index, asked = resources.index, settings.retrieval
         for query in queries:
             vector = resources.encoder.encode([query.text], query=True)[0]
-            found = index.search(scope, query.text, vector, asked.candidates, with_payload=False)
-            dense = {hit.id: hit.score for hit in found.dense}
-            lexical = {hit.id: hit.score for hit in found.lexical}
+            dense, lexical = index.search(scope, query.text, vector, asked.candidates, with_payload=False).scores()
             fused = fuse(dense, lexical, asked.lexical_weight, Fusion(asked.fusion))
             again = asked_again(index, scope, vector, fused, (dense, lexical), asked, asked.candidates)
             payloads = index.payloads(scope, list({**dense, **lexical, **(again or {})}))

@@ -42,6 +42,10 @@ class LegHits:
     dense: tuple[Hit, ...]
     lexical: tuple[Hit, ...]
 
+    def scores(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Each leg's own scores by point, the vectors' and BM25's."""
+        return {hit.id: hit.score for hit in self.dense}, {hit.id: hit.score for hit in self.lexical}
+
 
 @dataclass(frozen=True, slots=True)
 class StoredPoint:

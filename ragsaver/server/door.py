@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -19,14 +20,11 @@ from ragsaver.settings import Settings
 PROBES = frozenset({"/healthz", "/readyz"})
 # These need no key; every other path does, also one that is not there.
 OPEN = PROBES | {"/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
-# Of the ways to write it those that nearly all use.
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+@lru_cache(maxsize=1024)  # asked with every request, of the same few hosts
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches what listens there; a name is only if it is `localhost`."""
-    if host in _LOOPBACK:
-        return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

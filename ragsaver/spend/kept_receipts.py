@@ -54,12 +54,12 @@ class KeptReceipts:
 
     def give(self, one: Over) -> None:
         """Keep it soon."""
-        if one.receipt.cost_usd:
-            self._hurry.set()
         with self._giving:
             if not self._given:
                 self._thread.submit(self._keep_given)
             self._given.append(one)
+            if one.receipt.cost_usd:  # under the lock, since whoever takes what was given ends the hurry
+                self._hurry.set()
 
     def flush(self) -> None:
         """Wait until all that were given so far are kept."""

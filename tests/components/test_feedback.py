@@ -50,8 +50,7 @@ def put(index: EdgeIndex, scope: Scope, ids: Sequence[str]) -> None:
 
 
 def again(index: EdgeIndex, text: str, settings: RetrievalSettings | None = None) -> dict[str, float] | None:
-    legs = index.search(SCOPE, text, ASKED, CANDIDATES)
-    dense, lexical = ({hit.id: hit.score for hit in leg} for leg in (legs.dense, legs.lexical))
+    dense, lexical = index.search(SCOPE, text, ASKED, CANDIDATES).scores()
     fused = fuse(dense, lexical, 0.9)
     return asked_again(index, SCOPE, ASKED, fused, (dense, lexical), settings or ON, CANDIDATES)
 

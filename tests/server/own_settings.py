@@ -14,13 +14,9 @@ from ragsaver.spend.prices import PriceBook
 from tests.listening import listening
 
 
-def resources_with(resources: Resources, settings: Settings) -> Resources:
-    return replace(resources, settings=settings, prices=PriceBook(settings.spend.prices))
-
-
 @contextmanager
 def served_with(runtime: Runtime, settings: Settings) -> Iterator[tuple[str, Access, Resources]]:
-    resources = resources_with(runtime.resources, settings)
+    resources = replace(runtime.resources, settings=settings, prices=PriceBook(settings.spend.prices))
     access = Access(LiveRuntime(Runtime(resources)), "token")
     try:
         with listening(create_app(access)) as url:
