@@ -18,7 +18,7 @@ the other: what each saves depends on those before it. Prices are those of the m
 Nothing is chosen by what is scored: the budget of tokens is the smallest that loses nothing on other questions, and a
 router's threshold is that for `--min-quality` on the questions that it was trained on, cross-validated there. One
 router serves all questions: it is trained on recorded outcomes and on other document questions, which both models
-answer by assumption.
+answer by assumption. It sees a question, and what is found for it in the same documents as all the others.
 
 A loss counts as measured if the 95% interval of the difference, paired by question, lies below 0.
 """
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from cost_hard import ROUTER, recorded, routed, shares_sent
-from cost_reading import Asked, Endpoint, Plain, ask_all, budget_curve, free_tier_curve
+from cost_reading import Asked, Endpoint, Plain, ask_all, budget_curve, engine_of, free_tier_curve
 from cost_traffic import DOCUMENTS, FOLLOW_UPS, HARD, READ, Answered, Mix, Question, day, difference, none_lost
 from simulated_endpoint import Reader, simulated_endpoint
 
@@ -63,7 +63,7 @@ def main() -> None:
     arguments.add_argument("--budget-tokens", type=int, help="default: chosen by the other questions")
     arguments.add_argument("--min-quality", type=float, default=1.0, help="`generation.router_min_quality`")
     arguments.add_argument(
-        "--vectors", type=Path, help="of the questions that routers are trained on; kept between runs"
+        "--seen", type=Path, help="file: what routers see of the questions that they are trained on, kept between runs"
     )
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
@@ -82,14 +82,15 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     rows = recorded(given.outcomes, given.hard_questions, [*today.others, *today.unanswered], SEED)
     with tempfile.TemporaryDirectory() as folder, simulated_endpoint(reader) as url:
         home = Path(folder)
-        hard = routed(rows, home, encoder, given.min_quality, given.vectors)
-        print("to the strong model", shares_sent(hard), file=sys.stderr)
         endpoint = Endpoint(url, WEAK, STRONG, home / ROUTER, given.min_quality)
         with indexed(dataset, endpoint.settings(home / "index", 400)) as runtime:
             plain = Plain(runtime, reader, STRONG)
             chosen, budgets = budget_curve(plain, runtime, others)
             budget = given.budget_tokens or chosen
             print("budget", budget, budgets, file=sys.stderr)
+            with engine_of(runtime, endpoint.settings(home / "signs", budget)) as engine:
+                hard = routed(rows, home, engine, given.min_quality, given.seen)
+            print("to the strong model", shares_sent(hard), file=sys.stderr)
             free = free_tier_curve(runtime, others, budget)
             steps: Steps = {PLAIN: {kind: plain.ask(today.kinds[kind]) for kind in READ}}
             as_asked = plain.ask(today.kinds[FOLLOW_UPS], with_earlier=False)

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,12 @@ from cost_traffic import Answered, Question
 from numpy.typing import NDArray
 
 from ragsaver.components.prompt_builder import INSTRUCTIONS
+from ragsaver.components.route_features import SHAPE
 from ragsaver.eval.route import look, trained
 from ragsaver.eval.route_fitting import Seen, folds
 from ragsaver.eval.route_outcomes import Outcomes, read_outcomes
-from ragsaver.models.protocol import Encoder
+from ragsaver.eval.route_signs import signs_by
+from ragsaver.pipelines.engine import QueryEngine
 from ragsaver.spend.prices import PriceBook
 
 FOLDS, ANSWER_TOKENS = 5, 120
@@ -60,15 +62,22 @@ def recorded(file: Path, count: int, documents: Sequence[Question], seed: int) -
     return [*some, *map(json.dumps, assumed)]
 
 
-def routed(rows: Sequence[str], folder: Path, encoder: Encoder, min_quality: float, kept: Path | None) -> Routed:
+def routed(
+    rows: Sequence[str],
+    folder: Path,
+    engine: QueryEngine,
+    min_quality: float,
+    kept: Path | None,
+) -> Routed:
     """Route them, each fold by a router that was trained on the others and its threshold chosen there.
 
     The first fold's router is left in the folder, for document questions that are none of the rows.
 
-    :param kept: vectors, kept between runs.
+    :param engine: looks for all of them: what is found is learned from.
+    :param kept: what is seen of them, kept between runs.
     """
-    outcomes = _read(rows, folder)
-    seen = _look(outcomes, encoder, kept)
+    encoder = engine.resources.encoder
+    outcomes, seen = _look(_read(rows, folder), engine, kept)
     fold = folds(outcomes.groups, FOLDS)
     strong = np.zeros(len(fold), dtype=bool)
     for part in range(FOLDS):
@@ -93,16 +102,24 @@ def shares_sent(found: Routed) -> Mapping[str, float]:
     }
 
 
-def _look(outcomes: Outcomes, encoder: Encoder, kept: Path | None) -> Seen:
-    of = xxhash.xxh3_64_hexdigest("\n".join(outcomes.queries).encode())
+def _look(outcomes: Outcomes, engine: QueryEngine, kept: Path | None) -> tuple[Outcomes, Seen]:
+    budget = engine.resources.settings.context.budget_tokens
+    of = xxhash.xxh3_64_hexdigest("\n".join([str(budget), *outcomes.queries]).encode())
     if kept and kept.exists():
         with np.load(kept) as file:
             if file["of"] == of:
-                return Seen(file["vectors"].astype(np.float64), file["counted"])
-    seen = look(outcomes, encoder, lambda done, of: print(f"embedded {done} of {of}", file=sys.stderr))
+                seen = Seen(file["vectors"].astype(np.float64), file["counted"])
+                return replace(outcomes, found=seen.counted[:, len(SHAPE) :]), seen
+
+    def tell(done: int, of: int) -> None:
+        if done % 1000 == 0:
+            print(f"looked at {done} of {of}", file=sys.stderr)
+
+    outcomes = replace(outcomes, found=signs_by(engine, outcomes.queries, tell))
+    seen = look(outcomes, engine.resources.encoder, tell)
     if kept:
         np.savez(kept, of=of, vectors=seen.vectors.astype(np.float32), counted=seen.counted)
-    return seen
+    return outcomes, seen
 
 
 def _read(rows: Sequence[str], folder: Path) -> Outcomes:

@@ -1,6 +1,7 @@
 """Questions that are answered from passages, by the plain recipe and by RAGSaver, of a simulated endpoint."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -141,22 +142,28 @@ class Plain:
         return self._reader.reply([message.text or "" for message in (first, *earlier, *rest)])
 
 
-def ask_all(runtime: Runtime, settings: Settings, day: Day) -> Asked:
-    """Ask all questions of a day through the pipeline, the document questions once more at the end."""
+@contextmanager
+def engine_of(runtime: Runtime, settings: Settings) -> Iterator[QueryEngine]:
+    """An engine with settings of its own on an index that is there."""
     settings.home.mkdir(parents=True, exist_ok=True)
     of = runtime.resources
     resources = Resources(settings, of.index, of.encoder, of.prices, of.ownership, of.store)
-    engine = Runtime(resources).engine()
-    found = Asked()
     try:
+        yield Runtime(resources).engine()
+    finally:
+        resources.till.close()
+        resources.caches.close()
+
+
+def ask_all(runtime: Runtime, settings: Settings, day: Day) -> Asked:
+    """Ask all questions of a day through the pipeline, the document questions once more at the end."""
+    found = Asked()
+    with engine_of(runtime, settings) as engine:
         if settings.cache.answers == "semantic":
             for question in day.asked_before:
                 _ask(engine, question)
         told = {kind: [_ask(engine, question) for question in day.kinds[kind]] for kind in READ}
         again = [_ask(engine, question.again) for question in day.kinds["documents"]]
-    finally:
-        resources.till.close()
-        resources.caches.close()
     for kind in READ:
         found.kinds[kind] = _answered(told[kind], day.kinds[kind])
         found.semantic[kind] = _semantic(told[kind], found.kinds[kind])

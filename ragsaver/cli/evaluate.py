@@ -13,6 +13,9 @@ app = typer.Typer(no_args_is_help=True)
 
 _Dataset = Annotated[Path, typer.Option(help="A folder in BEIR's layout.")]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
+Search = Annotated[
+    bool, typer.Option("--search", help="Look for each question in this project's index, and learn from what is found.")
+]
 
 
 @app.command("retrieval")
@@ -83,6 +86,7 @@ def tune_fusion(
 def route(
     data: Annotated[Path, typer.Option(help="JSON lines of `query`, `weak_ok`, `strong_ok`, and `group`.")],
     folds: Annotated[int, typer.Option(help="Parts that the questions are cut into, to try each unseen.")] = 5,
+    search: Search = False,
     as_json: _Json = False,
 ) -> None:
     """How well would a router trained on these outcomes tell which questions need the strong model?"""
@@ -90,11 +94,11 @@ def route(
         quiet_haystack()
         from ragsaver.eval.route import evaluate_route
 
-        report = evaluate_route(data, load_settings(), folds, embedded)
+        report = evaluate_route(data, load_settings(), folds, looked_at, search=search)
         print_json(report.model_dump_json(indent=None if as_json else 2))
 
 
-def embedded(done: int, of: int) -> None:
+def looked_at(done: int, of: int) -> None:
     """Tell of progress."""
     if done % 2048 == 0 or done == of:
-        typer.echo(f"{done} of {of} questions embedded", err=True)
+        typer.echo(f"{done} of {of} questions looked at", err=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ragsaver.cli.evaluate import embedded
+from ragsaver.cli.evaluate import Search, looked_at
 from ragsaver.cli.output import errors_told, print_json
 from ragsaver.errors import UsageError
 from ragsaver.settings import quiet_haystack
@@ -26,6 +26,7 @@ def train(
     target: Annotated[str, typer.Option(help="quality=SHARE of the strong model's to keep, or calls=SHARE.")] = (
         "quality=0.95"
     ),
+    search: Search = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
 ) -> None:
     """Train a router on recorded outcomes, and write it for `generation.router`."""
@@ -34,7 +35,9 @@ def train(
         quiet_haystack()
         from ragsaver.eval.route import train_route
 
-        model, report = train_route(data, load_settings(), embedded, min_quality=min_quality, max_calls=max_calls)
+        model, report = train_route(
+            data, load_settings(), looked_at, min_quality=min_quality, max_calls=max_calls, search=search
+        )
         out.write_text(model.model_dump_json(indent=1) + "\n", encoding="utf-8")
         report.file = str(out)
         print_json(report.model_dump_json(indent=None if as_json else 2))

@@ -80,6 +80,7 @@ class Step(BaseModel):
     :ivar calls: share of questions that go to the strong model.
     :ivar above: they are those whose gain is above this.
     :ivar quality: right answers of both together, over those of the strong model alone.
+    :ivar error: its standard error: how far another sample of questions may easily be off.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -87,6 +88,7 @@ class Step(BaseModel):
     calls: float = Field(ge=0, le=1)
     above: float
     quality: float = Field(ge=0)
+    error: float = Field(default=0.0, ge=0)
 
 
 class RouterModel(BaseModel):
@@ -160,13 +162,16 @@ class RouterModel(BaseModel):
     def step_for(self, min_quality: float | None, max_calls: float | None) -> Step:
         """The fewest calls that keep a quality, within a share of calls; the best quality there if none keeps it.
 
+        It has to be kept by a standard error: of many points that are measured, the first that seems good enough is
+        one that chance was kind to (Breiman et al. 1984, section 3.4.3, choose so too).
+
         :param min_quality: with `max_calls` None too, the file's own target is taken.
         """
         if min_quality is None and max_calls is None:
             min_quality, max_calls = self.min_quality, self.max_calls
         allowed = [step for step in self.curve if max_calls is None or step.calls <= max_calls + 1e-9]
         allowed = allowed or [self.curve[0]]
-        enough = [step for step in allowed if min_quality is not None and step.quality >= min_quality]
+        enough = [step for step in allowed if min_quality is not None and step.quality - step.error >= min_quality]
         if enough:
             return min(enough, key=lambda step: step.calls)
         return max(allowed, key=lambda step: (step.quality, -step.calls))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ragsaver.components.router_model import VERSION, RouterModel, Weights, pack
 from ragsaver.errors import UsageError
 from ragsaver.eval.route_fitting import Seen, calibrate, curve, fit, folds, left_out, whole_groups
 from ragsaver.eval.route_outcomes import Floats, Outcomes, apgr, area, calls_for, read_outcomes, recovered
+from ragsaver.eval.route_signs import signs_found
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.settings import Settings
@@ -57,14 +59,17 @@ class TrainingReport(BaseModel):
     quality: float
 
 
-def evaluate_route(file: Path, settings: Settings, count: int, progress: Progress) -> RouteReport:
+def evaluate_route(
+    file: Path, settings: Settings, count: int, progress: Progress, *, search: bool = False
+) -> RouteReport:
     """Cross-validate routers on recorded outcomes, every group spread evenly over the folds.
 
     :param count: of folds.
-    :param progress: called with the questions embedded and all of them.
+    :param progress: called with the questions looked at and all of them.
+    :param search: whether what the project's index finds for them is learned from.
     :raises UsageError: if the file is wrong.
     """
-    outcomes = read_outcomes(file)
+    outcomes = _recorded(file, settings, "ragsaver eval route", progress, search)
     if not 2 <= count <= len(outcomes.queries) // 10:
         raise UsageError(f"must be 2 to {len(outcomes.queries) // 10}, got {count}", where="--folds")
     encoder = load_encoder(settings.embedding)
@@ -96,14 +101,16 @@ def train_route(
     *,
     min_quality: float | None = None,
     max_calls: float | None = None,
+    search: bool = False,
 ) -> tuple[RouterModel, TrainingReport]:
     """Train a router on all recorded outcomes; what it reaches is told by cross-validation.
 
     :param min_quality: share of the strong model's right answers to keep; 0.95 if `max_calls` is None too.
     :param max_calls: share of questions that may go to the strong model.
+    :param search: whether what the project's index finds for them is learned from.
     :raises UsageError: if the file is wrong.
     """
-    outcomes = read_outcomes(file)
+    outcomes = _recorded(file, settings, "ragsaver route train", progress, search)
     encoder = load_encoder(settings.embedding)
     seen = look(outcomes, encoder, progress)
     model = trained(outcomes, seen, encoder).model_copy(update={"min_quality": min_quality, "max_calls": max_calls})
@@ -136,6 +143,13 @@ def look(outcomes: Outcomes, encoder: Encoder, progress: Progress) -> Seen:
         progress(min(start + _BATCH, total), total)
     shapes = np.array([question_shape(query) for query in queries])
     return Seen(vectors, np.hstack([shapes, outcomes.found]))
+
+
+def _recorded(file: Path, settings: Settings, role: str, progress: Progress, search: bool) -> Outcomes:
+    outcomes = read_outcomes(file)
+    if not search:
+        return outcomes
+    return replace(outcomes, found=signs_found(settings, outcomes.queries, role, progress))
 
 
 def _gains(chances: Floats) -> Floats:

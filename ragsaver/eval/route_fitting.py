@@ -14,7 +14,7 @@ CENTRES = 128  # at most: one for `_PER_CENTRE` questions
 _PER_CENTRE = 40
 _PULL = 60.0  # of the ridge, on features whose standard deviation is about 0.05 to 0.1
 _ROUNDS = 6
-_STEPS = 101  # points of the curve that is written into a router
+_STEPS = 201  # points of the curve that is written into a router
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +112,21 @@ def curve(gains: Floats, outcomes: Outcomes) -> tuple[Step, ...]:
     :param gains: (questions,) by routers that did not see them.
     """
     share_of_gap = recovered(gains, outcomes.gain)
-    ordered = np.sort(gains)[::-1]
+    order = np.argsort(-gains, kind="stable")
+    ordered = gains[order]
     weak, strong = float(outcomes.weak.mean()), float(outcomes.strong.mean())
-    places = np.unique(np.linspace(0, len(gains), _STEPS).round().astype(int))
+    # Of each question that the weak model answers, what that changes; the others change nothing.
+    changes = -np.asarray(outcomes.gain, dtype=np.float64)[order]
+    count = len(gains)
+    mean, square = (np.append(np.cumsum(power[::-1])[::-1], 0.0) / count for power in (changes, changes**2))
+    errors = np.sqrt(np.maximum(square - mean**2, 0.0) / count)
+    places = np.unique(np.linspace(0, count, _STEPS).round().astype(int))
     return tuple(
         Step(
-            calls=round(int(place) / len(gains), 4),
-            above=float(ordered[place]) if place < len(gains) else float(ordered[-1]) - 1.0,
+            calls=round(int(place) / count, 4),
+            above=float(ordered[place]) if place < count else float(ordered[-1]) - 1.0,
             quality=round((weak + float(share_of_gap[place]) * outcomes.gap) / strong, 6),
+            error=round(float(errors[place]) / strong, 6),
         )
         for place in places
     )

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.components.route_features import SHAPE, question_shape
-from ragsaver.components.router_model import RouterModel, load_router
+from ragsaver.components.route_features import FOUND, SHAPE, question_shape
+from ragsaver.components.router_model import RouterModel, Step, load_router
 from ragsaver.errors import SettingsError, UsageError
 from ragsaver.eval import route
-from ragsaver.eval.route_fitting import calibrate, folds, whole_groups
-from ragsaver.eval.route_outcomes import apgr, area, calls_for, read_outcomes, recovered
+from ragsaver.eval.route_fitting import calibrate, curve, folds, whole_groups
+from ragsaver.eval.route_outcomes import Outcomes, apgr, area, calls_for, read_outcomes, recovered
 from ragsaver.models.registry import load_encoder
 from ragsaver.settings import EmbeddingSettings, Settings
 from tests.commands import as_json
@@ -71,6 +71,38 @@ def test_a_trained_router_is_written_read_and_knows_hard_from_easy(tmp_path: Pat
     assert as_json(tmp_path, "route", "train", "--data", str(data), "--target", "cheap", code=2)["error"]["remedy"]
 
 
+def test_what_the_index_finds_is_learned_from_where_it_is_asked_for(tmp_path: Path):
+    names = [f"{first}{last}" for first in ("Al", "Bor", "Cel", "Dur", "Em") for last in ("ba", "do", "ki", "lo", "ny")]
+    (tmp_path / "docs").mkdir()
+    for name in names:
+        (tmp_path / "docs" / f"{name}.md").write_text(f"# {name}\n\nThe harbour of {name} was built by {name}sen.\n")
+    # the same words each time: only what is found tells which questions the documents answer
+    made = [
+        {"query": f"Who built the harbour of {name}?", "weak_ok": known, "strong_ok": True, "group": name}
+        for name in (*names, *(f"{name}x" for name in names))
+        for known in [name in names] * 4
+    ]
+    data = write(tmp_path, made)
+    told = as_json(tmp_path, "eval", "route", "--data", str(data), "--search", code=2)["error"]
+    assert told["where"] == "--search" and "ragsaver ingest" in told["remedy"]
+    as_json(tmp_path, "ingest", "docs")
+    out = tmp_path / "router.json"
+    as_json(tmp_path, "route", "train", "--data", str(data), "--out", str(out), "--search")
+    model = RouterModel.model_validate_json(out.read_text())
+    assert model.counted == SHAPE + FOUND
+    asked = "Who built the harbour of Zorda?"
+    vector, shape = load_encoder(EmbeddingSettings()).encode([asked], query=True)[0], question_shape(asked)
+    held, missing = (  # of a question that the documents answer, and of one that they don't
+        tuple(as_found[name] for name in FOUND)
+        for as_found in (
+            dict.fromkeys(FOUND, 1.0) | {"passages": 3.0, "past_turns": 0.0},
+            dict.fromkeys(FOUND, 0.3) | {"passages": 3.0, "past_turns": 0.0},
+        )
+    )
+    assert model.judge(vector, shape + held)[1] < model.judge(vector, shape + missing)[1] - 0.1
+    assert as_json(tmp_path, "eval", "route", "--data", str(data), "--search")["questions"] == len(made)
+
+
 def test_a_target_takes_the_fewest_calls_that_reach_it(tmp_path: Path):
     model, _ = route.train_route(write(tmp_path, rows(200)), Settings(), lambda done, of: None, max_calls=0.25)
     assert model.step_for(None, None).calls <= 0.25 < model.step_for(0.97, None).calls
@@ -79,6 +111,31 @@ def test_a_target_takes_the_fewest_calls_that_reach_it(tmp_path: Path):
     assert [step.calls for step in reached] == sorted(step.calls for step in reached)
     assert all(step.quality >= quality for step, quality in zip(reached, (0.5, 0.7, 0.8, 0.9, 0.95), strict=True))
     assert model.step_at(0.0).calls == 0.0 and model.step_at(1.0).calls == 1.0
+
+
+def test_a_quality_is_kept_by_a_standard_error(tmp_path: Path):
+    weak = [False, False, False, True, False] + [True] * 5
+    strong = [True, True, True, False, True] + [True] * 5
+    outcomes = Outcomes(
+        tuple(f"q{n}" for n in range(10)),
+        np.array(weak, dtype=np.float64),
+        np.array(strong, dtype=np.float64),
+        np.zeros(10, dtype=np.int64),
+        np.zeros((10, 0)),
+    )
+    steps = curve(np.arange(10, 0, -1.0), outcomes)
+    assert steps[0].quality == pytest.approx(6 / 9) and steps[-1].quality == 1.0
+    for step in steps:
+        changes = [weak[n] - strong[n] if n >= step.calls * 10 else 0 for n in range(10)]
+        assert step.quality == pytest.approx(1 + sum(changes) / 9, abs=1e-5)
+        assert step.error == pytest.approx(np.std(changes) / np.sqrt(10) / 0.9, abs=1e-5)
+    assert steps[-1].error == 0.0
+    model, _ = route.train_route(write(tmp_path, rows(200)), Settings(), lambda done, of: None, max_calls=0.5)
+    told = model.model_copy(update={"curve": steps})
+    # with the fourth question, which only the weak model knows, three calls reach all; without it nothing is lost
+    assert told.step_for(1.0, None).calls == 0.5
+    old = model.model_copy(update={"curve": tuple(Step(**one.model_dump(exclude={"error"})) for one in steps)})
+    assert old.step_for(1.0, None).calls == 0.3  # written before errors were
 
 
 def test_as_a_budget_is_pressed_the_share_of_strong_calls_falls_without_jumps(tmp_path: Path):
