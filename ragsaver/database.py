@@ -49,8 +49,8 @@ class Database(Protocol):
         """
         ...
 
-    def first(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Any] | None:
-        """The first row of a statement that is kept for all calls; for what is asked with every question.
+    def rows(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """All rows of a statement that is kept for all calls; for what is asked with every question.
 
         :param values: of its parameters; its columns are text or numbers.
         :raises StorageError: if it can't be read.

@@ -83,10 +83,10 @@ class PostgresDatabase:
         with self._telling("read"), self._engine.connect() as connection, _letting_go(connection):
             yield connection
 
-    def first(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Any] | None:
-        """The first row."""
+    def rows(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """All rows."""
         with self.reading() as connection:
-            return connection.execute(statement, values).first()
+            return connection.execute(statement, values).all()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

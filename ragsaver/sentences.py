@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-import snowballstemmer
+from Stemmer import Stemmer
 
 # About 150 tokens. What is longer is no sentence any more, and would fill a budget or fit into none.
 MAX_CHARS = 600
@@ -26,6 +26,7 @@ _FENCES = ("```", "~~~")
 _LISTED = re.compile(r"[^\S\n]*(?:(?:[-*+]|\d+[.)])\s|\|)")
 _Kind = Literal["prose", "listed", "code"]
 _WORD = re.compile(r"[^\W_]+")
+_STEMMER = Stemmer("english", 0)  # `stem` remembers
 
 STOP_WORDS = frozenset(
     """a about above after again all also am an and any are as at be because been before being below between both
@@ -145,12 +146,7 @@ def _blocks(text: str) -> Iterator[tuple[str, _Kind]]:
 @lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """The stem of an English word (Porter 2); words of other scripts come back as they are."""
-    return str(_stemmer().stemWord(word))
-
-
-@lru_cache(maxsize=1)
-def _stemmer() -> snowballstemmer.stemmer:
-    return snowballstemmer.stemmer("english")
+    return str(_STEMMER.stemWord(word))
 
 
 def content_stems(text: str) -> list[str]:

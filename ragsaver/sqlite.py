@@ -57,13 +57,13 @@ class Readers:
         self._all: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
 
-    def first(self, statement: str, values: Sequence[Any]) -> Any:
-        """The first row; None if there is none.
+    def rows(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        """All rows.
 
         :raises StorageError: if the file can't be read.
         """
         try:
-            return self._connection().execute(statement, values).fetchone()
+            return self._connection().execute(statement, values).fetchall()
         except sqlite3.Error as error:
             problem = f"{self._what} can't be read: {error}"
             raise StorageError(problem, where=str(self._path), remedy=self._remedy) from error
@@ -101,6 +101,7 @@ class SqliteDatabase:
         # Of threads that write the others wait here: SQLite would look again only after some milliseconds.
         self._one_writes = threading.RLock()
         self._readers = Readers(path, what, lambda: None, remedy)
+        self._writer: sqlite3.Connection | None = None
         self._quick: dict[sa.Select[Any], tuple[str, Sequence[str]]] = {}
 
     def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str, steps: Steps | None = None) -> None:
@@ -136,40 +137,53 @@ class SqliteDatabase:
                 f"{self._what} can't be read: {error.orig}", where=self.where, remedy=self._remedy
             ) from error
 
-    def first(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Any] | None:
-        """The first row, as the file has it; the statement is put into words once."""
+    def rows(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """All rows, as the file has them; the statement is put into words once."""
         quick = self._quick.get(statement)
         if quick is None:
             compiled = statement.compile(dialect=self._engine.dialect)
             quick = self._quick[statement] = str(compiled), tuple(compiled.positiontup or ())
         words, names = quick
-        row: Sequence[Any] | None = self._readers.first(words, [values[name] for name in names])
-        return row
+        return self._readers.rows(words, [values[name] for name in names])
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """One transaction."""
-        with self._one_writes, writing(self._engine, self._what, self._path, self._remedy) as connection:
-            yield connection
+        try:
+            with self._one_writes, self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise self._unwritten(error.orig) from error
+
+    def write(self, statement: str, values: Sequence[Any]) -> int:
+        """One statement, a transaction of its own, without a pool's work; how many rows it changed.
+
+        Not inside `writing`, which it would wait for.
+
+        :raises StorageError: if the disk, or the file, refuses.
+        """
+        try:
+            with self._one_writes:
+                if self._writer is None:
+                    self._writer = sqlite3.connect(
+                        self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
+                    )
+                    _configure(self._writer, None)
+                return self._writer.execute(statement, values).rowcount
+        except sqlite3.Error as error:
+            raise self._unwritten(error) from error
 
     def close(self) -> None:
         """Close the file."""
         self._readers.close()
+        with self._one_writes:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
         self._engine.dispose()
 
-
-@contextmanager
-def writing(engine: sa.Engine, what: str, path: Path, remedy: str) -> Iterator[sa.Connection]:
-    """One transaction.
-
-    :param what: is written, for errors: `the manifest`.
-    :raises StorageError: if the disk, or the file, refuses.
-    """
-    try:
-        with engine.begin() as connection:
-            yield connection
-    except DBAPIError as error:
-        raise StorageError(f"{what} can't be written: {error.orig}", where=str(path), remedy=remedy) from error
+    def _unwritten(self, problem: BaseException | None) -> StorageError:
+        return StorageError(f"{self._what} can't be written: {problem}", where=self.where, remedy=self._remedy)
 
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:

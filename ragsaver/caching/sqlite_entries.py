@@ -71,15 +71,14 @@ class SqliteEntries:
     def get(self, key: Key) -> bytes | None:
         """The entry, if its time is not over."""
         now = self._clock()
-        row = self._readers.first(_GET, (key.name, key.area, key.kind))
-        if row is None:
+        rows = self._readers.rows(_GET, (key.name, key.area, key.kind))
+        if not rows:
             return None
-        value, expires_at, used_at = row
+        value, expires_at, used_at = rows[0]
         if expires_at <= now:
             return None
         if used_at <= now - _NOTE_USE_S:
-            with self._open().writing() as connection:
-                connection.exec_driver_sql(_USED, (now, key.name))
+            self._open().write(_USED, (now, key.name))
         return bytes(value)
 
     def put(self, key: Key, value: bytes, ttl_s: float) -> bool:
@@ -87,31 +86,28 @@ class SqliteEntries:
         if len(value) > self._max_bytes // 2:
             return False
         now = self._clock()
-        with self._open().writing() as connection:
-            connection.exec_driver_sql(_PUT, (key.name, key.kind, key.area, value, now + ttl_s, now))
-            self._room -= 1
-            self._room_bytes -= len(value) + _AROUND_BYTES
-            fresh = self._tidied_at <= now < self._tidied_at + _TIDY_S
-            if self._room < 0 or self._room_bytes < 0 or not fresh:
+        file = self._open()
+        file.write(_PUT, (key.name, key.kind, key.area, value, now + ttl_s, now))
+        self._room -= 1
+        self._room_bytes -= len(value) + _AROUND_BYTES
+        fresh = self._tidied_at <= now < self._tidied_at + _TIDY_S
+        if self._room < 0 or self._room_bytes < 0 or not fresh:
+            with file.writing() as connection:
                 self._tidy(connection, now)
         return True
 
     def remove(self, key: Key) -> None:
         """Drop an entry."""
-        with self._open().writing() as connection:
-            connection.exec_driver_sql(_REMOVE, (key.name,))
+        self._open().write(_REMOVE, (key.name,))
 
     def claim(self, key: Key, owner: str, lease_s: float) -> bool:
         """Ask for the right to compute an entry."""
         now = self._clock()
-        with self._open().writing() as connection:
-            taken = connection.exec_driver_sql(_CLAIM, (key.name, owner, now + lease_s, now))
-            return taken.rowcount > 0
+        return self._open().write(_CLAIM, (key.name, owner, now + lease_s, now)) > 0
 
     def release(self, key: Key, owner: str) -> None:
         """Give that right back, if it is still this owner's."""
-        with self._open().writing() as connection:
-            connection.exec_driver_sql(_RELEASE, (key.name, owner))
+        self._open().write(_RELEASE, (key.name, owner))
 
     def clear(self, tenant: str | None = None, collection: str | None = None) -> int:
         """Drop all entries, or a tenant's, or those of its collection."""

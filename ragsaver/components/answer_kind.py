@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from ragsaver.sentences import is_code, is_listed
-
 Kind = Literal["date", "number", "name", "place", "cause"]
 
 _ASKED: tuple[tuple[Kind, re.Pattern[str]], ...] = (
@@ -30,20 +28,21 @@ _ASKED: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ),
     ("cause", re.compile(r"\bwhy\b")),
 )
-_DATE = re.compile(
-    r"\b(?:1\d{3}|20\d{2})s?\b|\b(?:January|February|March|April|May|June|July|August|September|October|November"
-    r"|December|century|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)\b",
-    re.IGNORECASE,
+_YEAR = re.compile(r"\b(?:1\d{3}|20\d{2})s?\b")
+_DATES = frozenset(
+    """january february march april may june july august september october november december century monday tuesday
+    wednesday thursday friday saturday sunday""".split()
 )
 _DIGIT = re.compile(r"\d")
-_NUMBER = re.compile(
-    r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred|thousand|million|billion"
-    r"|half|third|percent|once|twice|several|many|few)\b",
-    re.IGNORECASE,
+_NUMBERS = frozenset(
+    """one two three four five six seven eight nine ten eleven twelve dozen hundred thousand million billion half third
+    percent once twice several many few""".split()
 )
-_NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][a-zA-Z]+")
+# Its first letter stands first, so that a search can skip to the next one.
+_NAME = re.compile(r"[A-Z](?<!\w.)(?<![.!?]\s.)(?<!^.)[a-zA-Z]+")
 _PLACE = re.compile(r"\b(?:in|at|near|from|to)\s+(?:the\s+)?[A-Z]")
-_CAUSE = re.compile(r"\b(?:because|since|due|so that|in order|to)\b", re.IGNORECASE)
+_CAUSES = frozenset({"because", "since", "due", "to"})
+_CAUSE = re.compile(r"\b(?:so that|in order)\b")
 # It says something of what stands in front of it, and is hard to read without.
 _REFERS_BACK = re.compile(
     r"(?:it|its|this|these|that|those|they|their|them|he|his|she|her|such|both|so|thus|hence|therefore|however|instead"
@@ -54,32 +53,17 @@ _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
-    """What a sentence has. `names` are its capitalised words, in small letters."""
-
-    listed: bool
-    code: bool
-    date: bool
-    number: bool
-    digit: bool
-    place: bool
-    cause: bool
-    names: frozenset[str]
-    refers_back: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Asked:
     """What a question asks for; None is anything. `words` are its own, in small letters."""
 
     kind: Kind | None
     words: frozenset[str]
 
-    def held_by(self, signs: Signs, kind: Kind) -> bool:
-        """Whether this kind is asked for and the sentence could hold it: a name must not be the question's own."""
-        if kind != self.kind:
+    def held_by(self, sentence: str) -> bool:
+        """Whether the sentence could hold what is asked for: a name must not be the question's own."""
+        if self.kind is None:
             return False
-        return not signs.names <= self.words if kind == "name" else bool(getattr(signs, kind))
+        return not _names(sentence) <= self.words if self.kind == "name" else _holds(sentence, self.kind)
 
 
 def asked(question: str) -> Asked:
@@ -89,18 +73,30 @@ def asked(question: str) -> Asked:
     return Asked(kind, frozenset(_WORD.findall(small)))
 
 
+def has_digit(sentence: str) -> bool:
+    """Whether a digit stands in it."""
+    return bool(_DIGIT.search(sentence))
+
+
+def refers_back(sentence: str) -> bool:
+    """Whether it says something of what stands in front of it."""
+    return bool(_REFERS_BACK.match(sentence))
+
+
 @lru_cache(maxsize=65_536)
-def signs(sentence: str) -> Signs:
-    """What a sentence has."""
-    digit = bool(_DIGIT.search(sentence))
-    return Signs(
-        listed=is_listed(sentence),
-        code=is_code(sentence),
-        date=bool(_DATE.search(sentence)),
-        number=digit or bool(_NUMBER.search(sentence)),
-        digit=digit,
-        place=bool(_PLACE.search(sentence)),
-        cause=bool(_CAUSE.search(sentence)),
-        names=frozenset(name.lower() for name in _NAME.findall(sentence)),
-        refers_back=bool(_REFERS_BACK.match(sentence)),
-    )
+def _names(sentence: str) -> frozenset[str]:
+    """Capitalised words but the first, in small letters."""
+    return frozenset(name.lower() for name in _NAME.findall(sentence))
+
+
+@lru_cache(maxsize=65_536)
+def _holds(sentence: str, kind: Kind) -> bool:
+    small = sentence.lower()
+    words = set(_WORD.findall(small))
+    if kind == "date":
+        return not words.isdisjoint(_DATES) or bool(_YEAR.search(sentence))
+    if kind == "number":
+        return has_digit(sentence) or not words.isdisjoint(_NUMBERS)
+    if kind == "place":
+        return bool(_PLACE.search(sentence))
+    return not words.isdisjoint(_CAUSES) or bool(_CAUSE.search(small))

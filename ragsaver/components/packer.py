@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from haystack import Document, component
 
-from ragsaver.components.answer_kind import signs
+from ragsaver.components.answer_kind import refers_back
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
@@ -101,7 +101,7 @@ class _Filling:
         if column in mine:
             return False
         before = column - 1
-        if before >= 0 and before not in mine and signs(candidate.sentences[column].text).refers_back:
+        if before >= 0 and before not in mine and refers_back(candidate.sentences[column].text):
             return self._pay(row, {before, column}) or self._pay(row, {column})
         return self._pay(row, {column})
 

@@ -13,9 +13,9 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.components.answer_kind import Asked, Signs, asked, signs
+from ragsaver.components.answer_kind import Asked, asked, has_digit
 from ragsaver.components.sentence_words import rarity, word_scores
-from ragsaver.sentences import Sentence, content_stems
+from ragsaver.sentences import Sentence, content_stems, is_code, is_listed
 
 FEATURES = (
     "words",  # BM25 among the candidates' sentences, 0 to 1
@@ -100,22 +100,23 @@ def features(question: str, candidates: Sequence[Candidate]) -> NDArray[np.float
                     *of_passage,
                     1 / (1 + place),
                     min(candidate.tokens[column], 100) / 100,
-                    *_kinds(wanted, signs(one.text)),
+                    *_kinds(wanted, one.text),
                 )
             )
     return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
 
 
-def _kinds(wanted: Asked, has: Signs) -> tuple[float, ...]:
+def _kinds(wanted: Asked, sentence: str) -> tuple[float, ...]:
+    held = wanted.held_by(sentence)
     return (
-        float(has.listed),
-        float(has.code),
-        float(wanted.held_by(has, "date")),
-        float(wanted.held_by(has, "number")),
-        float(wanted.kind == "number" and has.digit),
-        float(wanted.held_by(has, "name")),
-        float(wanted.held_by(has, "place")),
-        float(wanted.held_by(has, "cause")),
+        float(is_listed(sentence)),
+        float(is_code(sentence)),
+        float(held and wanted.kind == "date"),
+        float(held and wanted.kind == "number"),
+        float(wanted.kind == "number" and has_digit(sentence)),
+        float(held and wanted.kind == "name"),
+        float(held and wanted.kind == "place"),
+        float(held and wanted.kind == "cause"),
     )
 
 

@@ -115,7 +115,7 @@ class EdgeIndex:
         if corpus != self._corpus.of(scope):  # words of another scope's first point, or of a group's, may have counted
             return self.search(scope, text, vector, limit, with_payload=with_payload)
         dense, lexical = (*answers, [])[:2]
-        return LegHits(hits(dense), hits(lexical))
+        return LegHits(hits(dense, with_payload), hits(lexical, with_payload))
 
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
         """Write points, unlisted."""

@@ -61,9 +61,11 @@ def leg(
     )
 
 
-def hits(points: Sequence[qdrant.ScoredPoint]) -> tuple[Hit, ...]:
+def hits(points: Sequence[qdrant.ScoredPoint], with_payload: bool) -> tuple[Hit, ...]:
     """One leg's answer."""
-    return tuple(Hit(str(point.id), float(point.score), point.payload or {}) for point in points)
+    if not with_payload:  # to look for one takes as long as all the rest
+        return tuple(Hit(str(point.id), point.score, {}) for point in points)
+    return tuple(Hit(str(point.id), point.score, point.payload or {}) for point in points)
 
 
 def stored_point(record: qdrant.Record) -> StoredPoint:

@@ -45,8 +45,8 @@ class Changes:
 
     def mark(self, scope: Scope) -> str:
         """The collection's mark; empty if nothing was ever committed."""
-        row = self._database.first(_MARK, {"tenant": scope.tenant, "collection": scope.collection})
-        return row[0] if row else ""
+        rows = self._database.rows(_MARK, {"tenant": scope.tenant, "collection": scope.collection})
+        return str(rows[0][0]) if rows else ""
 
 
 def note(connection: sa.Connection, scope: Scope) -> None:

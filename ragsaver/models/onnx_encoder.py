@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from ragsaver.errors import SettingsError
 from ragsaver.models.batching import BatchObserver, mask_of, pad_right, ready_batches
+from ragsaver.models.counting import TokenCounts
 from ragsaver.models.devices import TOKENIZER, Device, batch_budget, onnx_weights
 from ragsaver.models.fingerprint import fingerprint
 from ragsaver.models.onnx_session import OnnxSession, open_on_best, require_model
@@ -122,8 +123,7 @@ class OnnxEncoder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, without prefix, special tokens and cut."""
-        encodings = self._counter.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [len(encoding.ids) for encoding in encodings]
+        return self._counts(texts)
 
     def _tokenize(self, texts: list[str]) -> tuple[list[int], Callable[[list[int]], _Inputs]]:
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
@@ -147,11 +147,8 @@ class OnnxEncoder:
         return tokenizer
 
     @cached_property
-    def _counter(self) -> Any:
-        tokenizer = Tokenizer.from_file(str(self.folder / TOKENIZER))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        return tokenizer
+    def _counts(self) -> TokenCounts:
+        return TokenCounts(Tokenizer.from_file(str(self.folder / TOKENIZER)))
 
     @property
     def _session(self) -> OnnxSession:

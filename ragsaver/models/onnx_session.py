@@ -39,6 +39,8 @@ class OnnxSession:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
+        # by default its threads go on spinning for 50 ms after a run: as long as whatever else a question needs
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         if device == "cuda" and hasattr(self._runtime, "preload_dlls"):
             # finds CUDA's libraries where pip put them; it prints, and stdout belongs to the command's result

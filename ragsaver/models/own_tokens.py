@@ -15,6 +15,7 @@ from types import FunctionType
 from typing import Any
 
 from ragsaver.errors import MissingExtra, SettingsError
+from ragsaver.models.counting import TokenCounts
 from ragsaver.settings import AUTO_TOKENIZER, SHIPPED_TOKENIZER, environment
 
 Count = Callable[[Sequence[str]], list[int]]
@@ -106,13 +107,7 @@ def _of_file(file: Path) -> OwnTokens:
             where=str(file),
             remedy="Name the model's own tokenizer.json, or its folder, as its `tokenizer`",
         ) from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-
-    def count(texts: Sequence[str]) -> list[int]:
-        return [len(one.ids) for one in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
-
-    return OwnTokens(str(file), count)
+    return OwnTokens(str(file), TokenCounts(tokenizer))
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from typing import Any
 
@@ -50,7 +50,9 @@ class KeptAnswer:
 
     def dump(self) -> bytes:
         """As JSON."""
-        return json.dumps({"format": _FORMAT, **asdict(self), "cost_usd": str(self.cost_usd)}).encode()
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        told = {**own, "format": _FORMAT, "place": asdict(self.place), "cost_usd": str(self.cost_usd)}
+        return json.dumps(told).encode()
 
     @classmethod
     def load(cls, data: bytes) -> "KeptAnswer | None":

@@ -43,6 +43,16 @@ def test_a_new_version_takes_the_place_of_the_old_one(manifest: Manifest):
     assert manifest.documents(ACME) == {"a.md": newer}
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 20])
+def test_versions_are_those_of_any_number_of_documents(manifest: Manifest, count: int):
+    known = [record(f"{n}.md") for n in range(count)]
+    manifest.commit(ACME, known)
+    manifest.commit(OTHER, [record("else.md", scope=OTHER)])
+    asked = [*(one.id for one in known), "acme:never.md", "other:else.md"]
+    assert manifest.versions(ACME, asked).keys() == {one.id for one in known}
+    assert manifest.versions(ACME, []) == {}
+
+
 def test_a_scope_never_sees_another_s_documents_or_intents(manifest: Manifest):
     manifest.commit(ACME, [record("a.md")])
     manifest.commit(OTHER, [record("a.md", scope=OTHER)])

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -44,6 +45,18 @@ def test_like_texts_are_nearer_than_unlike_ones(encoder):
         ["A cat sleeps on the sofa.", "A kitten naps on the couch.", "File your tax return."]
     )
     assert cat @ kitten > 0.5 > 0.3 > cat @ tax
+
+
+def test_between_questions_a_model_takes_no_processor():
+    encoder = OnnxEncoder(bundled_folder(), EncoderOptions(threads=2))
+    encoder.encode(["warm"])
+    spent = []
+    for _ in range(5):
+        encoder.encode(["How do I split documents?"], query=True)
+        before = time.process_time()
+        time.sleep(0.06)
+        spent.append(time.process_time() - before)
+    assert min(spent) < 0.02  # a thread that waits for work in a loop would take nearly all of it
 
 
 def test_no_text_gives_no_vector(encoder):

@@ -1,0 +1,72 @@
+"""How many tokens has a text? A question asks that of many sentences, and most of their words were counted before."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+
+# Control characters are taken out before words are told apart.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_NO_SIGNS = bytes(code for code in range(128) if chr(code).isalnum() or chr(code) in "\t\n\r ")
+_SPACES_FOR_SIGNS = bytes(code if code in _NO_SIGNS else ord(" ") for code in range(256))
+_REMEMBERED = 65_536  # words
+
+
+class TokenCounts:
+    """Counts the tokens of texts, without special tokens and cut. Any thread may use it.
+
+    A tokenizer like BERT's never looks past a word: its counts are summed up from those of a text's words, which are
+    remembered. With another one each text is tokenised.
+
+    :param tokenizer: of its own; it is made not to pad and not to cut.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self._tokenizer = tokenizer
+        added = tokenizer.get_added_tokens_decoder().values()
+        self._whole = [one.content for one in added]
+        self._marks = {whole[0] for whole in self._whole}
+        self._by_word = (
+            isinstance(tokenizer.normalizer, BertNormalizer)
+            and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
+            and isinstance(tokenizer.model, WordPiece)
+            # those words would be found in other texts than are counted here
+            and not any(one.normalized or one.content[0].isalnum() for one in added)
+        )
+        self._counted: dict[str, int] = {}
+
+    def __call__(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each."""
+        if not self._by_word:
+            return self._tokenised(texts)
+        counted = self._counted
+        cut = [self._cut(text) for text in texts]
+        lacking = [word for word in {word for words, _ in cut for word in words} if word not in counted]
+        if lacking:
+            counted.update(zip(lacking, self._tokenised(lacking), strict=True))
+        if len(counted) > _REMEMBERED:
+            self._counted = {}  # another dictionary: other threads may still read this one
+        return [sum(map(counted.__getitem__, words)) + signs for words, signs in cut]
+
+    def _cut(self, text: str) -> tuple[list[str], int]:
+        """What is counted each by itself, and how many signs stand beside it, each a token."""
+        if text.isascii():
+            plain = text.encode()
+            signs = plain.translate(None, _NO_SIGNS).decode()
+            if signs.isprintable() and (self._marks.isdisjoint(signs) or not self._has_whole(text)):
+                return plain.translate(_SPACES_FOR_SIGNS).decode().split(), len(signs)
+            return [text], 0
+        return [text] if _CONTROL.search(text) or self._has_whole(text) else text.split(), 0
+
+    def _has_whole(self, text: str) -> bool:
+        return any(whole in text for whole in self._whole)
+
+    def _tokenised(self, texts: Sequence[str]) -> list[int]:
+        encodings: list[Any] = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [len(encoding.ids) for encoding in encodings]

@@ -1,0 +1,75 @@
+"""Tokens counted by word are those that the tokenizer makes of the whole text."""
+
+import threading
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from ragsaver.models import counting
+from ragsaver.models.counting import TokenCounts
+from ragsaver.models.devices import TOKENIZER
+from ragsaver.models.registry import bundled_folder
+
+TRICKY = "ab Zz09 .,-_`[]MASKéÉ́中文\u200b\xa0\u2028\u3000\ufeffßİΣ’…😀\t\n\r\x00\x0b\x1c\x7f\x85"
+
+
+def shipped() -> Tokenizer:
+    return Tokenizer.from_file(str(bundled_folder() / TOKENIZER))
+
+
+@pytest.fixture(scope="module")
+def counts() -> TokenCounts:
+    return TokenCounts(shipped())
+
+
+@pytest.fixture(scope="module")
+def whole() -> Tokenizer:
+    tokenizer = shipped()
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+@given(st.lists(st.text() | st.text(alphabet=TRICKY) | st.text(alphabet=st.characters(max_codepoint=127)), max_size=4))
+@example(["It isn't [MASK], is it?", "a [mask] b", "[CLS]"])
+@example(["word\x1cword\x0bword", "a\x85b", "naïve café", "x" * 101 + " " + "x" * 100])
+def test_counts_are_those_of_the_whole_text(counts: TokenCounts, whole: Tokenizer, texts: list[str]):
+    expected = [len(one.ids) for one in whole.encode_batch(texts, add_special_tokens=False)]
+    assert counts(texts) == expected
+    assert counts(texts) == expected  # remembered
+
+
+def test_a_tokenizer_that_looks_past_words_is_asked_for_each_text():
+    tokenizer = Tokenizer(models.BPE(vocab={"a": 0, " ": 1, "a a": 2, "a ": 3}, merges=[("a", " "), ("a ", "a")]))
+    tokenizer.normalizer = normalizers.Sequence([])
+    assert TokenCounts(tokenizer)(["a a", "a", ""]) == [1, 1, 0]
+    split = Tokenizer(models.WordPiece(vocab={"[UNK]": 0, "a": 1, "a-a": 2}, unk_token="[UNK]"))
+    split.normalizer, split.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.WhitespaceSplit()
+    assert TokenCounts(split)(["a-a a"]) == [2]
+
+
+def test_a_word_that_is_a_token_of_its_own_is_found_in_any_text():
+    tokenizer = shipped()
+    tokenizer.add_tokens(["ragsaver"])
+    plain = shipped()
+    assert TokenCounts(tokenizer)(["unragsavered"]) == [
+        len(tokenizer.encode("unragsavered", add_special_tokens=False).ids)
+    ]
+    assert TokenCounts(plain)(["ragsaver"])[0] > TokenCounts(tokenizer)(["ragsaver"])[0] == 1
+
+
+def test_words_are_forgotten_beyond_a_bound_and_threads_count_alike(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(counting, "_REMEMBERED", 50)
+    counts = TokenCounts(shipped())
+    texts = [f"number{n} of word{n % 7} and sign-{n}!" for n in range(200)]
+    expected = [counts([text])[0] for text in texts]
+    found: list[list[int]] = []
+    threads = [threading.Thread(target=lambda: found.append(counts(texts))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 4
+    assert len(counts._counted) <= 50
