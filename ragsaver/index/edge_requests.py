@@ -63,9 +63,8 @@ def leg(
 
 def hits(points: Sequence[qdrant.ScoredPoint], with_payload: bool) -> tuple[Hit, ...]:
     """One leg's answer."""
-    if not with_payload:  # to look for one takes as long as all the rest
-        return tuple(Hit(str(point.id), point.score, {}) for point in points)
-    return tuple(Hit(str(point.id), point.score, point.payload or {}) for point in points)
+    # to look for a payload that was not asked for takes as long as all the rest
+    return tuple(Hit(str(point.id), point.score, (with_payload and point.payload) or {}) for point in points)
 
 
 def stored_point(record: qdrant.Record) -> StoredPoint:

@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _NO_SIGNS = bytes(code for code in range(128) if chr(code).isalnum() or chr(code) in "\t\n\r ")
 _SPACES_FOR_SIGNS = bytes(code if code in _NO_SIGNS else ord(" ") for code in range(256))
-_REMEMBERED = 65_536  # words
+_REMEMBERED, _LONGEST = 65_536, 64  # words, and characters of one: some scripts put no spaces between words
 
 
 class TokenCounts:
@@ -48,11 +48,13 @@ class TokenCounts:
         counted = self._counted
         cut = [self._cut(text) for text in texts]
         lacking = [word for word in {word for words, _ in cut for word in words} if word not in counted]
-        if lacking:
-            counted.update(zip(lacking, self._tokenised(lacking), strict=True))
+        if not lacking:
+            return [sum(map(counted.__getitem__, words)) + signs for words, signs in cut]
+        fresh = dict(zip(lacking, self._tokenised(lacking), strict=True))
+        counted.update((word, count) for word, count in fresh.items() if len(word) <= _LONGEST)
         if len(counted) > _REMEMBERED:
             self._counted = {}  # another dictionary: other threads may still read this one
-        return [sum(map(counted.__getitem__, words)) + signs for words, signs in cut]
+        return [sum(fresh[one] if one in fresh else counted[one] for one in words) + signs for words, signs in cut]
 
     def _cut(self, text: str) -> tuple[list[str], int]:
         """What is counted each by itself, and how many signs stand beside it, each a token."""

@@ -60,6 +60,14 @@ def test_a_word_that_is_a_token_of_its_own_is_found_in_any_text():
     assert TokenCounts(plain)(["ragsaver"])[0] > TokenCounts(tokenizer)(["ragsaver"])[0] == 1
 
 
+def test_what_has_no_spaces_is_not_remembered(counts: TokenCounts, whole: Tokenizer):
+    text = "猫が寝ている。" * 20
+    assert counts([text, "short", text]) == [
+        len(one.ids) for one in whole.encode_batch([text, "short", text], add_special_tokens=False)
+    ]
+    assert text not in counts._counted and "short" in counts._counted
+
+
 def test_words_are_forgotten_beyond_a_bound_and_threads_count_alike(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(counting, "_REMEMBERED", 50)
     counts = TokenCounts(shipped())
