@@ -78,7 +78,7 @@ class Readers:
         mine: sqlite3.Connection | None = getattr(self._mine, "connection", None)
         if mine is None:
             self._make()
-            mine = sqlite3.connect(self._path, timeout=_READ_PATIENCE_S, isolation_level=None, check_same_thread=False)
+            mine = _plain(self._path, _READ_PATIENCE_S)
             self._mine.connection = mine
             with self._lock:
                 self._all.append(mine)
@@ -165,9 +165,7 @@ class SqliteDatabase:
         try:
             with self._one_writes:
                 if self._writer is None:
-                    self._writer = sqlite3.connect(
-                        self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
-                    )
+                    self._writer = _plain(self._path, _PATIENCE_S)
                     _configure(self._writer, None)
                 return self._writer.execute(statement, values).rowcount
         except sqlite3.Error as error:
@@ -184,6 +182,11 @@ class SqliteDatabase:
 
     def _unwritten(self, problem: BaseException | None) -> StorageError:
         return StorageError(f"{self._what} can't be written: {problem}", where=self.where, remedy=self._remedy)
+
+
+def _plain(path: Path, patience_s: float) -> sqlite3.Connection:
+    """A connection without a pool: each statement is a transaction of its own, and any thread may use it in turn."""
+    return sqlite3.connect(path, timeout=patience_s, isolation_level=None, check_same_thread=False)
 
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
