@@ -128,7 +128,7 @@ def measure(encoder: Any, tokens: int, seconds: float) -> dict[str, Any]:
 
 def model_alone(encoder: Any, texts: list[str], seconds: float) -> float:
     """Tokens a second of the first batch, tokenized before: the limit if the host cost nothing but the copies."""
-    budget = batch_budget(encoder._options.batch_tokens, encoder.device)
+    budget = batch_budget(encoder._options.batch_tokens, encoder.device, encoder._options.threads)
     batch = next(ready_batches(texts, encoder._tokenize, budget, "cpu"))
 
     def run() -> None:

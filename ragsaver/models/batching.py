@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.models.devices import Device
+from ragsaver.models.devices import Budget, Device
 
 # Told of each batch of documents once its vectors are there, from whatever thread embeds: its tokens without and with
 # padding, special tokens included. Questions are not told of: they come alone, and say nothing about how batches fill.
@@ -43,23 +43,24 @@ class Batch(Generic[Inputs]):
 
 
 def ready_batches(
-    texts: Sequence[str], tokenize: Tokenize[Inputs], batch_tokens: int, device: Device
+    texts: Sequence[str], tokenize: Tokenize[Inputs], budget: Budget, device: Device
 ) -> Iterator[Batch[Inputs]]:
     """`texts` in batches; for a GPU the next ones are tokenized and padded while it embeds.
 
-    :param batch_tokens: as `batches` takes them.
+    :param budget: as `batches` takes it.
     """
     many = device == "cuda" and len(texts) > 1
 
     def tokenized() -> Iterator[tuple[list[int], list[int], Callable[[list[int]], Inputs]]]:
-        for block in blocks(texts, _BLOCK_BATCHES * _CHARACTERS_A_TOKEN * batch_tokens if many else None):
+        characters = _BLOCK_BATCHES * _CHARACTERS_A_TOKEN * budget.tokens if many else None
+        for block in blocks(list(map(len, texts)), characters):
             yield block, *tokenize([texts[position] for position in block])
 
     def padded(
         rows: Iterable[tuple[list[int], list[int], Callable[[list[int]], Inputs]]],
     ) -> Iterator[Batch[Inputs]]:
         for block, lengths, pad in rows:
-            for group in batches(lengths, batch_tokens):
+            for group in batches(lengths, budget):
                 sizes = [lengths[number] for number in group]
                 yield Batch([block[number] for number in group], sum(sizes), len(sizes) * max(sizes), pad(group))
 
@@ -79,43 +80,53 @@ def mask_of(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     return np.asarray(np.arange(lengths.max(initial=0)) < lengths[:, None], dtype=np.int64)
 
 
-def batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Group texts of like length under a budget of padded tokens.
+def batches(lengths: Sequence[int], budget: Budget) -> list[list[int]]:
+    """Group texts of like length so that padding and the starts of runs together cost least.
+
+    Of all ways to cut the texts, sorted by length, into batches within the budget, the one whose padded tokens and
+    `run_tokens` for each batch have the least sum: found from the shortest text on, each cut for good.
 
     :param lengths: tokens of each text.
-    :param batch_tokens: a batch's longest text times its size stays within this (a single text may exceed it).
+    :param budget: a batch's longest text times its size stays within its tokens (a single text may exceed them).
     :returns: positions, each once; the longest batches first, so that memory peaks at the start.
-    :raises ValueError: if `batch_tokens` is below 1.
+    :raises ValueError: if the budget's tokens are below 1.
     """
-    if batch_tokens < 1:
-        raise ValueError(f"batch_tokens must be at least 1, got {batch_tokens}")
+    if budget.tokens < 1:
+        raise ValueError(f"batch_tokens must be at least 1, got {budget.tokens}")
     order = sorted(range(len(lengths)), key=lambda position: (-lengths[position], position))
+    sizes = np.arange(1, len(order) + 1)
+    least = np.zeros(len(order) + 1, dtype=np.int64)  # what the texts from there on cost
+    taken = [0] * len(order)
+    for start in reversed(range(len(order))):
+        longest = max(lengths[order[start]], 1)
+        most = min(max(budget.tokens // longest, 1), len(order) - start)
+        costs = sizes[:most] * longest + least[start + 1 : start + most + 1]
+        best = int(costs.argmin())
+        least[start], taken[start] = costs[best] + budget.run_tokens, best + 1
     groups: list[list[int]] = []
-    for position in order:
-        # sorted by length: the first of a group is its longest
-        if groups and (len(groups[-1]) + 1) * max(lengths[groups[-1][0]], 1) <= batch_tokens:
-            groups[-1].append(position)
-        else:
-            groups.append([position])
+    start = 0
+    while start < len(order):
+        groups.append(order[start : start + taken[start]])
+        start += taken[start]
     return groups
 
 
-def blocks(texts: Sequence[str], characters: int | None) -> list[list[int]]:
-    """Group texts of like length, so that one group can be tokenized while another is embedded.
+def blocks(sizes: Sequence[int], room: int | None) -> list[list[int]]:
+    """Group items of like size.
 
-    :param characters: a block is closed by the text that reaches so many; None puts all into one block.
-    :returns: positions, each once; the longest blocks first.
+    :param room: a block is closed by the item that fills so much; None puts all into one block, in their order.
+    :returns: positions, each once; the largest items first.
     """
-    if characters is None:
-        return [list(range(len(texts)))] if texts else []
+    if room is None:
+        return [list(range(len(sizes)))] if sizes else []
     groups: list[list[int]] = []
-    room = 0
-    for position in sorted(range(len(texts)), key=lambda position: -len(texts[position])):
-        if room <= 0:
+    left = 0
+    for position in sorted(range(len(sizes)), key=lambda position: -sizes[position]):
+        if left <= 0:
             groups.append([])
-            room = characters
+            left = room
         groups[-1].append(position)
-        room -= len(texts[position])
+        left -= sizes[position]
     return groups
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ragsaver.errors import MissingExtra, SettingsError
+from ragsaver.settings import usable_cores
 
 Device = Literal["cpu", "cuda"]
 Wanted = Literal["auto", "cpu", "cuda"]
@@ -14,8 +15,22 @@ WEIGHTS = "model.onnx"
 TOKENIZER = "tokenizer.json"
 FLOAT16_WEIGHTS = "model_float16.onnx"
 
-# A CPU's caches are soon full; a GPU idles below some ten thousand tokens.
-_BUDGET: dict[Device, int] = {"cpu": 2048, "cuda": 65_536}
+
+class Budget(NamedTuple):
+    """What one run of a model is given.
+
+    :ivar tokens: padded ones, at most.
+    :ivar run_tokens: how many more it would have embedded in the time that starting a run takes.
+    """
+
+    tokens: int
+    run_tokens: int
+
+
+# Measured with MiniLM (docs/benchmarks.md, "Batches"). A core's cache is soon full, and a run starts in the time of a
+# few tokens for each core; a GPU idles below some ten thousand tokens, and starts as slowly with few.
+_CPU_TOKENS_A_CORE, _CPU_LEAST_TOKENS, _CPU_RUN_TOKENS_A_CORE = 256, 512, 16
+_CUDA = Budget(65_536, 32_768)
 
 
 def onnx_devices(wanted: Wanted, available: Sequence[str]) -> list[Device]:
@@ -68,9 +83,18 @@ def no_gpu(problem: str, package: str) -> SettingsError:
     )
 
 
-def batch_budget(batch_tokens: int, device: Device) -> int:
-    """Padded tokens in one batch; 0 stands for what suits the device."""
-    return batch_tokens or _BUDGET[device]
+def batch_budget(batch_tokens: int, device: Device, threads: int = 0) -> Budget:
+    """What a batch may hold, and what beginning another one costs.
+
+    :param batch_tokens: padded tokens in one batch; 0 stands for what suits the device.
+    :param threads: of the CPU; 0 stands for the cores that this process may use.
+    """
+    if device == "cuda":
+        suits = _CUDA
+    else:
+        cores = threads or usable_cores()
+        suits = Budget(max(cores * _CPU_TOKENS_A_CORE, _CPU_LEAST_TOKENS), cores * _CPU_RUN_TOKENS_A_CORE)
+    return suits._replace(tokens=batch_tokens) if batch_tokens else suits
 
 
 def onnx_weights(folder: Path, precision: Precision, device: Device) -> Path:

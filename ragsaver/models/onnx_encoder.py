@@ -80,7 +80,7 @@ class OnnxEncoder:
         """
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         prefix = self._options.prefix_of(query=query)
-        budget = batch_budget(self._options.batch_tokens, self.device)
+        budget = batch_budget(self._options.batch_tokens, self.device, self._options.threads)
         for batch in ready_batches([prefix + text for text in texts], self._tokenize, budget, self.device):
             vectors[batch.positions] = self._embed(batch.inputs)
             if self._on_batch and not query:
@@ -106,7 +106,7 @@ class OnnxEncoder:
             )
         found: list[NDArray[np.float32]] = [np.zeros((0, self.dim), dtype=np.float32)] * len(texts)
         prefix = self._options.prefix_of(query=query)
-        budget = batch_budget(self._options.batch_tokens, self.device)
+        budget = batch_budget(self._options.batch_tokens, self.device, self._options.threads)
         prefixed = [prefix + text for text in texts]
         for batch in ready_batches(prefixed, self._tokenize, budget, self.device):
             ids, mask = batch.inputs

@@ -91,7 +91,7 @@ class TorchEncoder:
             if progress:
                 progress(len(batch.positions))
 
-        budget = batch_budget(self._options.batch_tokens, self.device)
+        budget = batch_budget(self._options.batch_tokens, self.device, self._options.threads)
         for batch in ready_batches([prefix + text for text in texts], self._tokenize, budget, self.device):
             # CUDA computes this batch while the one before it is fetched
             found.append((batch, self._embed(batch.inputs)))

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from ragsaver.errors import MissingExtra, SettingsError
 from ragsaver.models.devices import batch_budget, onnx_devices, onnx_weights, torch_device
+from ragsaver.settings import usable_cores
 from ragsaver.settings import EmbeddingSettings
 
 GPU_BUILD = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -46,8 +47,15 @@ def test_torch_without_cuda_and_a_machine_without_a_gpu_are_told_apart():
 
 
 def test_a_batch_is_larger_on_cuda_unless_it_is_set():
-    assert (batch_budget(0, "cpu"), batch_budget(0, "cuda")) == (2048, 65_536)
-    assert batch_budget(512, "cuda") == 512
+    assert (batch_budget(0, "cpu", 1).tokens, batch_budget(0, "cuda").tokens) == (512, 65_536)
+    assert batch_budget(512, "cuda").tokens == 512
+
+
+def test_more_threads_take_a_larger_batch_and_lose_more_by_each_start():
+    one, many = batch_budget(0, "cpu", 1), batch_budget(0, "cpu", 16)
+    assert (many.tokens, many.run_tokens) == (4096, 16 * one.run_tokens)
+    assert batch_budget(0, "cpu") == batch_budget(0, "cpu", usable_cores())
+    assert batch_budget(2048, "cpu", 16) == many._replace(tokens=2048)
 
 
 @pytest.mark.parametrize("refused", [-1, 1, 63, 262_145])

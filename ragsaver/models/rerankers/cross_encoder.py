@@ -48,7 +48,8 @@ class OnnxCrossEncoder:
         session = self._session
         encodings = self._tokenizer.encode_batch([(question, text) for text in texts])
         found = np.zeros(len(texts), dtype=np.float32)
-        for group in batches([len(one.ids) for one in encodings], batch_budget(0, session.device)):
+        budget = batch_budget(0, session.device, self._threads)
+        for group in batches([len(one.ids) for one in encodings], budget):
             look(0)
             ids = [encodings[position].ids for position in group]
             kinds = pad_right([encodings[position].type_ids for position in group])
