@@ -54,7 +54,8 @@ class EmbeddingSettings(_Section):
         default=0,
         ge=0,
         le=262_144,
-        description="padded tokens in one batch, 64 or more; 0 takes 256 for each thread of a CPU, at least 512, and 65536 on CUDA",
+        description="padded tokens in one batch, 64 or more; 0 takes 256 for each thread of a CPU and 512 at least, "
+        "and 65536 on CUDA",
     )
     query_batch: int = Field(
         default=32, ge=1, le=1024, description="questions asked at the same time that share a run; 1: each has its own"

@@ -5,8 +5,7 @@ from pydantic import ValidationError
 
 from ragsaver.errors import MissingExtra, SettingsError
 from ragsaver.models.devices import batch_budget, onnx_devices, onnx_weights, torch_device
-from ragsaver.settings import usable_cores
-from ragsaver.settings import EmbeddingSettings
+from ragsaver.settings import EmbeddingSettings, usable_cores
 
 GPU_BUILD = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 CPU_BUILD = ["AzureExecutionProvider", "CPUExecutionProvider"]
