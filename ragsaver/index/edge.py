@@ -154,7 +154,8 @@ class EdgeIndex:
     def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What those of the points that are there carry."""
         records = self._read(lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=False))
-        return {str(record.id): record.payload or {} for record in records if sees(scope, record.payload)}
+        carried = ((record.id, record.payload) for record in records)  # each look makes a payload anew
+        return {str(one): payload or {} for one, payload in carried if sees(scope, payload)}
 
     def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The dense vectors of those points that are there."""

@@ -14,7 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from ragsaver.ingestion.job_report import State
 from ragsaver.settings import environment
 
-_BATCH_TOKENS = tuple(256 * 2**power for power in range(11))
+_BATCH_TOKENS = tuple(64 * 2**power for power in range(13))
 _RATIOS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 
 
