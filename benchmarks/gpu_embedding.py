@@ -25,7 +25,6 @@ import numpy as np
 from embedding import SHAPE, sentence_transformer
 
 from ragsaver.models.batching import ready_batches
-from ragsaver.models.devices import batch_budget
 from ragsaver.models.float16 import write_float16
 from ragsaver.models.registry import bundled_folder, load_encoder
 from ragsaver.settings import EmbeddingSettings
@@ -128,7 +127,7 @@ def measure(encoder: Any, tokens: int, seconds: float) -> dict[str, Any]:
 
 def model_alone(encoder: Any, texts: list[str], seconds: float) -> float:
     """Tokens a second of the first batch, tokenized before: the limit if the host cost nothing but the copies."""
-    budget = batch_budget(encoder._options.batch_tokens, encoder.device, encoder._options.threads)
+    budget = encoder._options.budget_on(encoder.device)
     batch = next(ready_batches(texts, encoder._tokenize, budget, "cpu"))
 
     def run() -> None:

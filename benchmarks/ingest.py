@@ -39,7 +39,7 @@ def main() -> None:
     for _ in range(given.rounds):
         with (
             tempfile.TemporaryDirectory() as home,
-            open_runtime(Settings(home=Path(home), embedding=embedding(given.minilm_on, home)), "benchmark") as runtime,
+            open_runtime(Settings(home=Path(home), embedding=model(given.minilm_on, home)), "benchmark") as runtime,
         ):
             scope, order = runtime.scope(), IngestOrder(paths=(str(given.corpus),))
             runtime.encoder.encode(["warm"])
@@ -78,7 +78,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def embedding(minilm_on: str | None, home: str) -> EmbeddingSettings:
+def model(minilm_on: str | None, home: str) -> EmbeddingSettings:
     """The bundled model, or one that is made here."""
     if not minilm_on:
         return EmbeddingSettings()

@@ -84,7 +84,7 @@ def batches(lengths: Sequence[int], budget: Budget) -> list[list[int]]:
     """Group texts of like length so that padding and the starts of runs together cost least.
 
     Of all ways to cut the texts, sorted by length, into batches within the budget, the one whose padded tokens and
-    `run_tokens` for each batch have the least sum: found from the shortest text on, each cut for good.
+    `run_tokens` for each batch have the least sum (dynamic programming, from the shortest text back to the longest).
 
     :param lengths: tokens of each text.
     :param budget: a batch's longest text times its size stays within its tokens (a single text may exceed them).

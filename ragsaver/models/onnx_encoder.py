@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from ragsaver.errors import SettingsError
 from ragsaver.models.batching import BatchObserver, mask_of, pad_right, ready_batches
 from ragsaver.models.counting import TokenCounts
-from ragsaver.models.devices import TOKENIZER, Device, batch_budget, onnx_weights
+from ragsaver.models.devices import TOKENIZER, Device, onnx_weights
 from ragsaver.models.fingerprint import fingerprint
 from ragsaver.models.onnx_session import OnnxSession, open_on_best, require_model
 from ragsaver.models.options import DEFAULTS, EncoderOptions
@@ -80,7 +80,7 @@ class OnnxEncoder:
         """
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         prefix = self._options.prefix_of(query=query)
-        budget = batch_budget(self._options.batch_tokens, self.device, self._options.threads)
+        budget = self._options.budget_on(self.device)
         for batch in ready_batches([prefix + text for text in texts], self._tokenize, budget, self.device):
             vectors[batch.positions] = self._embed(batch.inputs)
             if self._on_batch and not query:
@@ -106,7 +106,7 @@ class OnnxEncoder:
             )
         found: list[NDArray[np.float32]] = [np.zeros((0, self.dim), dtype=np.float32)] * len(texts)
         prefix = self._options.prefix_of(query=query)
-        budget = batch_budget(self._options.batch_tokens, self.device, self._options.threads)
+        budget = self._options.budget_on(self.device)
         prefixed = [prefix + text for text in texts]
         for batch in ready_batches(prefixed, self._tokenize, budget, self.device):
             ids, mask = batch.inputs

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ragsaver.models.devices import Precision, Wanted
+from ragsaver.models.devices import Budget, Device, Precision, Wanted, batch_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class EncoderOptions:
     def prefix_of(self, *, query: bool) -> str:
         """What stands before each text."""
         return self.query_prefix if query else self.prefix
+
+    def budget_on(self, device: Device) -> Budget:
+        """What a batch may hold there, and what beginning another one costs."""
+        return batch_budget(self.batch_tokens, device, self.threads)
 
 
 DEFAULTS = EncoderOptions()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ragsaver.errors import SettingsError
 from ragsaver.models.batching import Batch, BatchObserver, mask_of, pad_right, ready_batches
-from ragsaver.models.devices import Device, batch_budget
+from ragsaver.models.devices import Device
 from ragsaver.models.fingerprint import folder_digest, torch_fingerprint
 from ragsaver.models.options import DEFAULTS, EncoderOptions
 from ragsaver.models.torch_loading import origin, packages
@@ -91,7 +91,7 @@ class TorchEncoder:
             if progress:
                 progress(len(batch.positions))
 
-        budget = batch_budget(self._options.batch_tokens, self.device, self._options.threads)
+        budget = self._options.budget_on(self.device)
         for batch in ready_batches([prefix + text for text in texts], self._tokenize, budget, self.device):
             # CUDA computes this batch while the one before it is fetched
             found.append((batch, self._embed(batch.inputs)))
