@@ -39,12 +39,17 @@ STOP_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A verbatim slice of a passage from `start` on, with the stems of its content words."""
+    """A verbatim slice of a passage from `start` on, with the stems of its content words.
+
+    `listed` says that it is a list item or table row, `code` that it begins a block of code.
+    """
 
     text: str
     start: int
     stems: Counter[str]
     length: int
+    listed: bool
+    code: bool
 
 
 def split(text: str) -> list[str]:
@@ -73,16 +78,6 @@ def prose(text: str) -> list[str]:
 def listed(text: str) -> list[str]:
     """The list items and table rows."""
     return _bounded(block for block, kind in _blocks(text) if kind == "listed")
-
-
-def is_listed(sentence: str) -> bool:
-    """Whether it is a list item or table row."""
-    return bool(_LISTED.match(sentence))
-
-
-def is_code(sentence: str) -> bool:
-    """Whether it begins a block of code."""
-    return sentence.startswith(_FENCES)
 
 
 def _prose(block: str) -> list[str]:
@@ -162,6 +157,7 @@ def sentences(text: str) -> tuple[Sentence, ...]:
     for piece in split(text):
         start = text.index(piece, start)
         stems = content_stems(piece)
-        found.append(Sentence(piece, start, Counter(stems), len(stems)))
+        listed, code = bool(_LISTED.match(piece)), piece.startswith(_FENCES)
+        found.append(Sentence(piece, start, Counter(stems), len(stems), listed, code))
         start += len(piece)
     return tuple(found)

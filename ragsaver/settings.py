@@ -402,6 +402,10 @@ class IndexSettings(_Section):
     )
     language: str = Field(default="english", description="stemming and stop words of BM25")
     bm25_avg_words: float = Field(default=100.0, gt=0, description="mean chunk length that BM25 normalises by")
+    bm25_k1: float = Field(default=1.2, gt=0, le=10, description="how much more BM25 gives to a word that is repeated")
+    bm25_b: float = Field(
+        default=0.75, ge=0, le=1, description="how much BM25 holds a chunk's length against it; 0 not at all"
+    )
     optimize_after_points: int = Field(
         default=10_000,
         ge=1,

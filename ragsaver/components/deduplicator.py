@@ -51,6 +51,8 @@ class Shelf:
         """The best that this one repeats. Who shares a shingle and did not have it first shares it with who did."""
         if not mine:
             return 0 if self._kept else None
+        if self._first.keys().isdisjoint(mine):
+            return None
         holders = sorted(one for one in {*map(self._first.get, mine)} if one is not None)
         return next((one for one in holders if self._repeats(mine, self._kept[one])), None)
 

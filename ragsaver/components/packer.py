@@ -98,7 +98,8 @@ class _Filling:
     def take(self, row: int, column: int) -> bool:
         """Take a sentence if it is not there and fits, with the one that it refers back to if that fits too."""
         candidate, mine = self._candidates[row], self.chosen[row]
-        if column in mine:
+        # most are left because they don't fit, which is soon told: at best one closes a gap
+        if column in mine or candidate.tokens[column] - GAP_TOKENS > self._left:
             return False
         before = column - 1
         if before >= 0 and before not in mine and refers_back(candidate.sentences[column].text):
@@ -113,7 +114,12 @@ class _Filling:
 
     def _pay(self, row: int, columns: set[int]) -> bool:
         candidate, mine = self._candidates[row], self.chosen[row]
-        price = _price(candidate, mine | columns) - (_price(candidate, mine) if mine else 0)
+        price = 0 if mine else candidate.heading_tokens - GAP_TOKENS  # one run has no gap
+        added: set[int] = set()
+        for column in columns:
+            beside = sum(near in mine or near in added for near in (column - 1, column + 1))
+            price += candidate.tokens[column] + GAP_TOKENS * (1 - beside)
+            added.add(column)
         if price > self._left:
             return False
         self._left -= price

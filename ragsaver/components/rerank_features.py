@@ -6,9 +6,10 @@ All of it is at hand: the scores of both legs, and the sentences that packing lo
 import math
 import statistics
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from ragsaver.components.sentence_words import rarity, word_scores
+from ragsaver.components.sentence_words import rarity, said_by, word_scores
 from ragsaver.sentences import content_stems, sentences
 
 if TYPE_CHECKING:
@@ -75,13 +76,13 @@ def _lead(ordered: Sequence[float], place: int) -> float:
 
 
 def _of_sentences(query: Sequence[str], texts: Sequence[str]) -> tuple[float, ...]:
-    split = [sentences(text) for text in texts]
-    worth = word_scores(rarity(query, [one.stems for some in split for one in some]), split)
+    split, stems = [sentences(text) for text in texts], set(query)
+    said = said_by(stems, split)
+    worth = word_scores(rarity(query, chain.from_iterable(said)), split, said)
     best = [max(row, default=0.0) for row in worth]
-    stems = set(query)
     of = max(len(stems), 1)
-    in_sentence = [max((len(stems & one.stems.keys()) for one in some), default=0) / of for some in split]
-    in_passage = [len(stems & set().union(*(one.stems for one in some))) / of for some in split]
+    in_sentence = [max(map(len, row), default=0) / of for row in said]
+    in_passage = [len(set().union(*row)) / of for row in said]
     ordered = sorted(best, reverse=True)
     ahead = best[0] - max(best[1:], default=0.0)
     place = _order(best).index(0)

@@ -5,17 +5,19 @@ The scores are logits among the candidates' sentences: only their differences me
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.components.answer_kind import Asked, asked, has_digit
-from ragsaver.components.sentence_words import rarity, word_scores
-from ragsaver.sentences import Sentence, content_stems, is_code, is_listed
+from ragsaver.components.sentence_words import rarity, said_by, word_scores
+from ragsaver.sentences import Sentence, content_stems
 
 FEATURES = (
     "words",  # BM25 among the candidates' sentences, 0 to 1
@@ -37,6 +39,7 @@ FEATURES = (
     "place",
     "cause",
 )
+_NOTHING_ASKED = (0.0,) * 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,44 +76,53 @@ def features(question: str, candidates: Sequence[Candidate]) -> NDArray[np.float
     """(sentences of all candidates, len(FEATURES)) float64."""
     query, wanted = content_stems(question), asked(question)
     stems = set(query)
-    by_sentence = rarity(query, [one.stems for candidate in candidates for one in candidate.sentences])
-    matched = word_scores(by_sentence, [candidate.sentences for candidate in candidates])
-    headings = [stems.intersection(content_stems(candidate.heading)) for candidate in candidates]
-    passages = [
-        heading | {term for term in stems if any(term in one.stems for one in candidate.sentences)}
-        for candidate, heading in zip(candidates, headings, strict=True)
-    ]
-    by_passage = rarity(query, passages)
+    passages = [candidate.sentences for candidate in candidates]
+    said = said_by(stems, passages)
+    by_sentence = rarity(query, chain.from_iterable(said))
+    scores = word_scores(by_sentence, passages, said)
+    headings = [stems & _heading_stems(candidate.heading) for candidate in candidates]
+    wholes = [heading.union(*row) for heading, row in zip(headings, said, strict=True)]
+    by_passage = rarity(query, wholes)
     of_sentences, of_passages = sum(by_sentence.values()) or 1.0, sum(by_passage.values()) or 1.0
     rows: list[tuple[float, ...]] = []
-    for place, (candidate, words, heading, said) in enumerate(
-        zip(candidates, matched, headings, passages, strict=True)
+    for place, (candidate, words, heading, row, whole) in enumerate(
+        zip(candidates, scores, headings, said, wholes, strict=True)
     ):
-        of_passage = (sum(by_passage[term] for term in said) / of_passages, candidate.prior, candidate.dense)
+        of_passage = (
+            math.fsum(map(by_passage.__getitem__, whole)) / of_passages,
+            candidate.prior,
+            candidate.dense,
+            1 / (1 + place),
+        )
         best = max(words, default=0.0)
-        for column, one in enumerate(candidate.sentences):
-            has = stems & one.stems.keys()
+        for column, (one, has) in enumerate(zip(candidate.sentences, row, strict=True)):
             rows.append(
                 (
                     words[column],
                     words[column - 1] if column else 0.0,
                     best,
-                    sum(by_sentence[term] for term in has | heading) / of_sentences,
+                    math.fsum(map(by_sentence.__getitem__, has | heading)) / of_sentences,
                     len(has) / (len(stems) or 1),
                     *of_passage,
-                    1 / (1 + place),
                     min(candidate.tokens[column], 100) / 100,
+                    one.listed,
+                    one.code,
                     *_kinds(wanted, one.text),
                 )
             )
     return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
 
 
+@lru_cache(maxsize=8192)
+def _heading_stems(heading: str) -> frozenset[str]:
+    return frozenset(content_stems(heading))
+
+
 def _kinds(wanted: Asked, sentence: str) -> tuple[float, ...]:
+    if wanted.kind is None:
+        return _NOTHING_ASKED
     held = wanted.held_by(sentence)
     return (
-        float(is_listed(sentence)),
-        float(is_code(sentence)),
         float(held and wanted.kind == "date"),
         float(held and wanted.kind == "number"),
         float(wanted.kind == "number" and has_digit(sentence)),

@@ -7,6 +7,8 @@ from pathlib import Path
 from ragsaver.errors import ModelMismatch, StorageError
 
 FORMAT = 1
+# Settings that shape how BM25 sees a text.
+OF_WORDS = "`index.language`, `index.bm25_avg_words`, `index.bm25_k1`, `index.bm25_b`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class IndexIdentity:
     dim: int
     language: str
     bm25_avg_words: float
+    bm25_k1: float = 1.2
+    bm25_b: float = 0.75
     format: int = FORMAT
 
 
@@ -57,7 +61,7 @@ def require_same(found: IndexIdentity, wanted: IndexIdentity, *, where: str, oth
             f"the settings name `{wanted.model_name}` ({wanted.fingerprint[:12]})"
         )
     else:
-        problem = "the index was built with another `index.language`, `index.bm25_avg_words` or format"
+        problem = f"the index was built with another {OF_WORDS} or format"
     raise ModelMismatch(
         problem, where=where, remedy=f"Set `embedding` and `index` back to what built it, or {otherwise}"
     )

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ragsaver.errors import ModelMismatch, StorageError, UsageError
-from ragsaver.index.identity import IndexIdentity
+from ragsaver.index.identity import OF_WORDS, IndexIdentity
 from ragsaver.index.protocol import StoredPoint, VectorIndex
 from ragsaver.index.scope import Scope
 
@@ -53,7 +53,7 @@ def require_alike(source: IndexIdentity, target: IndexIdentity | None, *, where:
         of_target, of_source = (f"`{one.model_name}` ({one.fingerprint[:12]})" for one in (target, source))
         problem = f"the index there was built by model {of_target}, what is to be moved by {of_source}"
     else:
-        problem = "the index there was built with another `index.language`, `index.bm25_avg_words` or format"
+        problem = f"the index there was built with another {OF_WORDS} or format"
     raise ModelMismatch(problem, where=where, remedy=remedy)
 
 

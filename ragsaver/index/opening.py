@@ -123,4 +123,12 @@ def quantization(settings: IndexSettings) -> Quantization | None:
 
 def wanted_identity(settings: IndexSettings, *, dim: int, fingerprint: str, model_name: str) -> IndexIdentity:
     """What an index by these settings and this model is built with."""
-    return IndexIdentity(model_name, fingerprint, dim, settings.language, settings.bm25_avg_words)
+    return IndexIdentity(
+        model_name,
+        fingerprint,
+        dim,
+        settings.language,
+        settings.bm25_avg_words,
+        settings.bm25_k1,
+        settings.bm25_b,
+    )

@@ -12,6 +12,9 @@ def word_encoder(identity: IndexIdentity) -> qdrant.Bm25:
     :raises SettingsError: if its language is not known.
     """
     try:
-        return qdrant.Bm25(qdrant.Bm25Config(language=identity.language, avg_len=identity.bm25_avg_words))
+        config = qdrant.Bm25Config(
+            language=identity.language, avg_len=identity.bm25_avg_words, k=identity.bm25_k1, b=identity.bm25_b
+        )
+        return qdrant.Bm25(config)
     except ValueError as error:
         raise SettingsError(f"`index.language` is not known: {error}", where="settings") from error

@@ -16,7 +16,7 @@ from filelock import FileLock
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.errors import IndexLocked, TooExpensive, UsageError
-from ragsaver.index.identity import read_identity
+from ragsaver.index.identity import OF_WORDS, read_identity
 from ragsaver.index.opening import open_index
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.store import current_store, discard_others
@@ -79,7 +79,7 @@ class Migration:
             old, new = (f"`{one.model_name}` ({one.fingerprint[:12]})" for one in (found, wanted))
             return f"from model {old} to {new}"
         if found != wanted:
-            return "`index.language`, `index.bm25_avg_words` or the index's format is another"
+            return f"{OF_WORDS} or the index's format is another"
         with manifest_in_use(self._settings) as old_manifest:
             configs = [one.config for scope in old_manifest.scopes() for one in old_manifest.documents(scope).values()]
         otherwise = sum(config not in (self._building.config, STALE) for config in configs)

@@ -47,14 +47,15 @@ def words(encoder, text):
     return [stem for word in re.findall(r"\w+", text) for stem in encoder.embed_query(word).indices]
 
 
-@pytest.fixture(scope="module")
-def engine(corpus, tmp_path_factory):
-    """What the engine scores each passage for a question, and the words of all passages."""
+@pytest.fixture(scope="module", params=[(1.2, 0.75), (2.0, 0.5)], ids=["default", "set"])
+def engine(corpus, tmp_path_factory, request):
+    """What the engine scores each passage for a question, the words of all passages, and its k1 and b."""
+    k1, b = request.param
     passages, _ = corpus
     counting = word_encoder(IndexIdentity("m", "f" * 8, DIM, "english", 1.0))
     tokens = [words(counting, passage) for passage in passages]
     average = sum(map(len, tokens)) / len(tokens)
-    index = EdgeIndex(tmp_path_factory.mktemp("bm25"), IndexIdentity("m", "f" * 8, DIM, "english", average))
+    index = EdgeIndex(tmp_path_factory.mktemp("bm25"), IndexIdentity("m", "f" * 8, DIM, "english", average, k1, b))
     vector = np.eye(DIM, dtype=np.float32)[0]
     ids = [f"00000000-0000-0000-0000-{n:012d}" for n in range(len(passages))]
     index.upsert(SCOPE, [ChunkPoint(one, one, vector, text, {}) for one, text in zip(ids, passages, strict=True)])
@@ -66,14 +67,14 @@ def engine(corpus, tmp_path_factory):
             found[int(hit.id.rpartition("-")[2])] = hit.score
         return found
 
-    yield scores, tokens, counting
+    yield scores, tokens, counting, {"k1": k1, "b": b}
     index.close()
 
 
 def test_with_the_same_weights_the_scores_are_the_same(corpus, engine):
     _, headings = corpus
-    scores, tokens, counting = engine
-    oracle = LikeLucene(tokens, k1=1.2, b=0.75)
+    scores, tokens, counting, weights = engine
+    oracle = LikeLucene(tokens, **weights)
     asked = 0
     for heading in headings:
         if query := sorted(set(words(counting, heading))):
@@ -84,8 +85,8 @@ def test_with_the_same_weights_the_scores_are_the_same(corpus, engine):
 
 def test_with_its_own_weights_rank_bm25_ranks_nearly_alike(corpus, engine):
     _, headings = corpus
-    scores, tokens, counting = engine
-    oracle = BM25Okapi(tokens, k1=1.2, b=0.75)
+    scores, tokens, counting, weights = engine
+    oracle = BM25Okapi(tokens, **weights)
     shared = []
     for heading in headings:
         if query := sorted(set(words(counting, heading))):

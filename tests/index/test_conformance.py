@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -228,10 +229,11 @@ def test_another_model_s_index_is_refused_with_the_remedy(opening: Opening) -> N
         opening(other)
 
 
-def test_other_word_statistics_are_refused_too(opening: Opening) -> None:
+@pytest.mark.parametrize("changed", [{"language": "german"}, {"bm25_k1": 2.0}, {"bm25_b": 0.5}])
+def test_other_word_statistics_are_refused_too(opening: Opening, changed: dict[str, Any]) -> None:
     opening(IDENTITY).close()
-    with pytest.raises(ModelMismatch, match=r"index\.language"):
-        opening(IndexIdentity("tiny", "f" * 32, DIM, "german", 50.0))
+    with pytest.raises(ModelMismatch, match=r"index\.language.*index\.bm25_b"):
+        opening(replace(IDENTITY, **changed))
 
 
 def test_a_language_that_is_not_known_is_named(opening: Opening) -> None:

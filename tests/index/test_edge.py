@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -39,6 +40,15 @@ def test_a_disk_that_runs_full_stops_writes_and_keeps_what_is_there(
     assert len(index.search(ACME, "zebra", vector(0), 5).lexical) == 1
     index.list_and_delete(ACME, [], [kept.id])
     assert index.count(ACME) == 0
+
+
+def test_an_index_from_before_a_setting_was_recorded_has_its_default(tmp_path: Path) -> None:
+    EdgeIndex(tmp_path, IDENTITY).close()
+    recorded = json.loads((tmp_path / "identity.json").read_text())
+    older = {name: value for name, value in recorded.items() if name not in {"bm25_k1", "bm25_b"}}
+    (tmp_path / "identity.json").write_text(json.dumps(older))
+
+    EdgeIndex(tmp_path, IDENTITY).close()
 
 
 def scores(index: EdgeIndex) -> list[float]:
