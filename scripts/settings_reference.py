@@ -11,15 +11,16 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from ragsaver.settings import _NAME, _RATE, _SCHEMA_NAME, Settings
+from ragsaver.settings import Settings
+from ragsaver.settings.section import NAME, RATE, SCHEMA_NAME
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 
 # The patterns of the settings, in words.
 NAMES = {
-    _NAME: "letters, digits, `.`, `_`, `-`, at most 64",
-    _RATE: "`COUNT/second`, or `/minute`, `/hour`, `/day`",
-    _SCHEMA_NAME: "lower-case letters, digits, `_`, no digit first, at most 40",
+    NAME: "letters, digits, `.`, `_`, `-`, at most 64",
+    RATE: "`COUNT/second`, or `/minute`, `/hour`, `/day`",
+    SCHEMA_NAME: "lower-case letters, digits, `_`, no digit first, at most 40",
 }
 
 HEAD = """# Settings

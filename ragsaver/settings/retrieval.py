@@ -1,0 +1,85 @@
+"""How evidence is found, ranked again and packed."""
+
+from decimal import Decimal
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from ragsaver.settings.section import Section
+
+
+class RetrievalSettings(Section):
+    """How many candidates are fetched and how the two legs are weighed."""
+
+    candidates: int = Field(default=100, ge=1, le=1000, description="per leg")
+    top_k: int = Field(default=20, ge=1, le=1000, description="passages that stay after fusion, at most")
+    fusion: Literal["minmax", "zscore", "rrf", "dbsf"] = Field(
+        default="minmax", description="how the scores of both legs are made comparable"
+    )
+    fall_off: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="passages below this share of the best score do not stay"
+    )
+    least: int = Field(default=5, ge=1, le=1000, description="passages that stay though their scores fall off")
+    lexical_weight: float = Field(default=0.55, ge=0.0, le=1.0, description="share of BM25 in the fused score")
+    feedback_passages: int = Field(
+        default=0,
+        ge=0,
+        le=20,
+        description="best passages whose vectors are added to the question's for a second search, where the legs "
+        "disagree about the first one; 0 searches once",
+    )
+    feedback_weight: float = Field(default=0.7, ge=0.0, le=10.0, description="of those vectors beside the question's")
+
+
+class RerankSettings(Section):
+    """A second look at the best passages, where it is likely to help. Pipelines need the component for it."""
+
+    mode: Literal["never", "always", "gated"] = Field(
+        default="never", description="`gated` asks the reranker only where its gate expects another order to be better"
+    )
+    backend: Literal["maxsim", "onnx", "sentence-transformers", "remote"] = Field(
+        default="maxsim",
+        description="`maxsim` needs no second model; onnx and sentence-transformers (extra `train`) run a "
+        "cross-encoder; remote is a server with `POST /rerank`",
+    )
+    model: str | None = Field(
+        default=None,
+        description="for onnx a folder with model.onnx and tokenizer.json; for sentence-transformers a folder, or a "
+        "name on the hub with `@revision` behind it or not; for remote what people call it",
+    )
+    url: str | None = Field(default=None, description="of the remote one, without the path `/rerank`")
+    api_key: SecretStr | None = Field(default=None, description="sent to the remote one, if it wants one")
+    top_n: int = Field(default=20, ge=2, le=200, description="passages that are looked at again")
+    max_tokens: int = Field(default=512, ge=16, le=8192, description="of question and passage, for a cross-encoder")
+    deadline_ms: float = Field(
+        default=1000.0, gt=0, le=60_000, description="after which the question goes on with the order that it had"
+    )
+    weight: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="share of the reranker in the new order; default: the gate's, else 1"
+    )
+    gate: str = Field(default="bundled", description="`bundled`, or a file that `ragsaver eval tune-gate` wrote")
+    usd_per_1k_calls: Decimal = Field(default=Decimal(0), ge=0, description="dollars for a thousand calls")
+    usd_per_mtok: Decimal = Field(
+        default=Decimal(0), ge=0, description="dollars for a million tokens of passages, each with the question"
+    )
+    sample_skipped: float = Field(
+        default=0.02,
+        ge=0.0,
+        le=1.0,
+        description="share of skipped questions that are reranked afterwards, to know what the gate misses",
+    )
+    cache_mb: int = Field(default=64, ge=0, le=100_000, description="of passages' token vectors kept by maxsim")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.backend in ("onnx", "sentence-transformers") and not self.model:
+            raise ValueError(f"backend {self.backend} needs a `model`")
+        if self.backend == "remote" and not str(self.url).startswith(("http://", "https://")):
+            raise ValueError("backend remote needs a `url` that begins with http:// or https://")
+        return self
+
+
+class ContextSettings(Section):
+    """What reaches the model."""
+
+    budget_tokens: int = Field(default=400, ge=16, le=1_000_000, description="of all packed passages together")
