@@ -25,14 +25,15 @@ from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.components.rewriting import Rewriting
-from ragsaver.errors import PipelineError, QuestionTooLong, RagSaverError, Unsupported, UsageError
+from ragsaver.errors import PipelineError, QuestionTooLong, Unsupported, UsageError
 from ragsaver.logs.observed import note_contexts
 from ragsaver.pipelines.answers import AnswerCache, Turn
 from ragsaver.pipelines.estimating import Prompt, PromptPipeline
 from ragsaver.pipelines.fingerprint import cacheable, fingerprint
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline
 from ragsaver.pipelines.observing import observe_answer, observe_question
-from ragsaver.pipelines.result import AskResult, Citation, FoundPassage, Route, SearchResult
+from ragsaver.pipelines.outputs import cause_of, found_passage, output_of
+from ragsaver.pipelines.result import AskResult, Citation, Route, SearchResult
 from ragsaver.spend.baseline import settle
 from ragsaver.spend.pacing import Service, admit
 from ragsaver.spend.receipt import OpenReceipt, open_receipt
@@ -69,7 +70,7 @@ class QueryEngine:
         self.pipeline = self._load(self.name)
         self._search: Pipeline | None = None
         self._prompt: PromptPipeline | None = None
-        _output_of(self.pipeline, "answers", self.name)
+        output_of(self.pipeline, "answers", self.name)
         self._knows_schemas = any(isinstance(part, AnswerGenerator) for _, part in self.pipeline.walk())
         self._answers = self._cache_of(self.pipeline)
         by_model = resources.settings.generation.follow_ups == "model"
@@ -178,11 +179,11 @@ class QueryEngine:
                 if "top_k" in sockets:
                     inputs.setdefault(name, {})["top_k"] = limit
             outputs = pipeline.run(inputs)
-            documents: list[Document] = outputs[_output_of(pipeline, "documents", "search")]["documents"]
+            documents: list[Document] = outputs[output_of(pipeline, "documents", "search")]["documents"]
             found = documents[:limit]
             self.resources.uses.note(str(document.meta.get("document_id", "")) for document in found)
             note_contexts(document.content or "" for document in found)
-            result = SearchResult(passages=tuple(_found(document) for document in found), receipt=receipt.close())
+            result = SearchResult(passages=tuple(map(found_passage, found)), receipt=receipt.close())
             if explanation is None:
                 return result
             packer = ContextPacker()
@@ -293,7 +294,7 @@ class QueryEngine:
                     evidence.vectors[question] = turn.vector
                 yield _Asked(request, receipt, evidence, inputs, time.perf_counter())
         except (PipelineRuntimeError, HaystackPipelineError) as error:
-            raise _cause(error, self.name) from error
+            raise cause_of(error, self.name) from error
 
     def _require_schemas(self, request: Request) -> None:
         if request.response_schema is not None and not self._knows_schemas:
@@ -334,7 +335,7 @@ class QueryEngine:
             )
 
     def _result(self, outputs: Mapping[str, Any], asked: _Asked, turn: Turn | None = None) -> AskResult:
-        answers: list[GeneratedAnswer] = outputs[_output_of(self.pipeline, "answers", self.name)]["answers"]
+        answers: list[GeneratedAnswer] = outputs[output_of(self.pipeline, "answers", self.name)]["answers"]
         if not answers:
             raise PipelineError("gave no answer at all", where=self.name)
         answer = answers[0]
@@ -390,33 +391,3 @@ class QueryEngine:
 def _latency(request: Request, started: float) -> dict[str, float]:
     spent = {name: round(spent, 3) for name, spent in request.stage_ms.items()}
     return {**spent, "total": round((time.perf_counter() - started) * 1000, 3)}
-
-
-def _output_of(pipeline: Pipeline, socket: str, name: str) -> str:
-    for component, sockets in pipeline.outputs().items():
-        if socket in sockets:
-            return str(component)
-    raise PipelineError(
-        f"no component gives out `{socket}`",
-        where=name,
-        remedy="End it with ragsaver.components.answer_builder.CitedAnswerBuilder or another answer builder",
-    )
-
-
-def _found(document: Document) -> FoundPassage:
-    return FoundPassage(
-        source=str(document.meta.get("source", "")),
-        heading=str(document.meta.get("heading", "")),
-        text=document.content or "",
-        score=float(document.score or 0.0),
-    )
-
-
-def _cause(error: BaseException, name: str) -> RagSaverError:
-    """What a component raised, out of the wrappers of the engine."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, RagSaverError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return PipelineError(f"failed: {error}", where=name)

@@ -1,0 +1,42 @@
+"""What a pipeline of any shape gives out: the socket where it is, a passage that was found, and what went wrong."""
+
+from haystack import Document, Pipeline
+
+from ragsaver.errors import PipelineError, RagSaverError
+from ragsaver.pipelines.result import FoundPassage
+
+
+def output_of(pipeline: Pipeline, socket: str, name: str) -> str:
+    """The component that gives out a socket.
+
+    :param name: of the pipeline.
+    :raises PipelineError: if none does.
+    """
+    for component, sockets in pipeline.outputs().items():
+        if socket in sockets:
+            return str(component)
+    raise PipelineError(
+        f"no component gives out `{socket}`",
+        where=name,
+        remedy="End it with ragsaver.components.answer_builder.CitedAnswerBuilder or another answer builder",
+    )
+
+
+def found_passage(document: Document) -> FoundPassage:
+    """A passage as it is shown."""
+    return FoundPassage(
+        source=str(document.meta.get("source", "")),
+        heading=str(document.meta.get("heading", "")),
+        text=document.content or "",
+        score=float(document.score or 0.0),
+    )
+
+
+def cause_of(error: BaseException, name: str) -> RagSaverError:
+    """What a component raised, out of the wrappers of the engine."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, RagSaverError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return PipelineError(f"failed: {error}", where=name)
