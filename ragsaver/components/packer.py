@@ -10,7 +10,9 @@ from heapq import heapify, heappop, heappush
 from itertools import groupby
 from typing import Any, TypeVar
 
+import numpy as np
 from haystack import Document, component
+from numpy.typing import NDArray
 
 from ragsaver.components.answer_kind import refers_back
 from ragsaver.components.evidence import current_evidence
@@ -18,8 +20,10 @@ from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
+from ragsaver.components.sentence_match import matches
 from ragsaver.components.sentence_worth import Candidate, score_sentences
 from ragsaver.components.token_counts import CountedTexts, TierTokens, answering_tokens
+from ragsaver.errors import RerankLate
 from ragsaver.logs.observed import note_contexts
 from ragsaver.sentences import Sentence, sentences
 from ragsaver.spend.receipt import OpenReceipt, current_receipt
@@ -158,11 +162,16 @@ class ContextPacker(Bound):
 
     :param budget_tokens: ceiling for all of them together; `context.budget_tokens` if None.
     :param complete_from: share of a passage from which all of it is taken if it fits; above 1 never.
+    :param match: `words`, or `tokens` to hold sentences against the question by the vectors of their tokens too;
+        `context.match` if None.
     """
 
-    def __init__(self, budget_tokens: int | None = None, complete_from: float = 0.8) -> None:
+    def __init__(self, budget_tokens: int | None = None, complete_from: float = 0.8, match: str | None = None) -> None:
         if budget_tokens is not None and budget_tokens < 1:
             raise ValueError(f"budget_tokens must be at least 1, got {budget_tokens}")
+        if match not in (None, "words", "tokens"):
+            raise ValueError(f"match must be words or tokens, got {match}")
+        self.match = match
         self.budget_tokens = budget_tokens
         self.complete_from = complete_from
         self._count: CountedTexts | None = None
@@ -189,7 +198,8 @@ class ContextPacker(Bound):
         with stage("pack"):
             front = _affordable(stable or (), budget) if documents else Passages()
             candidates = self.candidates(documents)
-            worth = _without(score_sentences(query, candidates), candidates, front)
+            matched, matched_by = self._matched(query, documents, candidates)
+            worth = _without(score_sentences(query, candidates, matched), candidates, front)
             # the question that brings a new text to the provider pays more for it, and still has half for its evidence
             paid = min(_fresh_tokens(front, "price_share"), budget // 2)
             packed, counted_by = self._pack(documents, candidates, worth, budget - paid)
@@ -203,12 +213,13 @@ class ContextPacker(Bound):
         self.resources.favourites.note(self.scope, used)
         receipt = current_receipt()
         receipt.packed_tokens = sum(int(document.meta["tokens"]) for document in packed)
+        of = f"{len(packed)} of {len(documents)} passages, budget {budget}{counted_by}{matched_by}"
         receipt.add(
             "pack",
             "context packed",
             receipt.packed_tokens,
             "tokens",
-            reason=f"the best sentences of {len(packed)} of {len(documents)} passages, budget {budget}{counted_by}",
+            reason=f"the best sentences of {of}",
         )
         if front:
             _charge(receipt, front)
@@ -231,6 +242,20 @@ class ContextPacker(Bound):
             )
             for document, some, heading in zip(documents, split, headings, strict=True)
         ]
+
+    def _matched(
+        self, query: str, documents: Sequence[Document], candidates: Sequence[Candidate]
+    ) -> tuple[NDArray[np.float64] | None, str]:
+        """What the sentences' tokens say, where the settings want to know it; and how it went, for the receipt."""
+        if (self.match or self.resources.settings.context.match) == "words" or not candidates:
+            return None, ""
+        texts = [document.content or "" for document in documents]
+        try:
+            return matches(self.resources, query, texts, candidates, self.scope.tenant), ", by words and tokens"
+        except RerankLate:
+            if evidence := current_evidence():
+                evidence.spoil("passages were not read in time")  # another time the answer may be better
+            return None, ", by words alone: passages were not read in time"
 
     def _counting(self) -> tuple[CountedTexts, TierTokens]:
         if self._count is None or self._answering is None:

@@ -18,6 +18,7 @@ from ragsaver.components.rerank_watch import Decision, RerankWatch, Sample
 from ragsaver.errors import RerankError, RerankLate, SettingsError
 from ragsaver.index.scope import Scope
 from ragsaver.models.protocol import Encoder
+from ragsaver.models.rerankers.maxsim import MaxSimReranker
 from ragsaver.models.rerankers.opening import open_reranker
 from ragsaver.models.rerankers.protocol import Reranker
 from ragsaver.settings import Settings
@@ -89,6 +90,16 @@ class Reranking:
     def reranker(self) -> Reranker:
         """The one that the settings name."""
         return open_reranker(self._settings, self._embedding, self._encoder)
+
+    @cached_property
+    def tokens(self) -> MaxSimReranker:
+        """What reads passages by the token: the reranker itself, where it does.
+
+        :raises SettingsError: if the embedding model gives no token vectors.
+        """
+        if self._settings.backend == "maxsim" and isinstance(self.reranker, MaxSimReranker):
+            return self.reranker
+        return MaxSimReranker(self._encoder, cache_mb=self._settings.cache_mb, query_batch=self._embedding.query_batch)
 
     @cached_property
     def gate(self) -> Gate:

@@ -39,6 +39,15 @@ FEATURES = (
     "place",
     "cause",
 )
+# Told by `sentence_match`, where sentences are held against the question by their tokens too.
+TOKEN_FEATURES = (
+    "match",  # mean, over the question's tokens, of the best cosine to one of the sentence's
+    "match_before",  # of the sentence in front of it
+    "match_of_passage",  # of all the passage's tokens
+    "match_least",  # of the question's token that it matches worst
+    "pooled",  # cosine of the mean of its tokens to the question's vector
+    "unread",  # the model did not read so far
+)
 _NOTHING_ASKED = (0.0,) * 6
 
 
@@ -58,12 +67,18 @@ class Candidate:
     heading: str = ""
 
 
-def score_sentences(question: str, candidates: Sequence[Candidate]) -> list[list[float]]:
+def score_sentences(
+    question: str, candidates: Sequence[Candidate], matches: NDArray[np.float64] | None = None
+) -> list[list[float]]:
     """The worth of each sentence of each candidate, passages best first.
 
+    :param matches: (sentences, len(TOKEN_FEATURES)), as `sentence_match` gives them; None where only words are known.
     :returns: as many rows as candidates, as many numbers as sentences.
     """
-    return by_candidate((features(question, candidates) @ weights()).tolist(), candidates)
+    known = features(question, candidates)
+    if matches is not None:
+        known = np.hstack([known, matches])
+    return by_candidate((known @ weights(tokens=matches is not None)).tolist(), candidates)
 
 
 def by_candidate(scores: Sequence[float], candidates: Sequence[Candidate]) -> list[list[float]]:
@@ -132,8 +147,10 @@ def _kinds(wanted: Asked, sentence: str) -> tuple[float, ...]:
     )
 
 
-@lru_cache(maxsize=1)
-def weights() -> NDArray[np.float64]:
-    """(len(FEATURES),) float64: the shipped weights."""
+@lru_cache(maxsize=2)
+def weights(*, tokens: bool = False) -> NDArray[np.float64]:
+    """(len(FEATURES),) float64: the shipped weights; with `tokens` those of `TOKEN_FEATURES` behind them."""
     shipped = json.loads((files("ragsaver.components") / "sentence_worth.json").read_text(encoding="utf-8"))
-    return np.array([shipped["weights"][name] for name in FEATURES], dtype=np.float64)
+    names = FEATURES + TOKEN_FEATURES if tokens else FEATURES
+    of = shipped["weights_with_tokens" if tokens else "weights"]
+    return np.array([of[name] for name in names], dtype=np.float64)

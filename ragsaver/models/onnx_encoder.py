@@ -121,6 +121,15 @@ class OnnxEncoder:
                 found[position] = found[position][asks] if asks.any() else found[position]
         return found
 
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """(tokens, 2) int32 for each text: where in it each token of `token_vectors` begins and ends, in characters.
+
+        Special tokens and those of the prefix are empty.
+        """
+        prefix = self._options.prefix_of(query=False)
+        encodings = self._tokenizer.encode_batch([prefix + text for text in texts])
+        return [np.maximum(np.array(one.offsets, dtype=np.int32).reshape(-1, 2) - len(prefix), 0) for one in encodings]
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, without prefix, special tokens and cut."""
         return self._counts(texts)

@@ -83,3 +83,11 @@ class ContextSettings(Section):
     """What reaches the model."""
 
     budget_tokens: int = Field(default=400, ge=16, le=1_000_000, description="of all packed passages together")
+    match: Literal["words", "tokens"] = Field(
+        default="words",
+        description="how sentences are held against the question: `tokens` also by the vectors of their tokens, for "
+        "which the embedding model reads each passage once; `rerank.cache_mb` of them are kept",
+    )
+    deadline_ms: float = Field(
+        default=1000.0, gt=0, le=60_000, description="for reading passages, after which words alone decide"
+    )

@@ -63,6 +63,14 @@ def test_maxsim_gives_up_when_it_is_too_late(encoder):
         MaxSimReranker(encoder).score("permits", TEXTS, until=time.monotonic() - 1)
 
 
+def test_each_token_s_place_in_the_text_is_known():
+    prefixed = load_encoder(EmbeddingSettings(threads=1, prefix="passage: ", max_tokens=16))
+    (spans,), (vectors,) = prefixed.token_spans([TEXTS[0]]), prefixed.token_vectors([TEXTS[0]])
+    assert len(spans) == len(vectors)
+    said = [TEXTS[0][begin:end] for begin, end in spans if end > begin]
+    assert said == ["Owls", "hunt", "vol", "es", "at", "night", "."]
+
+
 def test_token_vectors_are_unit_rows_and_questions_lack_special_tokens(encoder):
     (as_text,) = encoder.token_vectors(["Who gives out permits?"])
     (as_question,) = encoder.token_vectors(["Who gives out permits?"], query=True)

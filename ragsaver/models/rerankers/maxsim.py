@@ -7,7 +7,7 @@ Zaharia 2020, section 3.2). No second model is loaded; what it costs is one pass
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import xxhash
@@ -34,6 +34,24 @@ class TokenEncoder(Protocol):
         """(tokens, dim) float32 for each text, L2-normalised rows."""
         ...
 
+    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """(tokens, 2) for each text: where in it each token of `token_vectors` begins and ends."""
+        ...
+
+
+class PassageTokens(NamedTuple):
+    """What a model read of a passage: token vectors (tokens, dim) float16, and where each stands (tokens, 2) int32, in
+    characters; those that stand for no text are empty.
+    """
+
+    vectors: NDArray[np.float16]
+    spans: NDArray[np.int32]
+
+    @property
+    def nbytes(self) -> int:
+        """Of both."""
+        return self.vectors.nbytes + self.spans.nbytes
+
 
 class MaxSimReranker:
     """MaxSim over an encoder's token vectors; those of passages are kept, in float16, while there is room.
@@ -56,7 +74,7 @@ class MaxSimReranker:
             lambda questions: encoder.token_vectors(questions, query=True), query_batch
         )
         self._room = cache_mb * 2**20
-        self._kept: OrderedDict[tuple[str, str], NDArray[np.float16]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], PassageTokens] = OrderedDict()
         self._bytes = 0
         self._keeping = threading.Lock()
 
@@ -69,33 +87,49 @@ class MaxSimReranker:
         self, question: str, texts: Sequence[str], *, until: float = NO_LIMIT, tenant: str = ""
     ) -> NDArray[np.float32]:
         """Mean of the best cosines, -1 to 1."""
+        asked = self.of_question(question)
+        return max_sim(asked, [one.vectors for one in self.of_passages(texts, until=until, tenant=tenant)])
+
+    def of_question(self, question: str) -> NDArray[np.float32]:
+        """(tokens, dim) float32, rows of length 1, without special tokens."""
+        return self._asked(question)
+
+    def of_passages(self, texts: Sequence[str], *, until: float = NO_LIMIT, tenant: str = "") -> list[PassageTokens]:
+        """The tokens of each; those that are kept are not read again.
+
+        :param until: as for `score`.
+        :param tenant: as for `score`.
+        :raises RerankLate: if it is not done by then.
+        """
         look = giving_up(until, self.name)
-        asked = self._asked(question)
         keys = [(tenant, xxhash.xxh3_128_hexdigest(text.encode())) for text in texts]
-        vectors = self._recalled(keys)
-        lacking = {key: text for key, text in zip(keys, texts, strict=True) if key not in vectors}
-        found = self._encoder.token_vectors(list(lacking.values()), look)
-        fresh = {key: one.astype(np.float16) for key, one in zip(lacking, found, strict=True)}
-        self._keep(fresh)
-        vectors |= fresh
-        return max_sim(asked, [vectors[key] for key in keys])
+        there = self._recalled(keys)
+        lacking = {key: text for key, text in zip(keys, texts, strict=True) if key not in there}
+        if lacking:
+            found = self._encoder.token_vectors(list(lacking.values()), look)
+            spans = self._encoder.token_spans(list(lacking.values()))
+            read = (PassageTokens(one.astype(np.float16), where) for one, where in zip(found, spans, strict=True))
+            fresh = dict(zip(lacking, read, strict=True))
+            self._keep(fresh)
+            there |= fresh
+        return [there[key] for key in keys]
 
     def close(self) -> None:
         """Nothing is open: the encoder is its owner's."""
 
-    def _recalled(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], NDArray[np.float16]]:
+    def _recalled(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], PassageTokens]:
         with self._keeping:
             there = {key: self._kept[key] for key in keys if key in self._kept}
             for key in there:
                 self._kept.move_to_end(key)
         return there
 
-    def _keep(self, fresh: dict[tuple[str, str], NDArray[np.float16]]) -> None:
+    def _keep(self, fresh: dict[tuple[str, str], PassageTokens]) -> None:
         with self._keeping:
-            for key, vectors in fresh.items():
+            for key, tokens in fresh.items():
                 if key not in self._kept:
-                    self._kept[key] = vectors
-                    self._bytes += vectors.nbytes
+                    self._kept[key] = tokens
+                    self._bytes += tokens.nbytes
             while self._bytes > self._room:
                 _, gone = self._kept.popitem(last=False)
                 self._bytes -= gone.nbytes

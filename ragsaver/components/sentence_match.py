@@ -1,0 +1,69 @@
+"""What does a sentence say of what the question asks, by the vectors of their tokens?
+
+Late interaction by the sentence (MaxSim: Khattab & Zaharia 2020, section 3.2). The tokens were read with their whole
+passage, so a sentence that says `he` is not lost; a passage is read once, and its vectors serve the reranker too.
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragsaver.components.request import time_left_s
+from ragsaver.components.resources import Resources
+from ragsaver.components.sentence_worth import TOKEN_FEATURES, Candidate
+from ragsaver.models.rerankers.maxsim import PassageTokens
+
+# Cosines of one question's sentences differ by little, and the fit pulls weights towards zero.
+_SPREAD = 4.0
+
+
+def matches(
+    resources: Resources, question: str, texts: Sequence[str], candidates: Sequence[Candidate], tenant: str
+) -> NDArray[np.float64]:
+    """(sentences of all candidates, len(TOKEN_FEATURES)) float64.
+
+    :param texts: of the candidates' passages.
+    :param tenant: whose passages these are.
+    :raises RerankLate: if that takes longer than `context.deadline_ms`, or than the request has left.
+    :raises SettingsError: if the embedding model gives no token vectors.
+    """
+    allowed_s, left_s = resources.settings.context.deadline_ms / 1000, time_left_s()
+    until = time.monotonic() + (allowed_s if left_s is None else min(allowed_s, left_s))
+    tokens = resources.reranking.tokens
+    passages = tokens.of_passages(texts, until=until, tenant=tenant)
+    return match_features(tokens.of_question(question), resources.embed_question(question), passages, candidates)
+
+
+def match_features(
+    asked: NDArray[np.float32],
+    vector: NDArray[np.float32],
+    passages: Sequence[PassageTokens],
+    candidates: Sequence[Candidate],
+) -> NDArray[np.float64]:
+    """(sentences of all candidates, len(TOKEN_FEATURES)) float64.
+
+    :param asked: (tokens, dim) float32, the question's; rows of length 1.
+    :param vector: (dim,) float32, the question's own.
+    :param passages: the tokens of each candidate's.
+    """
+    rows: list[tuple[float, ...]] = []
+    for passage, candidate in zip(passages, candidates, strict=True):
+        vectors = passage.vectors.astype(np.float32)
+        cosines = asked @ vectors.T
+        of_passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
+        before = 0.0
+        begins, ends = passage.spans.T
+        for one in candidate.sentences:
+            mine = np.flatnonzero((begins >= one.start) & (ends <= one.start + len(one.text)) & (ends > begins))
+            if not len(mine) or not len(asked):
+                rows.append((0.0, before, of_passage, 0.0, 0.0, 1.0))
+                before = 0.0
+                continue
+            best = cosines[:, mine].max(axis=1)
+            mean = vectors[mine].mean(axis=0)
+            pooled = float(mean @ vector) / (float(np.linalg.norm(mean)) or 1.0)
+            rows.append((float(best.mean()), before, of_passage, float(best.min()), pooled, 0.0))
+            before = float(best.mean())
+    return _SPREAD * np.array(rows, dtype=np.float64).reshape(-1, len(TOKEN_FEATURES))

@@ -1,0 +1,121 @@
+"""Sentences held against the question by the vectors of their tokens."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from haystack import Document
+
+from ragsaver.components.evidence import Evidence, gathering
+from ragsaver.components.packer import ContextPacker
+from ragsaver.components.sentence_match import match_features, matches
+from ragsaver.components.sentence_worth import TOKEN_FEATURES, Candidate
+from ragsaver.errors import RerankLate
+from ragsaver.models.onnx_encoder import OnnxEncoder
+from ragsaver.models.rerankers.maxsim import PassageTokens
+from ragsaver.pipelines.runtime import Runtime, open_runtime
+from ragsaver.sentences import sentences
+from ragsaver.settings import Settings
+from ragsaver.spend.receipt import open_receipt
+
+TEXT = "Owls hunt voles. They sleep by day. Rain fell."
+# No word of the question stands in the sentence that answers it.
+QUESTION = "Which physician treats kids?"
+ANSWERED = "The station opened early. A doctor for small children works there. Tickets cost four pounds."
+
+
+def candidate(text: str) -> Candidate:
+    split = sentences(text)
+    return Candidate(split, [len(one.text.split()) for one in split], 0, 1.0)
+
+
+def settings(home: Path, deadline_ms: float = 60_000) -> Settings:
+    context = {"match": "tokens", "budget_tokens": 16, "deadline_ms": deadline_ms}
+    return Settings.model_validate({"home": home, "pipelines_dir": home, "context": context})
+
+
+@pytest.fixture
+def matching(tmp_path: Path) -> Iterator[Runtime]:
+    with open_runtime(settings(tmp_path), "a test") as opened:
+        yield opened
+
+
+def packed(runtime: Runtime) -> tuple[str, str]:
+    """What is packed for the question, and why."""
+    packer = ContextPacker()
+    packer.bind(runtime.resources)
+    with open_receipt() as receipt:
+        (one,) = packer.run(QUESTION, [Document(content=ANSWERED, score=1.0)])["documents"]
+    return str(one.content), receipt.close().lines[-1].reason
+
+
+def test_each_sentence_is_told_by_its_own_tokens() -> None:
+    # tokens: [begin], "Owls hunt voles.", "They sleep by day."; the model did not read the last sentence
+    spans = np.array([[0, 0], [0, 16], [17, 35]], dtype=np.int32)
+    vectors = np.array([[0.0, 1.0], [0.6, 0.8], [1.0, 0.0]], dtype=np.float16)
+    asked = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
+
+    rows = match_features(asked, asked[0], [PassageTokens(vectors, spans)], [candidate(TEXT)])
+
+    told = [dict(zip(TOKEN_FEATURES, row / rows.max(), strict=True)) for row in rows]
+    first, second, third = told
+    assert [one["unread"] for one in told] == [0.0, 0.0, 1.0]
+    assert first["match"] == pytest.approx(0.7, abs=1e-3)
+    assert (second["match"], second["match_least"]) == (0.5, 0.0)
+    assert [one["match_before"] for one in told] == [0.0, first["match"], second["match"]]
+    assert (first["pooled"], second["pooled"]) == (pytest.approx(0.6, abs=1e-3), 1.0)
+    assert third["match"] == third["match_least"] == third["pooled"] == 0.0
+    assert {one["match_of_passage"] for one in told} == {1.0}, "all of its tokens count, those of no sentence too"
+
+
+def test_nothing_to_match_is_no_rows() -> None:
+    none = np.zeros((0, 2), dtype=np.float32)
+    assert match_features(none, np.zeros(2, dtype=np.float32), [], []).shape == (0, len(TOKEN_FEATURES))
+    empty = PassageTokens(none.astype(np.float16), np.zeros((0, 2), dtype=np.int32))
+    (row, *_) = match_features(none, np.zeros(2, dtype=np.float32), [empty], [candidate(TEXT)])
+    assert row[-1] > 0, "it was not read"
+
+
+def test_a_sentence_that_means_the_answer_is_packed_although_it_has_none_of_the_words(matching: Runtime) -> None:
+    text, why = packed(matching)
+    assert "doctor for small children" in text
+    assert why.endswith("by words and tokens")
+
+
+def test_words_alone_decide_where_passages_are_not_read_in_time(tmp_path: Path) -> None:
+    with open_runtime(settings(tmp_path, deadline_ms=0.001), "a test") as opened:
+        evidence = Evidence()
+        with gathering(evidence):
+            _, why = packed(opened)
+    assert why.endswith("by words alone: passages were not read in time")
+    assert evidence.stamps() is None, "the answer is not kept: another time it may be better"
+
+
+def test_a_passage_is_read_once_for_questions_and_the_reranker(
+    matching: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    token_vectors = OnnxEncoder.token_vectors
+
+    def noting(self, texts, *more, **named):
+        read.extend(() if named.get("query") else texts)
+        return token_vectors(self, texts, *more, **named)
+
+    monkeypatch.setattr(OnnxEncoder, "token_vectors", noting)
+    packed(matching)
+    packed(matching)
+    matching.resources.reranking.reranker.score(QUESTION, [ANSWERED], tenant=matching.scope().tenant)
+    assert read == [ANSWERED]
+
+
+def test_passages_of_another_tenant_are_read_anew(matching: Runtime) -> None:
+    ask = [matching.resources, QUESTION, [ANSWERED], [candidate(ANSWERED)]]
+    first, second = (matches(*ask, tenant) for tenant in ("acme", "rival"))
+    np.testing.assert_array_equal(first, second)
+    assert {tenant for tenant, _ in matching.resources.reranking.tokens._kept} == {"acme", "rival"}
+
+
+def test_reading_ends_with_the_time_that_there_is(tmp_path: Path) -> None:
+    with open_runtime(settings(tmp_path, deadline_ms=0.001), "a test") as opened, pytest.raises(RerankLate):
+        matches(opened.resources, QUESTION, [ANSWERED], [candidate(ANSWERED)], "acme")
