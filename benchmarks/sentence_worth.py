@@ -146,7 +146,7 @@ def main() -> None:
     arguments.add_argument("--squad", type=Path, default=Path("../shared/data/squad"))
     arguments.add_argument("--docs", type=Path, default=Path("../shared/data/docs-history/3.0"))
     arguments.add_argument("--questions", type=Path, default=QUESTIONS)
-    arguments.add_argument("--docs-weight", type=float, default=8.0)
+    arguments.add_argument("--docs-weight", type=float, default=6.0)
     arguments.add_argument("--write", action="store_true", help=f"write {WEIGHTS}")
     given = arguments.parse_args()
     squad = load_dataset(given.squad)

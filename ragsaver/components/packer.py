@@ -186,6 +186,15 @@ class ContextPacker(Bound):
         self._count = CountedTexts(resources.encoder.count_tokens, _REMEMBERED)
         self._answering = answering_tokens(resources.settings, resources.encoder.count_tokens)
 
+    def warm_up(self) -> None:
+        """Open what reads passages, so that what is wrong with it is told before the first question."""
+        if self._bound is not None and self._by_tokens:
+            _ = self.resources.reranking.tokens
+
+    @property
+    def _by_tokens(self) -> bool:
+        return (self.match or self.resources.settings.context.match) == "tokens"
+
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document], stable: list[Document] | None = None) -> dict[str, Passages]:
         """Pack.
@@ -247,7 +256,7 @@ class ContextPacker(Bound):
         self, query: str, documents: Sequence[Document], candidates: Sequence[Candidate]
     ) -> tuple[NDArray[np.float64] | None, str]:
         """What the sentences' tokens say, where the settings want to know it; and how it went, for the receipt."""
-        if (self.match or self.resources.settings.context.match) == "words" or not candidates:
+        if not self._by_tokens or not candidates:
             return None, ""
         texts = [document.content or "" for document in documents]
         try:

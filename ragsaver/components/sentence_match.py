@@ -66,4 +66,13 @@ def match_features(
             pooled = float(mean @ vector) / (float(np.linalg.norm(mean)) or 1.0)
             rows.append((float(best.mean()), before, of_passage, float(best.min()), pooled, 0.0))
             before = float(best.mean())
-    return _SPREAD * np.array(rows, dtype=np.float64).reshape(-1, len(TOKEN_FEATURES))
+    found = np.array(rows, dtype=np.float64).reshape(-1, len(TOKEN_FEATURES) - 2)
+    by_place = [_places(found[:, TOKEN_FEATURES.index(name)]) for name in ("match", "pooled")]
+    return np.column_stack([_SPREAD * found, *by_place])
+
+
+def _places(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One over each one's place, the highest score first."""
+    places = np.empty(len(scores))
+    places[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    return 1 / places

@@ -47,6 +47,8 @@ TOKEN_FEATURES = (
     "match_least",  # of the question's token that it matches worst
     "pooled",  # cosine of the mean of its tokens to the question's vector
     "unread",  # the model did not read so far
+    "match_rank",  # one over its place among all candidates' sentences, by `match`
+    "pooled_rank",  # by `pooled`
 )
 _NOTHING_ASKED = (0.0,) * 6
 

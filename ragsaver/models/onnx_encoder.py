@@ -102,7 +102,7 @@ class OnnxEncoder:
             raise SettingsError(
                 "gives no token vectors: it pools by itself",
                 where=str(self.folder),
-                remedy="Set `rerank.backend` to another reranker than `maxsim`",
+                remedy="Set `rerank.backend` to another reranker than `maxsim`, and `context.match` to `words`",
             )
         found: list[NDArray[np.float32]] = [np.zeros((0, self.dim), dtype=np.float32)] * len(texts)
         prefix = self._options.prefix_of(query=query)

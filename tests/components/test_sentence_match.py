@@ -1,6 +1,7 @@
 """Sentences held against the question by the vectors of their tokens."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.sentence_match import match_features, matches
 from ragsaver.components.sentence_worth import TOKEN_FEATURES, Candidate
-from ragsaver.errors import RerankLate
+from ragsaver.errors import RerankLate, SettingsError
 from ragsaver.models.onnx_encoder import OnnxEncoder
 from ragsaver.models.rerankers.maxsim import PassageTokens
 from ragsaver.pipelines.runtime import Runtime, open_runtime
@@ -58,7 +59,7 @@ def test_each_sentence_is_told_by_its_own_tokens() -> None:
 
     rows = match_features(asked, asked[0], [PassageTokens(vectors, spans)], [candidate(TEXT)])
 
-    told = [dict(zip(TOKEN_FEATURES, row / rows.max(), strict=True)) for row in rows]
+    told = [dict(zip(TOKEN_FEATURES, [*row[:-2] / rows.max(), *row[-2:]], strict=True)) for row in rows]
     first, second, third = told
     assert [one["unread"] for one in told] == [0.0, 0.0, 1.0]
     assert first["match"] == pytest.approx(0.7, abs=1e-3)
@@ -66,6 +67,8 @@ def test_each_sentence_is_told_by_its_own_tokens() -> None:
     assert [one["match_before"] for one in told] == [0.0, first["match"], second["match"]]
     assert (first["pooled"], second["pooled"]) == (pytest.approx(0.6, abs=1e-3), 1.0)
     assert third["match"] == third["match_least"] == third["pooled"] == 0.0
+    assert [one["match_rank"] for one in told] == [1, 1 / 2, 1 / 3]
+    assert [one["pooled_rank"] for one in told] == [1 / 2, 1, 1 / 3]
     assert {one["match_of_passage"] for one in told} == {1.0}, "all of its tokens count, those of no sentence too"
 
 
@@ -74,7 +77,7 @@ def test_nothing_to_match_is_no_rows() -> None:
     assert match_features(none, np.zeros(2, dtype=np.float32), [], []).shape == (0, len(TOKEN_FEATURES))
     empty = PassageTokens(none.astype(np.float16), np.zeros((0, 2), dtype=np.int32))
     (row, *_) = match_features(none, np.zeros(2, dtype=np.float32), [empty], [candidate(TEXT)])
-    assert row[-1] > 0, "it was not read"
+    assert row[TOKEN_FEATURES.index("unread")] > 0
 
 
 def test_a_sentence_that_means_the_answer_is_packed_although_it_has_none_of_the_words(matching: Runtime) -> None:
@@ -114,6 +117,19 @@ def test_passages_of_another_tenant_are_read_anew(matching: Runtime) -> None:
     first, second = (matches(*ask, tenant) for tenant in ("acme", "rival"))
     np.testing.assert_array_equal(first, second)
     assert {tenant for tenant, _ in matching.resources.reranking.tokens._kept} == {"acme", "rival"}
+
+
+def test_a_model_that_gives_no_token_vectors_is_told_before_the_first_question(matching: Runtime) -> None:
+    class Pooling:
+        name = "pooling"
+
+        def count_tokens(self, texts):
+            return [1 for _ in texts]
+
+    packer = ContextPacker()
+    packer.bind(replace(matching.resources, encoder=Pooling()))
+    with pytest.raises(SettingsError, match="context.match: words"):
+        packer.warm_up()
 
 
 def test_reading_ends_with_the_time_that_there_is(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ class MaxSimReranker:
             raise SettingsError(
                 "MaxSim needs token vectors, which this model's back end does not give",
                 where="rerank.backend",
-                remedy="Set `embedding.backend` to `onnx`, or `rerank.backend` to another reranker",
+                remedy="Set `embedding.backend` to `onnx`, or do without: `rerank.backend` another one than `maxsim`, "
+                "and `context.match: words`",
             )
         self._encoder = encoder
         self._asked: MicroBatcher[str, NDArray[np.float32]] = MicroBatcher(
