@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ragsaver.errors import RerankError, RerankLate, SettingsError
 from ragsaver.models.registry import load_encoder
+from ragsaver.models.rerankers import maxsim
 from ragsaver.models.rerankers.maxsim import MaxSimReranker, max_sim
 from ragsaver.models.rerankers.opening import open_reranker
 from ragsaver.models.rerankers.remote import RemoteReranker
@@ -61,6 +62,29 @@ def test_maxsim_keeps_no_more_than_it_may(encoder):
 def test_maxsim_gives_up_when_it_is_too_late(encoder):
     with pytest.raises(RerankLate):
         MaxSimReranker(encoder).score("permits", TEXTS, until=time.monotonic() - 1)
+
+
+def test_what_was_read_before_it_was_too_late_is_kept(encoder, monkeypatch):
+    texts = [f"Owl number {number} hunts voles at night." for number in range(20)]
+    read, encode = [], encoder.token_vectors
+    monkeypatch.setattr(
+        encoder, "token_vectors", lambda texts, *more, **how: read.extend(texts) or encode(texts, *more, **how)
+    )
+    reranker, looked = MaxSimReranker(encoder), []
+
+    def late(_):
+        looked.append(1)
+        if len(read) > 8:
+            raise RerankLate("was not done in time")
+
+    with monkeypatch.context() as patched, pytest.raises(RerankLate):
+        patched.setattr(maxsim, "giving_up", lambda *_: late)
+        reranker.of_passages(texts)
+    assert looked
+    assert len(read) == 16
+    read.clear()
+    assert len(reranker.of_passages(texts)) == 20
+    assert read == texts[8:]
 
 
 def test_each_token_s_place_in_the_text_is_known():

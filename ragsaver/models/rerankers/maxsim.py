@@ -18,6 +18,8 @@ from ragsaver.models.micro_batching import MicroBatcher
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
 
+_READ_TOGETHER = 8  # passages
+
 
 @runtime_checkable
 class TokenEncoder(Protocol):
@@ -105,18 +107,26 @@ class MaxSimReranker:
         look = giving_up(until, self.name)
         keys = [(tenant, xxhash.xxh3_128_hexdigest(text.encode())) for text in texts]
         there = self._recalled(keys)
-        lacking = {key: text for key, text in zip(keys, texts, strict=True) if key not in there}
-        if lacking:
-            found = self._encoder.token_vectors(list(lacking.values()), look)
-            spans = self._encoder.token_spans(list(lacking.values()))
-            read = (PassageTokens(one.astype(np.float16), where) for one, where in zip(found, spans, strict=True))
-            fresh = dict(zip(lacking, read, strict=True))
+        lacking = list({key: text for key, text in zip(keys, texts, strict=True) if key not in there}.items())
+        # some at a time: what was read is kept, so that a question that came too late helps the next one
+        for start in range(0, len(lacking), _READ_TOGETHER):
+            fresh = self._read(dict(lacking[start : start + _READ_TOGETHER]), look)
             self._keep(fresh)
             there |= fresh
         return [there[key] for key in keys]
 
     def close(self) -> None:
         """Nothing is open: the encoder is its owner's."""
+
+    def _read(
+        self, texts: dict[tuple[str, str], str], look: Callable[[int], None]
+    ) -> dict[tuple[str, str], PassageTokens]:
+        some = list(texts.values())
+        read = zip(self._encoder.token_vectors(some, look), self._encoder.token_spans(some), strict=True)
+        return {
+            key: PassageTokens(vectors.astype(np.float16), spans)
+            for key, (vectors, spans) in zip(texts, read, strict=True)
+        }
 
     def _recalled(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], PassageTokens]:
         with self._keeping:
