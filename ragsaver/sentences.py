@@ -157,7 +157,7 @@ def sentences(text: str) -> tuple[Sentence, ...]:
     for piece in split(text):
         start = text.index(piece, start)
         stems = content_stems(piece)
-        listed, code = bool(_LISTED.match(piece)), piece.startswith(_FENCES)
-        found.append(Sentence(piece, start, Counter(stems), len(stems), listed, code))
+        is_listed, is_code = bool(_LISTED.match(piece)), piece.startswith(_FENCES)
+        found.append(Sentence(piece, start, Counter(stems), len(stems), is_listed, is_code))
         start += len(piece)
     return tuple(found)

@@ -222,13 +222,13 @@ class ContextPacker(Bound):
         self.resources.favourites.note(self.scope, used)
         receipt = current_receipt()
         receipt.packed_tokens = sum(int(document.meta["tokens"]) for document in packed)
-        of = f"{len(packed)} of {len(documents)} passages, budget {budget}{counted_by}{matched_by}"
         receipt.add(
             "pack",
             "context packed",
             receipt.packed_tokens,
             "tokens",
-            reason=f"the best sentences of {of}",
+            reason=f"the best sentences of {len(packed)} of {len(documents)} passages, "
+            f"budget {budget}{counted_by}{matched_by}",
         )
         if front:
             _charge(receipt, front)

@@ -19,7 +19,7 @@ from ragsaver.errors import RerankError, RerankLate, SettingsError
 from ragsaver.index.scope import Scope
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.rerankers.maxsim import MaxSimReranker
-from ragsaver.models.rerankers.opening import open_reranker
+from ragsaver.models.rerankers.opening import open_maxsim, open_reranker
 from ragsaver.models.rerankers.protocol import Reranker
 from ragsaver.settings import Settings
 from ragsaver.spend.receipt import ZERO
@@ -89,6 +89,8 @@ class Reranking:
     @cached_property
     def reranker(self) -> Reranker:
         """The one that the settings name."""
+        if self._settings.backend == "maxsim":
+            return self.tokens
         return open_reranker(self._settings, self._embedding, self._encoder)
 
     @cached_property
@@ -97,9 +99,7 @@ class Reranking:
 
         :raises SettingsError: if the embedding model gives no token vectors.
         """
-        if self._settings.backend == "maxsim" and isinstance(self.reranker, MaxSimReranker):
-            return self.reranker
-        return MaxSimReranker(self._encoder, cache_mb=self._settings.cache_mb, query_batch=self._embedding.query_batch)
+        return open_maxsim(self._settings, self._embedding, self._encoder)
 
     @cached_property
     def gate(self) -> Gate:

@@ -17,6 +17,7 @@ from ragsaver.models.rerankers.maxsim import PassageTokens
 
 # Cosines of one question's sentences differ by little, and the fit pulls weights towards zero.
 _SPREAD = 4.0
+_PLACED = ("match", "pooled")  # whose places among all sentences are told too, behind the rest
 
 
 def matches(
@@ -55,19 +56,21 @@ def match_features(
         of_passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
         before = 0.0
         begins, ends = passage.spans.T
+        of_text = ends > begins
         for one in candidate.sentences:
-            mine = np.flatnonzero((begins >= one.start) & (ends <= one.start + len(one.text)) & (ends > begins))
+            mine = np.flatnonzero(of_text & (begins >= one.start) & (ends <= one.start + len(one.text)))
             if not len(mine) or not len(asked):
                 rows.append((0.0, before, of_passage, 0.0, 0.0, 1.0))
                 before = 0.0
                 continue
             best = cosines[:, mine].max(axis=1)
+            match = float(best.mean())
             mean = vectors[mine].mean(axis=0)
             pooled = float(mean @ vector) / (float(np.linalg.norm(mean)) or 1.0)
-            rows.append((float(best.mean()), before, of_passage, float(best.min()), pooled, 0.0))
-            before = float(best.mean())
-    found = np.array(rows, dtype=np.float64).reshape(-1, len(TOKEN_FEATURES) - 2)
-    by_place = [_places(found[:, TOKEN_FEATURES.index(name)]) for name in ("match", "pooled")]
+            rows.append((match, before, of_passage, float(best.min()), pooled, 0.0))
+            before = match
+    found = np.array(rows, dtype=np.float64).reshape(-1, len(TOKEN_FEATURES) - len(_PLACED))
+    by_place = [_places(found[:, TOKEN_FEATURES.index(name)]) for name in _PLACED]
     return np.column_stack([_SPREAD * found, *by_place])
 
 

@@ -20,6 +20,7 @@ class IndexIdentity:
     dim: int
     language: str
     bm25_avg_words: float
+    # an index from before these were recorded has the engine's own
     bm25_k1: float = 1.2
     bm25_b: float = 0.75
     format: int = FORMAT

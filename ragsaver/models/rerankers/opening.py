@@ -1,10 +1,19 @@
-"""Which reranker do the settings mean? Only what that one needs is imported."""
+"""Which reranker do the settings mean? MaxSim is at hand; of the others only what that one needs is imported."""
 
 from pathlib import Path
 
 from ragsaver.models.protocol import Encoder
+from ragsaver.models.rerankers.maxsim import MaxSimReranker
 from ragsaver.models.rerankers.protocol import Reranker
 from ragsaver.settings import EmbeddingSettings, RerankSettings
+
+
+def open_maxsim(
+    settings: RerankSettings, embedding: EmbeddingSettings, encoder: Encoder, *, cache_mb: int | None = None
+) -> MaxSimReranker:
+    """MaxSim over the embedding model, whichever reranker the settings name; the rest is as for `open_reranker`."""
+    room = settings.cache_mb if cache_mb is None else cache_mb
+    return MaxSimReranker(encoder, cache_mb=room, query_batch=embedding.query_batch)
 
 
 def open_reranker(
@@ -18,10 +27,7 @@ def open_reranker(
     :raises SettingsError: if they name none that is there.
     """
     if settings.backend == "maxsim":
-        from ragsaver.models.rerankers.maxsim import MaxSimReranker
-
-        room = settings.cache_mb if cache_mb is None else cache_mb
-        return MaxSimReranker(encoder, cache_mb=room, query_batch=embedding.query_batch)
+        return open_maxsim(settings, embedding, encoder, cache_mb=cache_mb)
     if settings.backend == "remote":
         from ragsaver.models.rerankers.remote import RemoteReranker
 
