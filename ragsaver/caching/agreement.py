@@ -9,10 +9,11 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from itertools import pairwise
 
 from ragsaver.sentences import STOP_WORDS, stem
 
@@ -98,9 +99,9 @@ def taken_apart(question: str) -> Asked:
     words = [_NUMBERS.get(word, word) for word in _WORD.findall(text)]
     bound = _BINDING | _OPPOSING | _TIMES | _ONLY_THAT | (_BOTH_ENDS if "worst" in words else frozenset())
     binding = Counter(
-        # `what is the best way` asks what `how` asks; a second question is one more
-        "how" if word in _SOME_WAY else word.replace(",", "")
-        for word in words
+        # a second question is one more
+        _asked_for(word, follower)
+        for word, follower in pairwise((*words, ""))
         if word in bound or word in _SOME_WAY or not word.isalpha()
     )
     return Asked(
@@ -122,8 +123,12 @@ def may_agree(one: Asked, other: Asked) -> bool:
         return False
     if {"my", "your"} <= one.owners ^ other.owners and one.owners and other.owners:
         return False
+    # `how can A win against B: what can A do` and `what can B do`
+    mine, theirs = Counter(one.content), Counter(other.content)
+    shared = mine.keys() & theirs.keys()
+    if any(mine[word] > theirs[word] for word in shared) and any(theirs[word] > mine[word] for word in shared):
+        return False
     # `how is A better than B` and `how is B better than A`
-    shared = set(one.content) & set(other.content)
     return _kept(one.content, shared) == _kept(other.content, shared)
 
 
@@ -214,6 +219,14 @@ def _differing(one: Asked, other: Asked) -> Counter[str]:
     return (mine - theirs) + (theirs - mine)
 
 
-def _kept(words: Sequence[str], shared: set[str]) -> list[str]:
+def _asked_for(word: str, follower: str) -> str:
+    """What stands for it among what must be the same."""
+    if word in _SOME_WAY:
+        # `what is the best way` asks what `how` asks; `how many` asks for a number
+        return "many" if (word, follower) == ("how", "many") else "how"
+    return word.replace(",", "")
+
+
+def _kept(words: Sequence[str], shared: Set[str]) -> list[str]:
     """Of the words those that are shared, each where it stands first."""
     return [word for word in dict.fromkeys(words) if word in shared]

@@ -25,6 +25,8 @@ from ragsaver.caching.agreement import FEATURES, bundled_agreement, features, ma
         ("When was it built?", "Why was it built?"),
         ("What is a nitrogenous base?", "What is a nitrogenous base and what are examples?"),
         ("What is the meaning of my name?", "What is the meaning of your name?"),
+        ("If elves fight dwarves, what can elves do?", "If elves fight dwarves, what can dwarves do?"),
+        ("How many dialects are spoken in Peru?", "What dialects are spoken in Peru?"),
     ],
 )
 def test_what_says_something_else_never_agrees(one: str, other: str):
