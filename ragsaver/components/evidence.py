@@ -35,22 +35,27 @@ class Evidence:
         self.vectors: dict[str, NDArray[np.float32]] = {}
         self.wide = False
         self._stamps: dict[str, str] = {}
+        self._unstamped: dict[str, Mapping[str, Any]] = {}
         self._documents: dict[str, str] = {}
         self._packed: set[str] | None = None
         self._spoilt: str | None = None
 
     def read(self, carried: Mapping[str, Mapping[str, Any]]) -> None:
-        """Chunks were read: what each carries, by id."""
+        """Chunks were read: what each carries, by id; it is stamped when somebody asks for it."""
         for chunk_id, payload in carried.items():
-            self.note(chunk_id, str(payload.get("document_id", "")), stamp_of(payload))
+            self._unstamped[chunk_id] = payload
+            self._documents[chunk_id] = str(payload.get("document_id", ""))
 
     def note(self, chunk_id: str, document_id: str, stamp: str) -> None:
         """A chunk was found."""
+        self._unstamped.pop(chunk_id, None)
         self._stamps[chunk_id] = stamp
         self._documents[chunk_id] = document_id
 
     def stamp(self, chunk_id: str) -> str | None:
         """That of a chunk that was found."""
+        if chunk_id in self._unstamped:
+            self._stamps[chunk_id] = stamp_of(self._unstamped.pop(chunk_id))
         return self._stamps.get(chunk_id)
 
     def widen(self) -> None:
@@ -67,10 +72,11 @@ class Evidence:
 
     def stamps(self) -> dict[str, str] | None:
         """Stamps of the chunks that the answer is made from, by id; None if it can't be kept: some are unknown."""
-        used = set(self._stamps) if self._packed is None else self._packed
-        if self._spoilt is not None or not used <= self._stamps.keys():
+        if self._spoilt is not None:
             return None
-        return {one: self._stamps[one] for one in sorted(used)}
+        used = self._documents.keys() if self._packed is None else self._packed
+        stamps = {one: stamp for one in sorted(used) if (stamp := self.stamp(one)) is not None}
+        return stamps if len(stamps) == len(used) else None
 
     def documents(self, chunk_ids: Iterable[str]) -> list[str]:
         """Ids of the documents that these chunks are of."""

@@ -1,6 +1,7 @@
 """How many tokens has a text? A question asks that of many sentences, and most of their words were counted before."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,11 +51,20 @@ class TokenCounts:
         lacking = [word for word in {word for words, _ in cut for word in words} if word not in counted]
         if not lacking:
             return [sum(map(counted.__getitem__, words)) + signs for words, signs in cut]
-        fresh = dict(zip(lacking, self._tokenised(lacking), strict=True))
+        fresh = self._of_words(lacking)
         counted.update((word, count) for word, count in fresh.items() if len(word) <= _LONGEST)
         if len(counted) > _REMEMBERED:
             self._counted = {}  # another dictionary: other threads may still read this one
         return [sum(fresh[one] if one in fresh else counted[one] for one in words) + signs for words, signs in cut]
+
+    def _of_words(self, words: Sequence[str]) -> dict[str, int]:
+        """Of plain words together: to tokenise each by itself takes three times as long, on all cores."""
+        plain = [word for word in words if word.isascii() and word.isalnum()]
+        encoding: Any = self._tokenizer.encode(" ".join(plain), add_special_tokens=False)
+        found = Counter(encoding.word_ids)
+        counts = {word: found[place] for place, word in enumerate(plain)}
+        others = [word for word in words if word not in counts]
+        return {**counts, **dict(zip(others, self._tokenised(others), strict=True))}
 
     def _cut(self, text: str) -> tuple[list[str], int]:
         """What is counted each by itself, and how many signs stand beside it, each a token."""
