@@ -82,6 +82,12 @@ def time_left_s() -> float | None:
     return None if request is None or request.deadline is None else request.deadline - time.monotonic()
 
 
+def allowed_s(most_s: float) -> float:
+    """Seconds for a stage with a limit of its own: the running request has no more for it than it has left."""
+    left_s = time_left_s()
+    return most_s if left_s is None else max(0.0, min(most_s, left_s))
+
+
 def current_pace() -> Pace:
     """What the running request's budgets leave it."""
     request = _current.get()

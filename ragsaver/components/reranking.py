@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ragsaver.components.evidence import current_evidence
+from ragsaver.components.request import allowed_s
 from ragsaver.components.rerank_features import features
 from ragsaver.components.rerank_gate import Gate, Recent, left_behind, load_gate, mix, new_order
 from ragsaver.components.rerank_watch import Decision, RerankWatch, Sample
@@ -179,18 +180,25 @@ class Reranking:
                     "paused", f"it failed {_FAILURES} times in a row and is left alone for {_PAUSE_S:.0f} s"
                 )
         texts = [passage.content or "" for passage in passages]
-        allowed_s = self._settings.deadline_ms / 1000
-        until = time.monotonic() + allowed_s
+        own_s = self._settings.deadline_ms / 1000
+        has_s = allowed_s(own_s)
+        if not has_s:
+            return Reranked("late", "not begun, since the request has no time left: the order stays")
+        until = time.monotonic() + has_s
         call = self._pool.submit(self.reranker.score, question, texts, until=until, tenant=scope.tenant)
         try:
-            found = call.result(allowed_s)
+            found = call.result(has_s)
         except (NotInTime, RerankLate):
             begun = not call.cancel()
-            self._failed()
+            if has_s == own_s:  # else the reranker may be as fast as ever
+                self._failed()
             late = "not done" if begun else "not begun, since all its threads are busy,"
+            limit = f"{has_s * 1000:.0f} ms"
+            if has_s < own_s:
+                limit = f"the {limit} that the request had left"
             return Reranked(
                 "late",
-                f"{late} within {self._settings.deadline_ms:g} ms: the order stays",
+                f"{late} within {limit}: the order stays",
                 cost_usd=self.price(question, texts) if begun else ZERO,
             )
         except RerankError as error:

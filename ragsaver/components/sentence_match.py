@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.components.request import time_left_s
+from ragsaver.components.request import allowed_s
 from ragsaver.components.resources import Resources
 from ragsaver.components.sentence_worth import TOKEN_FEATURES, Candidate
 from ragsaver.models.rerankers.maxsim import PassageTokens
@@ -30,8 +30,7 @@ def matches(
     :raises RerankLate: if that takes longer than `context.deadline_ms`, or than the request has left.
     :raises SettingsError: if the embedding model gives no token vectors.
     """
-    allowed_s, left_s = resources.settings.context.deadline_ms / 1000, time_left_s()
-    until = time.monotonic() + (allowed_s if left_s is None else min(allowed_s, left_s))
+    until = time.monotonic() + allowed_s(resources.settings.context.deadline_ms / 1000)
     tokens = resources.reranking.tokens
     passages = tokens.of_passages(texts, until=until, tenant=tenant)
     return match_features(tokens.of_question(question), resources.embed_question(question), passages, candidates)

@@ -1,6 +1,7 @@
 """The component: what is paid for, what is fallen back to, what the receipt says, what is sampled afterwards."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -39,6 +40,12 @@ def resources(tmp_path: Path, **rerank) -> Iterator[Resources]:
     finally:
         opened.close()
         opened.ownership.release()
+
+
+def hurried(given: Resources, left_s: float) -> ReceiptLine | None:
+    """The line of a request that has so long left."""
+    with running(Request(Scope("default", "default"), deadline=time.monotonic() + left_s)):
+        return asked(given, "always")[1]
 
 
 def asked(given: Resources, mode: str | None = None, **options) -> tuple[list[str], ReceiptLine | None]:
@@ -134,6 +141,17 @@ def test_one_that_fails_again_and_again_is_left_alone(tmp_path: Path):
         lines = [asked(given, "always")[1] for _ in range(5)]
     assert [line.reason.split(":")[0] for line in lines] == ["failed"] * 3 + ["paused"] * 2
     assert len(script.requests) == 3
+
+
+def test_a_request_with_less_time_than_the_reranker_may_take_waits_no_longer_than_it_has(tmp_path: Path):
+    script = Script(hold=threading.Event())
+    with rerank_server(script) as url, resources(tmp_path, backend="remote", url=url) as given:
+        late = [hurried(given, left_s) for left_s in (-1.0, 0.2, 0.2, 0.2)]
+        script.hold.set()
+        order, line = asked(given, "always")
+    assert late[0].reason.startswith("late: not begun, since the request has no time left")
+    assert all("that the request had left: the order stays" in one.reason for one in late[1:])
+    assert order == LONGEST_FIRST and line.reason.startswith("reranked"), "others' hurry is no fault of the reranker"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import math
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -85,6 +86,47 @@ def test_what_was_read_before_it_was_too_late_is_kept(encoder, monkeypatch):
     read.clear()
     assert len(reranker.of_passages(texts)) == 20
     assert read == texts[8:]
+
+
+def test_what_two_threads_want_is_read_once(encoder, monkeypatch):
+    reranker, read, both = MaxSimReranker(encoder), [], threading.Barrier(2)
+    token_vectors = encoder.token_vectors
+
+    def noting(texts, *more, **named):
+        read.extend(texts)
+        return token_vectors(texts, *more, **named)
+
+    monkeypatch.setattr(encoder, "token_vectors", noting)
+
+    def ask(_: int):
+        both.wait()
+        return reranker.of_passages(TEXTS)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(ask, range(2))
+    assert sorted(read) == sorted(TEXTS)
+    assert all(np.array_equal(mine.vectors, theirs.vectors) for mine, theirs in zip(one, other, strict=True))
+
+
+def test_who_waits_for_another_s_reading_gives_up_in_time(encoder, monkeypatch):
+    reranker, reading, on = MaxSimReranker(encoder), threading.Event(), threading.Event()
+    token_vectors = encoder.token_vectors
+
+    def slow(texts, *more, **named):
+        reading.set()
+        on.wait(30)
+        return token_vectors(texts, *more, **named)
+
+    monkeypatch.setattr(encoder, "token_vectors", slow)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(reranker.of_passages, TEXTS)
+        reading.wait(30)
+        try:
+            with pytest.raises(RerankLate):
+                reranker.of_passages(["something else"], until=time.monotonic() + 0.05)
+        finally:
+            on.set()
+        assert len(first.result()) == len(TEXTS)
 
 
 def test_each_token_s_place_in_the_text_is_known():

@@ -5,6 +5,7 @@ Zaharia 2020, section 3.2). No second model is loaded; what it costs is one pass
 """
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from ragsaver.errors import SettingsError
 from ragsaver.models.micro_batching import MicroBatcher
 from ragsaver.models.protocol import Encoder
-from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
+from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up, too_late
 
 _READ_TOGETHER = 8  # passages
 
@@ -80,6 +81,7 @@ class MaxSimReranker:
         self._kept: OrderedDict[tuple[str, str], PassageTokens] = OrderedDict()
         self._bytes = 0
         self._keeping = threading.Lock()
+        self._reading = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -98,25 +100,37 @@ class MaxSimReranker:
         return self._asked(question)
 
     def of_passages(self, texts: Sequence[str], *, until: float = NO_LIMIT, tenant: str = "") -> list[PassageTokens]:
-        """The tokens of each; those that are kept are not read again.
+        """The tokens of each; those that are kept are not read again, nor those that another thread reads meanwhile.
 
         :param until: as for `score`.
         :param tenant: as for `score`.
         :raises RerankLate: if it is not done by then.
         """
-        look = giving_up(until, self.name)
         keys = [(tenant, xxhash.xxh3_128_hexdigest(text.encode())) for text in texts]
         there = self._recalled(keys)
         lacking = list({key: text for key, text in zip(keys, texts, strict=True) if key not in there}.items())
         # some at a time: what was read is kept, so that a question that came too late helps the next one
         for start in range(0, len(lacking), _READ_TOGETHER):
-            fresh = self._read(dict(lacking[start : start + _READ_TOGETHER]), look)
-            self._keep(fresh)
-            there |= fresh
+            there |= self._read_once(dict(lacking[start : start + _READ_TOGETHER]), until)
         return [there[key] for key in keys]
 
     def close(self) -> None:
         """Nothing is open: the encoder is its owner's."""
+
+    def _read_once(self, texts: dict[tuple[str, str], str], until: float) -> dict[tuple[str, str], PassageTokens]:
+        """One thread reads at a time: the model takes all cores, so two would only take turns."""
+        left_s = max(0.0, min(until - time.monotonic(), threading.TIMEOUT_MAX))
+        if not self._reading.acquire(timeout=left_s):
+            raise too_late(self.name)
+        try:
+            there = self._recalled(list(texts))
+            if lacking := {key: text for key, text in texts.items() if key not in there}:
+                fresh = self._read(lacking, giving_up(until, self.name))
+                self._keep(fresh)
+                there |= fresh
+            return there
+        finally:
+            self._reading.release()
 
     def _read(
         self, texts: dict[tuple[str, str], str], look: Callable[[int], None]

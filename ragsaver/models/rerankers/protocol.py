@@ -43,6 +43,11 @@ def giving_up(until: float, name: str) -> Callable[[int], None]:
 
     def look(_: int) -> None:
         if time.monotonic() > until:
-            raise RerankLate("was not done in time", where=name, remedy="Raise `rerank.deadline_ms`")
+            raise too_late(name)
 
     return look
+
+
+def too_late(name: str) -> RerankLate:
+    """What is raised for a reranker that is not done in time."""
+    return RerankLate("was not done in time", where=name, remedy="Raise `rerank.deadline_ms`")
