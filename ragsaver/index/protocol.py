@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,7 @@ class ChunkPoint:
     payload: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A point found by one leg, with that leg's raw score (cosine, or BM25)."""
 
     id: str
@@ -44,7 +43,7 @@ class LegHits:
 
     def scores(self) -> tuple[dict[str, float], dict[str, float]]:
         """Each leg's own scores by point, the vectors' and BM25's."""
-        return {hit.id: hit.score for hit in self.dense}, {hit.id: hit.score for hit in self.lexical}
+        return {key: score for key, score, _ in self.dense}, {key: score for key, score, _ in self.lexical}
 
 
 @dataclass(frozen=True, slots=True)
