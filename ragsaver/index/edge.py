@@ -1,9 +1,8 @@
 """The embedded engine: Qdrant's own, in this process, owned by it alone.
 
-One shard holds every tenant. The key `scope` (tenant and collection) is in every filter, but for a search of a shard
-to which only one scope was ever written. Word statistics (IDF) are counted within the scope and within what the
-reader's groups may read, so that nobody else's vocabulary shapes a ranking (see `corpus.py`). Unlisted points count as
-well: leaving them out takes twice the time.
+One shard holds every tenant. The key `scope` (tenant and collection) is in every filter, and word statistics
+(IDF) are counted within it and within what the reader's groups may read, so that nobody else's vocabulary shapes a
+ranking (see `corpus.py`). Unlisted points count as well: leaving them out takes twice the time.
 """
 
 import shutil
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from ragsaver.errors import IndexLocked, RagSaverError, StorageError
 from ragsaver.index.corpus import Corpus, sole_of
 from ragsaver.index.edge_config import dense_search, edge_config, index_payload
-from ragsaver.index.edge_requests import ALL_LISTED, NAMES_GROUPS, hits, leg, stored_point, within
+from ragsaver.index.edge_requests import NAMES_GROUPS, hits, leg, stored_point, within
 from ragsaver.index.identity import IndexIdentity, claim
 from ragsaver.index.keys import (
     DENSE,
@@ -103,9 +102,7 @@ class EdgeIndex:
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
     ) -> LegHits:
         """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
-        corpus = self._corpus.of(scope)
-        # a condition that every point meets takes a tenth of a question's time
-        visible = within(scope, LISTED) if corpus else ALL_LISTED
+        visible, corpus = within(scope, LISTED), self._corpus.of(scope)
         requests = [leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
         words = self._bm25.embed_query(text)
         if words.indices:
@@ -115,7 +112,7 @@ class EdgeIndex:
         answers = self._swaps.undisturbed(
             lambda: self._read(lambda shard: shard.query_batch(qdrant.QueryBatchRequest(requests)))
         )
-        if corpus != self._corpus.of(scope):  # another scope's first point, or a group's, may be among them
+        if corpus != self._corpus.of(scope):  # words of another scope's first point, or of a group's, may have counted
             return self.search(scope, text, vector, limit, with_payload=with_payload)
         dense, lexical = (*answers, [])[:2]
         return LegHits(hits(dense, with_payload), hits(lexical, with_payload))

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import qdrant_edge as qdrant
 
-from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, LISTED, SCOPE, STATE, scope_key
+from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, SCOPE, STATE, scope_key
 from ragsaver.index.protocol import Hit, StoredPoint
 from ragsaver.index.scope import Scope
 
 # Points that name who may read them.
 NAMES_GROUPS = qdrant.Filter(must_not=[qdrant.IsEmptyCondition(GROUPS)])
-# Of whatever scope: for a shard that has one, and where no point names groups.
-ALL_LISTED = qdrant.Filter(must=[qdrant.FieldCondition(STATE, match=qdrant.MatchValue(LISTED))])
 
 
 def within(scope: Scope, state: str | None = None, *, ids: Sequence[str] | None = None) -> qdrant.Filter:

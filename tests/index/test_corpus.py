@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,26 +129,3 @@ def test_what_changes_while_the_index_is_optimised_is_left_behind_too(
     monkeypatch.setattr(edge, "optimised", meanwhile)
     assert index.optimise(force=True)
     assert asked(index)[1]
-
-
-@pytest.mark.parametrize("groups", [None, ["hr"]])
-def test_a_search_that_another_s_first_point_overtakes_does_not_see_it(
-    index: EdgeIndex, monkeypatch: pytest.MonkeyPatch, groups: list[str] | None
-):
-    """The only scope's search asks for no scope: it is asked again where the scope is the only one no more."""
-    reader = ACME if groups is None else replace(ACME, groups=frozenset({"sales"}))
-    secret = point("zebra two", groups=groups) if groups else point("zebra two")
-    undisturbed, seen = index._swaps.undisturbed, []
-
-    def overtaken(read: Callable[[], Any]) -> Any:
-        if not seen:
-            listed(index, ACME if groups else RIVAL, secret)
-        seen.append(undisturbed(read))
-        return seen[-1]
-
-    monkeypatch.setattr(index._swaps, "undisturbed", overtaken)
-    found = index.search(reader, "zebra", vector(0), 5)
-
-    assert len(seen) == 2
-    assert any(str(hit.id) == secret.id for hit in seen[0][1])  # so it was worth asking again
-    assert secret.id not in {hit.id for hit in (*found.dense, *found.lexical)}
