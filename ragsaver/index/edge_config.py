@@ -16,7 +16,7 @@ def edge_config(dim: int, quantization: Quantization | None) -> qdrant.EdgeConfi
         vectors={DENSE: qdrant.EdgeVectorParams(dim, qdrant.Distance.Dot, quantization_config=smaller)},
         sparse_vectors={LEXICAL: qdrant.EdgeSparseVectorParams(modifier=qdrant.Modifier.Idf)},
         # The engine keeps Python's lock while it searches, so a thread of its own helps nobody: to hand a search over
-        # and back costs what a core has at hand, a fifth of a question's time.
+        # and back costs what a core has at hand, an eighth of a question's retrieval.
         max_search_threads=1,
     )
 
