@@ -34,8 +34,7 @@ class Evidence:
         self.mark = mark
         self.vectors: dict[str, NDArray[np.float32]] = {}
         self.wide = False
-        self._stamps: dict[str, str] = {}
-        self._unstamped: dict[str, Mapping[str, Any]] = {}
+        self._found: dict[str, str | Mapping[str, Any]] = {}  # a chunk's stamp, or what it is to be stamped with
         self._documents: dict[str, str] = {}
         self._packed: set[str] | None = None
         self._spoilt: str | None = None
@@ -43,20 +42,21 @@ class Evidence:
     def read(self, carried: Mapping[str, Mapping[str, Any]]) -> None:
         """Chunks were read: what each carries, by id; it is stamped when somebody asks for it."""
         for chunk_id, payload in carried.items():
-            self._unstamped[chunk_id] = payload
+            self._found[chunk_id] = payload
             self._documents[chunk_id] = str(payload.get("document_id", ""))
 
     def note(self, chunk_id: str, document_id: str, stamp: str) -> None:
         """A chunk was found."""
-        self._unstamped.pop(chunk_id, None)
-        self._stamps[chunk_id] = stamp
+        self._found[chunk_id] = stamp
         self._documents[chunk_id] = document_id
 
     def stamp(self, chunk_id: str) -> str | None:
         """That of a chunk that was found."""
-        if chunk_id in self._unstamped:
-            self._stamps[chunk_id] = stamp_of(self._unstamped.pop(chunk_id))
-        return self._stamps.get(chunk_id)
+        found = self._found.get(chunk_id)
+        if found is None or isinstance(found, str):
+            return found
+        stamp = self._found[chunk_id] = stamp_of(found)
+        return stamp
 
     def widen(self) -> None:
         """More than chunks was read: the answer falls with any change of the collection."""
@@ -74,7 +74,7 @@ class Evidence:
         """Stamps of the chunks that the answer is made from, by id; None if it can't be kept: some are unknown."""
         if self._spoilt is not None:
             return None
-        used = self._documents.keys() if self._packed is None else self._packed
+        used = self._found.keys() if self._packed is None else self._packed
         stamps = {one: stamp for one in sorted(used) if (stamp := self.stamp(one)) is not None}
         return stamps if len(stamps) == len(used) else None
 

@@ -190,12 +190,12 @@ class Reranking:
             found = call.result(has_s)
         except (NotInTime, RerankLate):
             begun = not call.cancel()
-            if has_s == own_s:  # else the reranker may be as fast as ever
+            if has_s == own_s:
                 self._failed()
+                limit = f"{self._settings.deadline_ms:g} ms"
+            else:  # the reranker may be as fast as ever
+                limit = f"the {has_s * 1000:.0f} ms that the request had left"
             late = "not done" if begun else "not begun, since all its threads are busy,"
-            limit = f"{has_s * 1000:.0f} ms"
-            if has_s < own_s:
-                limit = f"the {limit} that the request had left"
             return Reranked(
                 "late",
                 f"{late} within {limit}: the order stays",
