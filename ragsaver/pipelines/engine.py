@@ -28,6 +28,7 @@ from ragsaver.components.rewriting import Rewriting
 from ragsaver.errors import PipelineError, QuestionTooLong, Unsupported, UsageError
 from ragsaver.logs.observed import note_contexts
 from ragsaver.pipelines.answers import AnswerCache, Turn
+from ragsaver.pipelines.direct_run import DirectRun
 from ragsaver.pipelines.estimating import Prompt, PromptPipeline
 from ragsaver.pipelines.fingerprint import cacheable, fingerprint
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline
@@ -68,7 +69,8 @@ class QueryEngine:
         self.resources = resources
         self.name = name or resources.settings.query.pipeline
         self.pipeline = self._load(self.name)
-        self._search: Pipeline | None = None
+        self._run = DirectRun(self.pipeline)
+        self._search: DirectRun | None = None
         self._prompt: PromptPipeline | None = None
         output_of(self.pipeline, "answers", self.name)
         self._knows_schemas = any(isinstance(part, AnswerGenerator) for _, part in self.pipeline.walk())
@@ -89,7 +91,7 @@ class QueryEngine:
         if explain:
             with explaining(explain) as explanation, self._asked(question, request) as asked:
                 self._rewrite(asked)
-                result = self._result(self.pipeline.run(asked.inputs), asked)
+                result = self._result(self._run(asked.inputs), asked)
                 return result.model_copy(update={"debug": explanation.told()}) if explanation else result
         with self._turn(question, request) as turn:
             if turn is not None:
@@ -99,7 +101,7 @@ class QueryEngine:
                     return self._again(turn, request, started)
             with self._asked(question, request, turn=turn) as asked:
                 self._rewrite(asked)
-                return self._result(self.pipeline.run(asked.inputs), asked, turn)
+                return self._result(self._run(asked.inputs), asked, turn)
 
     async def ask_async(self, question: str, request: Request | None = None) -> AskResult:
         """Answer a question on the running event loop."""
@@ -168,8 +170,8 @@ class QueryEngine:
         if not 1 <= limit <= 1000:
             raise UsageError(f"top_k must be within 1 to 1000, got {limit}")
         if self._search is None:
-            self._search = self._load("search")
-        pipeline = self._search
+            self._search = DirectRun(self._load("search"))
+        run, pipeline = self._search, self._search.pipeline
         with (
             explaining(explain) as explanation,
             self._asked(question, request, pipeline) as asked,
@@ -178,7 +180,7 @@ class QueryEngine:
             for name, sockets in pipeline.inputs().items():
                 if "top_k" in sockets:
                     inputs.setdefault(name, {})["top_k"] = limit
-            outputs = pipeline.run(inputs)
+            outputs = run(inputs)
             documents: list[Document] = outputs[output_of(pipeline, "documents", "search")]["documents"]
             found = documents[:limit]
             self.resources.uses.note(str(document.meta.get("document_id", "")) for document in found)
@@ -288,7 +290,7 @@ class QueryEngine:
                 self._keeping(request, receipt, pipeline is None),
                 gathering(Evidence(self._mark(request))) as evidence,
             ):
-                asked = "search" if pipeline is not None and pipeline is self._search else self.name
+                asked = "search" if self._search and pipeline is self._search.pipeline else self.name
                 observe_question(question, asked, request, receipt)
                 if turn is not None and turn.vector is not None:
                     evidence.vectors[question] = turn.vector
