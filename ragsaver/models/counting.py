@@ -69,16 +69,28 @@ class TokenCounts:
     def _cut(self, text: str) -> tuple[list[str], int]:
         """What is counted each by itself, and how many signs stand beside it, each a token."""
         if text.isascii():
-            plain = text.encode()
-            signs = plain.translate(None, _NO_SIGNS).decode()
+            words, signs = _cut_ascii(text)
             if signs.isprintable() and (self._marks.isdisjoint(signs) or not self._has_whole(text)):
-                return plain.translate(_SPACES_FOR_SIGNS).decode().split(), len(signs)
+                return words, len(signs)
             return [text], 0
-        return [text] if _CONTROL.search(text) or self._has_whole(text) else text.split(), 0
+        if _CONTROL.search(text) or self._has_whole(text):
+            return [text], 0
+        # a sign of another alphabet may end a word or not: what has one is counted in one piece
+        pieces = text.split()
+        words, signs = _cut_ascii(" ".join(filter(str.isascii, pieces)))
+        return words + [piece for piece in pieces if not piece.isascii()], len(signs)
 
     def _has_whole(self, text: str) -> bool:
         return any(whole in text for whole in self._whole)
 
     def _tokenised(self, texts: Sequence[str]) -> list[int]:
+        if not texts:
+            return []
         encodings: list[Any] = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [len(encoding.ids) for encoding in encodings]
+
+
+def _cut_ascii(text: str) -> tuple[list[str], str]:
+    """The words, and the signs beside them."""
+    plain = text.encode()
+    return plain.translate(_SPACES_FOR_SIGNS).decode().split(), plain.translate(None, _NO_SIGNS).decode()

@@ -1,6 +1,7 @@
 """Tokens counted by word are those that the tokenizer makes of the whole text."""
 
 import threading
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
@@ -66,6 +67,16 @@ def test_what_has_no_spaces_is_not_remembered(counts: TokenCounts, whole: Tokeni
         len(one.ids) for one in whole.encode_batch([text, "short", text], add_special_tokens=False)
     ]
     assert text not in counts._counted and "short" in counts._counted
+
+
+def test_one_sign_of_another_alphabet_leaves_the_rest_counted_by_word(whole: Tokenizer):
+    counts = TokenCounts(shipped())
+    address = "https://example.org/" + "/".join(f"part-{n}" for n in range(30))
+    asked = [f"Read this … at {address}?", f"this {address} … at Read!"]
+    expected = [len(one.ids) for one in whole.encode_batch(asked, add_special_tokens=False)]
+    assert counts(asked[:1]) == expected[:1]
+    with patch.object(counts, "_tokenizer", None):  # all words were counted before
+        assert counts(asked) == expected
 
 
 def test_words_are_forgotten_beyond_a_bound_and_threads_count_alike(monkeypatch: pytest.MonkeyPatch):
