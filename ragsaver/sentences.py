@@ -6,9 +6,8 @@ Analysis is remembered by text, because the same chunks come again and again.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from Stemmer import Stemmer
 
@@ -26,6 +25,8 @@ _FENCES = ("```", "~~~")
 _LISTED = re.compile(r"[^\S\n]*(?:(?:[-*+]|\d+[.)])\s|\|)")
 _Kind = Literal["prose", "listed", "code"]
 _WORD = re.compile(r"[^\W_]+")
+# The same of ASCII, in small letters: to put spaces for all else and split takes a quarter of the time.
+_SMALL_WORDS = bytes(ord(chr(code).lower()) if chr(code).isalnum() else ord(" ") for code in range(128)) + bytes(128)
 _STEMMER = Stemmer("english", 0)  # `stem` remembers
 
 STOP_WORDS = frozenset(
@@ -37,8 +38,7 @@ STOP_WORDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A verbatim slice of a passage from `start` on, with the stems of its content words.
 
     `listed` says that it is a list item or table row, `code` that it begins a block of code.
@@ -146,7 +146,13 @@ def stem(word: str) -> str:
 
 def content_stems(text: str) -> list[str]:
     """Stems of the words that carry meaning, in order."""
-    return [stem(word) for word in _WORD.findall(text.lower()) if word not in STOP_WORDS]
+    return [stem(word) for word in _small_words(text) if word not in STOP_WORDS]
+
+
+def _small_words(text: str) -> list[str]:
+    if text.isascii():
+        return text.encode().translate(_SMALL_WORDS).decode().split()
+    return _WORD.findall(text.lower())
 
 
 @lru_cache(maxsize=8192)

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ragsaver.sentences import MAX_CHARS, content_stems, sentences, split
@@ -42,6 +42,12 @@ def test_what_is_too_long_ends_at_a_line_s_end_if_it_can():
     parts = split(code)
     assert len(parts) > 1 and all(part.splitlines()[0].startswith(("```", "line ")) for part in parts)
     assert "\n".join(parts) == code
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=127)))
+@example("A_b-C9 don't\x1cstop\x00 e.g. x")
+def test_words_are_the_same_beside_another_alphabet(text):
+    assert content_stems(text) == content_stems(f"{text} é")[:-1]
 
 
 def test_words_without_meaning_are_left_out_and_forms_meet():
