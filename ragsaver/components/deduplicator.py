@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 
 from haystack import Document, component
 
@@ -35,6 +36,7 @@ class Shelf:
     def __init__(self, resembles_at_least: float, contained_at_least: float) -> None:
         self._resembles = resembles_at_least
         self._contained = contained_at_least
+        self._differs = 1 - min(resembles_at_least, contained_at_least)
         self._kept: list[frozenset[int]] = []
         self._first: dict[int, int] = {}
 
@@ -51,7 +53,8 @@ class Shelf:
         """The best that this one repeats. Who shares a shingle and did not have it first shares it with who did."""
         if not mine:
             return 0 if self._kept else None
-        if self._first.keys().isdisjoint(mine):
+        # of so many, a text that repeats another has at least one from it
+        if self._first.keys().isdisjoint(islice(mine, int(self._differs * len(mine)) + 2)):
             return None
         holders = sorted(one for one in {*map(self._first.get, mine)} if one is not None)
         return next((one for one in holders if self._repeats(mine, self._kept[one])), None)
