@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 
 from Stemmer import Stemmer
 
+REMEMBERED = 8192  # passages
+
 # About 150 tokens. What is longer is no sentence any more, and would fill a budget or fit into none.
 MAX_CHARS = 600
 
@@ -155,7 +157,7 @@ def _small_words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=REMEMBERED)
 def sentences(text: str) -> tuple[Sentence, ...]:
     """The sentences of a passage with their stems."""
     found: list[Sentence] = []

@@ -15,6 +15,7 @@ from ragsaver.errors import UsageError
 from ragsaver.index.upkeep import upkeep
 from ragsaver.logs.secrets import KNOWN
 from ragsaver.pipelines.live import LiveRuntime
+from ragsaver.pipelines.reading_ahead import reading_ahead
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.pipelines.succession import Succession
 from ragsaver.server.access import Access
@@ -72,7 +73,7 @@ def run(live: LiveRuntime, host: str, port: int, listening: Callable[[str], None
         succession.start()
         access.content.start()
         try:
-            with _told_to_stop(), upkeep(lambda: live.index), _bringing_in(access, queue):
+            with _told_to_stop(), upkeep(lambda: live.index), reading_ahead(live), _bringing_in(access, queue):
                 _Server(config, access).run([listener])
         finally:
             access.stopping.set()
