@@ -14,7 +14,7 @@ from ragsaver.components.kept_passages import KeptPassages
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
-from ragsaver.index.keys import GROUPS, SCOPE, STATE
+from ragsaver.index.keys import GROUPS, LISTED_IN, SCOPE
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.spend.receipt import current_receipt
@@ -159,7 +159,7 @@ def passages_of(
 def _document(
     key: str, payload: Mapping[str, Any], score: float, dense: float | None, lexical: float | None
 ) -> Document:
-    meta = {name: value for name, value in payload.items() if name not in ("text", SCOPE, STATE, GROUPS)}
+    meta = {name: value for name, value in payload.items() if name not in ("text", SCOPE, LISTED_IN, GROUPS)}
     meta["dense_score"] = dense
     meta["lexical_score"] = lexical
     return Document(id=key, content=str(payload.get("text", "")), score=score, meta=meta)

@@ -8,7 +8,7 @@ from ragsaver.components.evidence import current_evidence
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
-from ragsaver.index.keys import LISTED, STATE
+from ragsaver.index.keys import is_listed
 from ragsaver.index.scope import Scope
 from ragsaver.sentences import sentences
 
@@ -90,7 +90,7 @@ class StableContext(Bound):
 
     def _stands(self, scope: Scope, points: Sequence[str]) -> bool:
         there = self.resources.index.payloads(scope, points) if points else {}
-        return all(point in there and there[point].get(STATE) == LISTED for point in points)
+        return all(point in there and is_listed(scope, there[point]) for point in points)
 
     def _cached_share(self, model: str, tokens: int) -> float:
         """A cached token's price over a fresh one's; a short text is never cached."""

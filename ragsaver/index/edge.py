@@ -19,20 +19,21 @@ from numpy.typing import NDArray
 
 from ragsaver.errors import IndexLocked, RagSaverError, StorageError
 from ragsaver.index.corpus import Corpus, sole_of
-from ragsaver.index.edge_config import dense_search, edge_config, index_payload
-from ragsaver.index.edge_requests import NAMES_GROUPS, hits, leg, stored_point, within
+from ragsaver.index.edge_config import dense_search, edge_config, facet, index_payload, take_over
+from ragsaver.index.edge_requests import NAMES_GROUPS, hits, leg, listed_in, stored_point, within
 from ragsaver.index.identity import IndexIdentity, claim
 from ragsaver.index.keys import (
     DENSE,
     LEXICAL,
-    LISTED,
+    LISTED_IN,
     SCOPE,
-    STATE,
     change_of,
+    is_listed,
+    payload_in,
     payload_of,
-    scope_key,
     scopes_of,
     sees,
+    shown_in,
 )
 from ragsaver.index.optimising import copier, optimised
 from ragsaver.index.protocol import ChunkPoint, LegHits, StoredPoint
@@ -102,7 +103,7 @@ class EdgeIndex:
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
     ) -> LegHits:
         """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
-        visible, corpus = within(scope, LISTED), self._corpus.of(scope)
+        visible, corpus = listed_in(scope), self._corpus.of(scope)
         requests = [leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
         words = self._bm25.embed_query(text)
         if words.indices:
@@ -136,7 +137,7 @@ class EdgeIndex:
         """Show new points and drop old ones; no search sees both, and ids of another scope are left alone."""
         with self._swaps.swap():
             if listed:
-                show = qdrant.UpdateOperation.set_payload_by_filter(within(scope, ids=listed), {STATE: LISTED})
+                show = qdrant.UpdateOperation.set_payload_by_filter(within(scope, ids=listed), shown_in(scope))
                 self._update(show, listed)
             if deleted:
                 self._leave(deleted)
@@ -171,9 +172,9 @@ class EdgeIndex:
 
     def ids(self, scope: Scope) -> Iterator[tuple[str, bool]]:
         """Every point's id and whether it is listed."""
-        for records in self._pages(scope, payload=[STATE]):
+        for records in self._pages(scope, payload=[LISTED_IN]):
             for record in records:
-                yield str(record.id), (record.payload or {}).get(STATE) == LISTED
+                yield str(record.id), is_listed(scope, record.payload)
 
     def stored(self, scope: Scope) -> Iterator[list[StoredPoint]]:
         """Every point as it is kept, some at a time."""
@@ -183,7 +184,6 @@ class EdgeIndex:
     def restore(self, scope: Scope, points: Sequence[StoredPoint]) -> None:
         """Write points as they were kept in another index."""
         self._note(scope, [one.payload for one in points])
-        key = scope_key(scope)
         batch = [
             qdrant.Point(
                 one.id,
@@ -191,7 +191,7 @@ class EdgeIndex:
                     DENSE: one.vector.tolist(),
                     LEXICAL: qdrant.SparseVector(list(one.word_ids), list(one.word_weights)),
                 },
-                {**one.payload, SCOPE: key},
+                payload_in(scope, one),
             )
             for one in points
         ]
@@ -315,6 +315,8 @@ class EdgeIndex:
         if (path / "segments").exists():
             shard = self._ask(lambda: qdrant.EdgeShard.load(str(path), self._config))
             index_payload(shard)
+            if self._ask(lambda: take_over(shard)):  # to be optimised, for all of it was written again
+                self._pointer.write(replace(self._pointer.now, optimised_points=0))
             return shard
         self._require_space()
         shutil.rmtree(path, ignore_errors=True)  # a creation that was cut short left no segment
@@ -375,9 +377,4 @@ def _explain(error: Exception, folder: Path) -> RagSaverError:
 
 def _scopes(shard: qdrant.EdgeShard, having: qdrant.Filter | None = None) -> dict[str, int]:
     """How many points of each scope's key there are."""
-    found = shard.facet(qdrant.FacetRequest(SCOPE, limit=1_000_000, exact=True, filter=having)).hits
-    return {_facet_text(hit.value): hit.count for hit in found if hit.count}
-
-
-def _facet_text(value: Any) -> str:
-    return str(value if isinstance(value, str) else getattr(value, "value", value))
+    return facet(shard, SCOPE, having)

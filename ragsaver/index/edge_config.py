@@ -5,7 +5,7 @@ from typing import Any
 import qdrant_edge as qdrant
 
 from ragsaver.index.hnsw import HNSW_EF
-from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, SCOPE, STATE
+from ragsaver.index.keys import DENSE, EARLIER_LISTED, EARLIER_STATE, GROUPS, LEXICAL, LISTED_IN, SCOPE
 from ragsaver.index.quantization import Quantization
 
 
@@ -33,13 +33,42 @@ def index_payload(shard: qdrant.EdgeShard) -> None:
     """Index what filters name, as far as a shard does not have it yet."""
     wanted: dict[str, Any] = {
         SCOPE: qdrant.KeywordIndexParams(is_tenant=True),
-        STATE: qdrant.PayloadSchemaType.Keyword,
+        LISTED_IN: qdrant.PayloadSchemaType.Keyword,
         GROUPS: qdrant.PayloadSchemaType.Keyword,
     }
     there = shard.info().payload_schema
     for key, schema in wanted.items():
         if key not in there:
             shard.update(qdrant.UpdateOperation.create_field_index(key, schema))
+
+
+def take_over(shard: qdrant.EdgeShard) -> bool:
+    """Let the points of an earlier version's shard say that they are listed as they do now.
+
+    :returns: whether it was one.
+    """
+    if EARLIER_STATE not in shard.info().payload_schema:
+        return False
+    was_listed = qdrant.FieldCondition(EARLIER_STATE, match=qdrant.MatchValue(EARLIER_LISTED))
+    for key in facet(shard, SCOPE):
+        of_scope = qdrant.FieldCondition(SCOPE, match=qdrant.MatchValue(key))
+        listed = qdrant.Filter(must=[of_scope, was_listed])
+        shard.update(qdrant.UpdateOperation.set_payload_by_filter(listed, {LISTED_IN: key}))
+    said = qdrant.Filter(must_not=[qdrant.IsEmptyCondition(EARLIER_STATE)])
+    shard.update(qdrant.UpdateOperation.delete_payload_by_filter(said, [EARLIER_STATE]))
+    shard.flush()
+    shard.update(qdrant.UpdateOperation.delete_field_index(EARLIER_STATE))  # until then it is begun anew
+    return True
+
+
+def facet(shard: qdrant.EdgeShard, key: str, having: qdrant.Filter | None = None) -> dict[str, int]:
+    """How many points carry each value of a key."""
+    found = shard.facet(qdrant.FacetRequest(key, limit=1_000_000, exact=True, filter=having)).hits
+    return {_facet_text(hit.value): hit.count for hit in found if hit.count}
+
+
+def _facet_text(value: Any) -> str:
+    return str(value if isinstance(value, str) else getattr(value, "value", value))
 
 
 def _quantized(wanted: Quantization) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge as qdrant
 
-from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, SCOPE, STATE, scope_key
+from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, LISTED_IN, SCOPE, scope_key
 from ragsaver.index.protocol import Hit, StoredPoint
 from ragsaver.index.scope import Scope
 
@@ -19,26 +19,29 @@ _ID = slice(len(_ID_BEFORE), len(_ID_BEFORE) + 36)
 NAMES_GROUPS = qdrant.Filter(must_not=[qdrant.IsEmptyCondition(GROUPS)])
 
 
-def within(scope: Scope, state: str | None = None, *, ids: Sequence[str] | None = None) -> qdrant.Filter:
-    """What a call may see, narrowed to a state and to some points."""
-    return _asked_for(scope, state) if ids is None else _filter(scope, state, ids)
+def within(scope: Scope, *, ids: Sequence[str] | None = None) -> qdrant.Filter:
+    """What a call may see, narrowed to some points."""
+    if ids is None:
+        return _of_key(SCOPE, scope)
+    return qdrant.Filter(must=[*_conditions(SCOPE, scope), qdrant.HasIdCondition(set(ids))])
+
+
+def listed_in(scope: Scope) -> qdrant.Filter:
+    """What a question may find. One key says both whose it is and that it is listed: a search asks that of every point
+    on its way, and to ask two takes it a quarter longer.
+    """
+    return _of_key(LISTED_IN, scope)
 
 
 @lru_cache(maxsize=1024)
-def _asked_for(scope: Scope, state: str | None) -> qdrant.Filter:
+def _of_key(key: str, scope: Scope) -> qdrant.Filter:
     """The same one again: to make it takes half a millisecond."""
-    return _filter(scope, state, None)
+    return qdrant.Filter(must=_conditions(key, scope))
 
 
-def _filter(scope: Scope, state: str | None, ids: Sequence[str] | None) -> qdrant.Filter:
-    must: list[Any] = [qdrant.FieldCondition(SCOPE, match=qdrant.MatchValue(scope_key(scope)))]
-    if state is not None:
-        must.append(qdrant.FieldCondition(STATE, match=qdrant.MatchValue(state)))
-    if ids is not None:
-        must.append(qdrant.HasIdCondition(set(ids)))
-    if scope.groups is not None:
-        must.append(_readable(scope.groups))
-    return qdrant.Filter(must=must)
+def _conditions(key: str, scope: Scope) -> list[Any]:
+    ours = qdrant.FieldCondition(key, match=qdrant.MatchValue(scope_key(scope)))
+    return [ours] if scope.groups is None else [ours, _readable(scope.groups)]
 
 
 def _readable(groups: frozenset[str]) -> qdrant.Filter:

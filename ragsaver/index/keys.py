@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 from ragsaver.index.scope import Scope
 
 if TYPE_CHECKING:  # it loads numpy, which processes that only cut documents do without
-    from ragsaver.index.protocol import ChunkPoint
+    from ragsaver.index.protocol import ChunkPoint, StoredPoint
 
 DENSE = "dense"
 LEXICAL = "bm25"
 
 SCOPE = "scope"
-STATE = "state"
+LISTED_IN = "listed_in"
 DOCUMENT_ID = "document_id"
 GROUPS = "groups"
 
-LISTED = "listed"
-UNLISTED = "unlisted"
+# Earlier versions said so with two keys: whose a point is, and this one.
+EARLIER_STATE, EARLIER_LISTED = "state", "listed"
 
 
 def scope_key(scope: Scope) -> str:
@@ -37,11 +37,27 @@ def sees(scope: Scope, payload: Mapping[str, Any] | None) -> bool:
     return payload is not None and payload.get(SCOPE) == scope_key(scope) and scope.reads(payload.get(GROUPS) or ())
 
 
+def is_listed(scope: Scope, payload: Mapping[str, Any] | None) -> bool:
+    """Whether questions find a point that carries this."""
+    return payload is not None and payload.get(LISTED_IN) == scope_key(scope)
+
+
+def shown_in(scope: Scope) -> dict[str, str]:
+    """What lists a point."""
+    return {LISTED_IN: scope_key(scope)}
+
+
 def payload_of(scope: Scope, point: "ChunkPoint") -> dict[str, Any]:
     """What a new point carries: it is unlisted."""
-    return {**point.payload, SCOPE: scope_key(scope), STATE: UNLISTED, DOCUMENT_ID: point.document_id}
+    return {**change_of(point.payload), SCOPE: scope_key(scope), DOCUMENT_ID: point.document_id}
+
+
+def payload_in(scope: Scope, point: "StoredPoint") -> dict[str, Any]:
+    """What a point of another index carries in this one: it is listed if it was."""
+    shown = shown_in(scope) if LISTED_IN in point.payload else {}
+    return {**point.payload, SCOPE: scope_key(scope), **shown}
 
 
 def change_of(payload: Mapping[str, Any]) -> dict[str, Any]:
     """What a point may be given later: nothing moves it to another scope, or shows it."""
-    return {key: value for key, value in payload.items() if key not in (SCOPE, STATE, DOCUMENT_ID)}
+    return {key: value for key, value in payload.items() if key not in (SCOPE, LISTED_IN, DOCUMENT_ID)}

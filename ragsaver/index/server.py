@@ -24,14 +24,16 @@ from ragsaver.index.keys import (
     DENSE,
     GROUPS,
     LEXICAL,
-    LISTED,
+    LISTED_IN,
     SCOPE,
-    STATE,
     change_of,
+    is_listed,
+    payload_in,
     payload_of,
     scope_key,
     scopes_of,
     sees,
+    shown_in,
 )
 from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, StoredPoint
 from ragsaver.index.quantization import Quantization
@@ -119,7 +121,7 @@ class ServerIndex:
         """Show new points and drop old ones in one request; ids of another scope are left alone."""
         changes: list[models.UpdateOperation] = []
         if listed:
-            changes.append(_set({STATE: LISTED}, _within(scope, ids=listed)))
+            changes.append(_set(shown_in(scope), _within(scope, ids=listed)))
         if deleted:
             gone = models.FilterSelector(filter=_within(scope, ids=deleted))
             changes.append(models.DeleteOperation(delete=gone))
@@ -143,9 +145,9 @@ class ServerIndex:
 
     def ids(self, scope: Scope) -> Iterator[tuple[str, bool]]:
         """Every point's id and whether it is listed."""
-        for some in self._pages(scope, payload=[STATE]):
+        for some in self._pages(scope, payload=[LISTED_IN]):
             for one in some:
-                yield str(one.id), (one.payload or {}).get(STATE) == LISTED
+                yield str(one.id), is_listed(scope, one.payload)
 
     def stored(self, scope: Scope) -> Iterator[list[StoredPoint]]:
         """Every point as it is kept, some at a time."""
@@ -154,10 +156,9 @@ class ServerIndex:
 
     def restore(self, scope: Scope, points: Sequence[StoredPoint]) -> None:
         """Write points as they were kept in another index."""
-        key = scope_key(scope)
         self._write(
             [
-                _point(one.id, one.vector, _sparse(one.word_ids, one.word_weights), {**one.payload, SCOPE: key})
+                _point(one.id, one.vector, _sparse(one.word_ids, one.word_weights), payload_in(scope, one))
                 for one in points
             ]
         )
@@ -196,7 +197,7 @@ class ServerIndex:
     def _legs(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, with_payload: bool
     ) -> list[models.QueryRequest]:
-        visible = _within(scope, LISTED)
+        visible = models.Filter(must=_conditions(LISTED_IN, scope))
         legs = [_leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
         words = self._bm25.embed_query(text)
         if words.indices:
@@ -234,15 +235,14 @@ def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _within(scope: Scope, state: str | None = None, *, ids: Sequence[str] | None = None) -> models.Filter:
-    must: list[Any] = [models.FieldCondition(key=SCOPE, match=models.MatchValue(value=scope_key(scope)))]
-    if state is not None:
-        must.append(models.FieldCondition(key=STATE, match=models.MatchValue(value=state)))
-    if ids is not None:
-        must.append(models.HasIdCondition(has_id=list(ids)))
-    if scope.groups is not None:
-        must.append(_readable(scope.groups))
-    return models.Filter(must=must)
+def _within(scope: Scope, *, ids: Sequence[str] | None = None) -> models.Filter:
+    some = [] if ids is None else [models.HasIdCondition(has_id=list(ids))]
+    return models.Filter(must=[*_conditions(SCOPE, scope), *some])
+
+
+def _conditions(key: str, scope: Scope) -> list[Any]:
+    ours = models.FieldCondition(key=key, match=models.MatchValue(value=scope_key(scope)))
+    return [ours] if scope.groups is None else [ours, _readable(scope.groups)]
 
 
 def _readable(groups: frozenset[str]) -> models.Filter:

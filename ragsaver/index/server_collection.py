@@ -14,7 +14,7 @@ from qdrant_client import models
 from ragsaver.errors import StorageError
 from ragsaver.index.connection import Connection, is_there_already
 from ragsaver.index.identity import IndexIdentity, require_same
-from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, SCOPE, STATE
+from ragsaver.index.keys import DENSE, EARLIER_LISTED, EARLIER_STATE, GROUPS, LEXICAL, LISTED_IN, SCOPE
 from ragsaver.index.quantization import Quantization
 
 _METADATA = "ragsaver"
@@ -24,7 +24,7 @@ _NEEDED_FOR_TENANT_IDF = (1, 19)
 
 _SCHEMA: dict[str, Any] = {
     SCOPE: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
-    STATE: models.PayloadSchemaType.KEYWORD,
+    LISTED_IN: models.PayloadSchemaType.KEYWORD,
     GROUPS: models.PayloadSchemaType.KEYWORD,
 }
 
@@ -135,6 +135,20 @@ def _index_payload(connection: Connection, name: str) -> None:
     for key, schema in _SCHEMA.items():
         if key not in there:
             connection.ask(methodcaller("create_payload_index", name, key, schema, wait=True))
+    if EARLIER_STATE in there:
+        take_over(connection, name)
+
+
+def take_over(connection: Connection, name: str) -> None:
+    """Let the points of an earlier version's collection say that they are listed as they do now."""
+    was_listed = models.FieldCondition(key=EARLIER_STATE, match=models.MatchValue(value=EARLIER_LISTED))
+    for hit in connection.ask(lambda client: client.facet(name, SCOPE, limit=1_000_000, exact=True)).hits:
+        of_scope = models.FieldCondition(key=SCOPE, match=models.MatchValue(value=str(hit.value)))
+        listed = models.Filter(must=[of_scope, was_listed])
+        connection.ask(methodcaller("set_payload", name, {LISTED_IN: str(hit.value)}, listed, wait=True))
+    said = models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=EARLIER_STATE))])
+    connection.ask(methodcaller("delete_payload", name, [EARLIER_STATE], said, wait=True))
+    connection.ask(methodcaller("delete_payload_index", name, EARLIER_STATE, wait=True))  # until then it is begun anew
 
 
 def _require_version(connection: Connection, tenant_idf: bool) -> None:

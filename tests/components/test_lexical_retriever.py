@@ -12,6 +12,7 @@ from ragsaver.components.lexical_retriever import LexicalRetriever
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import Request, running
 from ragsaver.errors import MissingExtra, UsageError
+from ragsaver.index.keys import LISTED_IN
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.runtime import Runtime
@@ -97,7 +98,8 @@ def test_the_index_is_read_again_only_after_a_change(
 def test_what_is_not_listed_yet_is_not_found(runtime: Runtime, retriever: LexicalRetriever) -> None:
     bring(runtime, {"zebra": ZEBRA})
     (kept,) = [point for some in runtime.index.stored(runtime.scope()) for point in some]
-    runtime.index.restore(runtime.scope(), [replace(kept, payload={**kept.payload, "state": "unlisted"})])
+    payload = {key: value for key, value in kept.payload.items() if key != LISTED_IN}
+    runtime.index.restore(runtime.scope(), [replace(kept, payload=payload)])
     assert found(retriever, runtime.reading(), "zebra") == []
     runtime.index.list_and_delete(runtime.scope(), [kept.id], [])
     assert found(retriever, runtime.reading(), "zebra") == [ZEBRA]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import qdrant_edge as qdrant
 
 from ragsaver.errors import IndexLocked, StorageError
 from ragsaver.index import edge
@@ -49,6 +50,30 @@ def test_an_index_from_before_a_setting_was_recorded_has_its_default(tmp_path: P
     (tmp_path / "identity.json").write_text(json.dumps(older))
 
     EdgeIndex(tmp_path, IDENTITY).close()
+
+
+def test_an_index_of_an_earlier_version_shows_what_was_listed_and_nothing_else(tmp_path: Path) -> None:
+    shown, hidden, theirs = point("zebra"), point("a hidden zebra", 1), point("another zebra", 2)
+    with closing(EdgeIndex(tmp_path, IDENTITY)) as index:
+        listed(index, ACME, shown)
+        index.upsert(ACME, [hidden])
+        listed(index, RIVAL, theirs)
+        with index._shard.use() as shard:  # as it was written then
+            for one, state in ((shown, "listed"), (hidden, "unlisted"), (theirs, "listed")):
+                shard.update(qdrant.UpdateOperation.set_payload([one.id], {"state": state}))
+            shard.update(qdrant.UpdateOperation.delete_payload([shown.id, hidden.id, theirs.id], ["listed_in"]))
+            shard.update(qdrant.UpdateOperation.delete_field_index("listed_in"))
+            shard.update(qdrant.UpdateOperation.create_field_index("state", qdrant.PayloadSchemaType.Keyword))
+            shard.flush()
+    for _ in range(2):
+        with closing(EdgeIndex(tmp_path, IDENTITY, optimize_after_points=3)) as index:
+            assert index._is_due()  # all points were written again
+            assert [hit.id for hit in index.search(ACME, "zebra", vector(0), 10).lexical] == [shown.id]
+            assert [hit.id for hit in index.search(RIVAL, "zebra", vector(0), 10).lexical] == [theirs.id]
+            assert dict(index.ids(ACME)) == {shown.id: True, hidden.id: False}
+            assert "state" not in index.payloads(ACME, [hidden.id])[hidden.id]
+            with index._shard.use() as shard:
+                assert set(shard.info().payload_schema) == {"scope", "listed_in", "groups"}
 
 
 def scores(index: EdgeIndex) -> list[float]:

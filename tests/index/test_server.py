@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from operator import methodcaller
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from ragsaver.index.hnsw import HNSW_EF
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.quantization import Quantization
 from ragsaver.index.server import ServerIndex
-from ragsaver.index.server_collection import Growth
+from ragsaver.index.server_collection import Growth, take_over
 from tests.index.points import ACME, IDENTITY, RIVAL, listed, point, vector
 from tests.qdrant_grpc import created, grpc_port
 from tests.qdrant_server import StandIn, qdrant_server
@@ -55,7 +56,7 @@ def test_the_collection_is_made_to_grow(server: StandIn) -> None:
     assert made.metadata["ragsaver"]["fingerprint"] == IDENTITY.fingerprint
     fields = {body["field_name"]: body["field_schema"] for body in server.requests("/index")}
     assert fields["scope"]["is_tenant"] is True
-    assert fields["state"] == fields["groups"] == "keyword"
+    assert fields["listed_in"] == fields["groups"] == "keyword"
 
 
 def test_what_is_there_is_neither_made_nor_changed_again(server: StandIn) -> None:
@@ -68,9 +69,28 @@ def test_what_is_there_is_neither_made_nor_changed_again(server: StandIn) -> Non
 
 def test_a_field_that_a_dying_process_left_without_an_index_gets_one(server: StandIn) -> None:
     at(server).close()
-    del server.indexed["corpus"]["state"]
+    del server.indexed["corpus"]["listed_in"]
     at(server).close()
-    assert set(server.indexed["corpus"]) == {"scope", "state", "groups"}
+    assert set(server.indexed["corpus"]) == {"scope", "listed_in", "groups"}
+
+
+def test_points_of_an_earlier_version_are_listed_as_they_were(tmp_path: Path) -> None:
+    shown, hidden, theirs = point("zebra"), point("a hidden zebra", 1), point("another zebra", 2)
+    connection = Connection(ServerPlace(f"file:{tmp_path / 'qdrant'}"))
+    with closing(ServerIndex(connection, "corpus", IDENTITY)) as index:
+        listed(index, ACME, shown)
+        index.upsert(ACME, [hidden])
+        listed(index, RIVAL, theirs)
+        for one, state in ((shown, "listed"), (hidden, "unlisted"), (theirs, "listed")):  # as it was written then
+            connection.ask(methodcaller("set_payload", "corpus", {"state": state}, [one.id]))
+            connection.ask(methodcaller("delete_payload", "corpus", ["listed_in"], [one.id]))
+        assert index.search(ACME, "zebra", vector(0), 10).lexical == ()
+        for _ in range(2):
+            take_over(connection, "corpus")
+            assert [hit.id for hit in index.search(ACME, "zebra", vector(0), 10).lexical] == [shown.id]
+            assert [hit.id for hit in index.search(RIVAL, "zebra", vector(0), 10).lexical] == [theirs.id]
+            assert dict(index.ids(ACME)) == {shown.id: True, hidden.id: False}
+            assert "state" not in index.payloads(ACME, [hidden.id])[hidden.id]
 
 
 def test_both_legs_are_one_request_with_word_statistics_of_the_tenant(server: StandIn, index: ServerIndex) -> None:
@@ -81,16 +101,16 @@ def test_both_legs_are_one_request_with_word_statistics_of_the_tenant(server: St
     assert (dense["using"], lexical["using"]) == ("dense", "bm25")
     assert dense["params"] == {"hnsw_ef": HNSW_EF}
     assert dense["filter"] == lexical["filter"]
-    assert [one["match"]["value"] for one in dense["filter"]["must"]] == ["acme/docs", "listed"]
-    assert lexical["params"]["idf"]["corpus"] == {"must": dense["filter"]["must"][:1]}
+    assert dense["filter"] == {"must": [{"key": "listed_in", "match": {"value": "acme/docs"}}]}
+    assert lexical["params"]["idf"]["corpus"] == {"must": [{"key": "scope", "match": {"value": "acme/docs"}}]}
 
 
 def test_word_statistics_of_a_reader_are_of_what_the_groups_may_read(server: StandIn, index: ServerIndex) -> None:
     index.search(replace(ACME, groups=frozenset({"hr"})), "zebra", vector(0), 7)
     (asked,) = server.requests("/points/query/batch")
     for searched in asked["searches"]:
-        in_scope, _, readable = searched["filter"]["must"]
-    assert searched["params"]["idf"]["corpus"] == {"must": [in_scope, readable]}
+        listed_there, readable = searched["filter"]["must"]
+    assert searched["params"]["idf"]["corpus"] == {"must": [{**listed_there, "key": "scope"}, readable]}
 
 
 def test_new_points_are_listed_before_old_ones_go_and_both_in_one_request(server: StandIn, index: ServerIndex) -> None:

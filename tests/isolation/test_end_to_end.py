@@ -25,7 +25,7 @@ from tests.isolation.strangers import CORPORA, GROUPS, PAIRS, QUESTIONS, SCOPES,
 
 # Every example leaves the runtime without documents; what the embedding cache keeps is counted.
 patiently = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-METADATA = st.sampled_from([{}, {"scope": "a/a", "state": "listed"}, {"document_id": "*", "tenant": "a"}])
+METADATA = st.sampled_from([{}, {"scope": "a/a", "listed_in": "a/a"}, {"document_id": "*", "tenant": "a"}])
 
 
 def brought_in(runtime: Runtime, scope: Scope, texts: Sequence[str], metadata: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragsaver.errors import UsageError
-from ragsaver.index.keys import DOCUMENT_ID, LISTED, SCOPE, STATE, scope_key
+from ragsaver.index.keys import DOCUMENT_ID, LISTED_IN, SCOPE, scope_key
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from tests.index.engines import engine
@@ -54,7 +54,7 @@ def test_another_s_points_change_nothing_that_a_tenant_sees(
     emptied(index, me, them)
     my_points = points_of(mine)
     # What they carry claims to be mine.
-    their_points = points_of([*theirs, *mine], **{SCOPE: scope_key(me), STATE: LISTED, DOCUMENT_ID: "doc"})
+    their_points = points_of([*theirs, *mine], **{SCOPE: scope_key(me), LISTED_IN: scope_key(me), DOCUMENT_ID: "doc"})
     ids = [one.id for one in (*my_points, *their_points)]
     listed(index, me, *my_points)
     alone = all_that_is_seen(index, me, question, ids)
@@ -85,7 +85,7 @@ def test_nothing_that_a_tenant_does_reaches_another_s_points(
     index.upsert(them, their_points)
     before = all_that_is_seen(index, them, question, ids)
 
-    claims = {SCOPE: scope_key(them), STATE: LISTED, "text": "defaced"}
+    claims = {SCOPE: scope_key(them), LISTED_IN: scope_key(them), "text": "defaced"}
     index.set_payload(me, {one: dict(claims) for one in ids})
     index.list_and_delete(me, ids, [])
     assert set(dict(index.ids(me))) == {one.id for one in my_points}, "a point has gone to another scope"
