@@ -213,7 +213,9 @@ class ChatTier:
 
     def _generator(self) -> Any:
         if self._built is None:
-            from haystack.components.generators.chat import OpenAIChatGenerator
+            # by its own module: the package puts another in its place while it is imported, and a second thread may
+            # be left with the first
+            from haystack.components.generators.chat.openai import OpenAIChatGenerator
             from haystack.utils import Secret
 
             base_url = self.settings.base_url or environment("OPENAI_BASE_URL")

@@ -1,4 +1,6 @@
 import asyncio
+import subprocess
+import sys
 
 import pytest
 from haystack.dataclasses import ChatMessage
@@ -90,3 +92,41 @@ def test_a_probe_bills_nothing_and_says_what_is_wrong():
     assert script.requests == []
     with pytest.raises(GenerationError, match="can't be reached"):
         tier(url).probe()
+
+
+IN_TWO_THREADS = """
+import threading, time
+import lazy_imports
+made = lazy_imports.LazyImporter.__init__
+half_way = threading.Event()
+
+def slowly(self, *given, **named):
+    if named.get("name") == "haystack.components.generators.chat":
+        half_way.set()
+        time.sleep(1)
+    made(self, *given, **named)
+
+lazy_imports.LazyImporter.__init__ = slowly
+from ragsaver.components.chat import ChatTier
+from ragsaver.settings import ModelSettings
+errors = []
+
+def build():
+    try:
+        ChatTier(ModelSettings(name="m", base_url="http://127.0.0.1:9"), len)._generator()
+    except Exception as error:
+        errors.append(error)
+
+first, second = threading.Thread(target=build), threading.Thread(target=build)
+first.start()
+assert half_way.wait(60)
+second.start()
+first.join()
+second.join()
+print(errors)
+"""
+
+
+def test_two_threads_may_be_the_first_to_ask():
+    ran = subprocess.run([sys.executable, "-c", IN_TWO_THREADS], capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "[]\n", ran
