@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ragsaver.errors import IndexLocked, RagSaverError, StorageError
 from ragsaver.index.corpus import Corpus, sole_of
-from ragsaver.index.edge_config import dense_search, edge_config, facet, index_payload, take_over
+from ragsaver.index.edge_config import dense_search, edge_config, facet, index_payload, is_earlier, take_over
 from ragsaver.index.edge_requests import NAMES_GROUPS, hits, leg, listed_in, stored_point, within
 from ragsaver.index.identity import IndexIdentity, claim
 from ragsaver.index.keys import (
@@ -315,7 +315,10 @@ class EdgeIndex:
         if (path / "segments").exists():
             shard = self._ask(lambda: qdrant.EdgeShard.load(str(path), self._config))
             index_payload(shard)
-            if self._ask(lambda: take_over(shard)):  # to be optimised, for all of it was written again
+            if self._ask(lambda: is_earlier(shard)):
+                self._require_space()
+                self._ask(lambda: take_over(shard))
+                # to be optimised, for all of it was written again
                 self._pointer.write(replace(self._pointer.now, optimised_points=0))
             return shard
         self._require_space()

@@ -42,13 +42,13 @@ def index_payload(shard: qdrant.EdgeShard) -> None:
             shard.update(qdrant.UpdateOperation.create_field_index(key, schema))
 
 
-def take_over(shard: qdrant.EdgeShard) -> bool:
-    """Let the points of an earlier version's shard say that they are listed as they do now.
+def is_earlier(shard: qdrant.EdgeShard) -> bool:
+    """Whether an earlier version has written it."""
+    return EARLIER_STATE in shard.info().payload_schema
 
-    :returns: whether it was one.
-    """
-    if EARLIER_STATE not in shard.info().payload_schema:
-        return False
+
+def take_over(shard: qdrant.EdgeShard) -> None:
+    """Let the points of an earlier version's shard say that they are listed as they do now."""
     was_listed = qdrant.FieldCondition(EARLIER_STATE, match=qdrant.MatchValue(EARLIER_LISTED))
     for key in facet(shard, SCOPE):
         of_scope = qdrant.FieldCondition(SCOPE, match=qdrant.MatchValue(key))
@@ -58,7 +58,6 @@ def take_over(shard: qdrant.EdgeShard) -> bool:
     shard.update(qdrant.UpdateOperation.delete_payload_by_filter(said, [EARLIER_STATE]))
     shard.flush()
     shard.update(qdrant.UpdateOperation.delete_field_index(EARLIER_STATE))  # until then it is begun anew
-    return True
 
 
 def facet(shard: qdrant.EdgeShard, key: str, having: qdrant.Filter | None = None) -> dict[str, int]:
