@@ -65,7 +65,7 @@ def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook, *, reuse
     if model is None:
         receipt.add("pack", "context tokens avoided", saved_tokens, "tokens", reason="no model to price them by")
         return
-    price = prices.price(model)
+    price = prices.price(model).at(receipt.prompt_tokens)
     saving = split(
         price,
         whole_tokens=whole,

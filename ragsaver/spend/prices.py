@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Self
+from typing import Any, Self
 
 import xxhash
 
@@ -22,7 +22,7 @@ from ragsaver.spend.usage import TokenUsage
 
 MILLION = Decimal(1_000_000)
 
-# Prices are read off a call of this many tokens: below every provider's long-context tier.
+# Prices are read off calls: one of this many tokens, below every provider's long-context tier, and one in each tier.
 _PROBE_TOKENS = 1000
 
 
@@ -32,6 +32,7 @@ class Price:
 
     :ivar version: of the book that it stands in.
     :ivar known: false where it is an upper bound.
+    :ivar beyond: what all of a call's tokens cost where its prompt has more than so many, ascending.
     """
 
     model: str
@@ -42,20 +43,27 @@ class Price:
     cache_write_per_mtok: Decimal | None = None
     version: str = ""
     known: bool = True
+    beyond: tuple[tuple[int, "Price"], ...] = ()
+
+    def at(self, prompt_tokens: int) -> "Price":
+        """The price of a call with a prompt of that length."""
+        return next((price for more_than, price in reversed(self.beyond) if prompt_tokens > more_than), self)
 
     def worst(self, prompt_tokens: int, output_tokens: int) -> Decimal:
         """Dollars that a call costs at most, whichever class its prompt's tokens are in."""
-        dearest = max(self.input_per_mtok, self.cached_input_per_mtok, self.cache_write_per_mtok or Decimal(0))
-        return (prompt_tokens * dearest + output_tokens * self.output_per_mtok) / MILLION
+        price = self.at(prompt_tokens)
+        dearest = max(price.input_per_mtok, price.cached_input_per_mtok, price.cache_write_per_mtok or Decimal(0))
+        return (prompt_tokens * dearest + output_tokens * price.output_per_mtok) / MILLION
 
     def of(self, usage: TokenUsage) -> Decimal:
         """Dollars for a call; reasoning costs what the answer does."""
-        write = self.input_per_mtok if self.cache_write_per_mtok is None else self.cache_write_per_mtok
-        rest = self.cost(input=usage.fresh, cached_input=usage.cache_read, output=usage.answered)
+        price = self.at(usage.fresh + usage.cache_read + usage.cache_write)
+        write = price.input_per_mtok if price.cache_write_per_mtok is None else price.cache_write_per_mtok
+        rest = price.cost(input=usage.fresh, cached_input=usage.cache_read, output=usage.answered)
         return rest + usage.cache_write * write / MILLION
 
     def cost(self, *, input: int = 0, cached_input: int = 0, output: int = 0) -> Decimal:
-        """Dollars for tokens; `cached_input` is not part of `input`."""
+        """Dollars for tokens of any number of calls with short prompts; `cached_input` is not part of `input`."""
         return (
             input * self.input_per_mtok + cached_input * self.cached_input_per_mtok + output * self.output_per_mtok
         ) / MILLION
@@ -113,20 +121,31 @@ def _own(model: str, price: PriceSettings, origin: str) -> Price:
 def _listed(model: str) -> Price | None:
     from genai_prices import Usage, calc_price
 
-    def per_mtok(usage: Usage) -> Decimal:
-        return calc_price(usage, model_ref=model).total_price * MILLION / _PROBE_TOKENS
-
     try:
-        return Price(
-            model,
-            per_mtok(Usage(input_tokens=_PROBE_TOKENS)),
-            per_mtok(Usage(output_tokens=_PROBE_TOKENS)),
-            per_mtok(Usage(input_tokens=_PROBE_TOKENS, cache_read_tokens=_PROBE_TOKENS)),
-            "genai-prices",
-            per_mtok(Usage(input_tokens=_PROBE_TOKENS, cache_write_tokens=_PROBE_TOKENS)),
-        )
+        of_model = calc_price(Usage(input_tokens=_PROBE_TOKENS), model_ref=model).model_price
+        starts = sorted({tier.start for price in vars(of_model).values() for tier in getattr(price, "tiers", ())})
+        beyond = tuple((start, _probed(model, start + _PROBE_TOKENS)) for start in starts)
+        return replace(_probed(model, _PROBE_TOKENS), beyond=beyond)
     except LookupError:
         return None
+
+
+def _probed(model: str, prompt_tokens: int) -> Price:
+    """The listed price of calls with a prompt of about that length."""
+    from genai_prices import Usage, calc_price
+
+    def usd(**tokens: int) -> Decimal:
+        return calc_price(Usage(input_tokens=prompt_tokens, **tokens), model_ref=model).total_price
+
+    fresh = usd()
+    return Price(
+        model,
+        fresh * MILLION / prompt_tokens,
+        (usd(output_tokens=_PROBE_TOKENS) - fresh) * MILLION / _PROBE_TOKENS,
+        usd(cache_read_tokens=prompt_tokens) * MILLION / prompt_tokens,
+        "genai-prices",
+        usd(cache_write_tokens=prompt_tokens) * MILLION / prompt_tokens,
+    )
 
 
 @lru_cache(maxsize=256)
@@ -138,10 +157,8 @@ def _upper_bound(model: str) -> Price:
         for known in provider.models:
             prices = known.prices
             for price in [prices] if not isinstance(prices, list) else [option.prices for option in prices]:
-                if isinstance(price.input_mtok, Decimal):
-                    dearest_input = max(dearest_input, price.input_mtok)
-                if isinstance(price.output_mtok, Decimal):
-                    dearest_output = max(dearest_output, price.output_mtok)
+                dearest_input = max(dearest_input, *_all_of(price.input_mtok))
+                dearest_output = max(dearest_output, *_all_of(price.output_mtok))
     return Price(
         model,
         dearest_input,
@@ -149,3 +166,9 @@ def _upper_bound(model: str) -> Price:
         dearest_input,
         f"upper bound: `{model}` is on no price list, set it in `spend.prices`",
     )
+
+
+def _all_of(price: Any) -> list[Decimal]:
+    """A listed price, in each of its tiers."""
+    tiers = [price.base, *(tier.price for tier in price.tiers)] if hasattr(price, "tiers") else [price]
+    return [one for one in tiers if isinstance(one, Decimal)] or [Decimal(0)]

@@ -1,5 +1,7 @@
 from decimal import Decimal
 
+from genai_prices import Usage, calc_price
+from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,6 +9,7 @@ from ragsaver.settings import Settings
 from ragsaver.spend.baseline import settle
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.receipt import current_receipt, open_receipt
+from ragsaver.spend.usage import TokenUsage
 
 PRICES = {"large": {"input_per_mtok": "10", "output_per_mtok": "30"}}
 count = st.integers(0, 100_000)
@@ -47,6 +50,30 @@ def test_own_prices_win_listed_ones_follow_and_unknown_is_never_free():
     unknown = book.price("nobody-knows-this")
     assert unknown.input_per_mtok >= book.price("gpt-4o").input_per_mtok > 0
     assert "spend.prices" in unknown.origin
+
+
+def test_a_long_prompt_is_priced_and_held_as_its_provider_does():
+    longest, seen = 400_000, 0
+    for provider in get_snapshot().providers:
+        for listed in provider.models:
+            price = PriceBook().price(listed.id)
+            if not price.beyond:
+                continue
+            for start, _ in price.beyond:
+                for prompt in (start - 1, start, start + 1, longest):
+                    usage = TokenUsage(fresh=prompt - 10, cache_read=10, output=1000)
+                    asked = Usage(input_tokens=prompt, cache_read_tokens=10, output_tokens=1000)
+                    real = calc_price(asked, model_ref=listed.id).total_price
+                    assert abs(price.of(usage) - real) < Decimal("0.000001")
+                    assert price.worst(prompt, 1000) >= real
+                    seen += 1
+    assert seen > 100
+
+
+def test_many_short_calls_are_no_long_one():
+    price = PriceBook().price("gemini-2.5-pro")
+    assert price.cost(input=1_000_000) == Decimal("1.25")
+    assert price.of(TokenUsage(fresh=1_000_000)) == Decimal("2.5")
 
 
 def test_a_receipt_outside_of_a_request_goes_nowhere():
