@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import tenacity
 from haystack.dataclasses import ChatMessage, StreamingChunk
@@ -30,6 +31,7 @@ from ragsaver.spend.usage import TokenUsage, read_usage
 SyncCallback = Callable[[StreamingChunk], None]
 AsyncCallback = Callable[[StreamingChunk], Awaitable[None]]
 
+_OPENAI = "api.openai.com"
 _PROBE_S = 5.0
 _NO_KEY = "none"  # local servers take any
 
@@ -218,7 +220,7 @@ class ChatTier:
             from haystack.components.generators.chat.openai import OpenAIChatGenerator
             from haystack.utils import Secret
 
-            base_url = self.settings.base_url or environment("OPENAI_BASE_URL")
+            base_url = _base_url(self.settings)
             own = self.settings.api_key.get_secret_value() if self.settings.api_key else None
             key = own or environment("OPENAI_API_KEY") or (_NO_KEY if base_url else None)
             if key is None:
@@ -270,8 +272,8 @@ class ChatTier:
         return self._till.bound(texts, self.tokens.count if self.tokens.own else None)
 
     def _wishes(self, output_tokens: int, *, streaming: bool, timeout_s: float) -> dict[str, Any]:
-        # Newer OpenAI models take only the first name, most compatible servers only the second.
-        limit = "max_tokens" if self.settings.base_url else "max_completion_tokens"
+        # newer models of OpenAI take only the one name, most compatible servers only the other
+        limit = "max_completion_tokens" if _is_openai(_base_url(self.settings)) else "max_tokens"
         wishes: dict[str, Any] = {limit: output_tokens, "timeout": timeout_s}
         if self.settings.temperature is not None:
             wishes["temperature"] = self.settings.temperature
@@ -325,8 +327,16 @@ class ChatTier:
 
 def place_of(model: ModelSettings) -> str:
     """Its endpoint and name, for errors."""
-    base_url = model.base_url or environment("OPENAI_BASE_URL") or "api.openai.com"
-    return f"{without_password(base_url)} ({model.name})"
+    return f"{without_password(_base_url(model) or _OPENAI)} ({model.name})"
+
+
+def _base_url(model: ModelSettings) -> str | None:
+    """Its endpoint; OpenAI's own if None."""
+    return model.base_url or environment("OPENAI_BASE_URL")
+
+
+def _is_openai(base_url: str | None) -> bool:
+    return base_url is None or urlsplit(base_url).hostname == _OPENAI
 
 
 def budget_of(model: ModelSettings) -> RetryBudget:

@@ -33,6 +33,34 @@ def test_a_reply_comes_with_what_was_billed_in_classes_that_do_not_overlap():
     assert script.requests[0]["max_tokens"] == 512
 
 
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [
+        (None, "max_completion_tokens"),
+        ("https://api.openai.com/v1", "max_completion_tokens"),
+        ("https://llm.example/api.openai.com/v1", "max_tokens"),
+    ],
+)
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_the_clamp_has_the_name_that_the_endpoint_takes(
+    monkeypatch: pytest.MonkeyPatch, base_url: str | None, name: str, by_environment: bool
+):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    if by_environment and base_url:
+        monkeypatch.setenv("OPENAI_BASE_URL", base_url)
+    model = ModelSettings(name="tiny", base_url=None if by_environment else base_url)
+    wishes = ChatTier(model, words)._wishes(7, streaming=False, timeout_s=1)
+    assert wishes[name] == 7 and len({"max_tokens", "max_completion_tokens"} & set(wishes)) == 1
+
+
+def test_an_endpoint_of_the_environment_is_clamped_on_the_wire(monkeypatch: pytest.MonkeyPatch):
+    script = Script()
+    with openai_server(script) as url:
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        ChatTier(ModelSettings(name="tiny", timeout_s=30), words).reply(MESSAGES)
+    assert script.requests[0]["max_tokens"] == 512 and "max_completion_tokens" not in script.requests[0]
+
+
 def test_a_streamed_reply_is_billed_like_a_whole_one():
     heard: list[str] = []
     with openai_server(Script()) as url:
