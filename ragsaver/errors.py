@@ -202,6 +202,17 @@ class GenerationError(RagSaverError):
     title = "Generation failed"
 
 
+class DeadlineExceeded(RagSaverError):
+    """The time that the request has is over; nothing more is spent on it."""
+
+    status = 504
+    title = "Deadline exceeded"
+
+
+class GenerationLate(DeadlineExceeded, GenerationError):
+    """There was no time left to ask the language model's endpoint, or to wait for it."""
+
+
 class EndpointResting(GenerationError):
     """The language model's endpoint failed several times in a row and is not asked for a while."""
 
@@ -214,6 +225,10 @@ class RerankError(RagSaverError):
 
     status = 502
     title = "Reranking failed"
+
+
+class RerankRefused(RerankError):
+    """The reranker was not reached, or said that it failed: nobody bills that."""
 
 
 class RerankLate(RerankError):

@@ -18,9 +18,10 @@ from ragsaver.caching.entries import EntryStore, Key
 from ragsaver.components.caches import place_of
 from ragsaver.components.chat import ChatTier
 from ragsaver.components.chat_reply import ChatReply
-from ragsaver.components.request import Request, current_request, running, stage, time_left_s
+from ragsaver.components.request import Request, current_request, running, stage
 from ragsaver.components.resources import Resources
 from ragsaver.components.slots import slots_of
+from ragsaver.deadline import time_left_s
 from ragsaver.errors import RagSaverError
 from ragsaver.spend.pacing import Service
 from ragsaver.spend.receipt import current_receipt

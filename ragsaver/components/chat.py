@@ -20,10 +20,11 @@ from ragsaver.components.attempts import patience
 from ragsaver.components.breaker import Breaker, breaker_of
 from ragsaver.components.chat_reply import ChatReply, CutReply
 from ragsaver.components.paid_attempt import Attempt
-from ragsaver.components.request import current_request, time_left_s
+from ragsaver.components.request import current_request
 from ragsaver.components.retry_budget import RetryBudget, retry_budget_of
 from ragsaver.components.token_counts import TierTokens, TokenCounter
-from ragsaver.errors import GenerationError
+from ragsaver.deadline import time_left_s
+from ragsaver.errors import GenerationError, GenerationLate
 from ragsaver.settings import ModelSettings, environment
 from ragsaver.spend.till import Till
 from ragsaver.spend.usage import TokenUsage, read_usage
@@ -251,14 +252,14 @@ class ChatTier:
     def _time_s(self, timeout_s: float | None) -> float:
         """Seconds that the next attempt has.
 
-        :raises GenerationError: if the request has none left.
+        :raises GenerationLate: if the request has none left.
         """
         time_s = self.settings.timeout_s if timeout_s is None else timeout_s
         left_s = time_left_s()
         if left_s is None:
             return time_s
         if left_s <= 0:
-            raise GenerationError("there is no time left to ask it", where=self._place, remedy="Allow for more time")
+            raise GenerationLate("there is no time left to ask it", where=self._place, remedy="Allow for more time")
         return min(time_s, left_s)
 
     def _bound(self, messages: Sequence[ChatMessage]) -> int:

@@ -33,13 +33,14 @@ from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import NO_MODEL, Extract, extract, free_choice
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
 from ragsaver.components.prompt_builder import ABSTENTION
-from ragsaver.components.request import current_pace, current_request, running, stage, time_left_s
+from ragsaver.components.request import current_pace, current_request, running, stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.route_features import found_signs, question_shape
 from ragsaver.components.router import Cheapest, Question, Router, open_router
 from ragsaver.components.slots import Slots, slots_of
 from ragsaver.components.telling import Telling
-from ragsaver.errors import BudgetExceeded, GenerationError, RagSaverError, Unsupported
+from ragsaver.deadline import time_left_s
+from ragsaver.errors import BudgetExceeded, GenerationError, GenerationLate, RagSaverError, Unsupported
 from ragsaver.settings import FREE_TIER, ModelSettings
 from ragsaver.spend.pacing import Pace, Service, admit
 from ragsaver.spend.receipt import current_receipt
@@ -384,7 +385,7 @@ def _left_s() -> float | None:
 
 def _refused(error: RagSaverError | TimeoutError, tier: ChatTier, telling: Telling) -> Refused:
     if isinstance(error, TimeoutError):
-        error = GenerationError(
+        error = GenerationLate(
             "had no free slot before the request's deadline",
             where=tier.settings.name,
             remedy="Raise `concurrency` of the model, or try again later",

@@ -16,7 +16,7 @@ from haystack import Document, component
 
 from ragsaver.components.fusion import in_order, min_max
 from ragsaver.components.passages import Passages
-from ragsaver.components.request import stage
+from ragsaver.components.request import require_time, stage
 from ragsaver.components.resources import Bound
 from ragsaver.components.retriever import passages_of
 from ragsaver.errors import MissingExtra, UsageError
@@ -64,6 +64,7 @@ class LexicalRetriever(Bound):
         :param top_k: for this run only.
         :raises UsageError: if there are more chunks than `max_chunks`.
         """
+        require_time()
         defaults = self.resources.settings.retrieval
         top_k = top_k or self.top_k or defaults.top_k
         candidates = max(self.candidates or defaults.candidates, top_k)

@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from ragsaver.components.caller import Caller
+from ragsaver.deadline import due, time_left_s
+from ragsaver.errors import DeadlineExceeded
 from ragsaver.index.scope import Scope
 from ragsaver.spend.pacing import UNPRESSED, Pace
 
@@ -76,16 +78,14 @@ def current_request() -> Request | None:
     return _current.get()
 
 
-def time_left_s() -> float | None:
-    """Seconds that the running request has, below 0 when they are over; None if nobody counts them."""
-    request = _current.get()
-    return None if request is None or request.deadline is None else request.deadline - time.monotonic()
-
-
-def allowed_s(most_s: float) -> float:
-    """Seconds for a stage with a limit of its own: the running request has no more for it than it has left."""
+def require_time() -> None:
+    """:raises DeadlineExceeded: if the running request has no time left: nothing more is spent on it."""
     left_s = time_left_s()
-    return most_s if left_s is None else max(0.0, min(most_s, left_s))
+    if left_s is not None and left_s <= 0:
+        raise DeadlineExceeded(
+            "there was no time left to answer",
+            remedy="Allow for more: `query.deadline_s`, or the header X-RagSaver-Deadline",
+        )
 
 
 def current_pace() -> Pace:
@@ -99,7 +99,8 @@ def running(request: Request) -> Iterator[Request]:
     """Make `request` the current one for the code inside."""
     token = _current.set(request)
     try:
-        yield request
+        with due(request.deadline):
+            yield request
     finally:
         _current.reset(token)
 

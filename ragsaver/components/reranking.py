@@ -12,11 +12,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ragsaver.components.evidence import current_evidence
-from ragsaver.components.request import allowed_s
 from ragsaver.components.rerank_features import features
 from ragsaver.components.rerank_gate import Gate, Recent, left_behind, load_gate, mix, new_order
 from ragsaver.components.rerank_watch import Decision, RerankWatch, Sample
-from ragsaver.errors import RerankError, RerankLate, SettingsError
+from ragsaver.deadline import allowed_s
+from ragsaver.errors import RerankError, RerankLate, RerankRefused, SettingsError
 from ragsaver.index.scope import Scope
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.rerankers.maxsim import MaxSimReranker
@@ -203,7 +203,8 @@ class Reranking:
             )
         except RerankError as error:
             self._failed()
-            return Reranked("failed", f"{error.problem}: the order stays")
+            billed = ZERO if isinstance(error, RerankRefused) else self.price(question, texts)
+            return Reranked("failed", f"{error.problem}: the order stays", cost_usd=billed)
         with self._lock:
             self._failures = 0
         fused = [float(passage.score or 0.0) for passage in passages]

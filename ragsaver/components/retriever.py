@@ -12,7 +12,7 @@ from ragsaver.components.feedback import asked_again
 from ragsaver.components.fusion import Fusion, depth, fuse
 from ragsaver.components.kept_passages import KeptPassages
 from ragsaver.components.passages import Passages
-from ragsaver.components.request import stage
+from ragsaver.components.request import require_time, stage
 from ragsaver.components.resources import Bound
 from ragsaver.index.keys import GROUPS, LISTED_IN, SCOPE
 from ragsaver.index.protocol import VectorIndex
@@ -66,6 +66,7 @@ class HybridRetriever(Bound):
         :param query: the question.
         :param top_k: for this run only.
         """
+        require_time()
         defaults = self.resources.settings.retrieval
         top_k = top_k or self.top_k or defaults.top_k
         candidates = max(self.candidates or defaults.candidates, top_k)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.components.request import allowed_s
 from ragsaver.components.resources import Resources
 from ragsaver.components.sentence_worth import TOKEN_FEATURES, Candidate
+from ragsaver.deadline import allowed_s
 from ragsaver.models.rerankers.maxsim import PassageTokens
 
 # Cosines of one question's sentences differ by little, and the fit pulls weights towards zero.

@@ -20,6 +20,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, stop_before_delay
 from tenacity.wait import wait_exponential_jitter
 
+from ragsaver.deadline import allowed_s
 from ragsaver.errors import IndexLocked, IndexUnavailable, RagSaverError, SettingsError, StorageError
 
 T = TypeVar("T")
@@ -135,7 +136,7 @@ class Connection:
         return {
             "retry": retry_if_exception(_passes),
             "wait": _wait_s,
-            "stop": stop_before_delay(self._place.deadline_s),
+            "stop": stop_before_delay(allowed_s(self._place.deadline_s)),
             "reraise": True,
         }
 

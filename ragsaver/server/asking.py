@@ -1,5 +1,6 @@
 """A question over HTTP becomes the pipeline's request: scope and principal by the key, wishes by the headers."""
 
+import time
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
@@ -16,11 +17,15 @@ from ragsaver.server.access import reading
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a caller asks for besides an answer."""
+    """What a caller asks for besides an answer.
+
+    :ivar deadline: of `time.monotonic()`, from which on nobody waits for it.
+    """
 
     max_cost: Decimal | None = None
     quality: Quality = "balanced"
     caching: Caching = "use"
+    deadline: float | None = None
 
 
 async def _wishes(
@@ -28,11 +33,15 @@ async def _wishes(
         Decimal | None, Header(ge=0, le=1_000_000, description="dollars that the answer may cost")
     ] = None,
     x_ragsaver_quality: Annotated[Quality, Header(description="what to spend on the answer")] = "balanced",
+    x_ragsaver_deadline: Annotated[
+        float | None, Header(gt=0, le=86_400, description="seconds that the answer may take")
+    ] = None,
     cache_control: Annotated[
         str, Header(description="`no-cache` for a fresh answer, `no-store` for one that is not kept either")
     ] = "",
 ) -> Wishes:
-    return Wishes(x_ragsaver_max_cost, x_ragsaver_quality, caching_of(cache_control))
+    deadline = None if x_ragsaver_deadline is None else time.monotonic() + x_ragsaver_deadline
+    return Wishes(x_ragsaver_max_cost, x_ragsaver_quality, caching_of(cache_control), deadline)
 
 
 def caching_of(cache_control: str) -> Caching:
@@ -61,6 +70,7 @@ def question_of(
     return Request(
         reading(runtime, identity, collection),
         principal=identity.principal,
+        deadline=wishes.deadline,
         request_id=request_id,
         max_cost=wishes.max_cost,
         quality=wishes.quality,

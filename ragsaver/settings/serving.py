@@ -17,6 +17,12 @@ class QuerySettings(Section):
         default=32_000, ge=0, le=10_000_000, description="of earlier turns together; longer conversations are refused"
     )
     pipeline: str = Field(default="query", description="asked where none is named")
+    deadline_s: float | None = Field(
+        default=120.0,
+        gt=0,
+        le=86_400,
+        description="after which nothing more is spent on a question; a request may set less. null for no limit",
+    )
 
 
 class CacheSettings(Section):

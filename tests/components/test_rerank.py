@@ -108,16 +108,18 @@ def test_only_the_first_ones_are_looked_at_and_the_rest_stay_behind_them(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("script", "decision"),
+    ("script", "decision", "billed"),
     [
-        (Script(status=500), "failed"),
-        (Script(cut=True), "failed"),
-        (Script(answer=lambda *_: [{"index": 0, "score": 1}]), "failed"),
-        (Script(hold=threading.Event()), "late"),
-        (Script(hold=threading.Event(), drip=True), "late"),
+        (Script(status=500), "failed", "0"),
+        (Script(cut=True), "failed", "0.001"),
+        (Script(answer=lambda *_: [{"index": 0, "score": 1}]), "failed", "0.001"),
+        (Script(hold=threading.Event()), "late", "0.001"),
+        (Script(hold=threading.Event(), drip=True), "late", "0.001"),
     ],
 )
-def test_whatever_fails_the_order_stays_and_the_receipt_says_why(tmp_path: Path, script: Script, decision: str):
+def test_whatever_fails_the_order_stays_and_the_receipt_says_why(
+    tmp_path: Path, script: Script, decision: str, billed: str
+):
     with (
         rerank_server(script) as url,
         resources(
@@ -132,7 +134,7 @@ def test_whatever_fails_the_order_stays_and_the_receipt_says_why(tmp_path: Path,
         counted = given.reranking.watch.decisions()
     assert order == SAME and line.quantity == 0
     assert line.reason.startswith(f"{decision}: ") and "the order stays" in line.reason
-    assert line.cost_usd == (Decimal("0.001") if decision == "late" else 0), "what was begun may be billed"
+    assert line.cost_usd == Decimal(billed), "what was begun may be billed, what was refused is not"
     assert counted[decision] == sum(counted.values()) == 1
 
 

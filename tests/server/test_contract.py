@@ -50,6 +50,7 @@ HEADERS = st.fixed_dictionaries(
     optional={
         "x-ragsaver-max-cost": st.sampled_from(["0", "1e-9", "1e400", "NaN", "-1", "Infinity", "0.01", "x", ""]),
         "x-ragsaver-quality": st.sampled_from(["minimum", "balanced", "maximum", "best", ""]),
+        "x-ragsaver-deadline": st.sampled_from(["60", "1e-9", "0", "-1", "NaN", "Infinity", "x", ""]),
         "x-request-id": st.sampled_from(["short", "a" * 128, "a" * 129, "<script>!", "../../../etc"]),
         "authorization": st.sampled_from(["", "Bearer", "Bearer x", "Bearer rsk_", "Basic x", "rsk_x"]),
     },

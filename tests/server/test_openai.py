@@ -319,7 +319,7 @@ def test_the_schema_of_both_routes_is_told(runtime: Runtime):
     schema = TestClient(create_app(access)).get("/openapi.json").json()
     access.close()
     headers = {one["name"] for one in schema["paths"]["/v1/chat/completions"]["post"]["parameters"]}
-    assert headers == {"x-ragsaver-max-cost", "x-ragsaver-quality", "cache-control"}
+    assert headers == {"x-ragsaver-max-cost", "x-ragsaver-quality", "x-ragsaver-deadline", "cache-control"}
 
 
 @pytest.mark.parametrize("stream", [False, True])

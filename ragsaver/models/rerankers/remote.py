@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.addresses import without_password
-from ragsaver.errors import RerankError, RerankLate
+from ragsaver.errors import RerankError, RerankLate, RerankRefused
 from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
 
 _LONGEST_S = 60.0  # where no deadline is given
@@ -54,13 +54,19 @@ class RemoteReranker:
                 body = self._read(answer, until)
         except httpx.TimeoutException as error:
             raise self._late() from error
+        except httpx.ConnectError as error:
+            raise RerankRefused(
+                "can't be reached", where=self._name, remedy="Check `rerank.url` and that the server runs"
+            ) from error
         except httpx.HTTPError as error:
             raise self._wrong(
-                f"can't be reached or broke the connection ({type(error).__name__})",
+                f"broke the connection ({type(error).__name__})",
                 "Check `rerank.url` and that the server runs",
             ) from error
         if answer.status_code != 200:
-            raise self._wrong(f"failed (HTTP {answer.status_code})", "Look at the server's own log")
+            raise RerankRefused(
+                f"failed (HTTP {answer.status_code})", where=self._name, remedy="Look at the server's own log"
+            )
         return self._scores(body, len(texts))
 
     def close(self) -> None:
