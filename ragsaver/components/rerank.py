@@ -1,13 +1,16 @@
 """Rerank the best passages where it is likely to help, within a deadline, and say on the receipt what was done."""
 
 from dataclasses import replace
+from functools import partial
 
 from haystack import Document, component
 
+from ragsaver.components.account import account_of
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
-from ragsaver.components.request import current_pace, stage
+from ragsaver.components.request import current_pace, current_request, stage
 from ragsaver.components.rerank_gate import new_order
+from ragsaver.components.reranking import Pay
 from ragsaver.components.resources import Bound
 from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.pacing import Service
@@ -64,7 +67,7 @@ class ConditionalReranker(Bound):
             current_receipt().add("rerank", reranking.reranker.name, 0, "passages", reason=f"not asked: {pace.why}")
             return {"documents": Passages(documents)}
         with stage("rerank"):
-            outcome = reranking.rerank(query, top, self.scope, mode)
+            outcome = reranking.rerank(query, top, self.scope, mode, self._pay())
         looked_at = len(top) if outcome.scores is not None else 0
         current_receipt().add(
             "rerank",
@@ -85,6 +88,13 @@ class ConditionalReranker(Bound):
         if explanation:
             explanation.order(ordered, reranked=len(best))
         return {"documents": ordered}
+
+    def _pay(self) -> Pay | None:
+        """Charges a sample to whoever asked the question; None outside of a request."""
+        request, till = current_request(), self.resources.till
+        if request is None:
+            return None
+        return partial(till.charge_beside, account_of(request), self.resources.reranking.reranker.name, "rerank-sample")
 
     def _mode(self) -> str:
         return self.mode or self.resources.settings.rerank.mode

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ _FAILURES = 3  # in a row, after which it is left alone
 _PAUSE_S = 30.0
 _LET_DOWN = ("late", "failed", "paused")  # another time the answer may be better
 _SAMPLE_S = 30.0  # that a sample may take
+
+Pay = Callable[[Decimal], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +142,13 @@ class Reranking:
             return Verdict(True, f"a chance of {chance:.2f} that it helps, above {bar:.2f}")
         return Verdict(False, f"a chance of {chance:.2f} that it helps, not above {max(min(bar, 1.0), 0.0):.2f}")
 
-    def rerank(self, question: str, passages: Sequence["Document"], scope: Scope, mode: str) -> Reranked:
+    def rerank(
+        self, question: str, passages: Sequence["Document"], scope: Scope, mode: str, pay: Pay | None = None
+    ) -> Reranked:
         """Ask the gate if `mode` is `gated`, then the reranker; whatever fails, the order that there was stays.
 
         :param passages: best first, those only that are to be looked at.
+        :param pay: takes the dollars of a sample, when the receipt is closed.
         """
         verdict = self.judge(question, passages, scope) if mode == "gated" else Verdict(True, "always reranked")
         if verdict.rerank:
@@ -151,7 +156,7 @@ class Reranking:
         else:
             outcome = Reranked("skipped", verdict.reason)
             if random.random() < self._settings.sample_skipped:
-                self.watch.sample_later(lambda: self._sample(question, passages, scope))
+                self.watch.sample_later(lambda: self._sample(question, passages, scope, pay))
         self.watch.decided(outcome.decision)
         if outcome.decision in _LET_DOWN and (evidence := current_evidence()):
             evidence.spoil(f"the reranker was {outcome.decision}")
@@ -217,8 +222,16 @@ class Reranking:
                 self._failures = 0
                 self._paused_until = time.monotonic() + _PAUSE_S
 
-    def _sample(self, question: str, passages: Sequence["Document"], scope: Scope) -> Sample:
+    def _sample(self, question: str, passages: Sequence["Document"], scope: Scope, pay: Pay | None) -> Sample:
         texts = [passage.content or "" for passage in passages]
-        found = self.reranker.score(question, texts, until=time.monotonic() + _SAMPLE_S, tenant=scope.tenant)
+        cost_usd = self.price(question, texts)
+        try:
+            found = self.reranker.score(question, texts, until=time.monotonic() + _SAMPLE_S, tenant=scope.tenant)
+        except RerankRefused:
+            cost_usd = ZERO
+            raise
+        finally:
+            if pay and cost_usd:
+                pay(cost_usd)
         scores = mix([float(passage.score or 0.0) for passage in passages], found.tolist(), self.weight)
-        return Sample(new_order(scores)[0] != 0, left_behind(scores), self.price(question, texts))
+        return Sample(new_order(scores)[0] != 0, left_behind(scores), cost_usd)

@@ -6,11 +6,13 @@ nobody knows; then it is charged all that it held.
 
 import logging
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from decimal import Decimal
 
 from ragsaver.errors import StorageError, UnknownPrice
 from ragsaver.settings import Settings
@@ -214,6 +216,15 @@ class Till:
         :param complete: whether there was an answer.
         """
         self._receipts.give(Over(account, receipt, complete))
+
+    def charge_beside(self, account: Account, item: str, stage: str, usd: Decimal) -> None:
+        """Charge what was paid for beside a request, when its receipt is closed: on the same account, as a request of
+        its own.
+
+        :param item: who was paid.
+        """
+        beside = replace(account, request_id=f"{stage}_{uuid.uuid4().hex}")
+        self.ledger.record(beside, Call("", item, stage, 0, self._prices.version), charged(usd))
 
     def flush(self) -> None:
         """Wait until all receipts that were given are kept."""

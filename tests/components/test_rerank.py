@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from haystack import Document
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from ragsaver.index.scope import Scope
 from ragsaver.settings import RerankSettings, Settings
 from ragsaver.spend.pacing import Pace, Service
 from ragsaver.spend.receipt import ReceiptLine, open_receipt
+from ragsaver.spend.tables import entries
 from tests.components.test_rerank_gate import gate
 from tests.rerank_server import Script, rerank_server
 
@@ -189,6 +191,22 @@ def test_skipped_questions_are_sampled_afterwards_and_told(tmp_path: Path):
             regret = given.reranking.watch.regret()
     assert (regret.samples, regret.moved, regret.cost_usd) == (1, 1.0, Decimal("0.001"))
     assert regret.left_behind > 0 and len(script.requests) == 1
+
+
+@pytest.mark.parametrize(("script", "cost"), [(Script(), 1000), (Script(cut=True), 1000), (Script(status=500), 0)])
+def test_a_sample_is_charged_to_whoever_asked_the_question(tmp_path: Path, script: Script, cost: int):
+    with rerank_server(script) as url:
+        file = gate_file(tmp_path, url, intercept=-9.0)
+        settings = {"mode": "gated", "gate": file, "sample_skipped": 1, "usd_per_1k_calls": Decimal(1)}
+        with resources(tmp_path, backend="remote", url=url, **settings) as given:
+            with running(Request(Scope("acme", "docs"), principal="ann", request_id="req_of_the_question")):
+                asked(given)
+            given.reranking.watch.settle()
+            with given.till.ledger.database.reading() as connection:
+                charged = connection.execute(sa.select(entries)).all()
+    told = [(one.tenant, one.principal, one.task, one.model, one.cost) for one in charged]
+    assert told == ([("acme", "ann", "rerank-sample", url, cost)] if cost else [])
+    assert all(one.request_id != "req_of_the_question" for one in charged), "its receipt was closed"
 
 
 def test_a_gate_that_misses_more_than_it_did_may_call_more(tmp_path: Path):
