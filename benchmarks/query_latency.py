@@ -1,7 +1,8 @@
 """How long does a warm `POST /v1/query` take for one client? JSON on the last line.
 
 No answer is taken from the cache. `without_model` is the same less the time in which the embedding model had the
-question: what RAGSaver and HTTP take of it.
+question: what RAGSaver and HTTP take of it. With `--paid` a language model answers, under budgets: an endpoint of this
+script that says the same sentence to everybody, and whose own time is left out too.
 """
 
 import argparse
@@ -16,10 +17,17 @@ import threading
 import time
 from contextlib import closing
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 P50_LIMIT_MS, P95_LIMIT_MS, OWN_P50_LIMIT_MS = 15.0, 40.0, 8.0
 WARM = 50
+
+_USAGE = {"prompt_tokens": 500, "completion_tokens": 9, "total_tokens": 509}
+_CHOICE = {"index": 0, "message": {"role": "assistant", "content": "It says so [1]."}, "finish_reason": "stop"}
+SAID = json.dumps(
+    {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [_CHOICE], "usage": _USAGE}
+).encode()
 
 
 def main() -> None:
@@ -27,12 +35,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--corpus", type=Path, default=Path("../shared/data/docs-history/3.0"))
     arguments.add_argument("--questions", type=int, default=300)
+    arguments.add_argument("--paid", action="store_true", help="a language model answers, and is paid for")
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     names = [path.stem.replace("-", " ") for path in sorted(given.corpus.rglob("*.md*"))]
     ragsaver = [sys.executable, "-m", "ragsaver"]
-    with tempfile.TemporaryDirectory() as home:
-        environment = {**os.environ, "RAGSAVER_HOME": home}
+    endpoint = Endpoint()
+    with tempfile.TemporaryDirectory() as home, endpoint:
+        environment = {**os.environ, "RAGSAVER_HOME": home, **(endpoint.environment() if given.paid else {})}
         subprocess.run([*ragsaver, "ingest", str(given.corpus)], env=environment, check=True, stdout=sys.stderr)
         server = subprocess.Popen(
             [*ragsaver, "serve", "--port", "0"], env=environment, stderr=subprocess.PIPE, text=True
@@ -41,7 +51,7 @@ def main() -> None:
             url = server.stderr.readline().split()[-1]
             threading.Thread(target=server.stderr.read, daemon=True).start()  # a full pipe would stop the server
             questions = [f"What does {names[n % len(names)]} do, case {n}?" for n in range(given.questions)]
-            spent_ms, own_ms = ask(url, questions)
+            spent_ms, own_ms = ask(url, questions, endpoint)
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait()
@@ -49,6 +59,7 @@ def main() -> None:
     own_p50 = statistics.median(own_ms)
     result = {
         "questions": len(spent_ms),
+        "paid": given.paid,
         "p50_ms": round(p50, 2),
         "p95_ms": round(p95, 2),
         "p50_limit_ms": P50_LIMIT_MS,
@@ -62,14 +73,59 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def ask(url: str, questions: list[str]) -> tuple[list[float], list[float]]:
-    """Milliseconds of each question, in all and without the model; some before them warm the server."""
+class Endpoint:
+    """Speaks the OpenAI protocol, says always the same, and counts the time that it takes."""
+
+    def __init__(self) -> None:
+        self.took_ms = 0.0
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # or the second of its two packets waits 40 ms for an ACK
+
+            def do_POST(self) -> None:
+                started = time.perf_counter()
+                self.rfile.read(int(self.headers["content-length"]))
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(SAID)))
+                self.end_headers()
+                self.wfile.write(SAID)
+                endpoint.took_ms += (time.perf_counter() - started) * 1000
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def environment(self) -> dict[str, str]:
+        """The settings of a project that it answers, with budgets to look at for every question."""
+        model = {"name": "gpt-4o-mini", "base_url": f"http://127.0.0.1:{self._server.server_port}/v1"}
+        budgets = [{"scope": scope, "period": "month", "limit_usd": "1000"} for scope in ("tenant", "total")]
+        return {
+            "RAGSAVER_GENERATION__MODELS": json.dumps([model]),
+            "RAGSAVER_GENERATION__EXTRACTIVE_FIRST": "false",
+            "RAGSAVER_SPEND__BUDGETS": json.dumps(budgets),
+        }
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def ask(url: str, questions: list[str], endpoint: Endpoint) -> tuple[list[float], list[float]]:
+    """Milliseconds of each question, in all and without the models; some before them warm the server."""
     spent_ms, own_ms = [], []
     headers = {"content-type": "application/json", "cache-control": "no-store"}
     # the plainest client there is: what it takes counts, and a comfortable one takes a millisecond
     with closing(HTTPConnection(url.partition("//")[2], timeout=60)) as client:
         for question in questions[:WARM] + questions:
             body = json.dumps({"query": question})
+            endpoint.took_ms = 0.0
             started = time.perf_counter()
             client.request("POST", "/v1/query", body, headers)
             response = client.getresponse()
@@ -77,7 +133,7 @@ def ask(url: str, questions: list[str]) -> tuple[list[float], list[float]]:
             spent_ms.append((time.perf_counter() - started) * 1000)
             if response.status != 200:
                 raise SystemExit(f"{question}: {answer}")
-            own_ms.append(spent_ms[-1] - answer["latency_ms"]["embed_query"])
+            own_ms.append(spent_ms[-1] - answer["latency_ms"]["embed_query"] - endpoint.took_ms)
     return spent_ms[WARM:], own_ms[WARM:]
 
 
