@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from haystack import Document
 
 from ragsaver.sentences import content_stems
+from ragsaver.settings import Settings
 from ragsaver.spend.pacing import UNPRESSED, Pace, Service
 
 # Logistic regression over `Signals` for the bundled model; benchmarks/extractive.py fits and checks it.
@@ -55,6 +56,15 @@ class Extract:
     passage: int
     confidence: float
     reason: str
+
+
+def comes_first(settings: Settings) -> bool:
+    """Whether the free tier may answer in a model's place: its confidence is fitted to the bundled model's vectors, so
+    with another embedding model only if the settings ask for it.
+    """
+    wishes = settings.generation
+    fitted = settings.embedding.is_bundled or "extractive_first" in wishes.model_fields_set
+    return wishes.extractive_first and fitted
 
 
 def free_choice(

@@ -30,7 +30,7 @@ from ragsaver.components.cascade import (
 from ragsaver.components.chat import ChatTier
 from ragsaver.components.chat_reply import ChatReply
 from ragsaver.components.evidence import current_evidence
-from ragsaver.components.extractive import NO_MODEL, Extract, extract, free_choice
+from ragsaver.components.extractive import NO_MODEL, Extract, comes_first, extract, free_choice
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import current_pace, current_request, running, stage
@@ -179,7 +179,7 @@ class AnswerGenerator(Bound):
             found,
             passages=len(documents),
             models=len(wishes.models),
-            extractive_first=wishes.extractive_first and schema is None,
+            extractive_first=comes_first(self.resources.settings) and schema is None,
             sure_from=wishes.extractive_sure_confidence,
             pace=current_pace(),
         )

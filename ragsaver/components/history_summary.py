@@ -18,7 +18,7 @@ from ragsaver.caching.entries import Key
 from ragsaver.components.as_data import as_data
 from ragsaver.components.aside import STAGE, Aside, Heard, Wish
 from ragsaver.components.conversation import CITED, MESSAGE_TOKENS, TALK, Summary, Turn, cut, earlier_tokens
-from ragsaver.components.extractive import extract, free_choice
+from ragsaver.components.extractive import comes_first, extract, free_choice
 from ragsaver.components.request import Request, current_request
 from ragsaver.components.resources import Resources
 from ragsaver.components.token_counts import CountedTexts, answering_tokens
@@ -168,7 +168,7 @@ class HistorySummaries:
             extract(query, documents, wishes.extractive_min_confidence),
             passages=len(documents),
             models=len(wishes.models),
-            extractive_first=wishes.extractive_first and not schema,
+            extractive_first=comes_first(self._settings) and not schema,
             sure_from=wishes.extractive_sure_confidence,
             pace=request.pace,
         )

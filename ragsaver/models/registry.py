@@ -20,7 +20,7 @@ def load_encoder(settings: EmbeddingSettings, on_batch: BatchObserver | None = N
     :param on_batch: told of each batch of documents.
     :raises SettingsError: if the folder they name holds no model, or the bundled one can't be run as they say.
     """
-    bundled = settings.model == "bundled"
+    bundled = settings.is_bundled
     if bundled and settings.backend != "onnx":
         raise SettingsError(
             "the bundled model runs on onnx only",

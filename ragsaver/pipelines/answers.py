@@ -21,6 +21,7 @@ from ragsaver.components.caches import Caches, place_of
 from ragsaver.components.evidence import Evidence
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
+from ragsaver.errors import SettingsError
 from ragsaver.pipelines.checked_answers import CheckedAnswers
 from ragsaver.pipelines.kept_answer import KeptAnswer, answer_to_keep
 from ragsaver.pipelines.result import AskResult
@@ -40,6 +41,7 @@ class AnswerCache:
     """The answers of one pipeline.
 
     :param fingerprint: of what decides about its answers.
+    :raises SettingsError: if answers to questions in other words are wished of another embedding model.
     """
 
     def __init__(self, resources: Resources, fingerprint: str) -> None:
@@ -50,6 +52,13 @@ class AnswerCache:
         wishes = resources.settings.cache
         self.nearest: Nearest[tuple[Place, str], Key] | None = None
         if wishes.answers == "semantic":
+            if not resources.settings.embedding.is_bundled:
+                raise SettingsError(
+                    "`semantic` needs the bundled embedding model: what asks the same is told by a rule fitted to its "
+                    "vectors",
+                    where="cache.answers",
+                    remedy="Set it to `exact`",
+                )
             self.nearest = Nearest(wishes.max_entries)
 
     def turn(self, question: str, request: Request) -> "Turn | None":

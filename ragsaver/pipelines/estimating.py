@@ -9,7 +9,7 @@ from haystack import Document, Pipeline
 from haystack.dataclasses import ChatMessage
 from pydantic import BaseModel, ConfigDict
 
-from ragsaver.components.extractive import extract, free_choice
+from ragsaver.components.extractive import comes_first, extract, free_choice
 from ragsaver.components.generator import AnswerGenerator
 from ragsaver.components.prompt_builder import PromptBuilder
 from ragsaver.components.resources import Resources
@@ -108,7 +108,7 @@ def estimate(question: str, prompt: Prompt, resources: Resources, most_tokens: i
         extract(question, prompt.documents, wishes.extractive_min_confidence),
         passages=passages,
         models=len(wishes.models),
-        extractive_first=wishes.extractive_first,
+        extractive_first=comes_first(resources.settings),
         sure_from=wishes.extractive_sure_confidence,
     )
     if free is not None and not (wishes.models and passages):

@@ -50,6 +50,11 @@ class EmbeddingSettings(Section):
             raise ValueError("must be 0 or at least 64")
         return batch_tokens
 
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it is the shipped model, to whose vectors what is fitted beforehand is fitted."""
+        return self.model == "bundled"
+
 
 class EmbeddingCacheSettings(Section):
     """What was embedded once is not paid for again."""

@@ -5,7 +5,8 @@ from haystack import Document
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.components.extractive import Signals, best_span, extract
+from ragsaver.components.extractive import Signals, best_span, comes_first, extract
+from ragsaver.settings import Settings
 
 shares = st.floats(0, 1)
 
@@ -83,3 +84,17 @@ def test_confidence_is_a_share_that_rises_with_every_signal(cosine, coverage, se
     assert Signals(max(cosine, more), coverage, sentence).confidence >= low
     assert Signals(cosine, max(coverage, more), sentence).confidence >= low
     assert Signals(cosine, coverage, max(sentence, more)).confidence >= low
+
+
+@pytest.mark.parametrize(
+    ("model", "wished", "first"),
+    [
+        ("bundled", {}, True),
+        ("bundled", {"extractive_first": False}, False),
+        ("another/model", {}, False),
+        ("another/model", {"extractive_first": True}, True),
+        ("another/model", {"extractive_first": False}, False),
+    ],
+)
+def test_another_model_s_vectors_make_the_free_tier_sure_only_where_that_is_wished(model, wished, first):
+    assert comes_first(Settings.model_validate({"embedding": {"model": model}, "generation": wished})) is first

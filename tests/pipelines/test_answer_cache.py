@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from ragsaver.components.request import Request
-from ragsaver.errors import GenerationError
+from ragsaver.errors import GenerationError, SettingsError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.selection import DocumentSelection
 from ragsaver.ingestion.sources import PostedDocument
+from ragsaver.models.registry import bundled_folder
 from ragsaver.pipelines.result import AskResult
 from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import (
@@ -414,3 +415,12 @@ def test_what_is_found_again_needs_no_vector(filled: Runtime, settings: Settings
         ask(runtime, PARROTS)
         ask(runtime, PARROTS, caching="refresh")
         assert embedded == [PARROTS, PARROTS]
+
+
+def test_another_model_s_vectors_are_not_judged_by_a_rule_for_the_bundled_one(tmp_path: Path):
+    values = {"home": tmp_path / "home", "embedding": {"model": str(bundled_folder())}}
+    with open_runtime(Settings.model_validate({**values, "cache": {"answers": "semantic"}}), "a test") as runtime:
+        with pytest.raises(SettingsError, match="cache.answers.*bundled embedding model.*`exact`"):
+            runtime.engine()
+    with open_runtime(Settings.model_validate({**values, "cache": {"answers": "exact"}}), "a test") as runtime:
+        assert runtime.engine().ask(OWLS).answer is None
