@@ -419,8 +419,9 @@ def test_what_is_found_again_needs_no_vector(filled: Runtime, settings: Settings
 
 def test_another_model_s_vectors_are_not_judged_by_a_rule_for_the_bundled_one(tmp_path: Path):
     values = {"home": tmp_path / "home", "embedding": {"model": str(bundled_folder())}}
-    with open_runtime(Settings.model_validate({**values, "cache": {"answers": "semantic"}}), "a test") as runtime:
-        with pytest.raises(SettingsError, match="cache.answers.*bundled embedding model.*`exact`"):
-            runtime.engine()
-    with open_runtime(Settings.model_validate({**values, "cache": {"answers": "exact"}}), "a test") as runtime:
+    semantic, exact = (Settings.model_validate({**values, "cache": {"answers": how}}) for how in ("semantic", "exact"))
+    refused = pytest.raises(SettingsError, match="cache.answers.*bundled embedding model.*`exact`")
+    with open_runtime(semantic, "a test") as runtime, refused:
+        runtime.engine()
+    with open_runtime(exact, "a test") as runtime:
         assert runtime.engine().ask(OWLS).answer is None
