@@ -8,6 +8,7 @@ caller is busy elsewhere, or is gone.
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
@@ -29,7 +30,8 @@ class GuardedPool(Generic[Task, Result]):
     """Runs a function on many tasks in processes of its own, for one caller at a time.
 
     A task may run twice: when a worker that did other tasks before it crashes or runs out of memory, the task is
-    tried once more in a fresh worker, so that it is not blamed for what others left behind.
+    tried once more in a fresh worker, so that it is not blamed for what others left behind; also when its worker has
+    left without a crash.
 
     :param work: an importable function, not one of `__main__`.
     :param workers: processes at most; they are started as tasks wait for them.
@@ -165,7 +167,9 @@ class GuardedPool(Generic[Task, Result]):
         elif worker.ended_by_its_clock:
             self._give_up(worker, self._too_slow(worker.jobs[0]))
         else:
-            self._give_up(worker, _crashed(worker.jobs[0], worker.how_it_ended()), again=worker.served > 0)
+            job = worker.jobs[0]
+            again = worker.served > 0 or (worker.left_in_order and not job.again)
+            self._give_up(worker, _crashed(job, worker.how_it_ended()), again=again)
 
     def _give_up(self, worker: WorkerProcess, blame: UnreadableDocument, *, again: bool = False) -> None:
         """Replace a worker; its first job is to blame, or done `again`, and what waited behind it waits once more."""
@@ -173,7 +177,7 @@ class GuardedPool(Generic[Task, Result]):
         first, *behind = worker.jobs
         self._waiting.extendleft(reversed(behind))
         if again:
-            self._start(kept=first)
+            self._start(kept=replace(first, again=True))
         else:
             self._done[first.number] = blame
 

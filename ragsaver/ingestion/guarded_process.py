@@ -47,12 +47,16 @@ class Said(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A task on its way: its place in the order, its name for errors, itself, pickled, and the bytes it is about."""
+    """A task on its way: its place in the order, its name for errors, itself, pickled, and the bytes it is about.
+
+    :ivar again: a worker was lost with it before.
+    """
 
     number: int
     name: str
     payload: bytes
     weight: int
+    again: bool = False
 
 
 class WorkerProcess:
@@ -134,6 +138,11 @@ class WorkerProcess:
         """For a person, of a worker that is gone: "was ended by SIGSEGV"."""
         code = self._process.wait()
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+    @property
+    def left_in_order(self) -> bool:
+        """It ended since its pipe did: no task does that to it."""
+        return self._process.wait() == 0
 
     @property
     def ended_by_its_clock(self) -> bool:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from ragsaver.errors import UnreadableDocument
@@ -31,6 +32,14 @@ def behave(task: str) -> Any:
             eaten.append(bytearray(2**24))
     if task == "exit":
         os._exit(7)
+    if task == "leave":
+        os._exit(0)
+    if task.startswith("leave once "):
+        try:
+            Path(task.removeprefix("leave once ")).touch(exist_ok=False)
+        except FileExistsError:
+            return "stayed"
+        os._exit(0)
     if task == "segfault":
         ctypes.string_at(0)
     if task == "fail":

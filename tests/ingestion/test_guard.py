@@ -49,6 +49,7 @@ def test_thousands_of_tasks_come_back_in_order(workers: int):
         ("hang outside of Python", r"took longer than 1 s to read"),
         ("eat", r"needs more than 512 MB of memory.*convert_memory_mb"),
         ("exit", r"the process that read it ended with code 7"),
+        ("leave", r"the process that read it ended with code 0"),
         ("segfault", r"the process that read it was ended by SIGSEGV"),
         ("fail", r"can't be read: KeyError: 'no such thing'"),
         ("unpicklable", r"can't be read: \w+"),
@@ -66,6 +67,12 @@ def test_a_bad_task_fails_alone(task: str, said: str):
         else:
             assert isinstance(result, UnreadableDocument) and result.where == task
             assert re.search(said, str(result))
+
+
+def test_a_task_is_not_blamed_for_a_new_worker_that_left_without_a_crash(tmp_path: Path):
+    task = f"leave once {tmp_path / 'left'}"
+    with pool(workers=1) as guarded:
+        assert list(guarded.map(named(task, "ok 1"))) == [(task, "stayed"), ("ok 1", "ok 1")]
 
 
 def test_a_task_that_hangs_is_ended_by_its_own_clock_while_the_caller_is_elsewhere():
