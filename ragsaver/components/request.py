@@ -60,6 +60,11 @@ class Request:
     guarded: bool = False
     caller: Caller | None = field(default=None, repr=False, compare=False)
 
+    def by(self, within_s: float) -> float:
+        """So many seconds from now by `time.monotonic()`, or its deadline where that is sooner."""
+        until = time.monotonic() + within_s
+        return until if self.deadline is None else min(until, self.deadline)
+
     @property
     def wish(self) -> str:
         """All that decides about the answer beside question and scope: answers to other wishes are other answers."""

@@ -1,8 +1,9 @@
 """The embedded engine: Qdrant's own, in this process, owned by it alone.
 
-One shard holds every tenant. The key `scope` (tenant and collection) is in every filter, and word statistics
-(IDF) are counted within it and within what the reader's groups may read, so that nobody else's vocabulary shapes a
-ranking (see `corpus.py`). Unlisted points count as well: leaving them out takes twice the time.
+One shard holds every tenant. Tenant and collection are in every filter, a search's by the key `listed_in`, any other by
+`scope`. Word statistics (IDF) are counted within them and within what the reader's groups may read, so that nobody
+else's vocabulary shapes a ranking (see `corpus.py`). Unlisted points count as well: leaving them out takes twice the
+time.
 """
 
 import shutil
@@ -19,14 +20,13 @@ from numpy.typing import NDArray
 
 from ragsaver.errors import IndexLocked, RagSaverError, StorageError
 from ragsaver.index.corpus import Corpus, sole_of
-from ragsaver.index.edge_config import dense_search, edge_config, facet, index_payload, is_earlier, take_over
-from ragsaver.index.edge_requests import NAMES_GROUPS, hits, leg, listed_in, stored_point, within
+from ragsaver.index.edge_config import dense_search, edge_config, index_payload, is_earlier, take_over
+from ragsaver.index.edge_requests import NAMES_GROUPS, hits, leg, listed_in, scope_keys, stored_point, within
 from ragsaver.index.identity import IndexIdentity, claim
 from ragsaver.index.keys import (
     DENSE,
     LEXICAL,
     LISTED_IN,
-    SCOPE,
     change_of,
     is_listed,
     payload_in,
@@ -96,7 +96,7 @@ class EdgeIndex:
         discard_others(folder, self._pointer.now.name)
         with self._shard.use() as shard:
             self._writes = abs(self._ask(shard.info).points_count - self._pointer.now.optimised_points)
-            grouped = _scopes(shard, NAMES_GROUPS)
+            grouped = scope_keys(shard, NAMES_GROUPS)
         self._corpus = Corpus(grouped, self._pointer)
 
     def search(
@@ -200,7 +200,7 @@ class EdgeIndex:
 
     def scopes(self) -> list[Scope]:
         """Every tenant and collection that has points."""
-        return scopes_of(self._read(_scopes))
+        return scopes_of(self._read(scope_keys))
 
     def count(self, scope: Scope) -> int:
         """Points in the scope, listed or not."""
@@ -281,7 +281,7 @@ class EdgeIndex:
             for start in range(0, len(touched), _PAGE):
                 self._bring_up_to_date(shard, touched[start : start + _PAGE])
             self._ask(shard.flush)
-            sole = self._ask(lambda: sole_of(_scopes(shard), _scopes(shard, NAMES_GROUPS)))
+            sole = self._ask(lambda: sole_of(scope_keys(shard), scope_keys(shard, NAMES_GROUPS)))
             points = self._ask(shard.info).points_count
             # From here on the old one may be discarded.
             self._pointer.write(Pointer(name, points, left_behind=len(touched)))
@@ -376,8 +376,3 @@ def _explain(error: Exception, folder: Path) -> RagSaverError:
     return StorageError(
         f"the index failed: {text}", where=str(folder), remedy="`ragsaver verify` checks and repairs it"
     )
-
-
-def _scopes(shard: qdrant.EdgeShard, having: qdrant.Filter | None = None) -> dict[str, int]:
-    """How many points of each scope's key there are."""
-    return facet(shard, SCOPE, having)

@@ -4,6 +4,7 @@ from typing import Any
 
 import qdrant_edge as qdrant
 
+from ragsaver.index.edge_requests import scope_keys
 from ragsaver.index.hnsw import HNSW_EF
 from ragsaver.index.keys import DENSE, EARLIER_LISTED, EARLIER_STATE, GROUPS, LEXICAL, LISTED_IN, SCOPE
 from ragsaver.index.quantization import Quantization
@@ -50,7 +51,7 @@ def is_earlier(shard: qdrant.EdgeShard) -> bool:
 def take_over(shard: qdrant.EdgeShard) -> None:
     """Let the points of an earlier version's shard say that they are listed as they do now."""
     was_listed = qdrant.FieldCondition(EARLIER_STATE, match=qdrant.MatchValue(EARLIER_LISTED))
-    for key in facet(shard, SCOPE):
+    for key in scope_keys(shard):
         of_scope = qdrant.FieldCondition(SCOPE, match=qdrant.MatchValue(key))
         listed = qdrant.Filter(must=[of_scope, was_listed])
         shard.update(qdrant.UpdateOperation.set_payload_by_filter(listed, {LISTED_IN: key}))
@@ -58,16 +59,6 @@ def take_over(shard: qdrant.EdgeShard) -> None:
     shard.update(qdrant.UpdateOperation.delete_payload_by_filter(said, [EARLIER_STATE]))
     shard.flush()
     shard.update(qdrant.UpdateOperation.delete_field_index(EARLIER_STATE))  # until then it is begun anew
-
-
-def facet(shard: qdrant.EdgeShard, key: str, having: qdrant.Filter | None = None) -> dict[str, int]:
-    """How many points carry each value of a key."""
-    found = shard.facet(qdrant.FacetRequest(key, limit=1_000_000, exact=True, filter=having)).hits
-    return {_facet_text(hit.value): hit.count for hit in found if hit.count}
-
-
-def _facet_text(value: Any) -> str:
-    return str(value if isinstance(value, str) else getattr(value, "value", value))
 
 
 def _quantized(wanted: Quantization) -> Any:

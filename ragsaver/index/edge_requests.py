@@ -93,3 +93,13 @@ def stored_point(record: qdrant.Record) -> StoredPoint:
         list(words.values) if words else [],
         record.payload or {},
     )
+
+
+def scope_keys(shard: qdrant.EdgeShard, having: qdrant.Filter | None = None) -> dict[str, int]:
+    """How many points of each scope's key there are."""
+    found = shard.facet(qdrant.FacetRequest(SCOPE, limit=1_000_000, exact=True, filter=having)).hits
+    return {_facet_text(hit.value): hit.count for hit in found if hit.count}
+
+
+def _facet_text(value: Any) -> str:
+    return str(value if isinstance(value, str) else getattr(value, "value", value))

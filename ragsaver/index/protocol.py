@@ -15,8 +15,8 @@ class ChunkPoint:
     """One chunk as the index keeps it.
 
     `vector` is (dim,) float32, L2-normalised. `lexical_text` is what BM25 sees. `payload` holds JSON values;
-    the keys `scope`, `state` and `document_id` are the index's own, and `groups` is a list of those who may read it,
-    empty for everybody of the tenant.
+    the keys `scope`, `listed_in` and `document_id` are the index's own, and `groups` is a list of those who may read
+    it, empty for everybody of the tenant.
     """
 
     id: str

@@ -1,7 +1,8 @@
 """The grown engine: a Qdrant server or cluster, which any number of processes may use at once.
 
-One collection holds every tenant. As in the embedded engine the key `scope` is in every filter and is the tenants'
-index there, and word statistics (IDF) are counted within it; BM25's vectors are made by the same encoder.
+One collection holds every tenant. As in the embedded engine tenant and collection are in every filter, a search's by
+the key `listed_in`, any other by `scope`, which is the tenants' index there, and word statistics (IDF) are counted
+within them; BM25's vectors are made by the same encoder.
 
 New versions of a document take the place of the old ones in one request, in which the server first lists the new
 points and then deletes the old ones. No search of this process falls between; one of another process may, for

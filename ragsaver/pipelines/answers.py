@@ -1,7 +1,6 @@
 """Was this asked before? Then nobody is asked again; and of those who ask the same at once, one is answered first."""
 
 import asyncio
-import math
 import threading
 import time
 import uuid
@@ -88,7 +87,7 @@ class Turn:
         self._leads = self._claimed = self._ended = False
         self._landing = Landed.FAILED
         self._wait_s = self._caches.wishes.wait_s
-        self._until = min(time.monotonic() + self._wait_s, request.deadline or math.inf)
+        self._until = request.by(self._wait_s)
         self._stepping = threading.Lock()
         self.vector: NDArray[np.float32] | None = None
         self.found: KeptAnswer | None = None

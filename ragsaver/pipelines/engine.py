@@ -5,7 +5,6 @@ question, and the answer is what a component gives out as `answers`.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -212,24 +211,20 @@ class QueryEngine:
         return load_pipeline(file, self.resources, settings.allow_modules)
 
     def _made_whole(self, question: str, request: Request | None) -> tuple[str, Request]:
-        """The question as it is looked for and cached, and the request, which knows the asker's own words.
+        """The question as it is looked for and cached, and the request, which knows the asker's own words and its
+        deadline.
 
         :raises UsageError: if it is empty or too long.
         """
         self.check(question)
-        request = self._timed(request or Request(self.resources.default_scope))
+        request = request or Request(self.resources.default_scope)
+        if (limit_s := self.resources.settings.query.deadline_s) is not None:
+            request = replace(request, deadline=request.by(limit_s))
         if not request.history or self.resources.settings.generation.follow_ups == "none":
             return question, request
         whole = self_contained(question, turns_of(request.history[-2 * LOOK_BACK :]))
         leans = whole != question or (self._rewriting is not None and leans_back(question))
         return whole, replace(request, asked=question) if leans else request
-
-    def _timed(self, request: Request) -> Request:
-        """The request with the deadline that it has at the latest."""
-        limit_s = self.resources.settings.query.deadline_s
-        if limit_s is None:
-            return request
-        return replace(request, deadline=min(time.monotonic() + limit_s, request.deadline or math.inf))
 
     def _rewrite(self, asked: _Asked) -> None:
         """Let a model make a follow-up whole, where it is to; for caches what the rules made of it stays its name."""

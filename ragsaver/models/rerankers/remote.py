@@ -18,6 +18,7 @@ from ragsaver.addresses import without_password
 from ragsaver.errors import RerankError, RerankLate, RerankRefused
 from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
 
+_CHECK = "Check `rerank.url` and that the server runs"
 _LONGEST_S = 60.0  # where no deadline is given
 _MOST_BYTES = 4 * 2**20  # of an answer
 
@@ -55,18 +56,11 @@ class RemoteReranker:
         except httpx.TimeoutException as error:
             raise self._late() from error
         except httpx.ConnectError as error:
-            raise RerankRefused(
-                "can't be reached", where=self._name, remedy="Check `rerank.url` and that the server runs"
-            ) from error
+            raise self._wrong("can't be reached", _CHECK, RerankRefused) from error
         except httpx.HTTPError as error:
-            raise self._wrong(
-                f"broke the connection ({type(error).__name__})",
-                "Check `rerank.url` and that the server runs",
-            ) from error
+            raise self._wrong(f"broke the connection ({type(error).__name__})", _CHECK) from error
         if answer.status_code != 200:
-            raise RerankRefused(
-                f"failed (HTTP {answer.status_code})", where=self._name, remedy="Look at the server's own log"
-            )
+            raise self._wrong(f"failed (HTTP {answer.status_code})", "Look at the server's own log", RerankRefused)
         return self._scores(body, len(texts))
 
     def close(self) -> None:
@@ -98,5 +92,5 @@ class RemoteReranker:
     def _late(self) -> RerankLate:
         return RerankLate("did not answer in time", where=self._name, remedy="Raise `rerank.deadline_ms`")
 
-    def _wrong(self, problem: str, remedy: str) -> RerankError:
-        return RerankError(problem, where=self._name, remedy=remedy)
+    def _wrong(self, problem: str, remedy: str, kind: type[RerankError] = RerankError) -> RerankError:
+        return kind(problem, where=self._name, remedy=remedy)
