@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from ragsaver.dialects import Steps, bring_on, indexes
+from ragsaver.dialects import Steps, bring_on, in_words, indexes
 from ragsaver.errors import StorageError
 
 # For another process's write to end.
@@ -102,7 +102,6 @@ class SqliteDatabase:
         self._one_writes = threading.RLock()
         self._readers = Readers(path, what, lambda: None, remedy)
         self._writer: sqlite3.Connection | None = None
-        self._quick: dict[sa.Select[Any], tuple[str, Sequence[str]]] = {}
 
     def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str, steps: Steps | None = None) -> None:
         """Make the tables that are not there; the file's `user_version` says of which format they are."""
@@ -132,18 +131,15 @@ class SqliteDatabase:
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
+            problem = error.orig if isinstance(error, DBAPIError) else error
             raise StorageError(
-                f"{self._what} can't be read: {error.orig}", where=self.where, remedy=self._remedy
+                f"{self._what} can't be read: {problem}", where=self.where, remedy=self._remedy
             ) from error
 
     def rows(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        """All rows, as the file has them; the statement is put into words once."""
-        quick = self._quick.get(statement)
-        if quick is None:
-            compiled = statement.compile(dialect=self._engine.dialect)
-            quick = self._quick[statement] = str(compiled), tuple(compiled.positiontup or ())
-        words, names = quick
+        """All rows, as the file has them."""
+        words, names = in_words(statement)
         return self._readers.rows(words, [values[name] for name in names])
 
     @contextmanager
@@ -152,8 +148,8 @@ class SqliteDatabase:
         try:
             with self._one_writes, self._engine.begin() as connection:
                 yield connection
-        except DBAPIError as error:
-            raise self._unwritten(error.orig) from error
+        except (DBAPIError, sqlite3.Error) as error:
+            raise self._unwritten(error.orig if isinstance(error, DBAPIError) else error) from error
 
     def write(self, statement: str, values: Sequence[Any]) -> int:
         """One statement, a transaction of its own, without a pool's work; how many rows it changed.

@@ -31,6 +31,7 @@ class AnswerLengths:
         """The same with one more.
 
         :param cut: whether it was not at its end.
+        :param prompt_factor: that its prompt would have needed.
         """
         size = math.ceil(math.log(max(tokens * _CUT if cut else tokens, 1), _GROWTH))
         counts = dict(self.counts)

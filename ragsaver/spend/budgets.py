@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
 from ragsaver.errors import BudgetExceeded, RagSaverError, TooExpensive
 from ragsaver.settings import BudgetSettings
@@ -87,7 +88,12 @@ class Hold:
 
 def period_at(period: str, at: float) -> tuple[int, int]:
     """Beginning and end of the period that a moment is in, in UTC."""
-    moment = datetime.fromtimestamp(at, UTC).replace(minute=0, second=0, microsecond=0)
+    return _period_of_hour(period, int(at // 3600))
+
+
+@lru_cache(maxsize=64)
+def _period_of_hour(period: str, hour: int) -> tuple[int, int]:
+    moment = datetime.fromtimestamp(hour * 3600, UTC)
     if period == "hour":
         end = moment + timedelta(hours=1)
     elif period == "day":

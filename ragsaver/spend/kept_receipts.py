@@ -4,16 +4,15 @@ Nobody waits for them: who wants to read one waits until those that were given b
 """
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from ragsaver.errors import StorageError
 from ragsaver.spend.budgets import Account
+from ragsaver.spend.gathered import Gathered
 from ragsaver.spend.receipt import Receipt
 
-# What cost nothing waits so long for others to come. What cost something is written down at once.
+# What is paid for waits so long for others to come. What is not in the ledger yet is written down at once.
 GATHER_S = 0.02
 _TOGETHER = 500
 
@@ -37,46 +36,37 @@ class KeptReceipts:
     """Takes receipts from any thread; one of its own keeps them, in the order in which they came.
 
     :param charge: puts into the ledger what a receipt's lines cost that is not there yet; called once for each.
+    :param unpaid: whether there are such lines.
     :param keep: keeps some, all of them or none; by a StorageError it says that it could not.
-    :param gather_s: for which what cost nothing waits for others.
+    :param gather_s: for which what is paid for waits for others.
     """
 
     def __init__(
-        self, charge: Callable[[Over], None], keep: Callable[[Sequence[Over]], None], gather_s: float = GATHER_S
+        self,
+        charge: Callable[[Over], None],
+        unpaid: Callable[[Receipt], bool],
+        keep: Callable[[Sequence[Over]], None],
+        gather_s: float = GATHER_S,
     ) -> None:
         self._charge = charge
+        self._unpaid = unpaid
         self._keep = keep
-        self._gather_s = gather_s
-        self._given: list[Over] = []
-        self._giving = threading.Lock()
-        self._hurry = threading.Event()
-        self._thread = ThreadPoolExecutor(1, "receipts")
+        self._gathered = Gathered(self._keep_given, gather_s, "receipts")
 
     def give(self, one: Over) -> None:
         """Keep it soon."""
-        with self._giving:
-            if not self._given:
-                self._thread.submit(self._keep_given)
-            self._given.append(one)
-            if one.receipt.cost_usd:  # under the lock, since whoever takes what was given ends the hurry
-                self._hurry.set()
+        self._gathered.give(one, at_once=self._unpaid(one.receipt))
 
     def flush(self) -> None:
         """Wait until all that were given so far are kept."""
-        self._hurry.set()
-        self._thread.submit(lambda: None).result()
+        self._gathered.flush()
 
     def close(self) -> None:
         """Keep what was given; nothing may be given any more."""
-        self._hurry.set()
-        self._thread.shutdown()
+        self._gathered.close()
 
-    def _keep_given(self) -> None:
-        self._hurry.wait(self._gather_s)
-        with self._giving:
-            self._hurry.clear()
-            given, self._given = self._given, []
-        charged = [one for one in given if not one.receipt.cost_usd or self._worked(self._charge, one, [one])]
+    def _keep_given(self, given: Sequence[Over]) -> None:
+        charged = [one for one in given if not self._unpaid(one.receipt) or self._worked(self._charge, one, [one])]
         for start in range(0, len(charged), _TOGETHER):
             some = charged[start : start + _TOGETHER]
             self._worked(self._keep, some, some)

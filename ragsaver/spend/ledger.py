@@ -11,18 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
 
 from ragsaver.database import Database, Place, copy_rows, open_database, schema_of
-from ragsaver.dialects import Steps, insert, lock_rows, write_rows
+from ragsaver.dialects import Steps, insert, run, run_many
 from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import Settings
-from ragsaver.spend import window_rows
+from ragsaver.spend import length_rows, window_rows
 from ragsaver.spend.answer_lengths import AnswerLengths
 from ragsaver.spend.budgets import REQUEST, Account, Budgets, Hold, Standing, Window, choose, windows_of
 from ragsaver.spend.kept_receipts import Over
+from ragsaver.spend.length_rows import Answered
 from ragsaver.spend.money import kept
 from ragsaver.spend.tables import entries as _entries
 from ragsaver.spend.tables import leases as _leases
@@ -65,6 +67,7 @@ class Call:
     :ivar task: answers to it are about as long as each other.
     :ivar prompt_tokens: that the endpoint may count at most.
     :ivar prices: version of the book.
+    :ivar prompt_factor: by which `prompt_tokens` is more than was counted, from what was learned.
     """
 
     tier: str
@@ -72,6 +75,7 @@ class Call:
     task: str
     prompt_tokens: int
     prices: str
+    prompt_factor: float = 1.0
 
 
 _SAVING = Call("", "", "saving", 0, "")
@@ -112,7 +116,7 @@ class Ledger:
         self.database.set_up((_metadata,), SCHEMA, "Use the version of RAGSaver that wrote it, or a newer one", STEPS)
         self.clock = clock
         self._place = place
-        self._learned: dict[str, tuple[float, AnswerLengths]] = {}
+        self._learned: dict[tuple[str, str], tuple[float, AnswerLengths]] = {}
         self._looked_at = self._pruned_at = 0.0
         self._looking = threading.Lock()
 
@@ -143,7 +147,7 @@ class Ledger:
                 "prompt_tokens": call.prompt_tokens,
                 "output_tokens": hold.output_tokens,
             }
-            connection.execute(_NEW_LEASE, values)
+            run(connection, _NEW_LEASE, values)
         return lease
 
     def standings(self, account: Account) -> tuple[list[Standing], dict[str, int]]:
@@ -165,9 +169,8 @@ class Ledger:
         :returns: false if it was settled before: nothing is done then.
         """
         with self.database.writing() as connection:
-            row = connection.execute(_TAKE, {"lease": lease.id, "before": _ALWAYS}).first()
-            if row is not None:
-                self._charge(connection, row, charge)
+            for row in run(connection, _TAKE, {"lease": lease.id, "before": _ALWAYS}, answers=True):
+                self._charge(connection, _leased(row), charge)
                 return True
             return self._correct(connection, lease, charge)
 
@@ -195,40 +198,26 @@ class Ledger:
         for lease_id in due:
             with self.database.writing() as connection:
                 # Asked again: its attempt, or another process, may have settled it meanwhile.
-                row = connection.execute(_TAKE, {"lease": lease_id, "before": now}).first()
-                if row is not None:
-                    worst = TokenUsage(fresh=row.prompt_tokens, output=row.output_tokens, estimated=True)
-                    self._charge(connection, row, Charge(row.held, worst, EXPIRED))
+                for row in run(connection, _TAKE, {"lease": lease_id, "before": now}, answers=True):
+                    leased = _leased(row)
+                    worst = TokenUsage(fresh=leased.prompt_tokens, output=leased.output_tokens, estimated=True)
+                    self._charge(connection, leased, Charge(leased.held, worst, EXPIRED))
                     expired += 1
         return expired
 
     def learned(self, model: str, task: str) -> AnswerLengths:
         """How long a model's answers to a task are; known a little late."""
-        key, now = f"{model}\n{task}", self.clock()
+        key, now = (model, task), self.clock()
         known = self._learned.get(key)
         if known is None or not known[0] <= now < known[0] + _LEARNED_FOR_S:
             with self.database.reading() as connection:
-                row = connection.execute(sa.select(_lengths).where(_lengths.c.id == key)).first()
-            known = self._learned[key] = (now, _read(row))
+                known = self._learned[key] = (now, length_rows.read(connection, model, task))
         return known[1]
 
-    def learn(self, call: Call, usage: TokenUsage, *, cut: bool) -> None:
-        """Take an answer's length into account, and how well its prompt's was foreseen."""
-        key = f"{call.model}\n{call.task}"
-        factor = usage.prompt / max(call.prompt_tokens, 1)
+    def learn(self, answers: Sequence[Answered]) -> None:
+        """Take answers' lengths into account, and how well their prompts' were foreseen."""
         with self.database.writing() as connection:
-            first = {"id": key, "counts": {}, "prompt_factor": 1.0}
-            connection.execute(insert(connection.dialect.name, _lengths).values(first).on_conflict_do_nothing())
-            (row,) = lock_rows(connection, _lengths, _lengths.c.id, _lengths.c.id == key)
-            known = _read(row)
-            # What was foreseen has the factor so far in it.
-            after = known.with_answer(
-                usage.answered, cut=cut, prompt_factor=known.prompt_factor * factor if factor > 1 else 1.0
-            )
-            values = {"counts": {str(size): count for size, count in after.counts.items()}}
-            connection.execute(
-                sa.update(_lengths).where(_lengths.c.id == key).values(values | {"prompt_factor": after.prompt_factor})
-            )
+            length_rows.learn(connection, answers)
 
     def keep_receipts(self, some: Sequence[Over]) -> None:
         """Keep the receipts of requests that are over, and put what they saved into the ledger: all or none."""
@@ -243,8 +232,8 @@ class Ledger:
                 entry = _entry(uuid.uuid4().hex, account, _SAVING, now, now, Charge(0, TokenUsage(), DONE))
                 savings.append(entry | {"saved": saved})
         with self.database.writing() as connection:
-            write_rows(connection, _NEW_RECEIPT, rows)
-            write_rows(connection, _NEW_ENTRY, savings)
+            run_many(connection, _NEW_RECEIPT, rows)
+            run_many(connection, _NEW_ENTRY, savings)
 
     def record(self, account: Account, call: Call, cost: int) -> None:
         """Charge what was paid for without a reservation: it counts for all budgets, and may bring one beyond its limit
@@ -255,7 +244,7 @@ class Ledger:
         with self._using(wanted) as (connection, _):
             window_rows.add(connection, wanted, spent=cost)
             charge = Charge(cost, TokenUsage(), DONE)
-            connection.execute(_NEW_ENTRY, _entry(uuid.uuid4().hex, account, call, now, now, charge))
+            run(connection, _NEW_ENTRY, _entry(uuid.uuid4().hex, account, call, now, now, charge))
 
     def prune(self) -> int:
         """Forget windows that nobody asks for any more: of hours and of single requests."""
@@ -304,13 +293,13 @@ class Ledger:
     def _limit(self, account: Account, window: Window) -> int | None:
         return account.most if window.kind == REQUEST else self.budgets.limit(window)
 
-    def _charge(self, connection: sa.Connection, row: sa.Row[Any], charge: Charge) -> None:
+    def _charge(self, connection: sa.Connection, row: SimpleNamespace, charge: Charge) -> None:
         account, call = _of_row(row)
         wanted = windows_of(account, row.reserved_at, ceiling=row.ceiling)
         window_rows.locked(connection, wanted)
         window_rows.add(connection, wanted, reserved=-row.held, spent=charge.cost)
         entry = _entry(row.id, account, call, row.reserved_at, self.clock(), charge)
-        connection.execute(_NEW_ENTRY, entry | {"ceiling": row.ceiling})
+        run(connection, _NEW_ENTRY, entry | {"ceiling": row.ceiling})
 
     def _correct(self, connection: sa.Connection, lease: Lease, charge: Charge) -> bool:
         of_lease = sa.select(_entries).where(_entries.c.lease_id == lease.id).order_by(_entries.c.number)
@@ -357,7 +346,11 @@ def _described(account: Account, call: Call) -> dict[str, Any]:
     }
 
 
-def _of_row(row: sa.Row[Any]) -> tuple[Account, Call]:
+def _leased(row: Sequence[Any]) -> SimpleNamespace:
+    return SimpleNamespace(**dict(zip(_leases.c.keys(), row, strict=True)))
+
+
+def _of_row(row: Any) -> tuple[Account, Call]:
     account = Account(row.tenant, row.principal, row.pipeline, row.request_id)
     return account, Call(row.tier, row.model, row.task, 0, row.prices)
 
@@ -388,9 +381,3 @@ def _minus(usage: TokenUsage, row: sa.Row[Any]) -> TokenUsage:
         usage.reasoning - row.reasoning,
         usage.estimated,
     )
-
-
-def _read(row: sa.Row[Any] | None) -> AnswerLengths:
-    if row is None:
-        return AnswerLengths()
-    return AnswerLengths({int(size): count for size, count in row.counts.items()}, row.prompt_factor)

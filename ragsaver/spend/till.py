@@ -18,13 +18,15 @@ from ragsaver.errors import StorageError, UnknownPrice
 from ragsaver.settings import Settings
 from ragsaver.spend.budgets import Account, Hold
 from ragsaver.spend.fuse import Fuses
+from ragsaver.spend.gathered import Gathered
 from ragsaver.spend.kept_receipts import KeptReceipts, Over
 from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Call, Charge, Lease, Ledger, open_ledger
+from ragsaver.spend.length_rows import Answered
 from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.pacing import UNPRESSED, Pace, pace_of
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.prompt_bound import AROUND_A_MESSAGE, prompt_bound
-from ragsaver.spend.receipt import Receipt, current_receipt
+from ragsaver.spend.receipt import Receipt, ReceiptLine, current_receipt
 from ragsaver.spend.usage import TokenUsage
 
 # For an attempt to end after its time was over, and to be settled.
@@ -35,6 +37,9 @@ STAGE = "generate"
 
 # What is beyond expires, charged all that it held.
 _MOST_LATE = 10_000
+
+# For which answers wait for each other before they are learned from.
+_LEARN_S = 0.25
 
 # For which a reading of budgets is good, unless this process spends meanwhile.
 _PACE_S = 1.0
@@ -85,7 +90,8 @@ class Till:
         self._ledger: Ledger | None = None
         self._fuses: Fuses | None = None
         self._opening = threading.Lock()
-        self._receipts = KeptReceipts(self._charge_lines, lambda some: self.ledger.keep_receipts(some))
+        self._receipts = KeptReceipts(self._charge_lines, _is_unpaid, lambda some: self.ledger.keep_receipts(some))
+        self._answers = Gathered(self._learn, _LEARN_S, "answers")
         self._late: deque[tuple[Lease, Charge]] = deque(maxlen=_MOST_LATE)
         self._paces: dict[tuple[str, str | None, str | None], Pace] = {}
 
@@ -187,7 +193,7 @@ class Till:
             return Hold(charged(price.worst(prompt, output_tokens)), output_tokens)
 
         clamp = learned.clamp(self._wishes.hold_quantile, most)
-        call = Call(tier, model, task, prompt, price.version)
+        call = Call(tier, model, task, prompt, price.version, learned.prompt_factor)
         less = hold(clamp) if clamp is not None and clamp < most else None
         return self.ledger.reserve(account, call, hold(most), less, lasts_s + _GRACE_S)
 
@@ -204,7 +210,10 @@ class Till:
             self.ledger.settle(lease, charge)
             self._paces.clear()
             if outcome == DONE:
-                self.ledger.learn(lease.call, charge.usage, cut=cut)
+                call = lease.call
+                self._answers.give(
+                    Answered(call.model, call.task, call.prompt_tokens, call.prompt_factor, charge.usage, cut)
+                )
         except StorageError as error:
             _log.warning("a charge of %s micro-dollars waits for the ledger: %s", charge.cost, error)
             self._late.append((lease, charge))
@@ -227,21 +236,28 @@ class Till:
         self.ledger.record(beside, Call("", item, stage, 0, self._prices.version), charged(usd))
 
     def flush(self) -> None:
-        """Wait until all receipts that were given are kept."""
+        """Wait until all receipts that were given are kept, and all answers learned from."""
         self._receipts.flush()
+        self._answers.flush()
 
     def close(self) -> None:
         """Keep what was given to keep, and let go of the ledger."""
         self._receipts.close()
+        self._answers.close()
         with self._opening:
             if self._ledger is not None:
                 self._ledger.close()
 
     def _charge_lines(self, over: Over) -> None:
-        for line in over.receipt.lines:
-            if line.cost_usd and line.stage != STAGE:
-                call = Call("", line.item, line.stage, 0, self._prices.version)
-                self.ledger.record(over.account, call, charged(line.cost_usd))
+        for line in filter(_costs_more, over.receipt.lines):
+            call = Call("", line.item, line.stage, 0, self._prices.version)
+            self.ledger.record(over.account, call, charged(line.cost_usd))
+
+    def _learn(self, answers: Sequence[Answered]) -> None:
+        try:
+            self.ledger.learn(answers)
+        except StorageError as error:
+            _log.warning("%d answers' lengths are not learned from: %s", len(answers), error)
 
     def _charge(self, lease: Lease, outcome: str, usage: TokenUsage | None) -> Charge:
         if outcome == NOTHING:
@@ -288,3 +304,12 @@ class Till:
                 # Whether a ledger that fails may be spent on is decided where money is reserved.
                 self._late.appendleft((lease, charge))
                 return
+
+
+def _costs_more(line: ReceiptLine) -> bool:
+    """Whether it is not in the ledger before its receipt is."""
+    return bool(line.cost_usd) and line.stage != STAGE
+
+
+def _is_unpaid(receipt: Receipt) -> bool:
+    return any(map(_costs_more, receipt.lines))

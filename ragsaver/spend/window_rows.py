@@ -5,30 +5,35 @@ They are locked in the order of their keys, so that no two transactions wait for
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from ragsaver.dialects import POSTGRES, insert
+from ragsaver.dialects import POSTGRES, insert, run
 from ragsaver.spend.budgets import Standing, Window
 from ragsaver.spend.tables import windows as _windows
 
-# Kept for all calls: it takes longer to put a statement together than to run it.
-_MINE = _windows.c.id.in_(sa.bindparam("ids", expanding=True))
-_STANDING = (_windows.c.id, _windows.c.spent, _windows.c.reserved)
-_LOCK: dict[str, sa.Executable] = {
-    POSTGRES: sa.select(*_STANDING).where(_MINE).order_by(_windows.c.id).with_for_update(),
+
+class _Statements(NamedTuple):
+    """Kept for all calls that want so many windows; `id0`, `id1` … are the parameters."""
+
+    lock: dict[str, sa.Executable]
+    read: sa.Executable
+    add: sa.Executable
+
+
+@cache
+def _statements(many: int) -> _Statements:
+    mine = _windows.c.id.in_([sa.bindparam(f"id{n}") for n in range(many)])
+    standing = (_windows.c.id, _windows.c.spent, _windows.c.reserved)
+    read = sa.select(*standing).where(mine)
     # A write, since in SQLite only that begins a transaction.
-    "sqlite": sa.update(_windows).where(_MINE).values(spent=_windows.c.spent).returning(*_STANDING),
-}
-_READ = sa.select(*_STANDING).where(_MINE)
-_ADD = (
-    sa.update(_windows)
-    .where(_MINE)
-    .values(
-        spent=_windows.c.spent + sa.bindparam("more_spent"),
-        reserved=_windows.c.reserved + sa.bindparam("more_reserved"),
-    )
-)
+    begin = sa.update(_windows).where(mine).values(spent=_windows.c.spent).returning(*standing)
+    more_spent = _windows.c.spent + sa.bindparam("more_spent")
+    more_reserved = _windows.c.reserved + sa.bindparam("more_reserved")
+    add = sa.update(_windows).where(mine).values(spent=more_spent, reserved=more_reserved)
+    return _Statements({POSTGRES: read.order_by(_windows.c.id).with_for_update(), "sqlite": begin}, read, add)
 
 
 def make(connection: sa.Connection, wanted: Sequence[Window]) -> None:
@@ -40,21 +45,25 @@ def make(connection: sa.Connection, wanted: Sequence[Window]) -> None:
 
 def locked(connection: sa.Connection, wanted: Sequence[Window]) -> list[Standing]:
     """Those that are there; nobody else changes them until the transaction ends."""
-    return _standings(connection, wanted, _LOCK[connection.dialect.name])
+    return _standings(connection, wanted, _statements(len(wanted)).lock[connection.dialect.name])
 
 
 def read(connection: sa.Connection, wanted: Sequence[Window]) -> list[Standing]:
     """Those that are there, as they are now."""
-    return _standings(connection, wanted, _READ)
+    return _standings(connection, wanted, _statements(len(wanted)).read)
 
 
 def add(connection: sa.Connection, wanted: Sequence[Window], *, spent: int = 0, reserved: int = 0) -> None:
     """Micro-dollars, to each."""
-    ids = [window.id for window in wanted]
-    connection.execute(_ADD, {"ids": ids, "more_spent": spent, "more_reserved": reserved})
+    values = {**_named(wanted), "more_spent": spent, "more_reserved": reserved}
+    run(connection, _statements(len(wanted)).add, values)
+
+
+def _named(wanted: Sequence[Window]) -> dict[str, str | int]:
+    return {f"id{n}": window.id for n, window in enumerate(wanted)}
 
 
 def _standings(connection: sa.Connection, wanted: Sequence[Window], statement: sa.Executable) -> list[Standing]:
     by_id = {window.id: window for window in wanted}
-    rows = connection.execute(statement, {"ids": list(by_id)}).all()
-    return [Standing(by_id[row.id], row.spent, row.reserved) for row in rows]
+    rows = run(connection, statement, _named(wanted), answers=True)
+    return [Standing(by_id[name], spent, reserved) for name, spent, reserved in rows]

@@ -245,12 +245,29 @@ def test_the_endpoint_is_told_no_more_than_was_reserved(tmp_path: Path):
         with counter.request():
             for _ in range(30):
                 tier.reply(MESSAGES)
+        counter.till.flush()
         counter.till.ledger._learned.clear()
         with counter.request():
             tier.reply(MESSAGES)
     told = [request["max_tokens"] for request in script.requests]
     assert told[:30] == [60] * 30 and 20 < told[30] < 60
     counter.till.close()
+
+
+def test_an_endpoint_that_counts_more_raises_what_is_foreseen_once_however_many_calls_say_so(counter: Counter):
+    script = Script(usage={"prompt_tokens": 2 * (PROMPT + 1), "completion_tokens": 5})
+    with openai_server(script) as url, counter.request():
+        tier = counter.tier(url)
+        for _ in range(5):
+            tier.reply(MESSAGES)
+        counter.till.flush()
+        counter.till.ledger._learned.clear()
+        tier.reply(MESSAGES)
+        counter.till.flush()
+    counter.till.ledger._learned.clear()
+    learned = counter.till.ledger.learned("tiny", "answer")
+    assert 2.0 <= learned.prompt_factor < 2.1
+    assert sum(learned.counts.values()) == 6
 
 
 def test_a_call_that_a_budget_has_no_room_for_is_not_made(tmp_path: Path):

@@ -17,6 +17,10 @@ def over(name: object, receipt: Receipt = FREE) -> Over:
     return Over(Account("acme", request_id=str(name)), receipt, complete=True)
 
 
+def costs(receipt: Receipt) -> bool:
+    return receipt.cost_usd > 0
+
+
 class Book:
     """Remembers what was asked of it."""
 
@@ -37,9 +41,9 @@ class Book:
         return [one for some in self.kept for one in some]
 
 
-def test_those_that_cost_nothing_wait_for_each_other_and_a_flush_waits_for_all_of_them():
+def test_those_that_are_paid_for_wait_for_each_other_and_a_flush_waits_for_all_of_them():
     book = Book()
-    receipts = KeptReceipts(book.charge, book.keep, gather_s=HOURS_S)
+    receipts = KeptReceipts(book.charge, costs, book.keep, gather_s=HOURS_S)
     for n in range(100):
         receipts.give(over(n))
     receipts.flush()
@@ -47,9 +51,9 @@ def test_those_that_cost_nothing_wait_for_each_other_and_a_flush_waits_for_all_o
     receipts.close()
 
 
-def test_one_that_cost_something_is_written_at_once_with_those_before_it():
+def test_one_that_is_not_paid_for_is_written_at_once_with_those_before_it():
     book = Book()
-    receipts = KeptReceipts(book.charge, book.keep, gather_s=HOURS_S)
+    receipts = KeptReceipts(book.charge, costs, book.keep, gather_s=HOURS_S)
     receipts.give(over("free"))
     receipts.give(over("paid", PAID))
     assert book.written.wait(30)
@@ -59,7 +63,7 @@ def test_one_that_cost_something_is_written_at_once_with_those_before_it():
 
 def test_what_was_given_is_kept_when_the_process_ends_in_order():
     book = Book()
-    receipts = KeptReceipts(book.charge, book.keep, gather_s=HOURS_S)
+    receipts = KeptReceipts(book.charge, costs, book.keep, gather_s=HOURS_S)
     for n in range(1200):
         receipts.give(over(n))
     receipts.close()
@@ -69,7 +73,7 @@ def test_what_was_given_is_kept_when_the_process_ends_in_order():
 
 def test_threads_that_give_and_flush_at_once_find_their_own_kept():
     book = Book()
-    receipts = KeptReceipts(book.charge, book.keep, gather_s=0.001)
+    receipts = KeptReceipts(book.charge, costs, book.keep, gather_s=0.001)
     missing: list[str] = []
 
     def ask(name: int) -> None:
@@ -98,7 +102,7 @@ def test_a_ledger_that_fails_loses_those_and_not_the_next_and_charges_none_twice
             super().keep(some)
 
     book = Full()
-    receipts = KeptReceipts(book.charge, book.keep, gather_s=HOURS_S)
+    receipts = KeptReceipts(book.charge, costs, book.keep, gather_s=HOURS_S)
     receipts.give(over("first", PAID))
     receipts.flush()
     receipts.give(over("second", PAID))
