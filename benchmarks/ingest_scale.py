@@ -52,6 +52,8 @@ SEED = 20
 class NullIndex:
     """A `VectorIndex` that keeps nothing: what is left is the time of everything else."""
 
+    words = None
+
     def search(self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int) -> LegHits:
         return LegHits((), ())
 

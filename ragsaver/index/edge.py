@@ -60,6 +60,7 @@ class EdgeIndex:
     :param tenant_idf: count word statistics within the scope only.
     :param optimize_after_points: fewer writes are not worth optimising for.
     :param quantization: of the vectors, from the next optimisation on.
+    :ivar words: how BM25 sees texts.
     :raises ModelMismatch: if another model built the index.
     :raises IndexLocked: if another process has it open.
     """
@@ -84,7 +85,8 @@ class EdgeIndex:
         self._optimising = threading.Lock()
         self._stop = threading.Event()
         self._touched: set[str] | None = None  # points written since the shard was copied to be optimised
-        self._bm25 = word_encoder(identity)
+        self.words = identity.words
+        self._bm25 = word_encoder(identity.words)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -126,7 +128,7 @@ class EdgeIndex:
         batch = [
             qdrant.Point(
                 point.id,
-                {DENSE: point.vector.tolist(), LEXICAL: self._bm25.embed_document(point.lexical_text)},
+                {DENSE: point.vector.tolist(), LEXICAL: self._lexical(point)},
                 payload_of(scope, point),
             )
             for point in points
@@ -251,6 +253,11 @@ class EdgeIndex:
         with self._optimising, self._writing:
             self.flush()
             self._shard.close()
+
+    def _lexical(self, point: ChunkPoint) -> qdrant.SparseVector:
+        if point.words is not None and point.words.by == self.words:
+            return qdrant.SparseVector(*point.words.lists())
+        return self._bm25.embed_document(point.lexical_text)
 
     def _note(self, scope: Scope, payloads: Iterable[Mapping[str, Any]]) -> None:
         with self._writing:

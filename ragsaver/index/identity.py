@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ragsaver.errors import ModelMismatch, StorageError
+from ragsaver.index.words import WordSettings
 
 FORMAT = 1
 # Settings that shape how BM25 sees a text.
@@ -24,6 +25,11 @@ class IndexIdentity:
     bm25_k1: float = 1.2
     bm25_b: float = 0.75
     format: int = FORMAT
+
+    @property
+    def words(self) -> WordSettings:
+        """How BM25 sees its texts."""
+        return WordSettings(self.language, self.bm25_avg_words, self.bm25_k1, self.bm25_b)
 
 
 def claim(folder: Path, wanted: IndexIdentity) -> None:

@@ -123,12 +123,5 @@ def quantization(settings: IndexSettings) -> Quantization | None:
 
 def wanted_identity(settings: IndexSettings, *, dim: int, fingerprint: str, model_name: str) -> IndexIdentity:
     """What an index by these settings and this model is built with."""
-    return IndexIdentity(
-        model_name,
-        fingerprint,
-        dim,
-        settings.language,
-        settings.bm25_avg_words,
-        settings.bm25_k1,
-        settings.bm25_b,
-    )
+    words = (settings.language, settings.bm25_avg_words, settings.bm25_k1, settings.bm25_b)
+    return IndexIdentity(model_name, fingerprint, dim, *words)

@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.index.scope import Scope
+from ragsaver.index.words import Words, WordSettings
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkPoint:
     """One chunk as the index keeps it.
 
-    `vector` is (dim,) float32, L2-normalised. `lexical_text` is what BM25 sees. `payload` holds JSON values;
-    the keys `scope`, `listed_in` and `document_id` are the index's own, and `groups` is a list of those who may read
+    `vector` is (dim,) float32, L2-normalised. `lexical_text` is what BM25 sees, and `words` what it makes of it, where
+    another process has done so: an index whose words are made otherwise makes its own. `payload` holds JSON values; the
+    keys `scope`, `listed_in` and `document_id` are the index's own, and `groups` is a list of those who may read
     it, empty for everybody of the tenant.
     """
 
@@ -24,6 +26,7 @@ class ChunkPoint:
     vector: NDArray[np.float32]
     lexical_text: str
     payload: Mapping[str, Any] = field(default_factory=dict)
+    words: Words | None = None
 
 
 class Hit(NamedTuple):
@@ -66,6 +69,11 @@ class VectorIndex(Protocol):
 
     New points are written unlisted: `search` does not see them until `list_and_delete` names them.
     """
+
+    @property
+    def words(self) -> WordSettings | None:
+        """How BM25 sees texts; None if it does not matter."""
+        ...
 
     def search(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True

@@ -59,6 +59,7 @@ class ServerIndex:
     :param identity: what its points are made with; checked against what is there.
     :param tenant_idf: count word statistics within the scope only; takes Qdrant 1.19.
     :param growth: how the collection is made, if it is.
+    :ivar words: how BM25 sees texts.
     :raises ModelMismatch: if another model built the collection.
     :raises IndexUnavailable: if the server does not answer.
     :raises StorageError: if it is too old.
@@ -73,7 +74,8 @@ class ServerIndex:
         tenant_idf: bool = True,
         growth: Growth | None = None,
     ) -> None:
-        self._bm25 = word_encoder(identity)
+        self.words = identity.words
+        self._bm25 = word_encoder(identity.words)
         self._connection = connection
         self._name = collection
         self._tenant_idf = tenant_idf
@@ -110,12 +112,8 @@ class ServerIndex:
 
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
         """Write points, unlisted."""
-        words = [self._bm25.embed_document(point.lexical_text) for point in points]
         self._write(
-            [
-                _point(point.id, point.vector, _sparse(found.indices, found.values), payload_of(scope, point))
-                for point, found in zip(points, words, strict=True)
-            ]
+            [_point(point.id, point.vector, self._lexical(point), payload_of(scope, point)) for point in points]
         )
 
     def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
@@ -194,6 +192,12 @@ class ServerIndex:
     async def close_async(self) -> None:
         """Let go of the running event loop's connections."""
         await self._connection.close_async(asyncio.get_running_loop())
+
+    def _lexical(self, point: ChunkPoint) -> models.SparseVector:
+        if point.words is not None and point.words.by == self.words:
+            return _sparse(*point.words.lists())
+        found = self._bm25.embed_document(point.lexical_text)
+        return _sparse(found.indices, found.values)
 
     def _legs(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, with_payload: bool

@@ -243,4 +243,4 @@ def point_of(document_id: str, one: IdentifiedChunk, vector: NDArray[np.float32]
     :param tokens: of its text, as it is shown.
     """
     payload = {**one.payload, "text": one.chunk.text, "chunk_hash": one.prints.embedded, "tokens": tokens}
-    return ChunkPoint(one.id, document_id, vector, one.chunk.embed_text, payload)
+    return ChunkPoint(one.id, document_id, vector, one.chunk.embed_text, payload, one.words)

@@ -17,6 +17,7 @@ import xxhash
 from ragsaver.errors import UnreadableDocument
 from ragsaver.index.keys import GROUPS
 from ragsaver.index.scope import Scope
+from ragsaver.index.words import Words, WordSettings, words_of
 from ragsaver.ingestion.chunker import Chunk
 
 _NAMESPACE = uuid.UUID("6f2f5b0e-4a39-5b43-9d5e-0d9a5c1f7a11")
@@ -84,11 +85,15 @@ class StoredFingerprints(Sequence[Fingerprints]):
 
 @dataclass(frozen=True, slots=True)
 class IdentifiedChunk:
-    """A chunk with its fingerprints and what its point carries beside the text."""
+    """A chunk with its fingerprints and what its point carries beside the text.
+
+    :ivar words: that BM25 sees, where they were made already.
+    """
 
     prints: Fingerprints
     chunk: Chunk
     payload: Mapping[str, Any]
+    words: Words | None = None
 
     @property
     def id(self) -> str:
@@ -96,7 +101,7 @@ class IdentifiedChunk:
         return self.prints.id
 
     def __reduce__(self) -> tuple[type["IdentifiedChunk"], tuple[object, ...]]:
-        return IdentifiedChunk, (self.prints, self.chunk, self.payload)
+        return IdentifiedChunk, (self.prints, self.chunk, self.payload, self.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +151,17 @@ def readers(metadata: Mapping[str, Any]) -> list[str]:
     return groups if isinstance(groups, list) else []
 
 
-def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fingerprint: str) -> list[IdentifiedChunk]:
+def identify(
+    document: str,
+    chunks: Sequence[Chunk],
+    carried: Carried,
+    model_fingerprint: str,
+    word_settings: WordSettings | None = None,
+) -> list[IdentifiedChunk]:
     """Name the chunks of a document: UUIDv5 of the document, what is embedded, and which occurrence it is.
 
     :param document: the document's id.
+    :param word_settings: by which their words are made too.
     :raises UnreadableDocument: if it names groups in a way that leaves it open who may read it.
     """
     groups = groups_of(carried.metadata, carried.source)
@@ -167,7 +179,8 @@ def identify(document: str, chunks: Sequence[Chunk], carried: Carried, model_fin
             carried_digests[heading] = _digest(shown)
         place = {"source": carried.source, "ordinal": chunk.ordinal, "page": chunk.page}
         prints = Fingerprints(_uuid5(name), embedded, carried_digests[heading], _place_digest(source, chunk))
-        named.append(IdentifiedChunk(prints, chunk, {**shown, **place, GROUPS: groups}))
+        words = words_of(chunk.embed_text, word_settings) if word_settings else None
+        named.append(IdentifiedChunk(prints, chunk, {**shown, **place, GROUPS: groups}, words))
     return named
 
 

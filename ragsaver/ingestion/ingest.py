@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.errors import UnreadableDocument
@@ -116,7 +116,7 @@ class Ingestor:
             still=self._writers.still,
             fault=fault,
         )
-        self.recipe = recipe_of(settings, encoder.fingerprint)
+        self.recipe = replace(recipe_of(settings, encoder.fingerprint), words=index.words)
 
     def ingest(
         self, order: IngestOrder, scope: Scope, *, progress: Callable[[Progress], None] | None = None

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ragsaver.errors import UnreadableDocument
+from ragsaver.index.words import WordSettings
 from ragsaver.ingestion.chunker import chunk
 from ragsaver.ingestion.converters import convert
 from ragsaver.ingestion.converters.limits import ConversionLimits
@@ -23,6 +24,7 @@ class Recipe:
     """How documents are cut and named; the same for all of a run.
 
     :param model: fingerprint of the embedding model.
+    :param words: how BM25 sees the chunks, where the processes that cut them are to say so too.
     """
 
     model: str
@@ -30,6 +32,7 @@ class Recipe:
     max_words: int
     embed_headings: bool
     limits: ConversionLimits
+    words: WordSettings | None = None
 
     @property
     def config(self) -> str:
@@ -92,7 +95,7 @@ def prepare(raw: Raw) -> Prepared:
         )
     # A file's name is shown where the document has no title; it is not embedded, so that renaming costs nothing.
     title = parsed.title or PurePosixPath(raw.source).stem
-    named = identify(raw.id, chunks, Carried(raw.source, title, raw.metadata), recipe.model)
+    named = identify(raw.id, chunks, Carried(raw.source, title, raw.metadata), recipe.model, recipe.words)
     return Prepared(title, tuple(named), len(data), content_hash(data), _payload_bytes(named))
 
 

@@ -52,7 +52,7 @@ def engine(corpus, tmp_path_factory, request):
     """What the engine scores each passage for a question, the words of all passages, and its k1 and b."""
     k1, b = request.param
     passages, _ = corpus
-    counting = word_encoder(IndexIdentity("m", "f" * 8, DIM, "english", 1.0))
+    counting = word_encoder(IndexIdentity("m", "f" * 8, DIM, "english", 1.0).words)
     tokens = [words(counting, passage) for passage in passages]
     average = sum(map(len, tokens)) / len(tokens)
     index = EdgeIndex(tmp_path_factory.mktemp("bm25"), IndexIdentity("m", "f" * 8, DIM, "english", average, k1, b))

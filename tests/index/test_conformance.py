@@ -1,6 +1,7 @@
 """What every engine keeps: the embedded one, the client's local mode, REST, and a real server where there is one."""
 
 import itertools
+import pickle
 import threading
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from ragsaver.errors import ModelMismatch, SettingsError
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.protocol import VectorIndex
+from ragsaver.index.words import word_encoder, words_of
 from tests.index.engines import KINDS, Opening, engine
 from tests.index.points import ACME, DIM, IDENTITY, RIVAL, listed, point, vector
 
@@ -44,6 +46,25 @@ def test_both_legs_find_what_they_are_for(index: VectorIndex) -> None:
     assert legs.dense[0].id == by_meaning.id
     assert legs.dense[0].score == pytest.approx(1.0, abs=1e-5)
     assert legs.dense[0].payload["text"] == "striped animals on the road"
+
+
+def test_words_that_were_made_elsewhere_are_taken_if_they_were_made_alike(index: VectorIndex) -> None:
+    text = "Zebras were crossing 3 crossings, naïvely, again and again"
+    other = index.words._replace(k1=2.0)
+    alike = replace(point(text), words=words_of(text, index.words))
+    index.upsert(ACME, [point(text), alike, replace(point(text), words=words_of("something else", other))])
+
+    (kept,) = index.stored(ACME)
+
+    first, *others = [dict(zip(one.word_ids, one.word_weights, strict=True)) for one in kept]
+    assert len(first) > 3
+    assert others == [first, first]
+
+
+def test_words_of_this_machine_are_sent_and_read_as_they_were_made(index: VectorIndex) -> None:
+    text = "a zebra, two zebras"
+    made, sent = word_encoder(index.words).embed_document(text), words_of(text, index.words)
+    assert pickle.loads(pickle.dumps(sent)).lists() == (list(made.indices), list(made.values))
 
 
 def test_unlisted_points_are_not_found_until_they_are_listed(index: VectorIndex) -> None:
