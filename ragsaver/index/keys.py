@@ -15,6 +15,12 @@ SCOPE = "scope"
 LISTED_IN = "listed_in"
 DOCUMENT_ID = "document_id"
 GROUPS = "groups"
+METADATA = "metadata"
+
+# What is left out of a point that has nothing to say of it.
+NOTHING: Mapping[str, Any] = {METADATA: {}, GROUPS: []}
+
+_OWN = frozenset((SCOPE, LISTED_IN, DOCUMENT_ID))
 
 # Earlier versions said so with two keys: whose a point is, and this one.
 EARLIER_STATE, EARLIER_LISTED = "state", "listed"
@@ -60,4 +66,4 @@ def payload_in(scope: Scope, point: "StoredPoint") -> dict[str, Any]:
 
 def change_of(payload: Mapping[str, Any]) -> dict[str, Any]:
     """What a point may be given later: nothing moves it to another scope, or shows it."""
-    return {key: value for key, value in payload.items() if key not in (SCOPE, LISTED_IN, DOCUMENT_ID)}
+    return {key: value for key, value in payload.items() if key not in _OWN}

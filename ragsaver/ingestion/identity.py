@@ -15,7 +15,7 @@ from typing import Any, overload
 import xxhash
 
 from ragsaver.errors import UnreadableDocument
-from ragsaver.index.keys import GROUPS
+from ragsaver.index.keys import GROUPS, METADATA
 from ragsaver.index.scope import Scope
 from ragsaver.index.words import Words, WordSettings, words_of
 from ragsaver.ingestion.chunker import Chunk
@@ -168,19 +168,22 @@ def identify(
     seen: Counter[str] = Counter()
     carried_digests: dict[str, str] = {}
     named: list[IdentifiedChunk] = []
+    # what is empty is left out: an index spends as long on it as on what is not
+    of_document: dict[str, Any] = {METADATA: dict(carried.metadata)} if carried.metadata else {}
+    of_document |= {GROUPS: groups} if groups else {}
     source = _SORTED.encode(carried.source)
     for chunk in chunks:
         embedded = xxhash.xxh3_128_hexdigest(f"{model_fingerprint}\0{chunk.embed_text}".encode())
         name = f"{document}\0{embedded}\0{seen[embedded]}"
         seen[embedded] += 1
         heading = chunk.heading or carried.title
-        shown = {"title": carried.title, "heading": heading, "metadata": dict(carried.metadata)}
+        shown = {"title": carried.title, "heading": heading}
         if heading not in carried_digests:
-            carried_digests[heading] = _digest(shown)
+            carried_digests[heading] = _digest(shown | {METADATA: dict(carried.metadata)})
         place = {"source": carried.source, "ordinal": chunk.ordinal, "page": chunk.page}
         prints = Fingerprints(_uuid5(name), embedded, carried_digests[heading], _place_digest(source, chunk))
         words = words_of(chunk.embed_text, word_settings) if word_settings else None
-        named.append(IdentifiedChunk(prints, chunk, {**shown, **place, GROUPS: groups}, words))
+        named.append(IdentifiedChunk(prints, chunk, {**shown, **place, **of_document}, words))
     return named
 
 

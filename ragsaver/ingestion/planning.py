@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ragsaver.index.keys import METADATA, NOTHING
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Intent
 from ragsaver.ingestion.originals import Original, compressed
@@ -72,7 +73,7 @@ class Change:
             generation=self.record.generation,
             listed=tuple(one.id for one in self.new),
             deleted=self.dropped,
-            payloads={one.id: dict(one.payload) for one in self.moved},
+            payloads={one.id: {**NOTHING, **one.payload} for one in self.moved},
         )
 
 
@@ -85,7 +86,7 @@ def original_of(change: Change, posted: SourceItem | None) -> Original:
         change.record.id,
         change.record.generation,
         change.payload_bytes,
-        change.chunks[0].payload.get("metadata", {}),
+        change.chunks[0].payload.get(METADATA, {}),
         posted.format if posted else None,
         compressed(posted) if posted else None,
     )

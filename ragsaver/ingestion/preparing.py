@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ragsaver.errors import UnreadableDocument
+from ragsaver.index.keys import METADATA
 from ragsaver.index.words import WordSettings
 from ragsaver.ingestion.chunker import chunk
 from ragsaver.ingestion.converters import convert
@@ -101,7 +102,8 @@ def prepare(raw: Raw) -> Prepared:
 
 def _payload_bytes(named: Sequence[IdentifiedChunk]) -> int:
     shared = named[0].payload
-    each = _bytes(shared["title"]) + _bytes(shared["source"]) + _bytes(json.dumps(shared["metadata"], default=str))
+    metadata = json.dumps(shared.get(METADATA, {}), default=str)
+    each = _bytes(shared["title"]) + _bytes(shared["source"]) + _bytes(metadata)
     return sum(each + _bytes(one.payload["heading"]) + _bytes(one.chunk.text) for one in named)
 
 

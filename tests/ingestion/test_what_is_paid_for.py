@@ -92,6 +92,8 @@ def test_metadata_is_rewritten_and_embeds_nothing(bench: Bench):
     assert (changed.documents.changed, changed.chunks.embedded, changed.chunks.deleted) == (1, 0, 0)
     assert payload(bench)["metadata"] == {"team": "blue", "level": 3}
     assert post(level=3, team="blue").documents.unchanged == 1
+    assert post().chunks.embedded == 0
+    assert not payload(bench)["metadata"]
 
 
 def test_chunks_that_both_versions_share_are_written_only_if_they_stand_elsewhere(bench: Bench, monkeypatch):
