@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 # Roles and separators of a chat template.
 AROUND_A_MESSAGE = 12
-_LONG_WORD = re.compile(r"[^\s]{32,}")
+_LONG_WORD = 32
 _BLANKS = re.compile(r"\s\s+|[^\S ]")
 
 
@@ -28,6 +28,6 @@ def prompt_bound(texts: Sequence[str], counts: Sequence[int], margin: float) -> 
 
 def _unseen(text: str) -> int:
     foreign = len(text.encode(errors="replace")) - len(text)
-    long_words = sum(len(word) for word in _LONG_WORD.findall(text))
+    long_words = sum(len(word) for word in text.split() if len(word) >= _LONG_WORD)
     blanks = sum(len(run) for run in _BLANKS.findall(text))
     return 2 * foreign + long_words + blanks
