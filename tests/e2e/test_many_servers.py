@@ -25,19 +25,19 @@ from tests.spend.ledgers import Clock, budget, check
 from tests.spend.peaks import check_peaks, note_peaks
 
 REQUESTS, SERVERS, SEED = 200, 3, 5
-EARLY, FIRST, TOGETHER = 60, 8, 60
+EARLY, FIRST, TOGETHER = 60, 8, 45
 TENANTS = ("acme", "umbrella", "initech")
 GUIDE = "# Parrots\n\nParrots need an export permit. The permit is issued by the veterinary office.\n"
 MOST_OUTPUT = 100
 CALL = 1_300  # micro-dollars that one holds, and a little more
 
 BUDGETS = [
-    budget("total", "day", 110 * CALL),
-    budget("pipeline", "month", 105 * CALL, "query"),
-    budget("tenant", "month", 45 * CALL),
-    budget("tenant", "hour", 30 * CALL, "umbrella"),
-    budget("principal", "day", 7 * CALL),
-    budget("principal", "hour", 4 * CALL, "acme/user1"),
+    budget("total", "day", 75 * CALL),
+    budget("pipeline", "month", 72 * CALL, "query"),
+    budget("tenant", "month", 28 * CALL),
+    budget("tenant", "hour", 22 * CALL, "umbrella"),
+    budget("principal", "day", 4 * CALL),
+    budget("principal", "hour", 2 * CALL, "acme/user1"),
 ]
 # What clients may be told, with its status: that there is no money, or that the endpoint failed.
 REFUSALS = {
