@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.prepared import complete
 
@@ -36,11 +37,17 @@ def as_json(project: Path, *arguments: str, code: int = 0, **more: str) -> dict:
     return json.loads(run(project, *arguments, "--json", code=code, **more).stdout.splitlines()[-1])
 
 
+class Started(NamedTuple):
+    """A server that listens; `said` is what it said before."""
+
+    process: subprocess.Popen
+    url: str
+    said: str
+
+
 @contextmanager
-def serving(
-    project: Path, *arguments: str, stop: signal.Signals = signal.SIGTERM, says: str = "", **more: str
-) -> Iterator[str]:
-    """A running server on a free port; yields its URL. Told to stop, it must end well, with no word but `says`."""
+def started(project: Path, *arguments: str, **more: str) -> Iterator[Started]:
+    """A server on a free port; killed if nobody has ended it before."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ragsaver", "serve", "--port", "0", *arguments],
         cwd=project,
@@ -48,15 +55,30 @@ def serving(
         stderr=subprocess.PIPE,
         text=True,
     )
-    line, before = process.stderr.readline(), ""
-    while line and "listens on" not in line:
-        line, before = process.stderr.readline(), before + line
-    assert line, before
     try:
-        yield line.split()[-1]
+        line, before = process.stderr.readline(), ""
+        while line and "listens on" not in line:
+            line, before = process.stderr.readline(), before + line
+        assert line, before
+        yield Started(process, line.split()[-1], before)
     finally:
-        process.send_signal(stop)
-        said = before + process.communicate(timeout=30)[1]
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@contextmanager
+def serving(
+    project: Path, *arguments: str, stop: signal.Signals = signal.SIGTERM, says: str = "", **more: str
+) -> Iterator[str]:
+    """A running server on a free port; yields its URL. Told to stop, it must end well, with no word but `says`."""
+    with started(project, *arguments, **more) as (process, url, before):
+        try:
+            yield url
+        finally:
+            process.send_signal(stop)
+            said = before + process.communicate(timeout=30)[1]
     assert process.returncode == 0, said
     others = [line for line in said.splitlines() if "[ragsaver.requests]" not in line]  # of requests that failed
     assert says in said if says else not others, said

@@ -1,6 +1,7 @@
 """One attempt at a model's endpoint, from the lease to the charge."""
 
 import asyncio
+from dataclasses import replace
 
 from ragsaver.components.account import account_of
 from ragsaver.components.attempts import outcome_of
@@ -75,7 +76,7 @@ class Attempt:
             return
         if reply is not None:
             cut = reply.finish_reason == "length"
-            charge = self._till.settle(self._lease, DONE, reply.usage, cut=cut)
+            charge = self._till.settle(self._lease, DONE, _within(self._lease, reply.usage), cut=cut)
         else:
             charge = self._till.settle(self._lease, outcome_of(error) if error else NOTHING)
         self.usage = charge.usage
@@ -91,3 +92,8 @@ class Attempt:
 
     def _give_back(self) -> None:
         self.settle(None)
+
+
+def _within(lease: Lease, usage: TokenUsage) -> TokenUsage:
+    """What was counted here is an upper bound, and so is what the endpoint was told: the lesser one holds."""
+    return replace(usage, output=min(usage.output, lease.hold.output_tokens)) if usage.estimated else usage

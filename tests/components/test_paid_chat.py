@@ -312,3 +312,11 @@ def test_usage_that_the_endpoint_does_not_tell_is_counted_at_what_it_may_be(coun
         counter.tier(url).reply(MESSAGES)
     (one,) = counter.entries()
     assert (one.outcome, one.fresh, one.output, one.estimated) == ("done", PROMPT - 1, 20, True)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_usage_that_the_endpoint_does_not_tell_costs_no_more_than_was_held(counter: Counter, streamed: bool):
+    with openai_server(Script(usage=None)) as url, counter.request():
+        counter.tier(url, max_output_tokens=8).reply(MESSAGES, (lambda chunk: None) if streamed else None)
+    (one,) = counter.entries()
+    assert (one.outcome, one.fresh, one.output, one.estimated) == ("done", PROMPT - 1, 8, True)
