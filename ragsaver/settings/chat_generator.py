@@ -60,7 +60,7 @@ class ChatGeneratorSettings(Section):
     @model_validator(mode="after")
     def _the_limit_is_the_models(self) -> Self:
         wishes = self.generation_kwargs
-        for name in sorted(OUTPUT_LIMITS & wishes.keys() | {self.output_limit} & wishes.keys()):
+        for name in sorted(wishes.keys() & {*OUTPUT_LIMITS, self.output_limit or ""}):
             raise ValueError(
                 f"`init_parameters.generation_kwargs.{name}` limits what `max_output_tokens` of the model limits: "
                 "write it there"
