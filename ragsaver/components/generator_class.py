@@ -39,7 +39,7 @@ class GeneratorClass:
     :ivar parameters: for its constructor, as YAML has them.
     :ivar limit: the name in `generation_kwargs` of the limit of an answer's tokens.
     :ivar asks_async: whether it has a `run_async`.
-    :ivar streams: whether what it is asked by takes a callback.
+    :ivar streams: whether it takes a callback.
     """
 
     cls: type
@@ -71,14 +71,12 @@ def generator_class(model: ModelSettings, wishes: ChatGeneratorSettings) -> Gene
             where=f"{where}, generator.type",
             remedy="Give `run` that parameter, and send what is in it to the endpoint",
         )
-    run_async = getattr(cls, "run_async", None)
-    asks_async = inspect.iscoroutinefunction(run_async) and {"messages", "generation_kwargs"} <= _taken(run_async)
     return GeneratorClass(
         cls,
         _parameters(cls, model, wishes, f"{where}, generator.init_parameters"),
         _limit(cls, wishes, f"{where}, generator.output_limit"),
-        asks_async,
-        "streaming_callback" in (taken & _taken(run_async) if asks_async else taken),
+        inspect.iscoroutinefunction(getattr(cls, "run_async", None)),  # Haystack sees to it that it takes the same
+        "streaming_callback" in taken,
     )
 
 
