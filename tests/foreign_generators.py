@@ -22,7 +22,7 @@ class Client:
         self,
         url: str,
         model: str = "somebody's",
-        api_key: Secret = Secret.from_env_var("HOUSE_KEY", strict=False),
+        api_key: Secret | None = None,
         generation_kwargs: dict[str, Any] | None = None,
         timeout: float = 3600,
         max_retries: int = 7,
@@ -150,7 +150,7 @@ class Wrapping(Client):
 class Keyed(Client):
     """Wants a key that must be there."""
 
-    def __init__(self, url: str, api_key: Secret = Secret.from_env_var("HOUSE_KEY")) -> None:
+    def __init__(self, url: str, api_key: Secret) -> None:
         Client.__init__(self, url, api_key=api_key)
         self.key = api_key.resolve_value()
 
