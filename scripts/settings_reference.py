@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from ragsaver.settings import Settings
-from ragsaver.settings.section import NAME, RATE, SCHEMA_NAME
+from ragsaver.settings.section import CLASS_PATH, NAME, RATE, SCHEMA_NAME
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 
@@ -20,6 +20,7 @@ TARGET = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.
 NAMES = {
     NAME: "letters, digits, `.`, `_`, `-`, at most 64",
     RATE: "`COUNT/second`, or `/minute`, `/hour`, `/day`",
+    CLASS_PATH: "a module and a class in it, with dots",
     SCHEMA_NAME: "lower-case letters, digits, `_`, no digit first, at most 40",
 }
 
@@ -55,7 +56,7 @@ def tables(section: type[BaseModel], path: str) -> Iterator[str]:
     for name, field in plain.items():
         yield f"| `{name}` | {shown_type(field)} | {shown_default(field)} | {bounds(field)} | {field.description} |\n"
     for name, inner in below.items():
-        suffix = "" if _is_section(section.model_fields[name].annotation) else "[]"
+        suffix = "[]" if _is_many(section.model_fields[name]) else ""
         if typing.get_origin(section.model_fields[name].annotation) is dict:
             suffix = ".NAME"
         yield from tables(inner, f"{path}.{name}{suffix}".lstrip("."))
@@ -65,6 +66,10 @@ def inner_section(field: FieldInfo) -> type[BaseModel] | None:
     """The section that a key holds, one of, or many by name."""
     candidates = (field.annotation, *typing.get_args(field.annotation))
     return next((one for one in candidates if _is_section(one)), None)
+
+
+def _is_many(field: FieldInfo) -> bool:
+    return typing.get_origin(field.annotation) in (list, dict)
 
 
 def _is_section(annotation: object) -> bool:
@@ -78,6 +83,8 @@ def shown_type(field: FieldInfo) -> str:
         annotation = next(one for one in typing.get_args(annotation) if one is not type(None))
     if typing.get_origin(annotation) is typing.Literal:
         return "text"
+    if _is_section(annotation):
+        return "mapping"
     if typing.get_origin(annotation) in (list, dict):
         return "list" if typing.get_origin(annotation) is list else "mapping"
     names = {bool: "true or false", int: "integer", float: "number", str: "text", Path: "path", SecretStr: "secret"}

@@ -77,3 +77,48 @@ def test_a_server_that_can_not_be_one_is_refused(tmp_path: Path, text: str, word
     write(tmp_path, text)
     with pytest.raises(SettingsError, match=words):
         load_settings(tmp_path, {})
+
+
+GENERATOR = """generation:
+  models:
+    - name: x
+      generator:
+        type: house.Generator
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("        init_parameters: {api_key: '${KEY}'}\n", r":4: .*generator.*`init_parameters.api_key`.*env_vars"),
+        (
+            "        init_parameters: {headers: [{Authorization: s3cret}]}\n",
+            r"`init_parameters.headers.0.Authorization`",
+        ),
+        ("        init_parameters: {generation_kwargs: {max_tokens: 9}}\n", r"`max_output_tokens` of the model"),
+        (
+            "        output_limit: longest\n        init_parameters: {generation_kwargs: {longest: 9}}\n",
+            r"generation_kwargs.longest` limits",
+        ),
+        ("        init_parameters: {generation_kwargs: {n: 3}}\n", r"more answers than one"),
+        ("      base_url: http://a\n", r"`base_url` is for the client of the OpenAI protocol"),
+        ("      logprobs: true\n", r"`logprobs` is for the client"),
+    ],
+)
+def test_a_generator_holds_no_secret_and_limits_nothing_that_its_model_limits(tmp_path: Path, text: str, words: str):
+    write(tmp_path, GENERATOR + text)
+    with pytest.raises(SettingsError, match=words) as caught:
+        load_settings(tmp_path, {"KEY": "s3cret"})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_generator_s_type_is_a_class_in_a_module(tmp_path: Path):
+    write(tmp_path, GENERATOR.replace("house.Generator", "import os"))
+    with pytest.raises(SettingsError, match=r":5: `generation.models.0.generator.type`"):
+        load_settings(tmp_path, {})
+
+
+def test_a_generator_may_name_the_variables_of_its_secrets(tmp_path: Path):
+    write(tmp_path, GENERATOR + "        init_parameters: {api_key: {type: env_var, env_vars: [KEY], strict: true}}\n")
+    (model,) = load_settings(tmp_path, {}).generation.models
+    assert model.generator.init_parameters["api_key"]["env_vars"] == ["KEY"]

@@ -17,6 +17,7 @@ from haystack.dataclasses import ChatMessage, StreamingChunk
 from ragsaver.caching.entries import EntryStore, Key
 from ragsaver.components.caches import place_of
 from ragsaver.components.chat import ChatTier
+from ragsaver.components.chat import place_of as endpoint_of
 from ragsaver.components.chat_reply import ChatReply
 from ragsaver.components.request import Request, current_request, running, stage
 from ragsaver.components.resources import Resources
@@ -81,9 +82,10 @@ class Aside:
             task=task,
         )
         self._caches = resources.caches
-        self._slots = slots_of(model.base_url, model.name, model.concurrency)
+        self._slots = slots_of(endpoint_of(model), model.concurrency)
         self._timeout_s = wishes.conversation.timeout_s
-        self._made_by = (model.name, model.base_url or "", str(model.temperature), str(max_tokens))
+        made_at = model.generator.model_dump_json() if model.generator is not None else model.base_url or ""
+        self._made_by = (model.name, made_at, str(model.temperature), str(max_tokens))
         self._task = task
         self._under_way: set[Key] = set()
         self._entering = threading.Lock()

@@ -1,45 +1,42 @@
 """A call to a model's endpoint failed: was anything billed, does another attempt make sense, and when?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import tenacity
 
+from ragsaver.components.endpoint_errors import is_of_the_network, status_of, wait_told, was_not_sent
 from ragsaver.components.retry_budget import NOT_AGAIN, RetryBudget
 from ragsaver.errors import GenerationError
 from ragsaver.spend.ledger import NOTHING, UNKNOWN
 
-# Failures before anything of the request was sent.
-_NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
 _ANOTHER_TIME = frozenset({408, 409, 429})
 _FIRST_S, _LONGEST_S = 0.25, 8.0
 
 
 def outcome_of(error: BaseException) -> str:
     """What an attempt that failed may have cost: `NOTHING`, or `UNKNOWN` where the endpoint may have worked."""
-    status = getattr(error, "status_code", None)
+    status = status_of(error)
     if status is not None:
-        return NOTHING if 400 <= status < 500 and status != 408 else UNKNOWN
-    return NOTHING if type(error.__cause__).__name__ in _NOT_SENT else UNKNOWN
+        return NOTHING if status < 500 and status != 408 else UNKNOWN
+    return NOTHING if was_not_sent(error) else UNKNOWN
 
 
 def makes_sense(error: BaseException) -> bool:
     """Whether another attempt may do better."""
     if type(error) is not GenerationError:  # not after the answer had begun
         return False
-    cause = error.__cause__
-    status = getattr(cause, "status_code", None)
+    status = status_of(error.__cause__)
     if status is not None:
         return status in _ANOTHER_TIME or status >= 500
-    return any(name in type(cause).__name__ for name in ("Connection", "Timeout", "Protocol", "Read"))
+    return is_of_the_network(error.__cause__)
 
 
 def retry_after_s(error: BaseException | None) -> float | None:
     """Seconds that the endpoint asks to be left alone; None if it says nothing of the kind."""
-    headers: Mapping[str, Any] = getattr(getattr(error, "response", None), "headers", {})
-    said = headers.get("retry-after")
+    said = wait_told(error)
     if not said:
         return None
     try:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from ragsaver.components.chat_reply import CutReply
+from ragsaver.components.endpoint_errors import status_of
 from ragsaver.errors import EndpointResting, GenerationError
 
 State = Literal["closed", "open", "half-open"]
@@ -22,7 +23,7 @@ def failed(error: BaseException) -> bool | None:
     """Whether an attempt's error says that the endpoint is not well; None if it says nothing about it."""
     if not isinstance(error, GenerationError) or error.__cause__ is None:
         return True if isinstance(error, CutReply) else None
-    status = getattr(error.__cause__, "status_code", None)
+    status = status_of(error.__cause__)
     return status is None or status >= 500 or status == 408
 
 

@@ -27,7 +27,7 @@ from ragsaver.components.cascade import (
     cascade,
     start_at,
 )
-from ragsaver.components.chat import ChatTier
+from ragsaver.components.chat import ChatTier, place_of
 from ragsaver.components.chat_reply import ChatReply
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import NO_MODEL, Extract, comes_first, extract, free_choice
@@ -97,7 +97,7 @@ class AnswerGenerator(Bound):
     def bind(self, resources: Resources) -> None:
         """Take the settings, the tokenizer and the router.
 
-        :raises SettingsError: if the router's file is none.
+        :raises SettingsError: if the router's file is none, or a model's generator is not there or not fit.
         """
         Bound.bind(self, resources)
         wishes = resources.settings.generation
@@ -106,7 +106,7 @@ class AnswerGenerator(Bound):
             ChatTier(model, count, resources.till, tier=name)
             for model, name in zip(wishes.models, wishes.tier_names, strict=True)
         ]
-        self._slots = [slots_of(model.base_url, model.name, model.concurrency) for model in wishes.models]
+        self._slots = [slots_of(place_of(model), model.concurrency) for model in wishes.models]
         self._router = open_router(wishes, resources.encoder)
 
     @component.output_types(replies=list[ChatMessage])

@@ -9,7 +9,7 @@ from ragsaver.components.chat_reply import ChatReply
 from ragsaver.components.request import current_request
 from ragsaver.components.to_the_end import to_the_end
 from ragsaver.settings import ModelSettings
-from ragsaver.spend.ledger import DONE, NOTHING, Lease
+from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Lease
 from ragsaver.spend.till import Till
 from ragsaver.spend.usage import TokenUsage
 
@@ -66,10 +66,11 @@ class Attempt:
             await to_the_end(self._give_back)
             raise asyncio.CancelledError
 
-    def settle(self, reply: ChatReply | None, error: BaseException | None = None) -> None:
+    def settle(self, reply: ChatReply | None, error: BaseException | None = None, *, begun: bool = False) -> None:
         """Charge it.
 
         :param reply: None if it failed.
+        :param begun: whether some of the answer came before it did: then no error says that it cost nothing.
         """
         if self._till is None or self._lease is None:
             self.usage = reply.usage if reply else self.usage
@@ -78,15 +79,18 @@ class Attempt:
             cut = reply.finish_reason == "length"
             charge = self._till.settle(self._lease, DONE, _within(self._lease, reply.usage), cut=cut)
         else:
-            charge = self._till.settle(self._lease, outcome_of(error) if error else NOTHING)
+            outcome = outcome_of(error) if error is not None else NOTHING
+            charge = self._till.settle(self._lease, UNKNOWN if begun else outcome)
         self.usage = charge.usage
 
-    async def settle_async(self, reply: ChatReply | None, error: BaseException | None = None) -> None:
+    async def settle_async(
+        self, reply: ChatReply | None, error: BaseException | None = None, *, begun: bool = False
+    ) -> None:
         """The same beside the event loop, to its end also where the task is cancelled."""
         if self._till is None:
-            self.settle(reply, error)
+            self.settle(reply, error, begun=begun)
             return
-        _, cancelled = await to_the_end(lambda: self.settle(reply, error))
+        _, cancelled = await to_the_end(lambda: self.settle(reply, error, begun=begun))
         if cancelled:
             raise asyncio.CancelledError
 

@@ -78,11 +78,11 @@ class Slots:
                 self._free += 1
 
 
-_shared: dict[tuple[str | None, str, int | None], Slots] = {}
+_shared: dict[tuple[str, int | None], Slots] = {}
 _sharing = threading.Lock()
 
 
-def slots_of(base_url: str | None, model: str, most: int | None) -> Slots:
-    """The slots of a model's endpoint, the same for all that ask it in this process with the same limit."""
+def slots_of(where: str, most: int | None) -> Slots:
+    """The slots of a model at its endpoint, the same for all that ask it in this process with the same limit."""
     with _sharing:
-        return _shared.setdefault((base_url, model, most), Slots(most))
+        return _shared.setdefault((where, most), Slots(most))

@@ -111,6 +111,8 @@ def _of(value: Any, name: str = "") -> Iterator[str]:
         for below in type(value).model_fields:
             yield from _of(getattr(value, below), below)
     elif isinstance(value, Mapping):
+        if value.get("type") == "env_var":  # a secret as Haystack writes it
+            yield from (environment(str(variable)) or "" for variable in value.get("env_vars") or ())
         for below, one in value.items():
             yield from _of(one, str(below))
     elif isinstance(value, list | tuple):

@@ -13,6 +13,7 @@ from haystack.dataclasses import ChatMessage, StreamingChunk
 from ragsaver.components.attempts import retry_after_s, told_not_again
 from ragsaver.components.chat import ChatTier
 from ragsaver.components.chat_reply import CutReply
+from ragsaver.components.endpoint_errors import status_of
 from ragsaver.errors import BudgetExceeded, EndpointResting, FuseBlown, GenerationError, SettingsError, UnknownPrice
 from ragsaver.ingestion.asking import Reply, Tokens
 from ragsaver.settings import Settings
@@ -64,7 +65,7 @@ class ChatSummariser:
         except (BudgetExceeded, FuseBlown, UnknownPrice) as error:
             return Reply("", problem=str(error), again=False, asked=False)
         except GenerationError as error:
-            status = getattr(error.__cause__, "status_code", None)
+            status = status_of(error.__cause__)
             wait_s = retry_after_s(error.__cause__)
             failed = Reply("", problem=error.problem, again=status not in _HOPELESS, wait_s=wait_s)
             # who rests was not reached: the next attempt is the first still

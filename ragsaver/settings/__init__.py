@@ -1,5 +1,6 @@
 """One typed tree of settings with its defaults; `settings_file` lays the project's own values over them."""
 
+from ragsaver.settings.chat_generator import OUTPUT_LIMITS, ChatGeneratorSettings
 from ragsaver.settings.embedding import EmbeddingCacheSettings, EmbeddingSettings
 from ragsaver.settings.fleet import DatabaseSettings, QueueSettings, ScalingSettings
 from ragsaver.settings.generation import (
@@ -37,10 +38,12 @@ __all__ = [
     "AUTO_TOKENIZER",
     "FREE_TIER",
     "LOCAL",
+    "OUTPUT_LIMITS",
     "SHIPPED_TOKENIZER",
     "AccessRule",
     "BudgetSettings",
     "CacheSettings",
+    "ChatGeneratorSettings",
     "ChunkingSettings",
     "ContextSettings",
     "ConversationSettings",

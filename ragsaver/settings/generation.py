@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from ragsaver.settings.chat_generator import ChatGeneratorSettings
 from ragsaver.settings.section import NAME, Section
 
 FREE_TIER = "extractive"
@@ -11,7 +12,7 @@ AUTO_TOKENIZER, SHIPPED_TOKENIZER = "auto", "shipped"
 
 
 class ModelSettings(Section):
-    """One language model behind an OpenAI-compatible endpoint: a tier."""
+    """One language model, a tier: behind an OpenAI-compatible endpoint, or asked by a chat generator of Haystack's."""
 
     name: str = Field(description="as the endpoint knows it")
     tier: str | None = Field(
@@ -21,6 +22,9 @@ class ModelSettings(Section):
     )
     base_url: str | None = Field(default=None, description="for example http://127.0.0.1:11434/v1")
     api_key: SecretStr | None = Field(default=None, description="default: the variable OPENAI_API_KEY")
+    generator: ChatGeneratorSettings | None = Field(
+        default=None, description="who asks it; none: a client of the OpenAI protocol, at `base_url`"
+    )
     context_tokens: int | None = Field(
         default=None,
         ge=64,
@@ -60,6 +64,16 @@ class ModelSettings(Section):
     logprobs: bool = Field(
         default=False, description="ask for the tokens' log-probabilities, where the endpoint knows them, to check by"
     )
+
+    @model_validator(mode="after")
+    def _a_generator_is_told_by_its_own_names(self) -> Self:
+        ours = ("base_url", "api_key", "temperature", "logprobs")
+        if self.generator is not None and (given := [name for name in ours if getattr(self, name)]):
+            raise ValueError(
+                f"`{given[0]}` is for the client of the OpenAI protocol: the generator has its own name for it, in "
+                "`generator.init_parameters` or the `generation_kwargs` there"
+            )
+        return self
 
 
 class ConversationSettings(Section):

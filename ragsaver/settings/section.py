@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict
 NAME = r"^[A-Za-z0-9._-]{1,64}$"
 RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
 SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
+CLASS_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
 
 
 class Section(BaseModel):

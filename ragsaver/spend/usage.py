@@ -41,42 +41,74 @@ class TokenUsage:
         return self.prompt + self.answered
 
 
+# What clients of their own call by other names: Bedrock, Gemini, Ollama.
+_NAMES = {
+    "inputTokens": "prompt_tokens",
+    "outputTokens": "completion_tokens",
+    "totalTokens": "total_tokens",
+    "cacheReadInputTokens": "cache_read_input_tokens",
+    "cacheWriteInputTokens": "cache_write_input_tokens",
+    "prompt_token_count": "prompt_tokens",
+    "candidates_token_count": "completion_tokens",
+    "total_token_count": "total_tokens",
+    "prompt_eval_count": "prompt_tokens",
+    "eval_count": "completion_tokens",
+}
+
+
 def read_usage(reported: Any) -> TokenUsage | None:
     """The usage that an endpoint reported; None if it reported none that makes sense.
 
     Understood are the shapes of OpenAI (`prompt_tokens`, with `prompt_tokens_details` and
     `completion_tokens_details`), of Anthropic (`input_tokens`, beside `cache_read_input_tokens` and
-    `cache_creation_input_tokens`; proxies put the latter two into OpenAI's shape), and of DeepSeek
-    (`prompt_cache_hit_tokens`).
+    `cache_creation_input_tokens`; proxies put the latter two into OpenAI's shape), of DeepSeek
+    (`prompt_cache_hit_tokens`), of Bedrock (`inputTokens`, with those of the cache beside them), of Gemini
+    (`prompt_token_count`, `thoughts_token_count`), of Ollama (`prompt_eval_count`) and of Cohere (`billed_units`), and
+    what Haystack's integrations make of them.
     """
     if not isinstance(reported, Mapping):
         return None
+    if isinstance(billed := reported.get("billed_units"), Mapping):
+        reported = billed
     # Clients of OpenAI's fill in its names with zeros, or nothing, where a provider used others.
+    others = {ours: reported[name] for name, ours in _NAMES.items() if name in reported and not reported.get(ours)}
+    reported = {**reported, **others}
     if reported.get("prompt_tokens"):
         return _of_openai(reported)
-    return _of_anthropic(reported) if "input_tokens" in reported else None
+    if "input_tokens" in reported:
+        return _of_anthropic(reported)
+    return _of_openai(reported) if sum(_flat(reported)) else None
+
+
+def _flat(reported: Mapping[str, Any]) -> tuple[int, int]:
+    """Tokens read from the cache, and written to it, as Anthropic and Bedrock name them."""
+    write = max(_count(reported, "cache_creation_input_tokens"), _count(reported, "cache_write_input_tokens"))
+    return _count(reported, "cache_read_input_tokens"), write
 
 
 def _of_openai(reported: Mapping[str, Any]) -> TokenUsage | None:
     prompt, completion = _count(reported, "prompt_tokens"), _count(reported, "completion_tokens")
+    flat_read, flat_write = _flat(reported)
+    flat = flat_read + flat_write
+    more = max(_count(reported, "total_tokens") - prompt - completion, 0)
+    if flat and ("cache_write_input_tokens" in reported or flat > prompt or more == flat):
+        # Bedrock counts them beside the prompt's, as Anthropic does
+        prompt, more = prompt + flat, max(more - flat, 0)
     if not prompt:
         return None
     of_prompt, of_completion = _part(reported, "prompt_tokens_details"), _part(reported, "completion_tokens_details")
     read = max(
         _count(of_prompt, "cached_tokens"),
-        _count(reported, "cache_read_input_tokens"),
+        flat_read,
         _count(reported, "prompt_cache_hit_tokens"),
+        _count(reported, "cached_content_token_count"),
     )
-    write = max(
-        _count(of_prompt, "cache_write_tokens"),
-        _count(of_prompt, "cache_creation_tokens"),
-        _count(reported, "cache_creation_input_tokens"),
-    )
+    write = max(_count(of_prompt, "cache_write_tokens"), _count(of_prompt, "cache_creation_tokens"), flat_write)
     read = min(read, prompt)
     write = min(write, prompt - read)
     reasoning = _count(of_completion, "reasoning_tokens")
     # Where the total has more than both parts, reasoning was counted beside the answer, named or not.
-    beside = max(_count(reported, "total_tokens") - prompt - completion, 0)
+    beside = max(more, _count(reported, "thoughts_token_count"))
     if beside:
         reasoning = max(reasoning, beside)
         output = completion

@@ -6,7 +6,9 @@ import pytest
 from haystack.dataclasses import ChatMessage
 
 from ragsaver.components.chat import ChatTier
+from ragsaver.components.chat_generators import Call
 from ragsaver.components.chat_reply import CutReply
+from ragsaver.components.openai_generator import OpenAIGenerator
 from ragsaver.errors import GenerationError
 from ragsaver.settings import ModelSettings
 from ragsaver.spend.usage import TokenUsage
@@ -49,7 +51,7 @@ def test_the_clamp_has_the_name_that_the_endpoint_takes(
     if by_environment and base_url:
         monkeypatch.setenv("OPENAI_BASE_URL", base_url)
     model = ModelSettings(name="tiny", base_url=None if by_environment else base_url)
-    wishes = ChatTier(model, words)._wishes(7, streaming=False, timeout_s=1)
+    wishes = OpenAIGenerator(model).wishes(Call(MESSAGES, 7, 1), streaming=False)
     assert wishes[name] == 7 and len({"max_tokens", "max_completion_tokens"} & set(wishes)) == 1
 
 
@@ -135,13 +137,13 @@ def slowly(self, *given, **named):
     made(self, *given, **named)
 
 lazy_imports.LazyImporter.__init__ = slowly
-from ragsaver.components.chat import ChatTier
+from ragsaver.components.openai_generator import OpenAIGenerator
 from ragsaver.settings import ModelSettings
 errors = []
 
 def build():
     try:
-        ChatTier(ModelSettings(name="m", base_url="http://127.0.0.1:9"), len)._generator()
+        OpenAIGenerator(ModelSettings(name="m", base_url="http://127.0.0.1:9")).ready()
     except Exception as error:
         errors.append(error)
 

@@ -179,6 +179,19 @@ def test_a_stream_that_is_cut_is_charged_all_that_it_held(counter: Counter):
     assert len(script.requests) == 1
 
 
+def test_an_error_that_comes_after_the_answer_had_begun_is_never_free(counter: Counter):
+    class Refused(Exception):
+        status_code = 400
+
+    def listen(chunk: object) -> None:
+        raise Refused
+
+    with openai_server(Script()) as url, counter.request(), pytest.raises(CutReply):
+        counter.tier(url, max_output_tokens=100).reply(MESSAGES, listen)
+    (one,) = counter.entries()
+    assert (one.outcome, one.cost) == ("unknown", PROMPT + 1000)
+
+
 def test_nothing_is_charged_where_nothing_was_sent_or_the_endpoint_refused(counter: Counter):
     with openai_server(Script(statuses=[401])) as url, counter.request(), pytest.raises(GenerationError):
         counter.tier(url, max_retries=3).reply(MESSAGES)

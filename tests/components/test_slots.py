@@ -99,5 +99,5 @@ def test_a_free_slot_is_taken_even_where_no_time_is_left_to_wait():
 
 
 def test_all_that_ask_a_model_share_its_slots():
-    assert slots_of("http://a", "m", 2) is slots_of("http://a", "m", 2)
-    assert slots_of("http://a", "m", 2) is not slots_of("http://a", "m", 3)
+    assert slots_of("http://a (m)", 2) is slots_of("http://a (m)", 2)
+    assert slots_of("http://a (m)", 2) is not slots_of("http://a (m)", 3)

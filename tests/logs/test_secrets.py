@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from ragsaver.logs.secrets import Secrets
 from ragsaver.logs.setup import _formatter, bound, tell
 from ragsaver.settings import (
+    ChatGeneratorSettings,
     DatabaseSettings,
     EmbeddingCacheSettings,
     GenerationSettings,
@@ -40,11 +41,14 @@ def test_a_known_value_is_masked_as_it_is_quoted_or_escaped(value: str, written:
 
 def test_every_secret_of_the_settings_is_known(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENAI_API_KEY", "from-the-environment")
+    monkeypatch.setenv("HOUSE_KEY", "house-key")
+    house = {"api_key": {"type": "env_var", "env_vars": ["HOUSE_KEY"], "strict": True}}
     settings = Settings(
         generation=GenerationSettings(
             models=[
                 ModelSettings(name="a", api_key=SecretStr("model-key")),
                 ModelSettings(name="b", base_url="https://me:url-password@host/v1?api-key=url-key&x=plain-value"),
+                ModelSettings(name="c", generator=ChatGeneratorSettings(type="house.Generator", init_parameters=house)),
             ]
         ),
         rerank=RerankSettings(api_key=SecretStr("rerank-key")),
@@ -56,7 +60,7 @@ def test_every_secret_of_the_settings_is_known(monkeypatch: pytest.MonkeyPatch):
     secrets = Secrets()
     secrets.add_settings(settings)
     for value in (
-        *("from-the-environment", "model-key", "url-password", "url-key", "rerank-key", "index-key"),
+        *("from-the-environment", "house-key", "model-key", "url-password", "url-key", "rerank-key", "index-key"),
         *("broker-password", "cache!password", "cache%21password", "database-password"),
     ):
         assert secrets.mask_known(f"x {value} y") == "x [secret] y"

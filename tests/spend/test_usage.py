@@ -106,6 +106,71 @@ REPORTED = {
         {"prompt_tokens": 8, "completion_tokens": 10, "total_tokens": 318},
         TokenUsage(fresh=8, output=10, reasoning=300),
     ),
+    "anthropic by Haystack's integration": (
+        {
+            "cache_creation": {"ephemeral_1h_input_tokens": 0, "ephemeral_5m_input_tokens": 248},
+            "cache_creation_input_tokens": 248,
+            "cache_read_input_tokens": 1800,
+            "server_tool_use": None,
+            "service_tier": "standard",
+            "prompt_tokens": 2098,
+            "completion_tokens": 503,
+        },
+        TokenUsage(fresh=50, cache_read=1800, cache_write=248, output=503),
+    ),
+    "bedrock by Haystack's integration": (
+        {
+            "prompt_tokens": 50,
+            "completion_tokens": 503,
+            "total_tokens": 2601,
+            "cache_read_input_tokens": 1800,
+            "cache_write_input_tokens": 248,
+            "cache_details": [],
+        },
+        TokenUsage(fresh=50, cache_read=1800, cache_write=248, output=503),
+    ),
+    "bedrock by Haystack's integration, without a cache": (
+        {
+            "prompt_tokens": 50,
+            "completion_tokens": 503,
+            "total_tokens": 553,
+            "cache_read_input_tokens": 0,
+            "cache_write_input_tokens": 0,
+            "cache_details": [],
+        },
+        TokenUsage(fresh=50, output=503),
+    ),
+    "bedrock": (
+        {"inputTokens": 0, "outputTokens": 5, "totalTokens": 1805, "cacheReadInputTokens": 1800},
+        TokenUsage(cache_read=1800, output=5),
+    ),
+    "gemini by Haystack's integration": (
+        {
+            "prompt_tokens": 900,
+            "completion_tokens": 40,
+            "total_tokens": 1240,
+            "thoughts_token_count": 300,
+            "cached_content_token_count": 512,
+            "prompt_token_count": 900,
+            "candidates_token_count": 40,
+            "total_token_count": 1240,
+            "prompt_tokens_details": [{"modality": "TEXT", "token_count": 900}],
+        },
+        TokenUsage(fresh=388, cache_read=512, output=40, reasoning=300),
+    ),
+    "gemini": (
+        {"prompt_token_count": 900, "candidates_token_count": 40, "thoughts_token_count": 300},
+        TokenUsage(fresh=900, output=40, reasoning=300),
+    ),
+    "ollama": ({"prompt_eval_count": 26, "eval_count": 298}, TokenUsage(fresh=26, output=298)),
+    "cohere by Haystack's integration": (
+        {"prompt_tokens": 17.0, "completion_tokens": 4.0},
+        TokenUsage(fresh=17, output=4),
+    ),
+    "cohere": (
+        {"billed_units": {"input_tokens": 17.0, "output_tokens": 4.0}, "tokens": {"input_tokens": 82.0}},
+        TokenUsage(fresh=17, output=4),
+    ),
     "more cached than there was": (
         {"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 50}},
         TokenUsage(cache_read=10, output=1),
