@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--questions", type=int, default=1455, help="of SQuAD's, evenly taken")
-    parser.add_argument("--pairs", type=int, default=10_000, help="of questions, the first ones")
+    parser.add_argument("--pairs", type=int, default=20_000, help="of questions, the first ones")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     quiet_haystack()
