@@ -57,6 +57,32 @@ class Holding:
     bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that an entry answers.
+
+    :ivar name: of the entry's key; the entry is in the same area as the shelf.
+    :ivar vector: (dim,) float16, as bytes.
+    """
+
+    name: str
+    question: str
+    vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Questions of a shelf in the order in which they were noted.
+
+    :ivar upto: where to read on; 0 to begin anew.
+    :ivar more: whether there are more already.
+    """
+
+    upto: int = 0
+    asked: tuple[Asked, ...] = ()
+    more: bool = False
+
+
 class EntryStore(Protocol):
     """Entries by key; any thread may use it.
 
@@ -73,6 +99,17 @@ class EntryStore(Protocol):
 
     def remove(self, key: Key) -> None:
         """Drop an entry."""
+        ...
+
+    def note(self, shelf: Key, asked: Asked, kind: str, ttl_s: float) -> None:
+        """Keep which question an entry of that kind answers, for others to read; it goes with the entry.
+
+        :param shelf: questions are read by; in the entry's area.
+        """
+        ...
+
+    def noted(self, shelf: Key, kind: str, after: int, most: int) -> Noted:
+        """What was noted after that point, oldest first, as far as its entries are there."""
         ...
 
     def claim(self, key: Key, owner: str, lease_s: float) -> bool:
@@ -139,6 +176,13 @@ class MemoryEntries:
         """Drop an entry."""
         with self._lock:
             self._drop(key)
+
+    def note(self, shelf: Key, asked: Asked, kind: str, ttl_s: float) -> None:
+        """There is nobody to read it."""
+
+    def noted(self, shelf: Key, kind: str, after: int, most: int) -> Noted:
+        """Nobody else notes anything."""
+        return Noted()
 
     def claim(self, key: Key, owner: str, lease_s: float) -> bool:
         """There is no other process to wait for."""

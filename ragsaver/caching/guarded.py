@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ragsaver.caching.entries import EntryStore, Holding, Key
+from ragsaver.caching.entries import Asked, EntryStore, Holding, Key, Noted
 from ragsaver.errors import StorageError
 
 # For which a store that failed is left alone: each question would wait for it otherwise.
@@ -40,6 +40,14 @@ class Guarded:
     def remove(self, key: Key) -> None:
         """Drop an entry."""
         self._ask(lambda: self._store.remove(key), None)
+
+    def note(self, shelf: Key, asked: Asked, kind: str, ttl_s: float) -> None:
+        """Keep which question an entry answers."""
+        self._ask(lambda: self._store.note(shelf, asked, kind, ttl_s), None)
+
+    def noted(self, shelf: Key, kind: str, after: int, most: int) -> Noted:
+        """What was noted since; if it can't be had all is read again later: what could not be had passed for gone."""
+        return self._ask(lambda: self._store.noted(shelf, kind, after, most), Noted())
 
     def claim(self, key: Key, owner: str, lease_s: float) -> bool:
         """Ask for the right to compute an entry; where nobody can be asked, everybody may."""

@@ -7,7 +7,7 @@ differ in few signs hold whatever is near by cosine, and signs are a thirty-seco
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Generic, TypeVar
@@ -33,13 +33,13 @@ class Near(Generic[Label]):
 
 @dataclass(slots=True)
 class _Shelf(Generic[Label]):
-    """One area's questions; `vectors[n]` and `signs[:, n]` belong to `labels[n]`."""
+    """One area's questions; `vectors[n]` and `signs[:, n]` belong to `labels[n]`; `at` has them as they were put."""
 
     vectors: NDArray[np.float16]
     signs: NDArray[np.uint64]
     labels: list[Label] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
-    at: dict[Label, int] = field(default_factory=dict)
+    at: OrderedDict[Label, int] = field(default_factory=OrderedDict)
 
 
 class Nearest(Generic[Area, Label]):
@@ -51,43 +51,50 @@ class Nearest(Generic[Area, Label]):
     def __init__(self, most: int) -> None:
         self._most = most
         self._shelves: OrderedDict[Area, _Shelf[Label]] = OrderedDict()
+        self._count = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        with self._lock:
-            return sum(len(shelf.labels) for shelf in self._shelves.values())
+        return self._count
+
+    def __contains__(self, area: Area) -> bool:
+        """Whether anything of the area was put, and it has not made room since."""
+        return area in self._shelves
 
     def put(self, area: Area, label: Label, question: str, vector: NDArray[np.float32]) -> None:
         """Remember a question; `vector` is (dim,), L2-normalised."""
+        self.put_all(area, {label: question}, vector[np.newaxis])
+
+    def put_all(self, area: Area, asked: Mapping[Label, str], vectors: NDArray[np.float32]) -> None:
+        """Remember questions in this order; `vectors` is (questions, dim), L2-normalised."""
+        signs = _signs(vectors)
         with self._lock:
             shelf = self._shelves.get(area)
             if shelf is None:
-                words = -(-len(vector) // 64)
                 shelf = self._shelves[area] = _Shelf(
-                    np.empty((_FIRST_ROOM, len(vector)), np.float16), np.empty((words, _FIRST_ROOM), np.uint64)
+                    np.empty((_FIRST_ROOM, vectors.shape[1]), np.float16),
+                    np.empty((len(signs), _FIRST_ROOM), np.uint64),
                 )
             self._shelves.move_to_end(area)
-            row = shelf.at.get(label)
-            if row is None:
-                if sum(len(one.labels) for one in self._shelves.values()) >= self._most:
-                    self._make_room(area)
-                row = len(shelf.labels)
-                if row == len(shelf.vectors):
-                    shelf.vectors = np.concatenate([shelf.vectors, np.empty_like(shelf.vectors)])
-                    shelf.signs = np.concatenate([shelf.signs, np.empty_like(shelf.signs)], axis=1)
-                shelf.labels.append(label)
-                shelf.questions.append(question)
-                shelf.at[label] = row
-            shelf.questions[row] = question
-            shelf.vectors[row] = vector
-            shelf.signs[:, row] = _signs(vector)
+            kept = list(asked)[-self._most :]
+            for label in kept:
+                if label in shelf.at:
+                    shelf.at.move_to_end(label)
+            fresh = sum(label not in shelf.at for label in kept)
+            while self._count > self._most - fresh:
+                self._make_room(area)
+            self._count += fresh
+            _grow(shelf, len(shelf.labels) + fresh)
+            rows = [_row(shelf, label, asked[label]) for label in kept]
+            shelf.vectors[rows] = vectors[-len(kept) :]
+            shelf.signs[:, rows] = signs[:, -len(kept) :]
 
     def remove(self, area: Area, label: Label) -> None:
         """Forget a question; the last one takes its row."""
         with self._lock:
             shelf = self._shelves.get(area)
             if shelf is not None and label in shelf.at:
-                _take_out(shelf, label)
+                self._count -= _take_out(shelf, label)
 
     def near(self, area: Area, vector: NDArray[np.float32], cosine_at_least: float, most: int) -> list[Near[Label]]:
         """Questions of the area, nearest first."""
@@ -97,7 +104,7 @@ class Nearest(Generic[Area, Label]):
                 return []
             self._shelves.move_to_end(area)
             count = len(shelf.labels)
-            distance = _differing(shelf.signs[:, :count], _signs(vector))
+            distance = _differing(shelf.signs[:, :count], _signs(vector[np.newaxis])[:, 0])
             rows = np.flatnonzero(distance <= _limit(cosine_at_least, len(vector)))
             if len(rows) > _BY_SIGNS:
                 rows = rows[np.argpartition(distance[rows], _BY_SIGNS)[:_BY_SIGNS]]
@@ -112,13 +119,28 @@ class Nearest(Generic[Area, Label]):
     def _make_room(self, for_area: Area) -> None:
         oldest = next(iter(self._shelves))
         if oldest != for_area:
-            del self._shelves[oldest]
-        else:  # it is the only one: its first question goes
+            self._count -= len(self._shelves.pop(oldest).labels)
+        else:  # it is the only one: the question that was put longest ago goes
             shelf = self._shelves[oldest]
-            _take_out(shelf, shelf.labels[0])
+            self._count -= _take_out(shelf, next(iter(shelf.at)))
 
 
-def _take_out(shelf: _Shelf[Label], label: Label) -> None:
+def _grow(shelf: _Shelf[Label], rows: int) -> None:
+    while rows > len(shelf.vectors):
+        shelf.vectors = np.concatenate([shelf.vectors, np.empty_like(shelf.vectors)])
+        shelf.signs = np.concatenate([shelf.signs, np.empty_like(shelf.signs)], axis=1)
+
+
+def _row(shelf: _Shelf[Label], label: Label, question: str) -> int:
+    row = shelf.at.setdefault(label, len(shelf.labels))
+    if row == len(shelf.labels):
+        shelf.labels.append(label)
+        shelf.questions.append(question)
+    shelf.questions[row] = question
+    return row
+
+
+def _take_out(shelf: _Shelf[Label], label: Label) -> int:
     row, last = shelf.at.pop(label), len(shelf.labels) - 1
     moved = shelf.labels[last]
     if row != last:
@@ -127,12 +149,14 @@ def _take_out(shelf: _Shelf[Label], label: Label) -> None:
         shelf.at[moved] = row
     shelf.labels.pop()
     shelf.questions.pop()
+    return 1
 
 
-def _signs(vector: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """One bit for each dimension, (words,) uint64."""
-    bits = np.packbits(vector > 0)
-    return np.frombuffer(bits.tobytes().ljust(-(-len(bits) // 8) * 8, b"\0"), np.uint64)
+def _signs(vectors: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """One bit for each dimension, (words, vectors) uint64."""
+    bits = np.packbits(vectors > 0, axis=1)
+    words = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8)))
+    return words.view(np.uint64).T
 
 
 def _limit(cosine: float, dim: int) -> int:

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from ragsaver.addresses import without_password
-from ragsaver.caching.entries import Clock, Holding, Key, area_of
+from ragsaver.caching.entries import Asked, Clock, Holding, Key, Noted, area_of
 from ragsaver.caching.redis_link import connect
 from ragsaver.errors import StorageError
 
@@ -17,9 +17,22 @@ from ragsaver.errors import StorageError
 _PATIENCE_S = 1.0
 _SCANNED = 1000
 _EXPIRES = struct.Struct("<d")
+_SIZE = struct.Struct("<I")
 
 # Only the owner of a lease may end it, and only one process may look at it meanwhile.
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+
+# Numbers are microseconds, so that they grow also where Redis was emptied meanwhile. What is over leaves the shelf.
+_NOTE = """
+redis.call('set', KEYS[2], ARGV[2], 'PX', ARGV[3])
+local time = redis.call('time')
+local now = time[1] * 1000000 + time[2]
+local last = redis.call('zrevrange', KEYS[1], 0, 0, 'WITHSCORES')[2]
+redis.call('zadd', KEYS[1], math.max(now, last and last + 1 or 0), ARGV[1])
+redis.call('zremrangebyscore', KEYS[1], '-inf', now - ARGV[3] * 1000)
+redis.call('zremrangebyrank', KEYS[1], 0, -1 - ARGV[4])
+redis.call('pexpire', KEYS[1], ARGV[3])
+"""
 
 
 class RedisEntries:
@@ -65,8 +78,8 @@ class RedisEntries:
 
         surplus = self._ask(ask)[2] - self._max_entries
         if surplus > 0:
-            gone = [one for one, _ in self._ask(lambda pipe: pipe.zpopmin(self._uses, surplus))[0]]
-            self._ask(lambda pipe: pipe.delete(*gone))
+            gone = [one.decode() for one, _ in self._ask(lambda pipe: pipe.zpopmin(self._uses, surplus))[0]]
+            self._ask(lambda pipe: pipe.delete(*gone, *map(_question_of, gone)))
         return True
 
     def remove(self, key: Key) -> None:
@@ -74,10 +87,33 @@ class RedisEntries:
         name = self._name(key)
 
         def ask(pipe: Any) -> None:
-            pipe.delete(name)
+            pipe.delete(name, _question_of(name))
             pipe.zrem(self._uses, name)
 
         self._ask(ask)
+
+    def note(self, shelf: Key, asked: Asked, kind: str, ttl_s: float) -> None:
+        """Keep which question an entry answers."""
+        kept = _question_of(self._name(Key(kind, shelf.area, asked.name)))
+        told = _SIZE.pack(len(asked.vector)) + asked.vector + asked.question.encode(errors="replace")
+        given = (asked.name, told, max(1, int(ttl_s * 1000)), self._max_entries)
+        self._ask(lambda pipe: pipe.eval(_NOTE, 2, self._name(shelf), kept, *given))
+
+    def noted(self, shelf: Key, kind: str, after: int, most: int) -> Noted:
+        """What was noted after that point; what has gone leaves the shelf."""
+        rows = self._ask(
+            lambda pipe: pipe.zrangebyscore(self._name(shelf), f"({after}", "+inf", 0, most, withscores=True)
+        )[0]
+        if not rows:
+            return Noted(after)
+        names = [name.decode() for name, _ in rows]
+        kept = [_question_of(self._name(Key(kind, shelf.area, name))) for name in names]
+        told = self._ask(lambda pipe: pipe.mget(kept))[0]
+        gone = [name for name, one in zip(names, told, strict=True) if one is None]
+        if gone:
+            self._ask(lambda pipe: pipe.zrem(self._name(shelf), *gone))
+        there = tuple(_read_question(name, one) for name, one in zip(names, told, strict=True) if one is not None)
+        return Noted(int(rows[-1][1]), there, len(rows) == most)
 
     def claim(self, key: Key, owner: str, lease_s: float) -> bool:
         """Ask for the right to compute an entry."""
@@ -99,10 +135,11 @@ class RedisEntries:
             ]
         except self._failed as error:
             raise self._unreachable(error) from error
+        entries = 0
         for start in range(0, len(gone), _SCANNED):
             some = gone[start : start + _SCANNED]
-            self._ask(lambda pipe, some=some: (pipe.delete(*some), pipe.zrem(self._uses, *some)))
-        return len(gone)
+            entries += self._ask(lambda pipe, some=some: (pipe.delete(*some), pipe.zrem(self._uses, *some)))[1]
+        return entries
 
     def holding(self) -> Holding:
         """What is there; bytes are Redis' own matter."""
@@ -133,3 +170,13 @@ class RedisEntries:
             where=self._where,
             remedy="Start it, or set `cache.backend: sqlite`",
         )
+
+
+def _question_of(name: str) -> str:
+    """The key of what an entry answers, by the entry's."""
+    return f"{name}:asked"
+
+
+def _read_question(name: str, told: bytes) -> Asked:
+    size = _SIZE.size + int.from_bytes(told[: _SIZE.size], "little")
+    return Asked(name, told[size:].decode(errors="replace"), told[_SIZE.size : size])

@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ragsaver.caching.cache_file import evict, open_cache
-from ragsaver.caching.entries import Clock, Holding, Key, area_of
+from ragsaver.caching.entries import Asked, Clock, Holding, Key, Noted, area_of
 from ragsaver.sqlite import Readers, SqliteDatabase
 
 # A use is noted once in so many seconds: the order of eviction does not need it finer, and a hit is no write then.
@@ -34,6 +34,17 @@ _leases = sa.Table(
     sa.Column("owner", sa.String, nullable=False),
     sa.Column("until", sa.Float, nullable=False),
 )
+_questions = sa.Table(
+    "questions",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String, nullable=False, unique=True),
+    sa.Column("shelf", sa.String, nullable=False),
+    sa.Column("question", sa.LargeBinary, nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+    sa.Index("questions_by_shelf", "shelf", "number"),
+    sqlite_autoincrement=True,  # a number never comes back, or who has read up to it would miss the next
+)
 
 # By the driver's own way: a hit is to cost well under a millisecond.
 _GET = "SELECT value, expires_at, used_at FROM entries WHERE name = ? AND area = ? AND kind = ?"
@@ -42,6 +53,13 @@ _PUT = "INSERT OR REPLACE INTO entries (name, kind, area, value, expires_at, use
 _SURPLUS = "DELETE FROM entries WHERE name IN (SELECT name FROM entries ORDER BY used_at, name LIMIT ?)"
 _OVER = "DELETE FROM entries WHERE expires_at <= ?"
 _REMOVE = "DELETE FROM entries WHERE name = ?"
+_GOES_WITH_IT = """CREATE TRIGGER IF NOT EXISTS questions_go_with_entries AFTER DELETE ON entries
+BEGIN DELETE FROM questions WHERE name = OLD.name; END"""
+_NOTE = """INSERT OR REPLACE INTO questions (name, shelf, question, vector)
+SELECT name, ?, ?, ? FROM entries WHERE name = ?"""
+# As bytes, whatever a damaged file says that they are.
+_NOTED = """SELECT number, entries.name, CAST(question AS BLOB), CAST(vector AS BLOB), expires_at FROM questions
+LEFT JOIN entries ON entries.name = questions.name WHERE shelf = ? AND number > ? ORDER BY number LIMIT ?"""
 _RELEASE = "DELETE FROM leases WHERE name = ? AND owner = ?"
 _CLAIM = """INSERT INTO leases (name, owner, until) VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until WHERE leases.until <= ?"""
@@ -100,6 +118,23 @@ class SqliteEntries:
         """Drop an entry."""
         self._open().write(_REMOVE, (key.name,))
 
+    def note(self, shelf: Key, asked: Asked, kind: str, ttl_s: float) -> None:
+        """Keep which question an entry answers."""
+        question = asked.question.encode(errors="replace")
+        self._open().write(_NOTE, (shelf.name, question, asked.vector, asked.name))
+        self._room_bytes -= len(asked.vector) + len(question) + _AROUND_BYTES
+
+    def noted(self, shelf: Key, kind: str, after: int, most: int) -> Noted:
+        """What was noted after that point."""
+        now = self._clock()
+        rows = self._readers.rows(_NOTED, (shelf.name, after, most))
+        there = tuple(
+            Asked(name, question.decode(errors="replace"), vector)
+            for _, name, question, vector, expires_at in rows
+            if expires_at is not None and expires_at > now
+        )
+        return Noted(rows[-1][0] if rows else after, there, len(rows) == most)
+
     def claim(self, key: Key, owner: str, lease_s: float) -> bool:
         """Ask for the right to compute an entry."""
         now = self._clock()
@@ -141,5 +176,7 @@ class SqliteEntries:
     def _open(self) -> SqliteDatabase:
         with self._opening:
             if self._file is None:
-                self._file = open_cache(self._path, "the cache of answers", _metadata)
+                file = open_cache(self._path, "the cache of answers", _metadata)
+                file.write(_GOES_WITH_IT, ())
+                self._file = file
             return self._file

@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -40,6 +40,7 @@ class Request:
     :ivar pipeline: that answers it; the engine says which.
     :ivar pace: what its budgets leave it; the engine says.
     :ivar guarded: whether it may be refused as a loop.
+    :ivar on_rung: told which rung of the ladder serves it as soon as that is known, and again if another one answers.
     :ivar caller: who may leave while a thread makes the answer; None where nobody can, or a task makes it.
     """
 
@@ -58,6 +59,7 @@ class Request:
     pipeline: str | None = None
     pace: Pace = UNPRESSED
     guarded: bool = False
+    on_rung: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
     caller: Caller | None = field(default=None, repr=False, compare=False)
 
     def by(self, within_s: float) -> float:

@@ -1,5 +1,6 @@
 """How often is a gold answer in what would be sent to the model, and how many tokens is that?"""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -41,14 +42,19 @@ def evaluate_context(folder: Path, settings: Settings, budget_tokens: int) -> Co
             found = retriever.run(query.text)["documents"]
             ordered = reranker.run(query.text, list(found))["documents"]
             packed = packer.run(query.text, list(ordered))["documents"]
-            context = " ".join(_folded(document.content or "") for document in packed)
-            hits += any(_folded(answer) in context for answer in query.answers)
+            hits += holds_answer((document.content or "" for document in packed), query.answers)
             tokens += sum(int(document.meta["tokens"]) for document in packed)
     return ContextReport(
         queries=len(queries),
         answer_in_context=round(hits / len(queries), 4),
         tokens_per_query=round(tokens / len(queries), 1),
     )
+
+
+def holds_answer(texts: Iterable[str], answers: Iterable[str]) -> bool:
+    """Whether one of the answers stands in the texts, case and white space aside."""
+    context = " ".join(map(_folded, texts))
+    return any(_folded(answer) in context for answer in answers)
 
 
 def _folded(text: str) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.caching.agreement import bundled_agreement
+from ragsaver.caching.alike import Alike
 from ragsaver.caching.entries import EntryStore, Key, Place
-from ragsaver.caching.nearest import Nearest
 from ragsaver.caching.normalising import normalised
 from ragsaver.caching.single_flight import Flights, Landed
 from ragsaver.components.caches import Caches, place_of
@@ -49,7 +49,7 @@ class AnswerCache:
         self.flights: Flights[Key] = Flights()
         self.checked = CheckedAnswers()
         wishes = resources.settings.cache
-        self.nearest: Nearest[tuple[Place, str], Key] | None = None
+        self.alike: Alike | None = None
         if wishes.answers == "semantic":
             if not resources.settings.embedding.is_bundled:
                 raise SettingsError(
@@ -58,7 +58,7 @@ class AnswerCache:
                     where="cache.answers",
                     remedy="Set it to `exact`",
                 )
-            self.nearest = Nearest(wishes.max_entries)
+            self.alike = Alike(wishes.max_entries)
 
     def turn(self, question: str, request: Request) -> "Turn | None":
         """This question's turn; None where no answer is kept."""
@@ -82,7 +82,7 @@ class Turn:
         self._request = request
         self._place: Place = place_of(request.scope)
         self._key = Key.of(self._place, _KIND, cache.fingerprint, request.wish, self._asked)
-        self._area = (self._place, request.wish)
+        self._shelf = Key.of(self._place, "shelf", cache.fingerprint, request.wish)
         self._owner = ""
         self._leads = self._claimed = self._ended = False
         self._landing = Landed.FAILED
@@ -133,10 +133,10 @@ class Turn:
         )
         if kept is not None and self._store.put(self._key, kept.dump(), ttl_s):
             self._landing = Landed.KEPT
-            nearest = self._cache.nearest
-            if nearest is not None and kept.answer is not None:
+            alike = self._cache.alike
+            if alike is not None and kept.answer is not None:
                 self.vector = self._cache.resources.embed_question(self._question)
-                nearest.put(self._area, self._key, self._question, self.vector)
+                alike.put(self._store, self._shelf, self._key, self._question, self.vector, ttl_s)
 
     def end(self) -> None:
         """Let those who wait go on: with what was kept, or the next of them makes the answer."""
@@ -191,7 +191,7 @@ class Turn:
             return None
 
     def _look(self) -> bool:
-        found = self._kept(self._key)
+        found = self._kept(self._key, self._asked)
         if found is None:
             return False
         self.found, self.how, self._landing = found, "hit", Landed.KEPT
@@ -200,33 +200,33 @@ class Turn:
 
     def _look_nearby(self) -> bool:
         """Once: whether a question that asks the same in other words was answered."""
-        nearest = self._cache.nearest
-        if nearest is None or self.vector is not None:
+        alike = self._cache.alike
+        if alike is None or self.vector is not None:
             return False
         with running(self._request):
             self.vector = vector = self._cache.resources.embed_question(self._question)
         rule = bundled_agreement()
-        for near in nearest.near(self._area, vector, rule.cosine_at_least, _CANDIDATES):
+        for near in alike.near(self._store, self._shelf, _KIND, vector, rule.cosine_at_least, _CANDIDATES):
             if not rule.holds(near.question, self._question, near.cosine):
                 continue
-            found = self._kept(near.label)
+            found = self._kept(near.label, normalised(near.question))
             if found is None:
-                nearest.remove(self._area, near.label)
+                alike.remove(self._shelf, near.label)
                 continue
             self.found, self.how = found, "semantic"
             self._caches.tally.count("answer", "semantic_hits", found.cost_usd)
             return True
         return False
 
-    def _kept(self, key: Key) -> KeptAnswer | None:
-        """The answer, if there is one and it still holds; one that does not goes."""
+    def _kept(self, key: Key, asked: str) -> KeptAnswer | None:
+        """The answer to what was asked, if there is one and it still holds; one that does not goes."""
         data = self._store.get(key)
         if data is None:
             return None
         checked = self._cache.checked
         known = checked.get(key, data)
         kept = known.kept if known else KeptAnswer.load(data)
-        if kept is None or not kept.is_for(self._place, self._asked if key == self._key else None):
+        if kept is None or not kept.is_for(self._place, asked):
             return None
         if kept.service > self._request.pace.service:
             return None

@@ -124,15 +124,15 @@ class QueryEngine:
         """
         question, request = self._made_whole(question, request)
         request = await self._admitted_async(request)
+        if request.on_rung:
+            request.on_rung(request.pace.service.told)
         with self._turn(question, request) as turn:
             if turn is not None:
                 started = time.perf_counter()
                 await turn.wait_async()
                 if turn.found is not None:
-                    result = self._again(turn, request, started)
-                    if result.answer:
-                        yield result.answer
-                    yield result
+                    for part in self._again(turn, request, started).in_one_piece(request.on_rung):
+                        yield part
                     return
             # who leaves this generator leaves that one at once, not when it is collected
             async with aclosing(self._stream(question, request, turn)) as parts:
@@ -150,9 +150,8 @@ class QueryEngine:
                         streamed = True
                         yield chunk.content
                 result = self._result(handle.result, asked, turn)
-                if result.answer and not streamed:
-                    yield result.answer
-                yield result
+                for part in [result] if streamed else result.in_one_piece(request.on_rung):
+                    yield part
             finally:
                 await handle.aclose()
 

@@ -56,20 +56,23 @@ class KeptAnswer:
 
     @classmethod
     def load(cls, data: bytes) -> "KeptAnswer | None":
-        """What `dump` wrote; None if it was another format."""
-        told: dict[str, Any] = json.loads(data)
-        if told.pop("format", None) != _FORMAT:
+        """What `dump` wrote; None if it is damaged or was another format."""
+        try:
+            told: dict[str, Any] = json.loads(data)
+            if told.pop("format", None) != _FORMAT:
+                return None
+            place = told["place"]
+            groups = place["groups"]
+            told["place"] = Place(place["tenant"], place["collection"], None if groups is None else tuple(groups))
+            told["cost_usd"] = Decimal(told["cost_usd"])
+            told["whole_passage_tokens"] = tuple(told["whole_passage_tokens"])
+            return cls(**told)
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
             return None
-        place = told["place"]
-        groups = place["groups"]
-        told["place"] = Place(place["tenant"], place["collection"], None if groups is None else tuple(groups))
-        told["cost_usd"] = Decimal(told["cost_usd"])
-        told["whole_passage_tokens"] = tuple(told["whole_passage_tokens"])
-        return cls(**told)
 
-    def is_for(self, place: Place, asked: str | None = None) -> bool:
-        """Whether it is the answer for this place, to this question (None: to whichever it was)."""
-        return self.place == place and asked in (None, self.asked)
+    def is_for(self, place: Place, asked: str) -> bool:
+        """Whether it is the answer for this place, to this question."""
+        return self.place == place and self.asked == asked
 
     def receipt(self, asked: str, now: float) -> OpenReceipt:
         """For who is given it again: what it was made from, and that its price is saved.

@@ -1,5 +1,6 @@
 """What a question gets back, in the shape that scripts and REST clients read."""
 
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
@@ -58,6 +59,14 @@ class AskResult(_Debuggable):
     receipt: Receipt
     latency_ms: dict[str, float]
     request_id: str
+
+    def in_one_piece(self, on_rung: Callable[[str], None] | None) -> Iterator["str | AskResult"]:
+        """As a stream of one text, whose rung is told before it."""
+        if on_rung is not None:
+            on_rung(self.route.rung)
+        if self.answer:
+            yield self.answer
+        yield self
 
 
 class FoundPassage(_Frozen):

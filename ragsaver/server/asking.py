@@ -1,6 +1,7 @@
 """A question over HTTP becomes the pipeline's request: scope and principal by the key, wishes by the headers."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
@@ -64,6 +65,7 @@ def question_of(
     max_output_tokens: int | None = None,
     schema: AnswerSchema | None = None,
     caller: Caller | None = None,
+    on_rung: Callable[[str], None] | None = None,
 ) -> Request:
     """The pipeline's request."""
     wishes = wishes or Wishes()
@@ -80,4 +82,5 @@ def question_of(
         response_schema=schema,
         guarded=not identity.trusted,
         caller=caller,
+        on_rung=on_rung,
     )

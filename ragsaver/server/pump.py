@@ -5,10 +5,11 @@ not be put away in order, and a context variable must be reset in the task that 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Generic, TypeVar
 
-from starlette.types import Receive
+from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
 
 from ragsaver.components.caller import Caller
 
@@ -71,6 +72,21 @@ class Pump(Generic[T]):
     def stop(self) -> None:
         """Cancel what is under way; harmless when all is done."""
         self._task.cancel()
+
+
+class Pumped(EventSourceResponse):
+    """Server-Sent Events of what a pump makes, which stops with them, also where nobody reads the first."""
+
+    def __init__(self, events: AsyncIterator[dict[str, str]], pump: Pump[Any], headers: Mapping[str, str]) -> None:
+        super().__init__(events, headers=headers)
+        self._pump = pump
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._pump.stop()
 
 
 def caller_of(receive: Receive) -> Caller:

@@ -29,12 +29,14 @@ class CacheSettings(Section):
     """What was answered, found or embedded for a question once is not made again."""
 
     backend: Literal["memory", "sqlite", "redis"] = Field(
-        default="sqlite", description="in each process, in files under `home`, or in a fleet's Redis"
+        default="sqlite",
+        description="in each process, in files under `home`, or in a fleet's Redis; the last two outlive a process",
     )
     redis_url: SecretStr | None = Field(default=None, description="default: the variable REDIS_URL")
     answers: Literal["off", "exact", "semantic"] = Field(
         default="exact",
-        description="`exact` answers the same question again; `semantic` also one that asks the same in other words",
+        description="`exact` answers the same question again; `semantic` also one that asks the same in other words, "
+        "whichever process of those that share `backend` was asked it",
     )
     retrieval: bool = Field(default=True, description="keep what a question found, until the collection changes")
     embeddings: bool = Field(default=True, description="keep questions' vectors")

@@ -1,15 +1,19 @@
 """Entries of every store: kept for their time, within their bounds, each in its own place, computed by one at a time."""
 
+import contextlib
 import multiprocessing
+import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis import Redis
 
-from ragsaver.caching.entries import EntryStore, Key, MemoryEntries, Place
+from ragsaver.caching.entries import Asked, EntryStore, Key, MemoryEntries, Noted, Place
 from ragsaver.caching.guarded import Guarded
 from ragsaver.caching.redis_entries import RedisEntries
 from ragsaver.caching.sqlite_entries import SqliteEntries
@@ -175,6 +179,98 @@ def test_threads_share_a_store(store: EntryStore):
     for thread in threads:
         thread.join()
     assert problems == []
+
+
+SHELF = Key.of(Place.of("acme", "docs", None), "shelf", "one")
+
+
+def note(store: EntryStore, name: str, clock: Clock, ttl_s: float = 10_000, shelf: Key = SHELF) -> Asked:
+    asked = Asked(key(name).name, f"What is {name}?", b"\x00\x3c" * 8)
+    store.put(key(name), b"x", ttl_s)
+    store.note(shelf, asked, "answer", ttl_s)
+    clock.now += MINUTE
+    return asked
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, redis_url: str) -> Iterator[EntryStore]:
+    made: EntryStore = (
+        SqliteEntries(tmp_path / "answers.sqlite", 5, 2**20, clock)
+        if request.param == "sqlite"
+        else RedisEntries(redis_url, "asked", 5, clock)
+    )
+    made.clear()
+    yield made
+    made.close()
+
+
+def noted(store: EntryStore, after: int = 0, most: int = 10, shelf: Key = SHELF) -> Noted:
+    return store.noted(shelf, "answer", after, most)
+
+
+def test_what_entries_answer_is_read_in_order_and_in_steps(shared: EntryStore, clock: Clock):
+    asked = [note(shared, name, clock) for name in "abc"]
+    first = noted(shared, most=2)
+    second = noted(shared, first.upto, most=2)
+    assert (list(first.asked), first.more, list(second.asked), second.more) == (asked[:2], True, asked[2:], False)
+    assert noted(shared, second.upto) == Noted(second.upto)
+    again = note(shared, "a", clock)
+    assert list(noted(shared, second.upto).asked) == [again]
+    other = Key.of(Place.of("acme", "docs", ("x",)), "shelf", "one")
+    assert not noted(shared, shelf=other).asked and not noted(shared, shelf=replace(SHELF, name="another")).asked
+
+
+def test_what_an_entry_answers_goes_with_it(shared: EntryStore, clock: Clock):
+    asked = {name: note(shared, name, clock) for name in "abcde"}
+    upto = noted(shared).upto
+    shared.remove(key("a"))
+    assert list(noted(shared).asked) == [asked[one] for one in "bcde"]
+    shared.put(key("f"), b"x", 10_000), shared.put(key("g"), b"x", 10_000)
+    assert list(noted(shared).asked) == [asked[one] for one in "cde"]  # the longest unused one made room
+    shared.clear("acm")
+    assert list(noted(shared).asked) == [asked[one] for one in "cde"]
+    assert shared.clear("acme") == 5
+    assert not noted(shared).asked
+    assert [note(shared, "h", clock)] == list(noted(shared, upto).asked)
+
+
+def test_what_an_entry_answers_is_over_when_it_is(tmp_path: Path, clock: Clock):
+    store = SqliteEntries(tmp_path / "answers.sqlite", 5, 2**20, clock)
+    note(store, "a", clock, ttl_s=100)
+    clock.now += 100
+    assert not noted(store).asked and noted(store).upto > 0
+    store.close()
+
+
+def test_redis_lets_a_question_go_with_its_entry(redis_url: str, clock: Clock):
+    store, direct = RedisEntries(redis_url, "over", 5, clock), Redis.from_url(redis_url)
+    note(store, "a", clock, ttl_s=100)
+    names = [one for one in direct.scan_iter("ragsaver:over:*") if not one.endswith(b":uses")]
+    assert len(names) == 3 and all(0 < direct.pttl(one) <= 100_000 for one in names)
+    direct.delete(*(one for one in names if one.endswith(b":asked")))
+    assert not noted(store).asked
+    assert not direct.exists(*(one for one in names if b":shelf:" in one))
+    direct.close(), store.close()
+
+
+def test_a_question_without_its_entry_is_not_kept_in_the_file(tmp_path: Path, clock: Clock):
+    store = SqliteEntries(tmp_path / "answers.sqlite", 5, 2**20, clock)
+    store.note(SHELF, Asked(key("gone").name, "?", b""), "answer", 100)
+    assert noted(store) == Noted()
+    store.close()
+
+
+def test_a_file_of_before_learns_what_entries_answer(tmp_path: Path, clock: Clock):
+    file = tmp_path / "answers.sqlite"
+    store = SqliteEntries(file, 5, 2**20, clock)
+    store.put(key("a"), b"one", 10_000)
+    store.close()
+    with contextlib.closing(sqlite3.connect(file)) as direct:
+        direct.executescript("DROP TRIGGER questions_go_with_entries; DROP TABLE questions")
+    store = SqliteEntries(file, 5, 2**20, clock)
+    assert store.get(key("a")) == b"one"
+    assert list(noted(store).asked) == [] and note(store, "b", clock) in noted(store).asked
+    store.close()
 
 
 NAMES = st.one_of(

@@ -32,6 +32,27 @@ def test_it_finds_what_a_look_at_all_would_find():
     assert known.near("a", vectors(1, seed=9)[0], 0.75, 3) == []
 
 
+def test_in_a_full_area_the_questions_that_were_put_last_are_known():
+    made, most = vectors(30), 5
+    known: Nearest[str, int] = Nearest(most)
+    for n, vector in enumerate(made):
+        known.put("a", n, str(n), vector)
+        there = [one for one in range(30) if known.near("a", made[one], 0.99, 1)]
+        assert there == list(range(max(0, n + 1 - most), n + 1))
+
+
+def test_many_that_are_put_at_once_are_as_if_they_were_put_one_by_one():
+    made, most = vectors(40), 20
+    known: Nearest[str, int] = Nearest(most)
+    known.put("other", 0, "0", made[0])
+    known.put_all("a", {n: str(n) for n in range(12)}, made[:12])
+    known.put_all("a", {n: f"{n} again" for n in range(6, 18)}, made[6:18])
+    assert len(known) == 19 and [one.question for one in known.near("a", made[7], 0.99, 1)] == ["7 again"]
+    known.put_all("a", {n: str(n) for n in range(40)}, made)
+    assert len(known) == most and "other" not in known
+    assert [n for n in range(40) if known.near("a", made[n], 0.99, 1)] == list(range(20, 40))
+
+
 def test_other_areas_are_not_looked_at():
     known: Nearest[str, int] = Nearest(10)
     known.put("a", 1, "q", vectors(1)[0])

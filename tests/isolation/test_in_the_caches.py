@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ragsaver.caching.alike import Alike
 from ragsaver.components.evidence import Evidence
 from ragsaver.components.request import Request
 from ragsaver.index.scope import Scope
@@ -107,6 +108,23 @@ def test_an_answer_is_what_the_documents_say_now(runtime: Runtime, changes: list
 
 
 @patiently
+@given(PAIRS, QUESTIONS)
+def test_what_was_asked_is_found_by_likeness_by_nobody_else(runtime: Runtime, pair: tuple[Scope, Scope], question: str):
+    """Neither by this process nor by one that reads it from the store."""
+    cache, store = AnswerCache(runtime.resources, "fingerprint"), runtime.resources.caches.answers
+    assert store is not None
+    one, two = (cache.turn(question, Request(scope)) for scope in pair)
+    assert one and two
+    vector, here = runtime.resources.embed_question(question), Alike(10)
+    store.put(one._key, b"an answer", 60)
+    here.put(store, one._shelf, one._key, question, vector, 60)
+    for alike in (here, Alike(10)):
+        assert [near.label for near in alike.near(store, one._shelf, "answer", vector, 0.9, 8)] == [one._key]
+        assert alike.near(store, two._shelf, "answer", vector, -1.0, 8) == []
+    store.clear()
+
+
+@patiently
 @given(PAIRS, QUESTIONS, QUESTIONS)
 def test_an_entry_under_a_stranger_s_key_would_still_not_be_given(
     runtime: Runtime, pair: tuple[Scope, Scope], question: str, other: str
@@ -128,5 +146,5 @@ def test_an_entry_under_a_stranger_s_key_would_still_not_be_given(
     one.keep(told, OpenReceipt(), Evidence(mark=runtime.manifest.changes.mark(pair[0])))
     stored = runtime.resources.caches.answers.get(one._key)
     runtime.resources.caches.answers.put(with_same_key._key, stored, 60)
-    assert with_same_key._kept(with_same_key._key) is None
+    assert with_same_key._kept(with_same_key._key, with_same_key._asked) is None
     runtime.resources.caches.answers.clear()

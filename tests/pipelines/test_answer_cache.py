@@ -1,10 +1,12 @@
 """An answer that was paid for is given again while all that it was made from stands, and to nobody who may not read it."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from ragsaver.settings import (
     SpendSettings,
 )
 from tests.openai_server import Script, openai_server
+from tests.redis_server import redis_server
 
 PARROTS = "Who issues the export permit for parrots?"
 OWLS = "When do owls hunt for voles in the meadow?"
@@ -379,6 +382,96 @@ def test_a_question_in_other_words_is_answered_if_that_is_wanted(filled: Runtime
         assert runtime.engine().ask("How do I get the export permit for parrots?", stranger).route.cache == "miss"
         put(runtime, "parrots.md", TEXTS["parrots.md"].replace("veterinary", "customs"))
         assert ask(runtime, "How might I get the export permit for parrots?").route.cache == "miss"
+
+
+HOW_CAN = "How can I get the export permit for parrots?"
+HOW_DO = "How do I get the export permit for parrots?"
+
+
+@contextmanager
+def opened_anew(settings: Settings, **cache: object) -> Iterator[Runtime]:
+    with open_runtime(
+        settings.model_copy(update={"cache": CacheSettings(answers="semantic", **cache)}), "a test"
+    ) as it:
+        yield it
+
+
+@contextmanager
+def beside(runtime: Runtime) -> Iterator[Runtime]:
+    """As another process of the same fleet has it: its own caches on the same store."""
+    resources = replace(runtime.resources)
+    resources.caches.hold_against(runtime.resources.caches.truth)
+    try:
+        yield Runtime(resources)
+    finally:
+        resources.caches.close()
+        resources.till.close()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def shared(request: pytest.FixtureRequest, filled: Runtime, settings: Settings, tmp_path: Path):
+    """Settings of caches that outlive a process; the documents are in."""
+    filled.close()
+    filled.ownership.release()
+    with redis_server(tmp_path) if request.param == "redis" else nullcontext() as url:
+        yield {"backend": request.param, "redis_url": url}
+
+
+def test_a_question_in_other_words_is_answered_after_a_restart_and_by_another_process(
+    shared: dict[str, object], settings: Settings, script: Script
+):
+    with opened_anew(settings, **shared) as runtime:
+        first = ask(runtime, HOW_CAN)
+    with opened_anew(settings, **shared) as runtime, beside(runtime) as other:
+        for one in (runtime, other):
+            again = ask(one, HOW_DO)
+            assert (again.route.cache, again.answer, again.citations) == ("semantic", first.answer, first.citations)
+            stranger = Request(Scope("default", "default", frozenset({"x"})))
+            assert one.engine().ask(HOW_DO, stranger).route.cache != "semantic"
+    assert len(script.requests) == 2
+
+
+@pytest.mark.parametrize("change", ["an edit", "other groups", "cleared"])
+def test_what_falls_answers_no_process_s_questions_in_other_words(
+    shared: dict[str, object], settings: Settings, change: str
+):
+    with opened_anew(settings, **shared) as runtime, beside(runtime) as other:
+        ask(runtime, HOW_CAN)
+        assert ask(other, HOW_DO).route.cache == "semantic"
+        if change == "an edit":
+            put(runtime, "parrots.md", TEXTS["parrots.md"].replace("veterinary", "customs"))
+        elif change == "other groups":
+            put(runtime, "parrots.md", TEXTS["parrots.md"], groups=["x"])
+        else:
+            runtime.resources.caches.answers.clear("default")
+        assert ask(other, HOW_DO).route.cache == "miss"
+
+
+def test_a_damaged_entry_is_no_answer_and_is_made_anew(filled: Runtime, settings: Settings):
+    filled.close()
+    filled.ownership.release()
+    with opened_anew(settings) as runtime:
+        first = ask(runtime, HOW_CAN)
+        for damage in (b"", b"{", b'{"format": 1}', b"[1]", b"\xff"):
+            damaged = sqlite3.connect(settings.home / "answers.sqlite", isolation_level=None)
+            with closing(damaged) as direct:
+                direct.execute("UPDATE entries SET value = ?", (damage,))
+            with beside(runtime) as other:
+                made = ask(other, HOW_CAN)
+                assert (made.route.cache, made.answer) == ("miss", first.answer)
+                assert ask(other, HOW_CAN).route.cache == "hit"
+
+
+def test_a_question_that_its_entry_does_not_answer_is_not_taken_for_it(filled: Runtime, settings: Settings):
+    filled.close()
+    filled.ownership.release()
+    with opened_anew(settings) as runtime:
+        ask(runtime, HOW_CAN)
+        with closing(sqlite3.connect(settings.home / "answers.sqlite", isolation_level=None)) as direct:
+            (vector,) = direct.execute("SELECT vector FROM questions").fetchone()
+            direct.execute("UPDATE questions SET question = ?, vector = ?", (b"How can I get it?", vector))
+        with beside(runtime) as other:
+            assert ask(other, "How do I get it?").route.cache == "miss"
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A budget that is used up step by step: over HTTP, with models that answer, down the ladder to the refusal."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -175,6 +176,51 @@ def test_clients_of_openai_are_refused_too(runtime: Runtime, stream: bool):
         body = {"model": "query", "messages": [{"role": "user", "content": EASY}], "stream": stream}
         told = here.client.post("/v1/chat/completions", json=body)
         assert (told.status_code, told.json()["error"]["code"]) == (429, "budget_exceeded")
+
+
+def of_stream(here: Place, kind: str, question: str = EASY) -> tuple[str | None, str | None]:
+    """The rung that a stream's headers say, and the one of its end."""
+    if kind == "query":
+        told = here.ask(question, stream=True)
+        (data,) = (line for line in told.text.split("\r\n") if line.startswith("data: {"))
+        last = json.loads(data.removeprefix("data: "))
+    else:
+        body = {"model": "query", "messages": [{"role": "user", "content": question}], "stream": True}
+        told = here.client.post("/v1/chat/completions", json=body)
+        last = json.loads(told.text.strip().split("\r\n\r\n")[-2].removeprefix("data: ")).get("ragsaver", {})
+    return told.headers.get("x-ragsaver-rung"), last.get("route", {}).get("rung")
+
+
+@pytest.mark.parametrize("kind", ["query", "chat"])
+def test_a_stream_says_its_rung_in_its_headers_and_in_its_last_event(runtime: Runtime, kind: str):
+    with place(runtime) as here:
+        for share, rung in ((0.05, "full"), (0.3, "no-rerank"), (0.6, "small"), (0.85, "extractive")):
+            here.use_up(share)
+            assert of_stream(here, kind) == (rung, rung)
+
+
+@pytest.mark.parametrize(("kind", "before"), [("query", "small"), ("chat", "full")])
+def test_a_stream_s_last_event_has_the_rung_of_a_kept_answer(runtime: Runtime, kind: str, before: str):
+    """The headers of `query` do not wait for the cache: they have what the budgets leave the question."""
+    with place(runtime, answers="exact") as here:
+        assert of_stream(here, kind) == ("full", "full")
+        here.use_up(0.6)
+        assert of_stream(here, kind) == (before, "full")
+        here.use_up(0.97)
+        assert of_stream(here, kind) == ("cached", "cached")
+
+
+@pytest.mark.parametrize(("kind", "before"), [("query", "full"), ("chat", "extractive")])
+def test_a_stream_s_last_event_says_that_no_model_had_room(runtime: Runtime, kind: str, before: str):
+    with place(runtime, budget="0.0001") as here:
+        assert of_stream(here, kind) == (before, "extractive")
+
+
+def test_a_stream_that_is_refused_has_no_rung(runtime: Runtime):
+    with place(runtime) as here:
+        here.use_up(1.0)
+        told = here.ask(stream=True)
+        assert "x-ragsaver-rung" not in told.headers and "event: error" in told.text
 
 
 def test_without_pacing_a_budget_is_full_service_until_it_is_used_up(runtime: Runtime):

@@ -1,12 +1,11 @@
 """For clients of OpenAI: `POST /v1/chat/completions` and `GET /v1/models`; a pipeline is a model."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from ragsaver.access.identity import Identity
@@ -22,8 +21,9 @@ from ragsaver.server.completions import Completion
 from ragsaver.server.conversation import ChatBody, Conversation, read_conversation
 from ragsaver.server.openai_errors import openai_error
 from ragsaver.server.problems import problem_of
-from ragsaver.server.pump import Pump, caller_of
+from ragsaver.server.pump import Pump, Pumped, caller_of
 from ragsaver.server.routes.query import told
+from ragsaver.server.rung import ServedFrom
 from ragsaver.settings import Settings
 
 router = APIRouter(prefix="/v1")
@@ -57,11 +57,12 @@ async def chat(body: ChatBody, access: Shared, identity: Asker, wishes: Wished, 
     await run_in_threadpool(_require_model, settings, identity, body.model)
     completion = Completion(request_id, body.model, conversation.ignored)
     if body.stream:
-        pump = Pump(_parts(access, body, conversation, identity, wishes, request_id))
+        served = ServedFrom()
+        pump = Pump(_parts(access, body, conversation, identity, wishes, request_id, served))
         first = await pump.first(request.receive)
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         chunks = completion.chunks(_after(first, pump), include_usage)
-        return EventSourceResponse(_events(chunks, pump, request_id))
+        return Pumped(_events(chunks, request_id), pump, served.headers)
 
     caller = caller_of(request.receive)
 
@@ -75,11 +76,17 @@ async def chat(body: ChatBody, access: Shared, identity: Asker, wishes: Wished, 
 
 
 async def _parts(
-    access: Access, body: ChatBody, conversation: Conversation, identity: Identity, wishes: Wishes, request_id: str
+    access: Access,
+    body: ChatBody,
+    conversation: Conversation,
+    identity: Identity,
+    wishes: Wishes,
+    request_id: str,
+    served: ServedFrom,
 ) -> AsyncIterator[str | AskResult]:
     with access.live.use() as runtime:
         engine = await run_in_threadpool(runtime.engine, body.model)
-        question = _question(runtime, body, conversation, identity, wishes, request_id)
+        question = _question(runtime, body, conversation, identity, wishes, request_id, on_rung=served.tell)
         async for part in engine.stream(conversation.question, question):
             yield part
 
@@ -90,17 +97,13 @@ async def _after(first: str | AskResult, pump: Pump[str | AskResult]) -> AsyncIt
         yield part
 
 
-async def _events(
-    chunks: AsyncIterator[dict[str, Any]], pump: Pump[str | AskResult], request_id: str
-) -> AsyncIterator[dict[str, str]]:
+async def _events(chunks: AsyncIterator[dict[str, Any]], request_id: str) -> AsyncIterator[dict[str, str]]:
     try:
         async for chunk in chunks:
             yield {"data": json.dumps(chunk)}
         yield {"data": "[DONE]"}
     except Exception as error:
         yield {"data": json.dumps(openai_error(problem_of(error, _PATH, request_id)))}
-    finally:
-        pump.stop()
 
 
 def _question(
@@ -111,6 +114,7 @@ def _question(
     wishes: Wishes,
     request_id: str,
     caller: Caller | None = None,
+    on_rung: Callable[[str], None] | None = None,
 ) -> Question:
     return question_of(
         runtime,
@@ -122,6 +126,7 @@ def _question(
         max_output_tokens=body.max_output_tokens(),
         schema=conversation.schema,
         caller=caller,
+        on_rung=on_rung,
     )
 
 

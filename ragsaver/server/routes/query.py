@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request, Response
-from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from ragsaver.access.identity import Identity
@@ -14,7 +13,8 @@ from ragsaver.server.access import Access, Asker, Shared
 from ragsaver.server.asking import Wished, Wishes, question_of
 from ragsaver.server.plain_question import PlainQuestions
 from ragsaver.server.problems import problem_of
-from ragsaver.server.pump import Pump, caller_of
+from ragsaver.server.pump import Pump, Pumped, caller_of
+from ragsaver.server.rung import ServedFrom
 from ragsaver.server.schemas import Problem, QueryBody, SearchBody
 
 router = APIRouter(prefix="/v1", responses={"default": {"model": Problem}})
@@ -27,7 +27,14 @@ async def query(body: QueryBody, access: Shared, identity: Asker, wishes: Wished
     schema = await run_in_threadpool(read_schema, body.response_schema) if body.response_schema is not None else None
     if body.stream:
         await access.query(lambda runtime: runtime.engine(pipeline).check(body.query))
-        return EventSourceResponse(_events(access, body, schema, identity, wishes, request_id))
+        served = ServedFrom()
+        pump = Pump(_parts(access, body, schema, identity, wishes, request_id, served))
+        try:
+            await served.known()
+        except BaseException:
+            pump.stop()
+            raise
+        return Pumped(_events(pump, request_id), pump, served.headers)
 
     caller = caller_of(request.receive)
 
@@ -65,23 +72,28 @@ def told(result: AskResult) -> dict[str, str]:
     return {**headers, "x-ragsaver-cache": result.route.cache} if result.route.cache else headers
 
 
-async def _events(
+async def _parts(
     access: Access,
     body: QueryBody,
     schema: AnswerSchema | None,
     identity: Identity,
     wishes: Wishes,
     request_id: str,
-) -> AsyncIterator[dict[str, str]]:
-    async def parts() -> AsyncIterator[str | AskResult]:
+    served: ServedFrom,
+) -> AsyncIterator[str | AskResult]:
+    try:
         with access.live.use() as runtime:
             engine = await run_in_threadpool(runtime.engine, identity.pipeline(body.pipeline))
-            async for part in engine.stream(
-                body.query, question_of(runtime, identity, body.collection, request_id, wishes, schema=schema)
-            ):
+            asked = question_of(
+                runtime, identity, body.collection, request_id, wishes, schema=schema, on_rung=served.tell
+            )
+            async for part in engine.stream(body.query, asked):
                 yield part
+    finally:
+        served.end()
 
-    pump = Pump(parts())
+
+async def _events(pump: Pump[str | AskResult], request_id: str) -> AsyncIterator[dict[str, str]]:
     try:
         async for part in pump:
             if isinstance(part, str):
@@ -91,5 +103,3 @@ async def _events(
     except Exception as error:
         problem = problem_of(error, "/v1/query", request_id)
         yield {"event": "error", "data": problem.model_dump_json(exclude_none=True)}
-    finally:
-        pump.stop()
