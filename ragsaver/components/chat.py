@@ -22,7 +22,7 @@ from ragsaver.components.endpoint_errors import BrokeOff
 from ragsaver.components.foreign_generator import ForeignGenerator, foreign_place
 from ragsaver.components.openai_generator import OpenAIGenerator, openai_place
 from ragsaver.components.paid_attempt import Attempt
-from ragsaver.components.request import current_request
+from ragsaver.components.request import current_request, stage
 from ragsaver.components.retry_budget import RetryBudget, retry_budget_of
 from ragsaver.components.token_counts import TierTokens, TokenCounter
 from ragsaver.deadline import time_left_s
@@ -133,7 +133,8 @@ class ChatTier:
 
         try:
             call = Call(messages, paid.output_tokens, time_s, self._schema())
-            result = self._generator.ask(call, listen if on_chunk else None)
+            with stage("model"):
+                result = self._generator.ask(call, listen if on_chunk else None)
             reply = self._read(result, messages, heard, streamed=on_chunk is not None and self._generator.streams)
         except BaseException as error:
             paid.settle(None, error, begun=bool(heard.text))
@@ -158,7 +159,8 @@ class ChatTier:
         try:
             async with asyncio.timeout(time_s):
                 call = Call(messages, paid.output_tokens, time_s, self._schema())
-                result = await self._generator.ask_async(call, listen if on_chunk else None)
+                with stage("model"):
+                    result = await self._generator.ask_async(call, listen if on_chunk else None)
             reply = self._read(result, messages, heard, streamed=on_chunk is not None and self._generator.streams)
         except BaseException as error:
             await paid.settle_async(None, error, begun=bool(heard.text))
