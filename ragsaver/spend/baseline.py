@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ragsaver.settings import Settings
-from ragsaver.spend.prices import Price, PriceBook
+from ragsaver.spend.price import Price
+from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.receipt import ZERO, OpenReceipt
 
 
@@ -65,6 +66,7 @@ def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook, *, reuse
     if model is None:
         receipt.add("pack", "context tokens avoided", saved_tokens, "tokens", reason="no model to price them by")
         return
+    receipt.prices = receipt.prices or prices.told()
     price = prices.price(model).at(receipt.prompt_tokens)
     saving = split(
         price,

@@ -25,6 +25,7 @@ from ragsaver.spend.pacing import UNPRESSED, Pace, pace_of
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.prompt_bound import AROUND_A_MESSAGE, prompt_bound
 from ragsaver.spend.receipt import Receipt, current_receipt
+from ragsaver.spend.upper_charges import UpperCharges
 from ragsaver.spend.usage import TokenUsage
 
 # For an attempt to end after its time was over, and to be settled.
@@ -68,6 +69,7 @@ class Till:
     :param prices: of all models.
     :param count_tokens: by the shipped tokenizer.
     :param ledger: opened at the first call; the project's own if None.
+    :ivar upper_charges: of models whose price nobody knows.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Till:
         self._wishes = settings.spend
         self._tenant = settings.tenant
         self._prices = prices
+        self.upper_charges = UpperCharges()
         self._count = count_tokens
         self._open = ledger or (lambda: open_ledger(settings))
         self._ledger: Ledger | None = None
@@ -171,7 +174,7 @@ class Till:
         :raises UnknownPrice: if nobody knows its price, and the settings want no guess.
         :raises StorageError: if the ledger can't be written: then nothing is spent.
         """
-        price = self._prices.price(model)
+        price = self._prices.price(model, self.ledger.clock())
         if not price.known and self._wishes.unknown_price == "refuse":
             raise UnknownPrice(
                 f"`{model}` is on no price list",
@@ -247,7 +250,8 @@ class Till:
         if outcome == NOTHING:
             return Charge(0, TokenUsage(), NOTHING)
         if outcome == DONE and usage is not None:
-            return Charge(charged(self._prices.price(lease.call.model).of(usage)), usage, DONE)
+            price = self._prices.price(lease.call.model, lease.reserved_at)
+            return Charge(charged(price.of(usage)), usage, DONE)
         worst = TokenUsage(fresh=lease.call.prompt_tokens, output=lease.hold.output_tokens, estimated=True)
         return Charge(lease.hold.cost, worst, UNKNOWN)
 
@@ -261,7 +265,10 @@ class Till:
         )
         if charge.outcome == DONE:
             receipt.prompt_tokens, receipt.answer_tokens = usage.prompt, usage.answered
-        price = self._prices.price(lease.call.model)
+        price = self._prices.price(lease.call.model, lease.reserved_at)
+        receipt.prices = self._prices.told(lease.reserved_at)
+        if charge.cost and not price.known:
+            self.upper_charges.count(lease.call.model)
         said = (
             "counted here: the endpoint does not tell"
             if charge.outcome == DONE and usage.estimated
