@@ -146,7 +146,7 @@ def test_the_prices_in_use_are_told(tmp_path: Path):
     assert told["prices"]["date"] in told["prices"]["version"] and told["embedding_per_mtok"] == 0.02
     shown = run(tmp_path, "spend", "prices").stdout
     assert "own" in shown and SOURCE in shown and "is on no price list" in shown
-    name, at = one_of(StartDateConstraint)
+    name, _ = one_of(StartDateConstraint)
     settings = Settings.model_validate({"generation": {"models": [{"name": name}]}})
     (line,) = prices_report(PriceBook(), settings).models
     assert line.known and line.origin == "genai-prices"
