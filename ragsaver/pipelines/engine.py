@@ -297,6 +297,7 @@ class QueryEngine:
                 observe_question(question, asked, request, receipt)
                 if turn is not None and turn.vector is not None:
                     evidence.vectors[question] = turn.vector
+                    receipt.lines += turn.lines
                 yield _Asked(request, receipt, evidence, inputs, time.perf_counter())
         except (PipelineRuntimeError, HaystackPipelineError) as error:
             raise cause_of(error, self.name) from error
@@ -312,7 +313,9 @@ class QueryEngine:
 
     @contextmanager
     def _keeping(self, request: Request, receipt: OpenReceipt, asked: bool) -> Iterator[None]:
-        """Keep the receipt of what was asked, also where it failed or nobody waited for it."""
+        """Keep the receipt of what was asked, also where it failed or nobody waited for it. Of what was only looked for
+        there is no receipt; what that cost is charged.
+        """
         complete = False
         try:
             yield
@@ -320,6 +323,8 @@ class QueryEngine:
         finally:
             if asked:
                 self.resources.till.keep_receipt(account_of(request), receipt.close(), complete=complete)
+            else:
+                self.resources.till.charge_lines_beside(account_of(request), receipt.lines)
 
     def check(self, question: str) -> None:
         """Refuse a question that is empty, too long or no text.
@@ -372,6 +377,7 @@ class QueryEngine:
         resources.uses.note(kept.versions)
         asked_so = "the same question" if turn.how == "hit" else "a question that asks the same"
         receipt = kept.receipt(asked_so, time.time())
+        receipt.lines += turn.lines
         settle(receipt, resources.settings, resources.prices, reused_usd=kept.cost_usd)
         request.stage_ms["cache"] = (time.perf_counter() - started) * 1000
         closed = receipt.close()

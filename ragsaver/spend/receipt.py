@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 ZERO = Decimal(0)
 
+# The stage of what embedding a question costs: the baseline embeds it too.
+EMBED_QUERY = "embed_query"
+
 Usd = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 
 

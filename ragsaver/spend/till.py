@@ -8,7 +8,7 @@ import logging
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -24,7 +24,7 @@ from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.pacing import UNPRESSED, Pace, pace_of
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.prompt_bound import AROUND_A_MESSAGE, prompt_bound
-from ragsaver.spend.receipt import Receipt, current_receipt
+from ragsaver.spend.receipt import Receipt, ReceiptLine, current_receipt
 from ragsaver.spend.upper_charges import UpperCharges
 from ragsaver.spend.usage import TokenUsage
 
@@ -228,6 +228,15 @@ class Till:
         """
         beside = replace(account, request_id=f"{stage}_{uuid.uuid4().hex}")
         self.ledger.record(beside, Call("", item, stage, 0, self._prices.version), charged(usd))
+
+    def charge_lines_beside(self, account: Account, lines: Iterable[ReceiptLine]) -> None:
+        """Charge what lines cost whose receipt nobody keeps. It never fails: what can't be written is logged."""
+        for line in lines:
+            try:
+                if line.cost_usd:
+                    self.charge_beside(account, line.item, line.stage, line.cost_usd)
+            except StorageError as error:
+                _log.warning("%s USD for %s (%s) are not charged: %s", line.cost_usd, line.item, line.stage, error)
 
     def flush(self) -> None:
         """Wait until all receipts that were given are kept."""
