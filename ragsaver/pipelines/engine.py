@@ -20,17 +20,19 @@ from ragsaver.components.conversation import turns_of
 from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.explain import explaining
 from ragsaver.components.follow_up import LOOK_BACK, leans_back, self_contained
+from ragsaver.components.forecast import forecasting
 from ragsaver.components.generator import AnswerGenerator
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.components.rewriting import Rewriting
-from ragsaver.errors import PipelineError, QuestionTooLong, Unsupported, UsageError
+from ragsaver.errors import PipelineError, Unsupported, UsageError
 from ragsaver.logs.observed import note_contexts
 from ragsaver.pipelines.answers import AnswerCache, Turn
 from ragsaver.pipelines.direct_run import DirectRun
 from ragsaver.pipelines.estimating import Prompt, PromptPipeline
 from ragsaver.pipelines.fingerprint import cacheable, fingerprint
+from ragsaver.pipelines.fit_to_ask import require_question
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline
 from ragsaver.pipelines.observing import observe_answer, observe_question
 from ragsaver.pipelines.outputs import cause_of, found_passage, output_of
@@ -194,16 +196,21 @@ class QueryEngine:
             return result.model_copy(update={"debug": explanation.told()})
 
     def prompt(self, question: str, request: Request | None = None) -> Prompt:
-        """What a language model would be sent; none is asked, and no receipt is kept.
+        """What a language model would be sent, and what is known of the way to an answer; none is asked, and no receipt
+        is kept.
 
         :raises UsageError: if the question is empty or too long.
         :raises PipelineError: if its generator is not RAGSaver's own.
         """
         if self._prompt is None:
-            self._prompt = PromptPipeline(self._load(self.name), self.name)
+            self._prompt = PromptPipeline(self._load(self.name), self.name, self.resources)
         question, request = self._made_whole(question, request)
-        with self._asked(question, request, self._prompt.pipeline) as asked:
-            return self._prompt.run(asked.inputs)
+        with forecasting() as forecast, self._asked(question, request, self._prompt.pipeline) as asked:
+            self._require_schemas(request)
+            asks = self._rewriting is not None and asked.request.asked is not None
+            whole = self._rewriting.foreseen(asked.request, forecast) if self._rewriting and asks else None
+            asked.look_for(whole)
+            return self._prompt.run((question, whole), asked.inputs, asked.request, asked.receipt, forecast)
 
     def _load(self, name: str) -> Pipeline:
         settings = self.resources.settings
@@ -331,18 +338,7 @@ class QueryEngine:
 
         :raises UsageError: saying which.
         """
-        limit = self.resources.settings.query.max_question_chars
-        if not question.strip():
-            raise UsageError("the question is empty", remedy="Write a question in words")
-        try:
-            question.encode()
-        except UnicodeEncodeError:
-            raise UsageError("the question is not valid UTF-8", remedy="Send it as UTF-8") from None
-        if len(question) > limit:
-            raise QuestionTooLong(
-                f"the question has {len(question)} characters, {limit} are allowed",
-                remedy="Shorten it, or raise `query.max_question_chars`",
-            )
+        require_question(question, self.resources.settings.query.max_question_chars)
 
     def _result(self, outputs: Mapping[str, Any], asked: _Asked, turn: Turn | None = None) -> AskResult:
         answers: list[GeneratedAnswer] = outputs[output_of(self.pipeline, "answers", self.name)]["answers"]

@@ -16,7 +16,7 @@ from decimal import Decimal
 
 from ragsaver.errors import StorageError, UnknownPrice
 from ragsaver.settings import Settings
-from ragsaver.spend.budgets import Account, Hold
+from ragsaver.spend.budgets import REQUEST, Account, Hold, Standing, Window, choose
 from ragsaver.spend.fuse import Fuses
 from ragsaver.spend.kept_receipts import KeptReceipts, Over
 from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Call, Charge, Lease, Ledger, open_ledger
@@ -174,6 +174,23 @@ class Till:
         :raises UnknownPrice: if nobody knows its price, and the settings want no guess.
         :raises StorageError: if the ledger can't be written: then nothing is spent.
         """
+        self._settle_late()
+        call, whole, less = self._wanted(account, tier, model, task, prompt_tokens, most)
+        return self.ledger.reserve(account, call, whole, less, lasts_s + _GRACE_S)
+
+    def foresee(self, account: Account, *, tier: str, model: str, task: str, prompt_tokens: int, most: int) -> None:
+        """Refuse what `reserve` would refuse as things stand; nothing is kept back."""
+        _, whole, less = self._wanted(account, tier, model, task, prompt_tokens, most)
+        standings, limits = self.ledger.standings(account)
+        if account.most is not None:
+            ceiling = Window(REQUEST, account.request, REQUEST, 0, 0)
+            standings, limits = [*standings, Standing(ceiling, 0, 0)], {**limits, ceiling.id: account.most}
+        choose(standings, limits, whole, less, self.ledger.clock())
+
+    def _wanted(
+        self, account: Account, tier: str, model: str, task: str, prompt_tokens: int, most: int
+    ) -> tuple[Call, Hold, Hold | None]:
+        """A call, and what it would keep back: for the longest answer, and for one as long as most are."""
         price = self._prices.price(model, self.ledger.clock())
         if not price.known and self._wishes.unknown_price == "refuse":
             raise UnknownPrice(
@@ -181,7 +198,6 @@ class Till:
                 where="spend.unknown_price",
                 remedy="Set its price in `spend.prices`, or let it cost `spend.upper_price`",
             )
-        self._settle_late()
         self.fuses.check(account.tenant)
         learned = self.ledger.learned(model, task)
         prompt = int(prompt_tokens * learned.prompt_factor) + 1
@@ -190,9 +206,8 @@ class Till:
             return Hold(charged(price.worst(prompt, output_tokens)), output_tokens)
 
         clamp = learned.clamp(self._wishes.hold_quantile, most)
-        call = Call(tier, model, task, prompt, price.version)
         less = hold(clamp) if clamp is not None and clamp < most else None
-        return self.ledger.reserve(account, call, hold(most), less, lasts_s + _GRACE_S)
+        return Call(tier, model, task, prompt, price.version), hold(most), less
 
     def settle(self, lease: Lease, outcome: str, usage: TokenUsage | None = None, *, cut: bool = False) -> Charge:
         """Charge an attempt that is over, on the receipt and in the ledger. It never fails: what can't be written now
