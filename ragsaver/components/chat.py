@@ -145,7 +145,7 @@ class ChatTier:
                 streaming_callback=listen if on_chunk else None,
                 generation_kwargs=self._wishes(paid.output_tokens, streaming=on_chunk is not None, timeout_s=time_s),
             )
-            reply = self._read(result, messages, heard, streamed=on_chunk is not None)
+            reply = self._read(result, messages, heard, paid.output_tokens, streamed=on_chunk is not None)
         except BaseException as error:
             paid.settle(None, error)
             if not isinstance(error, Exception):
@@ -180,7 +180,7 @@ class ChatTier:
                         paid.output_tokens, streaming=on_chunk is not None, timeout_s=time_s
                     ),
                 )
-            reply = self._read(result, messages, heard, streamed=on_chunk is not None)
+            reply = self._read(result, messages, heard, paid.output_tokens, streamed=on_chunk is not None)
         except BaseException as error:
             await paid.settle_async(None, error)
             if not isinstance(error, Exception):
@@ -292,7 +292,7 @@ class ChatTier:
         return request.response_schema if request is not None and self.task == "answer" else None
 
     def _read(
-        self, result: Mapping[str, Any], messages: Sequence[ChatMessage], heard: _Heard, *, streamed: bool
+        self, result: Mapping[str, Any], messages: Sequence[ChatMessage], heard: _Heard, most: int, *, streamed: bool
     ) -> ChatReply:
         replies: list[ChatMessage] = result.get("replies") or []
         if not replies:
@@ -301,14 +301,18 @@ class ChatTier:
         finish = reply.meta.get("finish_reason")
         if streamed and finish is None:
             raise _BrokeOff
-        usage = read_usage(reply.meta.get("usage")) or self._estimate(messages, reply.text or heard.text)
+        usage = read_usage(reply.meta.get("usage")) or self._estimate(messages, reply.text or heard.text, most)
         name = str(reply.meta.get("model") or self.settings.name)
         return ChatReply(reply.text or "", name, usage, finish, _mean_logprob(reply.meta.get("logprobs")))
 
-    def _estimate(self, messages: Sequence[ChatMessage], output: str) -> TokenUsage:
-        """Tokens where the endpoint says nothing: as many as it may have counted."""
+    def _estimate(self, messages: Sequence[ChatMessage], output: str, most: int) -> TokenUsage:
+        """Tokens where the endpoint says nothing: as many as it may have counted, and no more than its limit of an
+        answer that is within.
+        """
         if self._till is not None:
-            return TokenUsage(fresh=self._bound(messages), output=self._most([output]), estimated=True)
+            within = self.tokens.count([output])[0] <= most
+            answered = min(self._most([output]), most) if within else self._most([output])
+            return TokenUsage(fresh=self._bound(messages), output=answered, estimated=True)
         counts = self.tokens.count([*(message.text or "" for message in messages), output])
         return TokenUsage(fresh=sum(counts[:-1]), output=counts[-1], estimated=True)
 

@@ -18,6 +18,7 @@ from ragsaver.errors import BudgetExceeded, GenerationError, StorageError, TooEx
 from ragsaver.index.scope import Scope
 from ragsaver.settings import ModelSettings, Settings
 from ragsaver.spend.prices import PriceBook
+from ragsaver.spend.prompt_bound import AROUND_A_MESSAGE
 from ragsaver.spend.receipt import Receipt, open_receipt
 from ragsaver.spend.tables import entries, leases
 from ragsaver.spend.till import Till
@@ -295,3 +296,15 @@ def test_usage_that_the_endpoint_does_not_tell_is_counted_at_what_it_may_be(coun
         counter.tier(url).reply(MESSAGES)
     (one,) = counter.entries()
     assert (one.outcome, one.fresh, one.output, one.estimated) == ("done", PROMPT - 1, 20, True)
+
+
+@pytest.mark.parametrize(("limit", "charged"), [(7, 7), (5, 12 + AROUND_A_MESSAGE)])
+def test_an_answer_within_its_limit_that_nobody_counted_costs_no_more_than_was_held(
+    tmp_path: Path, limit: int, charged: int
+):
+    counter = Counter(tmp_path, prompt_margin=1)
+    with openai_server(Script(usage=None, reply="one two three four five six")) as url, counter.request():
+        counter.tier(url, max_output_tokens=limit).reply(MESSAGES)
+    (one,) = counter.entries()
+    counter.till.close()
+    assert one.output == charged

@@ -16,7 +16,7 @@ from tests.server.paying import QUESTION, micro, served, tiny
 SCHEMA = {"type": "object", "properties": {"office": {"type": "string"}}, "required": ["office"]}
 FITS = '{"office": "the veterinary office"}'
 CITED = "The veterinary office issues it [1]."
-REPLIES = [FITS, CITED, "I do not know.", "{", '{"office": 1}', "word, " * 150]
+REPLIES = [FITS, CITED, "I do not know.", "{", '{"office": 1}', "word, " * 80]
 HISTORY = [("user", "Do parrots need a permit?"), ("assistant", "Parrots need an export permit [1].")] * 3
 
 
