@@ -30,6 +30,15 @@ class By(StrEnum):
     OUTCOME = "outcome"
 
 
+class PricesOf(StrEnum):
+    """When the prices hold by which something is priced again."""
+
+    NOW = "now"
+    CALL = "call"
+
+
+_BY = {PricesOf.NOW: "now", PricesOf.CALL: "by the prices of then"}
+
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 _Tenant = Annotated[str | None, typer.Option(help="Only this tenant's; everybody's if left out.")]
 _Since = Annotated[str | None, typer.Option(metavar="DATE", help="From this day or moment on (UTC): 2026-11-01.")]
@@ -81,24 +90,56 @@ def budgets(tenant: _Tenant = None, as_json: _Json = False) -> None:
 
 
 @app.command("reprice")
-def reprice(since: _Since = None, as_json: _Json = False) -> None:
-    """Tell what the calls of this month, or since a day, would have cost by the prices of now. Nothing is changed."""
+def reprice(
+    since: _Since = None,
+    request: Annotated[str | None, typer.Option(help="Only this request's: `request_id` of its answer.")] = None,
+    at: Annotated[
+        PricesOf, typer.Option(help="By the prices of now, or by those that the list has for the time of each call.")
+    ] = PricesOf.NOW,
+    as_json: _Json = False,
+) -> None:
+    """Tell what the calls of this month, or since a day, would have cost by other prices. Nothing is changed."""
     with errors_told(as_json):
         start = _moment(since)
         with _ledger() as (settings, ledger):
             from ragsaver.spend.prices import PriceBook
             from ragsaver.spend.reports import reprice as priced_again
 
-            report = priced_again(ledger, PriceBook.of(settings.spend), since=start)
+            book = PriceBook.of(settings.spend)
+            report = priced_again(ledger, book, since=start, request_id=request, prices_of=at.value)
         if as_json:
             print_json(report.model_dump_json())
             return
         for line in report.lines:
             typer.echo(
                 f"{line.model:<24} {line.calls:>6} calls  ${line.charged_usd:.6f} by {', '.join(line.books)}, "
-                f"${line.repriced_usd:.6f} now"
+                f"${line.repriced_usd:.6f} {_BY[at]}"
             )
-        typer.echo(f"${report.charged_usd:.6f} charged, ${report.repriced_usd:.6f} by {report.book}")
+        typer.echo(
+            f"${report.charged_usd:.6f} charged, ${report.repriced_usd:.6f} by {report.book} ({report.prices.source})"
+        )
+
+
+@app.command("prices")
+def prices(as_json: _Json = False) -> None:
+    """Tell which price book is in use, what each configured model costs by it now, and who says so."""
+    with errors_told(as_json):
+        from ragsaver.spend.prices import PriceBook
+        from ragsaver.spend.reports import prices_report
+
+        settings = load_settings()
+        report = prices_report(PriceBook.of(settings.spend), settings)
+        if as_json:
+            print_json(report.model_dump_json())
+            return
+        for line in report.models:
+            told = f"{line.origin}{'' if line.until is None else f', until {line.until}'}"
+            typer.echo(
+                f"{line.model:<24} ${line.input_per_mtok:f} in  ${line.cached_input_per_mtok:f} cached  "
+                f"${line.output_per_mtok:f} out, for a million tokens  {told}"
+            )
+        typer.echo(f"{'embedding':<24} ${report.embedding_per_mtok:f} for a million tokens")
+        typer.echo(f"{report.prices.version} ({report.prices.source})")
 
 
 @app.command("receipt")
@@ -122,6 +163,8 @@ def receipt(
         for line in found.receipt.lines:
             typer.echo(f"  {line.stage:<12} {line.item:<26} ${line.cost_usd:.6f}  {line.reason}")
         typer.echo(f"  spent ${found.receipt.cost_usd:.6f}, saved ${found.receipt.saved_usd:.6f}")
+        if (by := found.receipt.prices) is not None:
+            typer.echo(f"  priced by {by.version} ({by.source})")
 
 
 @contextmanager

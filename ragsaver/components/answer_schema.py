@@ -20,7 +20,7 @@ MAX_CHARS = 20_000  # of a schema, as compact JSON
 _MAX_DEPTH = 40
 _MAX_REFERENCES = 20_000  # followed while one answer is checked
 _MAX_STARTS = 50  # places of a reply where its JSON is looked for
-_DETAIL_CHARS = 400
+DETAIL_CHARS = 400
 
 _DIALECTS = ("https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema")
 _NAMES = ("properties", "$defs", "definitions", "dependentSchemas")  # their keys are names, no keywords
@@ -80,7 +80,7 @@ class AnswerSchema:
         if broken is None:
             return None
         place = broken.json_path
-        return Misfit(f"{place} breaks `{broken.validator}`", f"{place}: {broken.message}"[:_DETAIL_CHARS])
+        return Misfit(f"{place} breaks `{broken.validator}`", f"{place}: {broken.message}"[:DETAIL_CHARS])
 
     def mended(self, reply: str) -> str:
         """The reply without what stands around its JSON: the first value that fits, else the first there is."""

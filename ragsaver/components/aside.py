@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from haystack.dataclasses import ChatMessage, StreamingChunk
 
@@ -22,6 +23,7 @@ from ragsaver.components.chat_reply import ChatReply
 from ragsaver.components.request import Request, current_request, running, stage
 from ragsaver.components.resources import Resources
 from ragsaver.components.slots import slots_of
+from ragsaver.components.worst_case import WorstCase
 from ragsaver.deadline import time_left_s
 from ragsaver.errors import RagSaverError
 from ragsaver.spend.pacing import Service
@@ -89,6 +91,7 @@ class Aside:
         self._task = task
         self._under_way: set[Key] = set()
         self._entering = threading.Lock()
+        self._worst = WorstCase(resources, model, task)
         self.price = resources.prices.price(model.name)
 
     def key(self, request: Request, instructions: str, content: str) -> Key:
@@ -114,6 +117,11 @@ class Aside:
         if request.quality == "minimum":
             return "the cheapest answer was asked for"
         return None
+
+    def most_usd(self, wish: Wish) -> Decimal:
+        """Dollars that the call may be charged: it is made once."""
+        bound = self._worst.bound([wish.instructions, wish.data])
+        return self._worst.usd(bound, self._tier.settings.max_output_tokens)
 
     def ask(self, wish: Wish) -> Heard:
         """Make the call, or say why nothing came of it."""

@@ -5,8 +5,9 @@ fails; an endpoint that fails hands the question to a neighbour by policy. Nothi
 decisions serve threads and event loops.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal
 
 from ragsaver.components.answer_check import Failure
@@ -95,6 +96,36 @@ class Finished:
     for_want: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where a question begins, and what may follow.
+
+    :ivar start: place of the first tier, that can be asked.
+    :ivar reason: why that one.
+    """
+
+    rungs: Sequence[Rung]
+    start: int
+    reason: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What would be done about a question, as far as that is known before.
+
+    :ivar free: why the free tier answers; None if a model is asked.
+    :ivar answers_free: the free tier has an answer.
+    :ivar shortens: an answer that is short by its question's form may have fewer tokens.
+    :ivar course: the way through the tiers, if a model is asked; None if none can be.
+    """
+
+    free: str | None
+    answers_free: bool
+    shortens: bool
+    course: Course | None
+
+
 Outcome = ChatReply | Refused
 Steps = Generator[Attempt, Outcome, Finished]
 
@@ -152,6 +183,29 @@ def start_at(wanted: int, rungs: Sequence[Rung]) -> tuple[int, str] | None:
             passed = order[: order.index(place)]
             return place, "; ".join(f"{rungs[n].name} was passed over: {rungs[n].skipped}" for n in passed)
     return None
+
+
+def dearest_way(course: Course, costs: Sequence[Decimal], starts: Iterable[int]) -> Decimal:
+    """What the tiers cost together on the dearest way that `cascade` may take through them.
+
+    :param costs: of each tier, where it is asked.
+    :param starts: places where it may begin.
+    """
+    known: dict[tuple[int, frozenset[int], int], Decimal] = {}
+
+    def way(place: int, before: frozenset[int], escalations: int) -> Decimal:
+        key = place, before, escalations
+        if key not in known:
+            run = _Run(course.rungs, course.policy, {*before, place}, escalations)
+            asked = before | {place}
+            failed = {run.after_failure(place), run.within_budget(place, for_want=True), run.cheaper(place)}
+            rest = [way(after, asked, escalations) for after in failed if after is not None and after != FREE]
+            if (higher := run.next_up(place)) is not None:
+                rest.append(way(higher, asked, escalations + 1))
+            known[key] = costs[place] + max(rest, default=Decimal(0))
+        return known[key]
+
+    return max((way(start, frozenset(), 0) for start in starts), default=Decimal(0))
 
 
 def cascade(

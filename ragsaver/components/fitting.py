@@ -7,12 +7,29 @@ from haystack.dataclasses import ChatMessage, ChatRole
 
 from ragsaver.components.answer_builder import is_abstention
 from ragsaver.components.answer_links import LinkFilter
-from ragsaver.components.answer_schema import AnswerSchema, Misfit, cleaned
+from ragsaver.components.answer_schema import DETAIL_CHARS, AnswerSchema, Misfit, cleaned
 from ragsaver.components.chat import ChatTier
 from ragsaver.components.chat_reply import ChatReply
 from ragsaver.components.request import current_request
 from ragsaver.errors import GenerationError
+from ragsaver.spend.prompt_bound import AROUND_A_MESSAGE
 from ragsaver.spend.receipt import current_receipt
+
+_WISH = "That does not fit the JSON schema. {}\nReply with the mended JSON alone."
+_BYTES_A_TOKEN = 8  # that a reply has at most, taken all together
+
+
+def most_read(output_tokens: int) -> int:
+    """Tokens that any tokenizer makes of a reply, at most."""
+    return output_tokens * _BYTES_A_TOKEN
+
+
+def most_added(output_tokens: int) -> int:
+    """Tokens that asking once more adds to a prompt, at most: no tokenizer makes more of a text than it has bytes.
+
+    :param output_tokens: that the first reply may have.
+    """
+    return most_read(output_tokens) + len(_WISH) + 4 * DETAIL_CHARS + 2 * AROUND_A_MESSAGE
 
 
 def wanted_schema() -> AnswerSchema | None:
@@ -62,8 +79,8 @@ class Fitting:
             return None
         reason = f"asked once more: its reply does not fit the schema: {misfit.reason}"
         current_receipt().add("route", f"{tier.tier}: {tier.settings.name}", 1, "calls", reason=reason)
-        wish = f"That does not fit the JSON schema. {misfit.detail}\nReply with the mended JSON alone."
-        return [*messages, ChatMessage.from_assistant(reply.text or "(nothing)"), ChatMessage.from_user(wish)]
+        wish = ChatMessage.from_user(_WISH.format(misfit.detail))
+        return [*messages, ChatMessage.from_assistant(reply.text or "(nothing)"), wish]
 
     def require(self, reply: ChatReply, where: str) -> None:
         """Refuse an answer that is not what was asked for.

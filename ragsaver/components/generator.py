@@ -18,11 +18,11 @@ from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
 from ragsaver.components.cascade import (
     FREE,
     Attempt,
+    Course,
     Finished,
+    Foreseen,
     Outcome,
     Policy,
-    Refused,
-    Rung,
     Steps,
     cascade,
     start_at,
@@ -37,27 +37,17 @@ from ragsaver.components.request import current_pace, current_request, running, 
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.route_features import found_signs, question_shape
 from ragsaver.components.router import Cheapest, Question, Router, open_router
+from ragsaver.components.rungs import rungs_of
 from ragsaver.components.slots import Slots, slots_of
-from ragsaver.components.telling import Telling
+from ragsaver.components.telling import Telling, refused
 from ragsaver.deadline import time_left_s
-from ragsaver.errors import BudgetExceeded, GenerationError, GenerationLate, RagSaverError, Unsupported
-from ragsaver.settings import FREE_TIER, ModelSettings
-from ragsaver.spend.pacing import Pace, Service, admit
+from ragsaver.errors import GenerationError, RagSaverError, Unsupported
+from ragsaver.settings import FREE_TIER
+from ragsaver.spend.pacing import Service, admit
 from ragsaver.spend.receipt import current_receipt
 
 ANSWER_FORMATS = ("text", "json")
 DOUBT_ABSTENTION_FROM = 0.8  # confidence of the free tier from which on a model that finds nothing is not believed
-
-
-def window_problem(model: ModelSettings, prompt_tokens: int) -> str | None:
-    """Why a prompt is too long for a model; None if it fits.
-
-    :param prompt_tokens: that it may have at most.
-    """
-    window, needed = model.context_tokens, prompt_tokens + model.max_output_tokens
-    if window is None or needed <= window:
-        return None
-    return f"prompt and answer may take {needed} tokens, its window has {window}"
 
 
 @dataclass(slots=True)
@@ -163,7 +153,24 @@ class AnswerGenerator(Bound):
                 await streaming_callback(chunk)  # type: ignore[misc]
         return {"replies": [self._said(asking, finished, messages)]}
 
+    def foresee(self, query: str, documents: Sequence[Document], messages: Sequence[ChatMessage]) -> Foreseen:
+        """What `run` would do; no model is asked.
+
+        :raises GenerationError: if the prompt fits into no model.
+        :raises BudgetExceeded: if budgets leave nothing for it.
+        """
+        asking = self._begun(query, documents)
+        course = self._course(asking, query, documents, with_schema([*messages])) if self._tiers and documents else None
+        answers_free = asking.found.text is not None and asking.fitting is None
+        return Foreseen(asking.free, answers_free, self._shortens(asking), course)
+
     def _route(self, query: str, documents: Sequence[Document], messages: Sequence[ChatMessage]) -> _Asking:
+        asking = self._begun(query, documents)
+        if asking.free is None:
+            asking.steps = self._steps(asking, query, documents, messages)
+        return asking
+
+    def _begun(self, query: str, documents: Sequence[Document]) -> _Asking:
         if not self._tiers and self.resources.settings.generation.models:
             self.bind(self.resources)
         wishes = self.resources.settings.generation
@@ -189,16 +196,14 @@ class AnswerGenerator(Bound):
         asking = _Asking(found, free, in_front_of_the_model(query, documents), query)
         if schema is not None:
             asking.fitting = Fitting(schema, self._links(asking))
-        if free is None:
-            asking.steps = self._steps(asking, query, documents, messages)
         return asking
 
-    def _steps(
+    def _course(
         self, asking: _Asking, query: str, documents: Sequence[Document], messages: Sequence[ChatMessage]
-    ) -> Steps | None:
+    ) -> Course | None:
         wishes, request, found = self.resources.settings.generation, current_request(), asking.found
         pace = current_pace()
-        rungs = self._rungs(messages, pace)
+        rungs = rungs_of(self._tiers, [message.text or "" for message in messages], pace)
         with stage("route"):
             verdict = self._router.judge(
                 Question(
@@ -219,24 +224,6 @@ class AnswerGenerator(Bound):
                 where=", ".join(rung.name for rung in rungs),
                 remedy="Lower `context.budget_tokens`, or add a model with a larger window",
             )
-        grounds = Grounds(query, documents, found.confidence)
-
-        def speaks_against(reply: ChatReply) -> Failure | None:
-            return check(
-                reply.text,
-                grounds,
-                sure_from=DOUBT_ABSTENTION_FROM,
-                as_json=self.answer_format == "json",
-                schema=asking.fitting.schema if asking.fitting else None,
-                cut=reply.finish_reason == "length",
-                logprob=reply.logprob,
-                min_logprob=wishes.min_logprob,
-            )
-
-        def time_for_more() -> bool:
-            left_s = time_left_s()
-            return left_s is None or left_s > asking.spent_s
-
         policy = Policy(
             wishes.max_escalations if pace.escalates else 0,
             wishes.fallback,
@@ -248,18 +235,33 @@ class AnswerGenerator(Bound):
         place, passed_over = start
         reasons = [verdict.reason, passed_over, f"fewer go to the strongest: {pace.why}" if pace.strong < 1 else ""]
         reason = "; ".join(one for one in reasons if one)
-        return cascade(rungs, place, reason, policy, speaks_against, time_for_more)
+        return Course(rungs, place, reason, policy)
 
-    def _rungs(self, messages: Sequence[ChatMessage], pace: Pace) -> list[Rung]:
-        texts = [message.text or "" for message in messages]
-        only_small = pace.why if pace.service >= Service.SMALL else None
+    def _steps(
+        self, asking: _Asking, query: str, documents: Sequence[Document], messages: Sequence[ChatMessage]
+    ) -> Steps | None:
+        course = self._course(asking, query, documents, messages)
+        if course is None:
+            return None
+        grounds = Grounds(query, documents, asking.found.confidence)
 
-        def skipped(place: int, tier: ChatTier) -> str | None:
-            bounded = tier.settings.context_tokens is not None
-            too_long = window_problem(tier.settings, tier.tokens.most(texts)) if bounded else None
-            return too_long or (only_small if place else None)
+        def speaks_against(reply: ChatReply) -> Failure | None:
+            return check(
+                reply.text,
+                grounds,
+                sure_from=DOUBT_ABSTENTION_FROM,
+                as_json=self.answer_format == "json",
+                schema=asking.fitting.schema if asking.fitting else None,
+                cut=reply.finish_reason == "length",
+                logprob=reply.logprob,
+                min_logprob=self.resources.settings.generation.min_logprob,
+            )
 
-        return [Rung(tier.tier, skipped(place, tier)) for place, tier in enumerate(self._tiers)]
+        def time_for_more() -> bool:
+            left_s = time_left_s()
+            return left_s is None or left_s > asking.spent_s
+
+        return cascade(course.rungs, course.start, course.reason, course.policy, speaks_against, time_for_more)
 
     def _vector(self, query: str) -> NDArray[np.float32]:
         """The question's embedding: that of retrieval, if it made one."""
@@ -282,7 +284,7 @@ class AnswerGenerator(Bound):
                 callback(rest)
             return asking.fitting.mended(reply) if asking.fitting else reply
         except (RagSaverError, TimeoutError) as error:
-            return _refused(error, tier, telling)
+            return refused(error, tier.settings.name, telling)
         finally:
             asking.spent_s = time.monotonic() - telling.began
 
@@ -300,7 +302,7 @@ class AnswerGenerator(Bound):
                 await callback(rest)  # type: ignore[misc]
             return asking.fitting.mended(reply) if asking.fitting else reply
         except (RagSaverError, TimeoutError) as error:
-            return _refused(error, tier, telling)
+            return refused(error, tier.settings.name, telling)
         finally:
             asking.spent_s = time.monotonic() - telling.began
 
@@ -315,13 +317,16 @@ class AnswerGenerator(Bound):
     def _within(self, asking: _Asking, tier: ChatTier) -> Iterator[None]:
         """Bound an answer that is short by its question's form; what the asker wants shorter still stays so."""
         request, limit = current_request(), tier.settings.max_output_tokens
-        as_json = self.answer_format == "json" or asking.fitting is not None
-        if request is None or as_json or not self.resources.settings.generation.short_answers:
+        if request is None or not self._shortens(asking):
             yield
             return
         most = min(request.max_output_tokens or limit, most_tokens(request.asked or asking.query, limit))
         with running(replace(request, max_output_tokens=most)):
             yield
+
+    def _shortens(self, asking: _Asking) -> bool:
+        as_json = self.answer_format == "json" or asking.fitting is not None
+        return self.resources.settings.generation.short_answers and not as_json
 
     def _fitting(self, asking: _Asking, finished: Finished) -> Finished:
         """The answer, if it fits the schema that was asked for.
@@ -381,15 +386,3 @@ def _left_s() -> float | None:
     """Seconds that a call may wait; None if nobody counts them."""
     left_s = time_left_s()
     return None if left_s is None else max(left_s, 0.0)
-
-
-def _refused(error: RagSaverError | TimeoutError, tier: ChatTier, telling: Telling) -> Refused:
-    if isinstance(error, TimeoutError):
-        error = GenerationLate(
-            "had no free slot before the request's deadline",
-            where=tier.settings.name,
-            remedy="Raise `concurrency` of the model, or try again later",
-        )
-    return Refused(
-        error, telling.told, elsewhere=isinstance(error, GenerationError), for_want=isinstance(error, BudgetExceeded)
-    )

@@ -22,7 +22,7 @@ from ragsaver.components.extractive import comes_first, extract, free_choice
 from ragsaver.components.request import Request, current_request
 from ragsaver.components.resources import Resources
 from ragsaver.components.token_counts import CountedTexts, answering_tokens
-from ragsaver.spend.prices import Price
+from ragsaver.spend.price import Price
 from ragsaver.spend.receipt import current_receipt
 
 TASK = "history summary"

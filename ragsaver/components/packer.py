@@ -188,11 +188,12 @@ class ContextPacker(Bound):
 
     def warm_up(self) -> None:
         """Open what reads passages, so that what is wrong with it is told before the first question."""
-        if self._bound is not None and self._by_tokens:
+        if self._bound is not None and self.by_tokens:
             _ = self.resources.reranking.tokens
 
     @property
-    def _by_tokens(self) -> bool:
+    def by_tokens(self) -> bool:
+        """Whether sentences are held against the question by the vectors of their tokens too."""
         return (self.match or self.resources.settings.context.match) == "tokens"
 
     @component.output_types(documents=list[Document])
@@ -256,7 +257,7 @@ class ContextPacker(Bound):
         self, query: str, documents: Sequence[Document], candidates: Sequence[Candidate]
     ) -> tuple[NDArray[np.float64] | None, str]:
         """What the sentences' tokens say, where the settings want to know it; and how it went, for the receipt."""
-        if not self._by_tokens or not candidates:
+        if not self.by_tokens or not candidates:
             return None, ""
         texts = [document.content or "" for document in documents]
         try:

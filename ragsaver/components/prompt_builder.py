@@ -11,7 +11,8 @@ from haystack import Document, component
 from haystack.dataclasses import ChatMessage
 
 from ragsaver.components.as_data import as_data, in_one_line
-from ragsaver.components.conversation import Condenser, Summary, Turn
+from ragsaver.components.conversation import FRAME_TOKENS, Condenser, Summary, Turn, earlier_tokens
+from ragsaver.components.forecast import current_forecast
 from ragsaver.components.history_summary import HistorySummaries, Plan
 from ragsaver.components.request import current_request
 from ragsaver.components.resources import Bound, Resources
@@ -58,12 +59,10 @@ class PromptBuilder(Bound):
     `generation.earlier_turns` is `model` and it pays, summarised, within `generation.history_tokens`.
 
     :param instructions: what the model is told first; keep the abstention sentence in it.
-    :ivar asks: whether a model may be asked for a summary; without, one that is kept is used.
     """
 
     def __init__(self, instructions: str = INSTRUCTIONS) -> None:
         self.instructions = instructions
-        self.asks = True
         self._condenser: Condenser | None = None
         self._summaries: HistorySummaries | None = None
 
@@ -105,7 +104,11 @@ class PromptBuilder(Bound):
             return _NO_TALK
         earlier, whole = self._condensing().parted(request.history)
         plan = self._summaries.plan(earlier, query, documents) if self._summaries is not None else Plan()
-        return _Talk(earlier, whole, plan if self.asks else Plan(plan.known))
+        if plan.wish is not None and self._summaries is not None and (forecast := current_forecast()):
+            forecast.note(self._summaries.aside.most_usd(plan.wish), "a summary of earlier turns")
+            forecast.more_tokens += earlier_tokens(self.resources.settings.generation.history_tokens) + FRAME_TOKENS
+            plan = Plan(plan.known)
+        return _Talk(earlier, whole, plan)
 
     def _built(
         self, query: str, documents: Sequence[Document], talk: _Talk, summary: Summary | None

@@ -1,4 +1,9 @@
-"""A question is embedded once: whoever asks for its vector meanwhile, or again, gets the same one."""
+"""A question is embedded once: whoever asks for its vector meanwhile, or again, gets the same one.
+
+What that costs, or saves, is on the running request's receipt.
+"""
+
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +14,8 @@ from ragsaver.components.evidence import current_evidence
 from ragsaver.components.request import current_request
 from ragsaver.models.micro_batching import MicroBatcher
 from ragsaver.models.protocol import Encoder
+from ragsaver.spend.money import usd_of_tokens
+from ragsaver.spend.receipt import EMBED_QUERY, ZERO, current_receipt
 
 _KIND = "question vector"
 
@@ -19,11 +26,13 @@ class QuestionVectors:
     Kept ones are a tenant's own, and of readers of the same groups: a hit would tell what another has asked.
 
     :param most: questions that share a run of the model.
+    :param usd_per_mtok: dollars for embedding a million tokens.
     """
 
-    def __init__(self, encoder: Encoder, caches: Caches, most: int) -> None:
+    def __init__(self, encoder: Encoder, caches: Caches, most: int, usd_per_mtok: Decimal = ZERO) -> None:
         self._encoder = encoder
         self._caches = caches
+        self._usd_per_mtok = usd_per_mtok
         self._embed: MicroBatcher[str, NDArray[np.float32]] = MicroBatcher(self._vectors, most)
 
     def __call__(self, question: str) -> NDArray[np.float32]:
@@ -38,17 +47,43 @@ class QuestionVectors:
     def _looked_up(self, question: str) -> NDArray[np.float32]:
         request, store = current_request(), self._caches.lookups
         if request is None or store is None or not self._caches.wishes.embeddings or request.caching == "off":
-            return self._embed(question)
+            return self._embedded(question)
         key = Key.of(
             Place.of(request.scope.tenant, "", request.scope.groups), _KIND, self._encoder.fingerprint, question
         )
         kept = store.get(key)
         self._caches.tally.count("embedding", "misses" if kept is None else "hits")
         if kept is not None and len(kept) == 4 * self._encoder.dim:
+            self._show(question, kept=True)
             return np.frombuffer(kept, np.float32)
-        vector = self._embed(question)
+        vector = self._embedded(question)
         store.put(key, vector.astype(np.float32).tobytes(), self._caches.wishes.ttl_s)
         return vector
+
+    def price(self, question: str) -> Decimal:
+        """Dollars for embedding it."""
+        return usd_of_tokens(self._tokens(question), self._usd_per_mtok)
+
+    def _embedded(self, question: str) -> NDArray[np.float32]:
+        vector = self._embed(question)
+        self._show(question, kept=False)
+        return vector
+
+    def _show(self, question: str, *, kept: bool) -> None:
+        tokens = self._tokens(question)
+        usd = usd_of_tokens(tokens, self._usd_per_mtok)
+        current_receipt().add(
+            EMBED_QUERY,
+            self._encoder.name,
+            tokens,
+            "tokens",
+            cost_usd=ZERO if kept else usd,
+            saved_usd=usd if kept else ZERO,
+            reason="embedded before" if kept else "the question, embedded",
+        )
+
+    def _tokens(self, question: str) -> int:
+        return self._encoder.count_tokens([question])[0]
 
     def _vectors(self, questions: list[str]) -> list[NDArray[np.float32]]:
         return list(self._encoder.encode(questions, query=True))

@@ -7,6 +7,7 @@ from haystack import Document, component
 
 from ragsaver.components.account import account_of
 from ragsaver.components.explain import current_explanation
+from ragsaver.components.forecast import current_forecast
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_pace, current_request, stage
 from ragsaver.components.rerank_gate import new_order
@@ -65,6 +66,11 @@ class ConditionalReranker(Bound):
         pace = current_pace()
         if pace.service >= Service.NO_RERANK and reranking.costs:
             current_receipt().add("rerank", reranking.reranker.name, 0, "passages", reason=f"not asked: {pace.why}")
+            return {"documents": Passages(documents)}
+        if reranking.costs and (forecast := current_forecast()):
+            usd = reranking.price(query, [passage.content or "" for passage in top])
+            forecast.note(dollars(charged(usd)), "reranking")
+            forecast.other_passages = True
             return {"documents": Passages(documents)}
         with stage("rerank"):
             outcome = reranking.rerank(query, top, self.scope, mode, self._pay())

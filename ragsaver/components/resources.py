@@ -67,8 +67,8 @@ class Resources:
         object.__setattr__(self, "default_scope", reader(self.settings))
         object.__setattr__(self, "till", Till(self.settings, self.prices, self.encoder.count_tokens))
         object.__setattr__(self, "caches", Caches(self.settings))
-        most = self.settings.embedding.query_batch
-        object.__setattr__(self, "embed_question", QuestionVectors(self.encoder, self.caches, most))
+        most, price = self.settings.embedding.query_batch, self.settings.spend.embedding_per_mtok
+        object.__setattr__(self, "embed_question", QuestionVectors(self.encoder, self.caches, most, price))
 
     def close(self) -> None:
         """Flush and close the index, whose owner this process stays; `uses` is closed by whoever gave it its place to

@@ -14,6 +14,7 @@ from ragsaver.components.aside import STAGE, Aside, Heard, Wish
 from ragsaver.components.conversation import CITED, TALK, Turn, cut, turns_of
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.follow_up import LOOK_BACK, bare, names
+from ragsaver.components.forecast import Forecast
 from ragsaver.components.request import Request
 from ragsaver.components.resources import Resources
 from ragsaver.components.token_counts import CountedTexts, answering_tokens
@@ -56,6 +57,15 @@ class Rewriting:
         """The same on the running event loop."""
         step = await asyncio.to_thread(self._begin, request)
         return self._end(await self.aside.ask_async(step) if isinstance(step, Wish) else step)
+
+    def foreseen(self, request: Request, forecast: Forecast) -> str | None:
+        """The same where only the cost is asked for: what is known already, and no call."""
+        step = self._begin(request)
+        if isinstance(step, Heard):
+            return step.text or None
+        forecast.note(self.aside.most_usd(step), "a follow-up made whole by a model")
+        forecast.other_passages = True
+        return None
 
     def _begin(self, request: Request) -> Heard | Wish:
         """What is known of the question, or the call that would tell."""

@@ -1,7 +1,8 @@
 """What does a sentence say of what the question asks, by the vectors of their tokens?
 
 Late interaction by the sentence (MaxSim: Khattab & Zaharia 2020, section 3.2). The tokens were read with their whole
-passage, so a sentence that says `he` is not lost; a passage is read once, and its vectors serve the reranker too.
+passage, so a sentence that says `he` is not lost; a passage is read once, and its vectors serve the reranker too. What
+is read is priced as embedding is.
 """
 
 import time
@@ -14,6 +15,8 @@ from ragsaver.components.resources import Resources
 from ragsaver.components.sentence_worth import TOKEN_FEATURES, Candidate
 from ragsaver.deadline import allowed_s
 from ragsaver.models.rerankers.maxsim import PassageTokens
+from ragsaver.spend.money import usd_of_tokens
+from ragsaver.spend.receipt import current_receipt
 
 # Cosines of one question's sentences differ by little, and the fit pulls weights towards zero.
 _SPREAD = 4.0
@@ -32,8 +35,22 @@ def matches(
     """
     until = time.monotonic() + allowed_s(resources.settings.context.deadline_ms / 1000)
     tokens = resources.reranking.tokens
-    passages = tokens.of_passages(texts, until=until, tenant=tenant)
-    return match_features(tokens.of_question(question), resources.embed_question(question), passages, candidates)
+    read: list[int] = []
+    try:
+        passages = tokens.of_passages(texts, until=until, tenant=tenant, on_read=read.append)
+        asked = tokens.of_question(question)
+        read.append(len(asked))
+    finally:
+        if sum(read):
+            current_receipt().add(
+                "pack",
+                tokens.name,
+                sum(read),
+                "tokens",
+                cost_usd=usd_of_tokens(sum(read), resources.settings.spend.embedding_per_mtok),
+                reason="read by the token: the question, and passages that were not read before",
+            )
+    return match_features(asked, resources.embed_question(question), passages, candidates)
 
 
 def match_features(

@@ -7,6 +7,8 @@ from typing import Any
 from haystack.dataclasses import StreamingChunk
 
 from ragsaver.components.answer_links import LinkFilter
+from ragsaver.components.cascade import Refused
+from ragsaver.errors import BudgetExceeded, GenerationError, GenerationLate, RagSaverError
 
 
 @dataclass(slots=True)
@@ -41,3 +43,19 @@ class Telling:
     def _clean(self, chunk: StreamingChunk) -> StreamingChunk:
         content = self.links.feed(chunk.content) if chunk.content else ""
         return chunk if content == chunk.content else replace(chunk, content=content)
+
+
+def refused(error: RagSaverError | TimeoutError, model: str, telling: Telling) -> Refused:
+    """A call that gave no answer, as the cascade sees it.
+
+    :param error: a TimeoutError where there was no free slot in time.
+    """
+    if isinstance(error, TimeoutError):
+        error = GenerationLate(
+            "had no free slot before the request's deadline",
+            where=model,
+            remedy="Raise `concurrency` of the model, or try again later",
+        )
+    return Refused(
+        error, telling.told, elsewhere=isinstance(error, GenerationError), for_want=isinstance(error, BudgetExceeded)
+    )

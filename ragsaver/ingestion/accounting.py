@@ -19,7 +19,8 @@ from ragsaver.ingestion.report import (
 from ragsaver.ingestion.retention import Expiry
 from ragsaver.ingestion.summarising import Summarised
 from ragsaver.settings import SpendSettings
-from ragsaver.spend.prices import Price, PriceBook
+from ragsaver.spend.price import Price
+from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.receipt import OpenReceipt, Receipt
 
 # Kinds of files that are told by name; the others are told together.
@@ -122,7 +123,9 @@ def _receipt(paid: Paid, prices: SpendSettings, summary_model: str | None) -> Re
             reason=f"{paid.cached} texts were embedded before",
         )
     if summary_model is not None and paid.summaries != Summarised():
-        _add_summaries(receipt, paid.summaries, PriceBook.of(prices).price(summary_model))
+        book = PriceBook.of(prices)
+        receipt.prices = book.told()
+        _add_summaries(receipt, paid.summaries, book.price(summary_model))
     return receipt.close()
 
 

@@ -18,7 +18,8 @@ from ragsaver.caching.summaries import KeptSummary, SummaryCache
 from ragsaver.ingestion.asking import Answer, Asking, Reply, Summariser, Tokens
 from ragsaver.ingestion.summaries import INSTRUCTIONS, Section, as_data, fingerprint, kept
 from ragsaver.settings import OutlineSettings, Settings
-from ragsaver.spend.prices import Price, PriceBook
+from ragsaver.spend.price import Price
+from ragsaver.spend.prices import PriceBook
 
 # What an endpoint puts around the messages of a prompt.
 _AROUND_TOKENS = 16

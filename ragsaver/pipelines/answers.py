@@ -24,7 +24,7 @@ from ragsaver.errors import SettingsError
 from ragsaver.pipelines.checked_answers import CheckedAnswers
 from ragsaver.pipelines.kept_answer import KeptAnswer, answer_to_keep
 from ragsaver.pipelines.result import AskResult
-from ragsaver.spend.receipt import OpenReceipt
+from ragsaver.spend.receipt import OpenReceipt, ReceiptLine, open_receipt
 
 _KIND = "answer"
 # How often one looks whether another process is done.
@@ -72,6 +72,8 @@ class Turn:
     """A question's way to its answer: it is there, or is made by this caller and kept for the next.
 
     Call `wait` (or `wait_async`), then read `found`; make the answer if it is None and `keep` it; `end` in any case.
+
+    :ivar lines: what looking for it cost, for the request's receipt.
     """
 
     def __init__(self, cache: AnswerCache, store: EntryStore, question: str, request: Request) -> None:
@@ -90,6 +92,7 @@ class Turn:
         self._until = request.by(self._wait_s)
         self._stepping = threading.Lock()
         self.vector: NDArray[np.float32] | None = None
+        self.lines: list[ReceiptLine] = []
         self.found: KeptAnswer | None = None
         self.how: Literal["hit", "semantic", "miss"] = "miss"
 
@@ -203,8 +206,9 @@ class Turn:
         alike = self._cache.alike
         if alike is None or self.vector is not None:
             return False
-        with running(self._request):
+        with running(self._request), open_receipt() as looking:
             self.vector = vector = self._cache.resources.embed_question(self._question)
+        self.lines += looking.lines
         rule = bundled_agreement()
         for near in alike.near(self._store, self._shelf, _KIND, vector, rule.cosine_at_least, _CANDIDATES):
             if not rule.holds(near.question, self._question, near.cosine):

@@ -20,17 +20,19 @@ from ragsaver.components.conversation import turns_of
 from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.explain import explaining
 from ragsaver.components.follow_up import LOOK_BACK, leans_back, self_contained
+from ragsaver.components.forecast import forecasting
 from ragsaver.components.generator import AnswerGenerator
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.components.rewriting import Rewriting
-from ragsaver.errors import PipelineError, QuestionTooLong, Unsupported, UsageError
+from ragsaver.errors import PipelineError, Unsupported, UsageError
 from ragsaver.logs.observed import note_contexts
 from ragsaver.pipelines.answers import AnswerCache, Turn
 from ragsaver.pipelines.direct_run import DirectRun
 from ragsaver.pipelines.estimating import Prompt, PromptPipeline
 from ragsaver.pipelines.fingerprint import cacheable, fingerprint
+from ragsaver.pipelines.fit_to_ask import require_question
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline
 from ragsaver.pipelines.observing import observe_answer, observe_question
 from ragsaver.pipelines.outputs import cause_of, found_passage, output_of
@@ -193,16 +195,21 @@ class QueryEngine:
             return result.model_copy(update={"debug": explanation.told()})
 
     def prompt(self, question: str, request: Request | None = None) -> Prompt:
-        """What a language model would be sent; none is asked, and no receipt is kept.
+        """What a language model would be sent, and what is known of the way to an answer; none is asked, and no receipt
+        is kept.
 
         :raises UsageError: if the question is empty or too long.
         :raises PipelineError: if its generator is not RAGSaver's own.
         """
         if self._prompt is None:
-            self._prompt = PromptPipeline(self._load(self.name), self.name)
+            self._prompt = PromptPipeline(self._load(self.name), self.name, self.resources)
         question, request = self._made_whole(question, request)
-        with self._asked(question, request, self._prompt.pipeline) as asked:
-            return self._prompt.run(asked.inputs)
+        with forecasting() as forecast, self._asked(question, request, self._prompt.pipeline) as asked:
+            self._require_schemas(request)
+            asks = self._rewriting is not None and asked.request.asked is not None
+            whole = self._rewriting.foreseen(asked.request, forecast) if self._rewriting and asks else None
+            asked.look_for(whole)
+            return self._prompt.run((question, whole), asked.inputs, asked.request, asked.receipt, forecast)
 
     def _load(self, name: str) -> Pipeline:
         settings = self.resources.settings
@@ -296,6 +303,7 @@ class QueryEngine:
                 observe_question(question, asked, request, receipt)
                 if turn is not None and turn.vector is not None:
                     evidence.vectors[question] = turn.vector
+                    receipt.lines += turn.lines
                 yield _Asked(request, receipt, evidence, inputs, time.perf_counter())
         except (PipelineRuntimeError, HaystackPipelineError) as error:
             raise cause_of(error, self.name) from error
@@ -311,7 +319,9 @@ class QueryEngine:
 
     @contextmanager
     def _keeping(self, request: Request, receipt: OpenReceipt, asked: bool) -> Iterator[None]:
-        """Keep the receipt of what was asked, also where it failed or nobody waited for it."""
+        """Keep the receipt of what was asked, also where it failed or nobody waited for it. Of what was only looked for
+        there is no receipt; what that cost is charged.
+        """
         complete = False
         try:
             yield
@@ -319,24 +329,15 @@ class QueryEngine:
         finally:
             if asked:
                 self.resources.till.keep_receipt(account_of(request), receipt.close(), complete=complete)
+            else:
+                self.resources.till.charge_lines_beside(account_of(request), receipt.lines)
 
     def check(self, question: str) -> None:
         """Refuse a question that is empty, too long or no text.
 
         :raises UsageError: saying which.
         """
-        limit = self.resources.settings.query.max_question_chars
-        if not question.strip():
-            raise UsageError("the question is empty", remedy="Write a question in words")
-        try:
-            question.encode()
-        except UnicodeEncodeError:
-            raise UsageError("the question is not valid UTF-8", remedy="Send it as UTF-8") from None
-        if len(question) > limit:
-            raise QuestionTooLong(
-                f"the question has {len(question)} characters, {limit} are allowed",
-                remedy="Shorten it, or raise `query.max_question_chars`",
-            )
+        require_question(question, self.resources.settings.query.max_question_chars)
 
     def _result(self, outputs: Mapping[str, Any], asked: _Asked, turn: Turn | None = None) -> AskResult:
         answers: list[GeneratedAnswer] = outputs[output_of(self.pipeline, "answers", self.name)]["answers"]
@@ -371,6 +372,7 @@ class QueryEngine:
         resources.uses.note(kept.versions)
         asked_so = "the same question" if turn.how == "hit" else "a question that asks the same"
         receipt = kept.receipt(asked_so, time.time())
+        receipt.lines += turn.lines
         settle(receipt, resources.settings, resources.prices, reused_usd=kept.cost_usd)
         request.stage_ms["cache"] = (time.perf_counter() - started) * 1000
         closed = receipt.close()

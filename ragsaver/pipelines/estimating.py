@@ -1,7 +1,11 @@
-"""What would an answer cost? Evidence is found and packed, the prompt is built and counted; no model is asked."""
+"""What would an answer cost? Evidence is found and packed, the prompt is built and counted; no model is asked.
+
+The high end is what one request may be charged at most: each tier on the dearest way through them, each attempt at it
+as dear as may be, an answer that has to be mended once, and what is paid for beside the answer's calls.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -9,38 +13,73 @@ from haystack import Document, Pipeline
 from haystack.dataclasses import ChatMessage
 from pydantic import BaseModel, ConfigDict
 
-from ragsaver.components.extractive import comes_first, extract, free_choice
+from ragsaver.components.account import account_of
+from ragsaver.components.answer_length import most_tokens
+from ragsaver.components.cascade import Foreseen, dearest_way
+from ragsaver.components.fitting import most_added, most_read, with_schema
+from ragsaver.components.forecast import Forecast
 from ragsaver.components.generator import AnswerGenerator
-from ragsaver.components.prompt_builder import PromptBuilder
+from ragsaver.components.packer import ContextPacker
+from ragsaver.components.request import Request
 from ragsaver.components.resources import Resources
 from ragsaver.components.token_counts import TierTokens
-from ragsaver.errors import PipelineError
+from ragsaver.components.worst_case import WorstCase
+from ragsaver.errors import BudgetExceeded, FuseBlown, PipelineError, RagSaverError, TooExpensive, UnknownPrice
 from ragsaver.settings import ModelSettings
-from ragsaver.spend.money import charged, dollars
-from ragsaver.spend.receipt import ZERO, Usd
+from ragsaver.spend.budgets import Account
+from ragsaver.spend.money import charged, dollars, kept, usd_of_tokens
+from ragsaver.spend.pacing import admit
+from ragsaver.spend.receipt import ZERO, OpenReceipt, PricedBy, Usd
 from ragsaver.spend.usage import TokenUsage
 
 _TASK = "answer"
+_MARK_TOKENS = 64  # around a passage in the prompt, and its source
+_SPECIAL_TOKENS = 2  # of a passage that is read by the token
+_REFUSALS = (BudgetExceeded, FuseBlown, TooExpensive, UnknownPrice)
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Refusal(_Frozen):
+    """Why it would be refused as things stand: `type`, `problem`, `where` and `remedy` of the problem document."""
+
+    type: str
+    status: int
+    problem: str
+    where: str | None = None
+    remedy: str | None = None
+    retry_after_s: float | None = None
+
+
 class TierEstimate(_Frozen):
-    """What one call of a model would cost, and by whose price."""
+    """What one model would cost, and by whose price.
+
+    :ivar low_usd: of one short answer.
+    :ivar high_usd: of all attempts that may be made at it.
+    :ivar attempts: how many, those to mend an answer included.
+    :ivar skipped: why it can't be asked this question.
+    :ivar refused: why the first attempt would not be made as budgets and the request's ceiling stand.
+    """
 
     tier: str
     model: str
     low_usd: Usd
     high_usd: Usd
     price: str
+    attempts: int
+    skipped: str | None = None
+    refused: Refusal | None = None
 
 
 class CostEstimate(_Frozen):
     """What an answer would cost, as a range, and why; `tiers` are cheapest first as the settings have them.
 
     :ivar prompt_tokens: by the shipped tokenizer.
+    :ivar beside_usd: the part of the high end that is for embedding, reranking and the conversation.
+    :ivar refused: why there would be no answer as things stand; the range is then what it would cost otherwise.
+    :ivar prices: the price book; None where no model is configured.
     """
 
     low_usd: Usd = ZERO
@@ -50,25 +89,44 @@ class CostEstimate(_Frozen):
     prompt_tokens: int = 0
     passages: int = 0
     tiers: tuple[TierEstimate, ...] = ()
+    beside_usd: Usd = ZERO
+    refused: Refusal | None = None
+    prices: PricedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model would be sent."""
+    """What a model would be sent, and what is known of the way to an answer.
 
+    :ivar question: as it is looked for.
+    :ivar beside_usd: dollars at most for what is paid for beside the answer's calls.
+    :ivar foreseen: None where budgets leave nothing for the request, which `refused` says.
+    :ivar more_tokens: that the prompt may have on top.
+    """
+
+    question: str
+    request: Request
     messages: Sequence[ChatMessage]
     documents: Sequence[Document]
+    forecast: Forecast
+    beside_usd: Decimal
+    more_tokens: int
+    packed_tokens: int
+    foreseen: Foreseen | None = None
+    refused: RagSaverError | None = None
 
 
 class PromptPipeline:
     """A pipeline as far as its generator.
 
     :param pipeline: loaded for this alone: the rest is taken out of it.
+    :param resources: what its components work on.
     :raises PipelineError: if it is answered by another component than RAGSaver's.
     """
 
-    def __init__(self, pipeline: Pipeline, name: str) -> None:
-        going = {part for part, instance in pipeline.walk() if isinstance(instance, AnswerGenerator)}
+    def __init__(self, pipeline: Pipeline, name: str, resources: Resources) -> None:
+        generators = {part: made for part, made in pipeline.walk() if isinstance(made, AnswerGenerator)}
+        going = set(generators)
         lines = [(line["sender"], line["receiver"]) for line in pipeline.to_dict()["connections"]]
         self._given = {
             receiver.partition(".")[2]: sender.partition(".")[::2]
@@ -84,71 +142,180 @@ class PromptPipeline:
             going |= after
         for part in going:
             pipeline.remove_component(part)
-        for _, made in pipeline.walk():
-            if isinstance(made, PromptBuilder):
-                made.asks = False
         self.pipeline = pipeline
+        self._resources = resources
+        self._generator = next(iter(generators.values()))
+        self._packers = [made for _, made in pipeline.walk() if isinstance(made, ContextPacker)]
 
-    def run(self, inputs: dict[str, Any]) -> Prompt:
-        """What the generator would be given."""
+    def run(
+        self,
+        asked: tuple[str, str | None],
+        inputs: dict[str, Any],
+        request: Request,
+        receipt: OpenReceipt,
+        forecast: Forecast,
+    ) -> Prompt:
+        """What the generator would be given, and would do.
+
+        :param asked: the question, and what a model made of it, if one did.
+        :param receipt: the running one.
+        """
+        question = asked[1] or asked[0]
         outputs = self.pipeline.run(inputs, include_outputs_from={part for part, _ in self._given.values()})
-        messages, documents = (self._given[name] for name in ("messages", "documents"))
-        return Prompt(outputs[messages[0]][messages[1]], outputs[documents[0]][documents[1]])
+        (part, socket), (packer, packed) = self._given["messages"], self._given["documents"]
+        messages, documents = outputs[part][socket], outputs[packer][packed]
+        foreseen: Foreseen | None = None
+        refused: RagSaverError | None = None
+        try:
+            admit(request.pace, cached=False)
+            foreseen = self._generator.foresee(question, documents, messages)
+        except BudgetExceeded as error:
+            refused = error
+        more = forecast.more_tokens
+        if forecast.other_passages:
+            settings = self._resources.settings
+            budgets = [one.budget_tokens or settings.context.budget_tokens for one in self._packers]
+            more += max(max(budgets, default=0) - receipt.packed_tokens, 0) + _MARK_TOKENS * settings.retrieval.top_k
+        return Prompt(
+            question,
+            request,
+            with_schema([*messages]),
+            documents,
+            forecast,
+            forecast.most_usd + self._read_usd(asked, receipt, forecast),
+            more,
+            receipt.packed_tokens,
+            foreseen,
+            refused,
+        )
+
+    def _read_usd(self, asked: tuple[str, str | None], receipt: OpenReceipt, forecast: Forecast) -> Decimal:
+        """Dollars for embedding the question, and for reading it and its passages by the token."""
+        settings, encoder = self._resources.settings, self._resources.encoder
+        usd_per_mtok = settings.spend.embedding_per_mtok
+        questions = encoder.count_tokens([question for question in asked if question])
+        if forecast.other_passages:
+            questions.append(most_read(settings.generation.conversation.question_tokens))
+        usd = sum((usd_of_tokens(tokens, usd_per_mtok) for tokens in questions), ZERO)
+        if any(packer.by_tokens for packer in self._packers):
+            read = [max(questions), *receipt.whole_passage_tokens]
+            usd += usd_of_tokens(sum(read) + _SPECIAL_TOKENS * len(read), usd_per_mtok)
+        return usd
 
 
-def estimate(question: str, prompt: Prompt, resources: Resources, most_tokens: int | None = None) -> CostEstimate:
-    """The range: from what the free tier or the cheapest model would take, to every model asked once with answers of
-    the greatest length that they may have.
-
-    :param most_tokens: of the answer, where the asker wants fewer than the settings allow.
-    """
+def estimate(prompt: Prompt, resources: Resources) -> CostEstimate:
+    """The range: from what the free tier or the cheapest model would take, to what may be charged at most."""
     wishes = resources.settings.generation
-    passages = len(prompt.documents)
-    free = free_choice(
-        extract(question, prompt.documents, wishes.extractive_min_confidence),
-        passages=passages,
-        models=len(wishes.models),
-        extractive_first=comes_first(resources.settings),
-        sure_from=wishes.extractive_sure_confidence,
-    )
-    if free is not None and not (wishes.models and passages):
-        return CostEstimate(low_reason=free, high_reason=free, passages=passages)
-    texts = [message.text or "" for message in prompt.messages]
-    counted = sum(resources.encoder.count_tokens(texts))
+    passages, foreseen = len(prompt.documents), prompt.foreseen
+    told = None if prompt.refused is None else _refusal(prompt.refused)
+    free = foreseen.free if foreseen is not None else str(prompt.refused)
+    if foreseen is None or foreseen.course is None:
+        reason = free or "no model can be asked"
+        return CostEstimate(
+            low_reason=reason,
+            high_usd=prompt.beside_usd if told is None else ZERO,
+            high_reason=reason,
+            passages=passages,
+            beside_usd=prompt.beside_usd,
+            refused=told,
+        )
+    course = foreseen.course
+    skipped = [None if prompt.forecast.other_passages else rung.skipped for rung in course.rungs]
     tiers = tuple(
-        _tier(name, model, resources, texts, most_tokens)
-        for name, model in zip(wishes.tier_names, wishes.models, strict=True)
+        _tier(name, model, resources, prompt, why)
+        for name, model, why in zip(wishes.tier_names, wishes.models, skipped, strict=True)
     )
+    askable = [place for place, why in enumerate(skipped) if why is None]
+    starts = askable if prompt.forecast.other_passages else [course.start]
+    high = dearest_way(course, [tier.high_usd for tier in tiers], starts) + prompt.beside_usd
+    high_reason = "every model that may be asked, as often as it may be, each answer as long as it may be"
+    if prompt.forecast.reasons:
+        high_reason += f"; {', '.join(prompt.forecast.reasons)}"
+    if free is None and not (prompt.request.response_schema is None and _free_for_want(tiers, foreseen, resources)):
+        refusals = [tiers[place].refused for place in askable]
+        told = refusals[0] if refusals and None not in refusals else None
+    most = prompt.request.max_cost
+    if most is not None and told is None and high > (ceiling := max(dollars(kept(most)), prompt.beside_usd)):
+        high, high_reason = ceiling, f"what the request may cost at most; else {high_reason}"
     if free is not None:
         low, low_reason = ZERO, f"the free tier would answer: {free}"
     else:
-        low, low_reason = min(tier.low_usd for tier in tiers), "one short answer of the cheapest model"
+        low = min(tiers[place].low_usd for place in askable)
+        low_reason = "one short answer of the cheapest model"
     return CostEstimate(
-        low_usd=low,
+        low_usd=min(low, high),
         low_reason=low_reason,
-        high_usd=sum((tier.high_usd for tier in tiers), Decimal(0)),
-        high_reason="every model once, each answer as long as it may be",
-        prompt_tokens=counted,
+        high_usd=high,
+        high_reason=high_reason,
+        prompt_tokens=sum(resources.encoder.count_tokens([message.text or "" for message in prompt.messages])),
         passages=passages,
         tiers=tiers,
+        beside_usd=prompt.beside_usd,
+        refused=told,
+        prices=resources.prices.told(),
     )
 
 
-def _tier(
-    tier: str, model: ModelSettings, resources: Resources, texts: Sequence[str], most: int | None
-) -> TierEstimate:
+def _free_for_want(tiers: Sequence[TierEstimate], foreseen: Foreseen, resources: Resources) -> bool:
+    """Whether the free tier would answer where budgets have no room for a model."""
+    short = any(tier.refused is not None and tier.refused.type == BudgetExceeded.urn() for tier in tiers)
+    return short and foreseen.answers_free and resources.settings.spend.pacing.enabled
+
+
+def _tier(tier: str, model: ModelSettings, resources: Resources, prompt: Prompt, skipped: str | None) -> TierEstimate:
+    request = prompt.request
     price = resources.prices.price(model.name)
     tokens = TierTokens(model, resources.encoder.count_tokens)
-    bound = resources.till.bound(texts, tokens.count if tokens.own else None)
+    texts = [message.text or "" for message in prompt.messages]
     margin = 0.0 if tokens.own else min(resources.settings.spend.prompt_margin, 1.0)
-    fewest = int(sum(tokens.count(texts)) * (1 - margin))
-    longest = min(model.max_output_tokens, most or model.max_output_tokens)
-    prompt = int(bound * resources.till.ledger.learned(model.name, _TASK).prompt_factor) + 1
+    counted = sum(tokens.count(texts)) - (prompt.packed_tokens if prompt.forecast.other_passages else 0)
+    fewest = max(int(counted * (1 - margin)), 0)
+    limit = model.max_output_tokens
+    longest = min(limit, request.max_output_tokens or limit)
+    if prompt.foreseen is not None and prompt.foreseen.shortens:
+        longest = min(longest, most_tokens(request.asked or prompt.question, limit))
     least = min(price.of(TokenUsage(fresh=fewest, output=1)), price.of(TokenUsage(cache_read=fewest, output=1)))
+    worst = WorstCase(resources, model, _TASK)
+    schema = request.response_schema
+    bound = worst.bound(texts if schema is None else [*texts, schema.text]) + prompt.more_tokens
+    most, attempts = worst.usd(bound, longest), model.max_retries + 1
+    if schema is not None:
+        most += worst.usd(bound + most_added(longest), longest)
     return TierEstimate(
         tier=tier,
         model=model.name,
         low_usd=dollars(charged(least)),
-        high_usd=dollars(charged(price.worst(prompt, longest))),
+        high_usd=attempts * most,
         price=price.origin,
+        attempts=attempts if schema is None else 2 * attempts,
+        skipped=skipped,
+        refused=_refused(resources, _left(prompt), tier, model.name, bound, longest),
+    )
+
+
+def _left(prompt: Prompt) -> Account:
+    """The request's account; what it pays for beside the answer's calls is off its ceiling."""
+    request, most = prompt.request, prompt.request.max_cost
+    return account_of(request if most is None else replace(request, max_cost=max(most - prompt.beside_usd, ZERO)))
+
+
+def _refused(
+    resources: Resources, account: Account, tier: str, model: str, prompt_tokens: int, most: int
+) -> Refusal | None:
+    """Why the first attempt at a model would not be made."""
+    try:
+        resources.till.foresee(account, tier=tier, model=model, task=_TASK, prompt_tokens=prompt_tokens, most=most)
+    except _REFUSALS as error:
+        return _refusal(error)
+    return None
+
+
+def _refusal(error: RagSaverError) -> Refusal:
+    return Refusal(
+        type=error.urn(),
+        status=error.status,
+        problem=error.problem,
+        where=error.where,
+        remedy=error.remedy,
+        retry_after_s=error.retry_after_s,
     )

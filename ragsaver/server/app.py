@@ -16,6 +16,7 @@ from ragsaver.server.retry_reading import RetryReading
 from ragsaver.server.routes import documents, health, jobs, local, local_documents, metrics, money, openai, query
 from ragsaver.workers.backlog import Backlog
 from ragsaver.workers.metrics import IngestionMetrics
+from ragsaver.workers.price_reading import PriceReading, upper_charges
 from ragsaver.workers.queueing import IngestQueue
 from ragsaver.workers.readings import QueueReading
 
@@ -34,6 +35,7 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     app.state.metrics.registry.register(RerankReading(access.live))
     app.state.metrics.registry.register(CacheReading(access.live))
     app.state.metrics.registry.register(RetryReading(access.live))
+    app.state.metrics.registry.register(PriceReading(lambda: upper_charges(access.live)))
     if queue is not None:
         app.state.metrics.registry.register(QueueReading(Backlog(queue.jobs)))
     for routes in (query, openai, money, documents, jobs, local, local_documents, health, metrics):

@@ -1,6 +1,7 @@
 """What a client of OpenAI sends, as the pipeline takes it: a question, the turns before it, and what is left aside."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -106,16 +107,24 @@ def read_conversation(body: ChatBody, max_history_chars: int) -> Conversation:
             remedy="Let the last message have the role `user`",
         )
     *history, (_, question) = spoken
-    length = sum(len(text) for _, text in history)
-    if length > max_history_chars:
-        raise HistoryTooLong(
-            f"the turns before the question have {length} characters, {max_history_chars} are allowed",
-            where="messages",
-            remedy="Leave the oldest ones out, or raise `query.max_history_chars`",
-        )
+    require_short(history, max_history_chars, "messages")
     instructed = {f"message of the role {role}" for role, _ in turns if role in ("system", "developer")}
     ignored = {name for name in more if name not in _REFUSED} | instructed
     return Conversation(question, tuple(history), tuple(sorted(ignored)), _schema_of(body.response_format))
+
+
+def require_short(history: Sequence[tuple[str, str]], max_chars: int, where: str) -> None:
+    """Refuse a conversation that is too long.
+
+    :raises HistoryTooLong: if it is.
+    """
+    length = sum(len(text) for _, text in history)
+    if length > max_chars:
+        raise HistoryTooLong(
+            f"the turns before the question have {length} characters, {max_chars} are allowed",
+            where=where,
+            remedy="Leave the oldest ones out, or raise `query.max_history_chars`",
+        )
 
 
 def _schema_of(wished: dict[str, Any] | None) -> AnswerSchema | None:

@@ -42,6 +42,13 @@ class SearchBody(_Body):
     debug: bool = Field(default=False, description="tell what became of each passage")
 
 
+class TurnBody(_Body):
+    """What was said before."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
 class EstimateBody(_Body):
     """A question whose answer's cost is wanted."""
 
@@ -49,6 +56,10 @@ class EstimateBody(_Body):
     collection: Name | None = None
     pipeline: Name | None = None
     max_output_tokens: int | None = Field(default=None, ge=1, description="of the answer")
+    history: list[TurnBody] = Field(default_factory=list, max_length=10_000, description="earlier turns, oldest first")
+    response_schema: dict[str, JsonValue] | None = Field(
+        default=None, description="a JSON schema (2020-12) that the answer is to fit"
+    )
 
 
 class DocumentBody(_Body):

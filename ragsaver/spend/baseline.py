@@ -3,7 +3,7 @@
 1. The model is `spend.baseline_model`, or else the largest configured one. With neither there is no money to
    save: the baseline is 0 USD, and only tokens are compared.
 2. The context is the top `spend.baseline_passages` (10) retrieved passages, whole, duplicates and all.
-3. Instructions, question and answer are as long as they were.
+3. Instructions, question and answer are as long as they were; a question that was embedded is embedded, at its price.
 4. No cache of any kind answers, and no provider's cached-input price applies.
 """
 
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ragsaver.settings import Settings
-from ragsaver.spend.prices import Price, PriceBook
-from ragsaver.spend.receipt import ZERO, OpenReceipt
+from ragsaver.spend.price import Price
+from ragsaver.spend.prices import PriceBook
+from ragsaver.spend.receipt import EMBED_QUERY, ZERO, OpenReceipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook, *, reuse
     if model is None:
         receipt.add("pack", "context tokens avoided", saved_tokens, "tokens", reason="no model to price them by")
         return
+    receipt.prices = receipt.prices or prices.told()
     price = prices.price(model).at(receipt.prompt_tokens)
     saving = split(
         price,
@@ -72,7 +74,7 @@ def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook, *, reuse
         packed_tokens=receipt.packed_tokens,
         prompt_tokens=receipt.prompt_tokens,
         output_tokens=receipt.answer_tokens,
-        cost_usd=sum((line.cost_usd for line in receipt.lines), reused_usd),
+        cost_usd=sum((line.cost_usd for line in receipt.lines if line.stage != EMBED_QUERY), reused_usd),
     )
     rule = f"against the top {settings.spend.baseline_passages} passages, whole, to {model} ({price.origin})"
     receipt.add("pack", "context tokens avoided", saved_tokens, "tokens", saved_usd=saving.pack_usd, reason=rule)

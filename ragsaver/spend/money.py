@@ -15,6 +15,11 @@ def kept(usd: Decimal) -> int:
     return int((usd * MICRO).to_integral_value(ROUND_FLOOR))
 
 
+def usd_of_tokens(tokens: int, usd_per_mtok: Decimal) -> Decimal:
+    """Dollars of one charge for tokens, in whole micro-dollars."""
+    return dollars(charged(tokens * usd_per_mtok / MICRO))
+
+
 def dollars(micro: int) -> Decimal:
     """The same in dollars, exactly."""
     return Decimal(micro) / MICRO

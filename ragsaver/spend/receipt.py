@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 ZERO = Decimal(0)
 
+# The stage of what embedding a question costs: the baseline embeds it too.
+EMBED_QUERY = "embed_query"
+
 Usd = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 
 
@@ -46,22 +49,39 @@ class ReceiptLine(_Frozen):
     reason: str = ""
 
 
+class PricedBy(_Frozen):
+    """The price book that charges were priced by.
+
+    :ivar version: of the list, with its date and a hash of the operator's own prices.
+    :ivar date: the newest day on which a price of the list changed, up to when it was asked.
+    :ivar source: where its prices come from.
+    """
+
+    version: str
+    date: str
+    source: str
+
+
 class Receipt(_Frozen):
-    """What one answer cost, and what it would have cost by the baseline's rules."""
+    """What one answer cost, and what it would have cost by the baseline's rules.
+
+    :ivar prices: None where nothing was priced.
+    """
 
     cost_usd: Usd = ZERO
     baseline_usd: Usd = ZERO
     saved_usd: Usd = ZERO
     tokens: ReceiptTokens = ReceiptTokens()
     lines: tuple[ReceiptLine, ...] = ()
+    prices: PricedBy | None = None
 
 
 @dataclass(slots=True)
 class OpenReceipt:
     """A receipt while its request runs. Stages add lines; nothing is ever taken off.
 
-    The last four are what the baseline compares: the tokens of each retrieved passage (best first), of the
-    context packed from them, of the whole prompt, and of the answer.
+    `prices` is the book that they were priced by. The last four are what the baseline compares: the tokens of each
+    retrieved passage (best first), of the context packed from them, of the whole prompt, and of the answer.
     """
 
     lines: list[ReceiptLine] = field(default_factory=list)
@@ -69,6 +89,7 @@ class OpenReceipt:
     cached_input_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    prices: PricedBy | None = None
     whole_passage_tokens: tuple[int, ...] = ()
     packed_tokens: int = 0
     prompt_tokens: int = 0
@@ -120,6 +141,7 @@ class OpenReceipt:
                 reasoning=self.reasoning_tokens,
             ),
             lines=tuple(self.lines),
+            prices=self.prices,
         )
 
 

@@ -6,15 +6,18 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
+from ragsaver.settings import Settings
 from ragsaver.spend.budgets import PERIODS, Window, period_at
 from ragsaver.spend.ledger import EXPIRED, UNKNOWN, Ledger
 from ragsaver.spend.money import charged, dollars
-from ragsaver.spend.prices import Price, PriceBook
-from ragsaver.spend.receipt import Receipt, Usd
+from ragsaver.spend.price import Price
+from ragsaver.spend.prices import PriceBook
+from ragsaver.spend.receipt import PricedBy, Receipt, Usd
 from ragsaver.spend.tables import entries, receipts, windows
 from ragsaver.spend.usage import TokenUsage
 from ragsaver.timestamps import iso
 
+PricesOf = Literal["now", "call"]
 By = Literal["tenant", "principal", "pipeline", "tier", "model", "outcome"]
 
 
@@ -91,14 +94,43 @@ class RepricedLine(_Frozen):
 
 
 class RepriceReport(_Frozen):
-    """All charges by another book; the ledger stays as it is."""
+    """All charges by another book; the ledger stays as it is.
+
+    :ivar prices_of: `now`, or `call`: those that hold when the call was made.
+    """
 
     since: str
     book: str
+    prices: PricedBy
+    prices_of: PricesOf
     charged_usd: Usd
     repriced_usd: Usd
     difference_usd: Usd
     lines: tuple[RepricedLine, ...]
+
+
+class PriceLine(_Frozen):
+    """What a model costs now, in dollars for a million tokens.
+
+    :ivar known: false where it is an upper price.
+    :ivar until: when that changes, where the list knows it.
+    """
+
+    model: str
+    input_per_mtok: Usd
+    cached_input_per_mtok: Usd
+    output_per_mtok: Usd
+    origin: str
+    known: bool
+    until: str | None
+
+
+class PricesReport(_Frozen):
+    """The price book in use, and what it says of the models of the settings."""
+
+    prices: PricedBy
+    models: tuple[PriceLine, ...]
+    embedding_per_mtok: Usd
 
 
 _SUMMED = ("fresh", "cache_read", "cache_write", "output", "reasoning", "cost", "saved")
@@ -182,12 +214,29 @@ def find_receipt(ledger: Ledger, tenant: str, request_id: str) -> KeptReceipt | 
     )
 
 
-def reprice(ledger: Ledger, prices: PriceBook, *, since: float | None = None) -> RepriceReport:
+def reprice(
+    ledger: Ledger,
+    prices: PriceBook,
+    *,
+    since: float | None = None,
+    request_id: str | None = None,
+    prices_of: PricesOf = "now",
+) -> RepriceReport:
     """What was charged for calls of language models, by another book. Charges whose tokens are not known are priced at
     the tokens that they were charged for.
+
+    :param since: seconds since the epoch; the beginning of this month if None, of all times for one request.
+    :param request_id: only what was charged for it, of whichever tenant.
+    :param prices_of: those of now, or those that the list knows of the moment of each call; the operator's own have no
+        other time.
     """
-    start = float(period_at("month", ledger.clock())[0]) if since is None else since
-    asked = sa.select(entries).where(*_of(start, None, None), _is_priced()).order_by(entries.c.model)
+    first = float(period_at("month", ledger.clock())[0]) if request_id is None else 0.0
+    start = first if since is None else since
+    wanted = [*_of(start, None, None), _is_priced()]
+    if request_id is not None:
+        wanted.append(entries.c.request_id == request_id)
+    asked = sa.select(entries).where(*wanted).order_by(entries.c.model, entries.c.reserved_at)
+    now = ledger.clock()
     costs: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     books: dict[str, set[str]] = defaultdict(set)
     with ledger.database.reading() as connection:
@@ -195,7 +244,8 @@ def reprice(ledger: Ledger, prices: PriceBook, *, since: float | None = None) ->
             sums = costs[row.model]
             sums[0] += row.number == 0
             sums[1] += row.cost
-            sums[2] += _priced(prices.price(row.model), row)
+            at = row.reserved_at if prices_of == "call" else now
+            sums[2] += _priced(prices.price(row.model, at), row)
             books[row.model].add(row.prices)
     lines = tuple(
         RepricedLine(
@@ -211,12 +261,36 @@ def reprice(ledger: Ledger, prices: PriceBook, *, since: float | None = None) ->
     before, after = (sum(sums[part] for sums in costs.values()) for part in (1, 2))
     return RepriceReport(
         since=iso(start),
-        book=prices.version,
+        book=prices.told(now).version,
+        prices=prices.told(now),
+        prices_of=prices_of,
         charged_usd=dollars(before),
         repriced_usd=dollars(after),
         difference_usd=dollars(after - before),
         lines=lines,
     )
+
+
+def prices_report(book: PriceBook, settings: Settings) -> PricesReport:
+    """What the models of the settings cost now."""
+    models = dict.fromkeys([*(model.name for model in settings.generation.models), *settings.spend.prices])
+    if settings.spend.baseline_model is not None:
+        models[settings.spend.baseline_model] = None
+    lines = []
+    for model in models:
+        price, until = book.price(model), book.until(model)
+        lines.append(
+            PriceLine(
+                model=model,
+                input_per_mtok=price.input_per_mtok,
+                cached_input_per_mtok=price.cached_input_per_mtok,
+                output_per_mtok=price.output_per_mtok,
+                origin=price.origin,
+                known=price.known,
+                until=None if until is None else iso(until),
+            )
+        )
+    return PricesReport(prices=book.told(), models=tuple(lines), embedding_per_mtok=settings.spend.embedding_per_mtok)
 
 
 def _of(start: float, tenant: str | None, principal: str | None) -> list[sa.ColumnElement[bool]]:

@@ -8,7 +8,7 @@ import logging
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -16,7 +16,7 @@ from decimal import Decimal
 
 from ragsaver.errors import StorageError, UnknownPrice
 from ragsaver.settings import Settings
-from ragsaver.spend.budgets import Account, Hold
+from ragsaver.spend.budgets import REQUEST, Account, Hold, Standing, Window, choose
 from ragsaver.spend.fuse import Fuses
 from ragsaver.spend.gathered import Gathered
 from ragsaver.spend.kept_receipts import KeptReceipts, Over
@@ -27,6 +27,7 @@ from ragsaver.spend.pacing import UNPRESSED, Pace, pace_of
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.prompt_bound import AROUND_A_MESSAGE, prompt_bound
 from ragsaver.spend.receipt import Receipt, ReceiptLine, current_receipt
+from ragsaver.spend.upper_charges import UpperCharges
 from ragsaver.spend.usage import TokenUsage
 
 # For an attempt to end after its time was over, and to be settled.
@@ -73,6 +74,7 @@ class Till:
     :param prices: of all models.
     :param count_tokens: by the shipped tokenizer.
     :param ledger: opened at the first call; the project's own if None.
+    :ivar upper_charges: of models whose price nobody knows.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Till:
         self._wishes = settings.spend
         self._tenant = settings.tenant
         self._prices = prices
+        self.upper_charges = UpperCharges()
         self._count = count_tokens
         self._open = ledger or (lambda: open_ledger(settings))
         self._ledger: Ledger | None = None
@@ -177,14 +180,30 @@ class Till:
         :raises UnknownPrice: if nobody knows its price, and the settings want no guess.
         :raises StorageError: if the ledger can't be written: then nothing is spent.
         """
-        price = self._prices.price(model)
+        self._settle_late()
+        call, whole, less = self._wanted(account, tier, model, task, prompt_tokens, most)
+        return self.ledger.reserve(account, call, whole, less, lasts_s + _GRACE_S)
+
+    def foresee(self, account: Account, *, tier: str, model: str, task: str, prompt_tokens: int, most: int) -> None:
+        """Refuse what `reserve` would refuse as things stand; nothing is kept back."""
+        _, whole, less = self._wanted(account, tier, model, task, prompt_tokens, most)
+        standings, limits = self.ledger.standings(account)
+        if account.most is not None:
+            ceiling = Window(REQUEST, account.request, REQUEST, 0, 0)
+            standings, limits = [*standings, Standing(ceiling, 0, 0)], {**limits, ceiling.id: account.most}
+        choose(standings, limits, whole, less, self.ledger.clock())
+
+    def _wanted(
+        self, account: Account, tier: str, model: str, task: str, prompt_tokens: int, most: int
+    ) -> tuple[Call, Hold, Hold | None]:
+        """A call, and what it would keep back: for the longest answer, and for one as long as most are."""
+        price = self._prices.price(model, self.ledger.clock())
         if not price.known and self._wishes.unknown_price == "refuse":
             raise UnknownPrice(
                 f"`{model}` is on no price list",
                 where="spend.unknown_price",
                 remedy="Set its price in `spend.prices`, or let it cost `spend.upper_price`",
             )
-        self._settle_late()
         self.fuses.check(account.tenant)
         learned = self.ledger.learned(model, task)
         prompt = int(prompt_tokens * learned.prompt_factor) + 1
@@ -193,9 +212,9 @@ class Till:
             return Hold(charged(price.worst(prompt, output_tokens)), output_tokens)
 
         clamp = learned.clamp(self._wishes.hold_quantile, most)
-        call = Call(tier, model, task, prompt, price.version, learned.prompt_factor)
         less = hold(clamp) if clamp is not None and clamp < most else None
-        return self.ledger.reserve(account, call, hold(most), less, lasts_s + _GRACE_S)
+        call = Call(tier, model, task, prompt, price.version, learned.prompt_factor)
+        return call, hold(most), less
 
     def settle(self, lease: Lease, outcome: str, usage: TokenUsage | None = None, *, cut: bool = False) -> Charge:
         """Charge an attempt that is over, on the receipt and in the ledger. It never fails: what can't be written now
@@ -235,6 +254,15 @@ class Till:
         beside = replace(account, request_id=f"{stage}_{uuid.uuid4().hex}")
         self.ledger.record(beside, Call("", item, stage, 0, self._prices.version), charged(usd))
 
+    def charge_lines_beside(self, account: Account, lines: Iterable[ReceiptLine]) -> None:
+        """Charge what lines cost whose receipt nobody keeps. It never fails: what can't be written is logged."""
+        for line in lines:
+            try:
+                if line.cost_usd:
+                    self.charge_beside(account, line.item, line.stage, line.cost_usd)
+            except StorageError as error:
+                _log.warning("%s USD for %s (%s) are not charged: %s", line.cost_usd, line.item, line.stage, error)
+
     def flush(self) -> None:
         """Wait until all receipts that were given are kept, and all answers learned from."""
         self._receipts.flush()
@@ -263,7 +291,8 @@ class Till:
         if outcome == NOTHING:
             return Charge(0, TokenUsage(), NOTHING)
         if outcome == DONE and usage is not None:
-            return Charge(charged(self._prices.price(lease.call.model).of(usage)), usage, DONE)
+            price = self._prices.price(lease.call.model, lease.reserved_at)
+            return Charge(charged(price.of(usage)), usage, DONE)
         worst = TokenUsage(fresh=lease.call.prompt_tokens, output=lease.hold.output_tokens, estimated=True)
         return Charge(lease.hold.cost, worst, UNKNOWN)
 
@@ -277,7 +306,10 @@ class Till:
         )
         if charge.outcome == DONE:
             receipt.prompt_tokens, receipt.answer_tokens = usage.prompt, usage.answered
-        price = self._prices.price(lease.call.model)
+        price = self._prices.price(lease.call.model, lease.reserved_at)
+        receipt.prices = self._prices.told(lease.reserved_at)
+        if charge.cost and not price.known:
+            self.upper_charges.count(lease.call.model)
         said = (
             "counted here: the endpoint does not tell"
             if charge.outcome == DONE and usage.estimated

@@ -30,6 +30,7 @@ from ragsaver.workers.gpu import GpuReading, nvidia_reader
 from ragsaver.workers.hands import Hands, hands_of_its_own
 from ragsaver.workers.metrics import IngestionMetrics
 from ragsaver.workers.moves import Moved, Tally
+from ragsaver.workers.price_reading import PriceReading, upper_charges
 from ragsaver.workers.queueing import open_jobs
 from ragsaver.workers.readings import QueueReading, ThreadsReading
 from ragsaver.workers.scaling import Policy
@@ -87,6 +88,7 @@ def run_worker(
         jobs = open_jobs(settings)
         opened.callback(jobs.close)
         drain: Callable[[], int] | None = None
+        live: LiveRuntime | None = None
         if apply:
             live = opened.enter_context(_owning(settings, metrics.batch))
             opened.enter_context(upkeep(lambda: live.index))
@@ -112,6 +114,8 @@ def run_worker(
         _connect(stopping, told.ready)
         if told.metrics_port is not None:
             _read(metrics, Backlog(jobs), celery.pool, wanted)
+            if live is not None:
+                metrics.registry.register(PriceReading(partial(upper_charges, live)))
             told.metrics_at(opened.enter_context(exposed(metrics, settings.queue.metrics_host, told.metrics_port)))
         tender = Tender(jobs, broker, stopping, settings.queue, drain=drain, moved=metrics.document)
         tender.start()

@@ -1,11 +1,24 @@
 from collections.abc import Sequence
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsaver.components.answer_check import Failure
-from ragsaver.components.cascade import FREE, Attempt, Finished, Outcome, Policy, Refused, Rung, cascade, start_at
+from ragsaver.components.cascade import (
+    FREE,
+    Attempt,
+    Course,
+    Finished,
+    Outcome,
+    Policy,
+    Refused,
+    Rung,
+    cascade,
+    dearest_way,
+    start_at,
+)
 from ragsaver.components.chat_reply import ChatReply
 from ragsaver.errors import GenerationError
 from ragsaver.spend.usage import TokenUsage
@@ -175,3 +188,57 @@ def test_where_a_budget_has_no_room_for_the_cheapest_model_the_free_tier_answers
     assert (finished.place, finished.for_want) == (FREE, True)
     with pytest.raises(GenerationError):
         play([refused(elsewhere=False)], policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("fallback", "escalations", "starts", "dearest"),
+    [
+        ("none", 0, [0], 1),  # one call, whatever becomes of it
+        ("none", 1, [0], 11),
+        ("none", 2, [0], 111),
+        ("up", 0, [0], 111),  # each failure goes on
+        ("up", 0, [2], 111),
+        ("down", 0, [2], 111),
+        ("down", 0, [1], 11),
+        ("down", 1, [1], 111),  # up for a better answer, and down where that fails
+        ("none", 0, [0, 2], 111),  # a budget that has no room for the largest leaves the smaller ones
+    ],
+)
+def test_the_dearest_way_is_known_before(fallback: str, escalations: int, starts: list[int], dearest: int):
+    rungs = [Rung(name) for name in ("small", "medium", "large")]
+    course = Course(rungs, starts[0], "", Policy(escalations, fallback))
+    assert dearest_way(course, [Decimal(1), Decimal(10), Decimal(100)], starts) == dearest
+
+
+def test_no_way_leads_through_a_tier_that_can_t_be_asked():
+    rungs = [Rung("small"), Rung("medium", skipped="its window is too small"), Rung("large")]
+    course = Course(rungs, 0, "", Policy(1, "up"))
+    assert dearest_way(course, [Decimal(1), Decimal(10), Decimal(100)], [0]) == 101
+
+
+@given(
+    outcomes=st.lists(
+        st.sampled_from(
+            [reply("good"), reply("doubtful"), reply("useless"), refused(), refused(elsewhere=False, for_want=True)]
+        ),
+        min_size=8,
+        max_size=8,
+    ),
+    start=st.integers(0, 3),
+    policy=st.builds(
+        Policy, st.integers(0, 4), st.sampled_from(["up", "down", "none"]), st.booleans(), st.booleans(), st.booleans()
+    ),
+    costs=st.lists(st.integers(1, 50).map(Decimal), min_size=4, max_size=4),
+)
+def test_no_way_that_is_taken_is_dearer(outcomes: list[Outcome], start: int, policy: Policy, costs: list[Decimal]):
+    rungs = [Rung(str(place)) for place in range(4)]
+    steps = cascade(rungs, start, "", policy, doubtful, lambda: True)
+    taken = Decimal(0)
+    try:
+        attempt = next(steps)
+        for outcome in outcomes:
+            taken += costs[attempt.place]
+            attempt = steps.send(outcome)
+    except (StopIteration, GenerationError):
+        pass
+    assert taken <= dearest_way(Course(rungs, start, "", policy), costs, [start])

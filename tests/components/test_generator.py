@@ -13,9 +13,10 @@ from haystack.dataclasses import ChatMessage
 
 from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.extractive import Extract, free_choice
-from ragsaver.components.generator import AnswerGenerator, window_problem
+from ragsaver.components.generator import AnswerGenerator
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources, open_resources
+from ragsaver.components.rungs import window_problem
 from ragsaver.errors import GenerationError, SettingsError
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import GenerationSettings, ModelSettings, PriceSettings, Settings, SpendSettings

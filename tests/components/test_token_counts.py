@@ -143,7 +143,7 @@ def test_the_context_fills_the_budget_by_the_answering_tier_s_tokenizer(asked: A
 def test_what_an_answer_may_cost_is_estimated_by_its_own_tokenizer(asked: Asked):
     prompt = asked.runtime.engine().prompt("How many sheep graze on the hill?")
     letters = sum(len("".join((one.text or "").split())) for one in prompt.messages)
-    told = estimate("How many sheep graze on the hill?", prompt, asked.runtime.resources)
+    told = estimate(prompt, asked.runtime.resources)
     (tier,) = told.tiers
     around = 12 * len(prompt.messages)
     assert tier.high_usd * 1_000_000 in (letters + around, letters + around + 1)

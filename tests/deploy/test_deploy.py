@@ -13,6 +13,7 @@ from ragsaver.ingestion.jobs import JobStore
 from ragsaver.workers.backlog import Backlog
 from ragsaver.workers.gpu import GpuReading
 from ragsaver.workers.metrics import IngestionMetrics
+from ragsaver.workers.price_reading import PriceReading
 from ragsaver.workers.readings import QueueReading
 from ragsaver.workers.scaling import Policy
 
@@ -49,6 +50,7 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     metrics.registry.register(GpuReading(lambda: [0.5], metrics.embedded))
     jobs = JobStore(tmp_path_factory.mktemp("jobs") / "jobs.sqlite")
     metrics.registry.register(QueueReading(Backlog(jobs)))
+    metrics.registry.register(PriceReading(lambda: {"nobody-knows-it": 1}))
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics.exposition().decode()):
         for sample in family.samples:

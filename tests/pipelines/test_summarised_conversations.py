@@ -21,7 +21,7 @@ from ragsaver.components.request import running
 from ragsaver.pipelines.result import AskResult
 from ragsaver.settings import Settings
 from ragsaver.spend.pacing import Pace, Service
-from ragsaver.spend.prices import Price
+from ragsaver.spend.price import Price
 from ragsaver.spend.receipt import open_receipt
 from tests.openai_server import Script
 from tests.pipelines.talking import Talk, lines, talking

@@ -1,9 +1,6 @@
 """What was spent, what is left and what it would cost, over HTTP: each asker's own, and nobody else's."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from decimal import Decimal
+from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,46 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragsaver.access.identity import Permission
-from ragsaver.components.resources import Resources
-from ragsaver.index.scope import Scope
-from ragsaver.ingestion.sources import PostedDocument
-from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access
-from ragsaver.server.app import create_app
-from ragsaver.settings import Settings
-from ragsaver.spend.prices import PriceBook
 from tests.openai_server import Script, openai_server
+from tests.server.paying import PERMIT, QUESTION, micro, served, tiny
 
-QUESTION = {"query": "Who issues the export permit for parrots?"}
-PERMIT = "The permit is issued by the veterinary office."
-GUIDE = f"# Parrots\n\nParrots need an export permit before they may cross a border. {PERMIT}\n"
 COST = 280  # micro-dollars of one answer: 60 tokens at 1 dollar a million, 40 at half of that, 20 at ten dollars
-
-
-@contextmanager
-def served(runtime: Runtime, models: Sequence[dict], **generation) -> Iterator[tuple[TestClient, Access]]:
-    values = runtime.settings.model_dump()
-    values["generation"] = {"extractive_first": False, "models": list(models), **generation}
-    price = {"input_per_mtok": 1, "cached_input_per_mtok": "0.5", "output_per_mtok": 10}
-    values["spend"]["prices"] = {"tiny": price, "huge": {name: 10 * float(one) for name, one in price.items()}}
-    values["spend"]["budgets"] = [
-        {"scope": "tenant", "period": "month", "limit_usd": "1"},
-        {"scope": "principal", "period": "month", "limit_usd": "0.5"},
-    ]
-    values["spend"]["pacing"]["enabled"] = False
-    values["cache"]["answers"] = "off"  # each question is paid
-    changed = Settings.model_validate(values)
-    for tenant in ("acme", "default", "umbrella"):
-        scope = Scope(tenant, "default")
-        runtime.ingestor.ingest_texts([PostedDocument("parrots.md", GUIDE, "markdown")], scope)
-    resources: Resources = replace(runtime.resources, settings=changed, prices=PriceBook.of(changed.spend))
-    access = Access(LiveRuntime(Runtime(resources)), "token")
-    try:
-        yield TestClient(create_app(access), raise_server_exceptions=False), access
-    finally:
-        access.close()
-        resources.till.close()
 
 
 @pytest.fixture
@@ -64,17 +27,9 @@ def both(runtime: Runtime, script: Script) -> Iterator[tuple[TestClient, Access]
         yield made
 
 
-def tiny(url: str, **more) -> dict:
-    return {"name": "tiny", "base_url": url, "max_retries": 0, **more}
-
-
 def key_of(access: Access, principal: str, tenant: str, *permissions: Permission) -> dict[str, str]:
     _, presented = access.keys.create(principal, tenant, (), permissions or [Permission.QUERY])
     return {"authorization": f"Bearer {presented.text()}"}
-
-
-def micro(usd: float) -> int:
-    return int(Decimal(str(usd)) * 1_000_000)
 
 
 ASKERS = [("ana", "acme"), ("bob", "acme"), ("ana", "umbrella"), ("acme/ana", "umbrella")]
@@ -185,9 +140,9 @@ def test_an_estimate_holds_what_the_answer_then_costs_and_asks_nobody(both: tupl
     cost = client.post("/v1/query", json=QUESTION).json()["receipt"]["cost_usd"]
     assert 0 < told["low_usd"] <= cost <= told["high_usd"]
     assert client.get("/v1/usage").json()["total"]["calls"] == 1
-    # 10 dollars for a million: 512 tokens at most, 20 where the asker wants no more
+    # 10 dollars for a million: 256 tokens at most, since it asks for a fact; 20 where the asker wants no more
     shorter = client.post("/v1/estimate", json={**QUESTION, "max_output_tokens": 20}).json()
-    assert micro(told["high_usd"]) - micro(shorter["high_usd"]) == (512 - 20) * 10
+    assert micro(told["high_usd"]) - micro(shorter["high_usd"]) == (256 - 20) * 10
     script.requests.clear()
     capped = {"x-ragsaver-max-cost": f"{told['high_usd']:.6f}"}
     assert client.post("/v1/query", json=QUESTION, headers=capped).status_code == 200

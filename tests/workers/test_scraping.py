@@ -104,7 +104,8 @@ def test_a_document_that_is_given_up_is_counted(project: Project):
 def test_what_is_deployed_asks_for_nothing_that_no_process_tells(project: Project):
     project.write("0.md", "animal0")
     posted = {"documents": [{"source": "posted.md", "text": "Owls hunt voles."}]}
-    with project.running(*WORKER) as worker, project.running("serve", "--port", "0") as server:
+    unknown = {"RAGSAVER_GENERATION__MODELS": '[{"name": "nobody-knows-this"}]'}
+    with project.running(*WORKER) as worker, project.running("serve", "--port", "0", **unknown) as server:
         url = metrics_url(server).removesuffix("/metrics")
         assert httpx.post(f"{url}/v1/documents", json=posted).status_code == 202
         told = until(metrics_url(server), lambda seen: seen["ragsaver_documents_total", "applied"] == 1)
@@ -112,7 +113,10 @@ def test_what_is_deployed_asks_for_nothing_that_no_process_tells(project: Projec
         # a worker counts a document once it is moved on: the server may have brought it in before that
         of_worker = until(metrics_url(worker), lambda seen: seen["ragsaver_documents_total", "embedded"] == 1)
     asked = set().union(*(names(query) for query in queries())) - {OF_A_GPU}
-    assert asked <= {name for name, *_ in of_worker}
+    # Who owns the index calls models.
+    of_models = {"ragsaver_upper_price_charges_total"}
+    assert of_models <= {name for name, *_ in told}
+    assert asked <= {name for name, *_ in of_worker} | of_models
     # Where it alone is scraped, the rules on queues and documents work too.
     assert {name for name in asked if "queue" in name or "documents" in name} <= {name for name, *_ in told}
 

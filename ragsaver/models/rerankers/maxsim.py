@@ -99,11 +99,19 @@ class MaxSimReranker:
         """(tokens, dim) float32, rows of length 1, without special tokens."""
         return self._asked(question)
 
-    def of_passages(self, texts: Sequence[str], *, until: float = NO_LIMIT, tenant: str = "") -> list[PassageTokens]:
+    def of_passages(
+        self,
+        texts: Sequence[str],
+        *,
+        until: float = NO_LIMIT,
+        tenant: str = "",
+        on_read: Callable[[int], None] = lambda tokens: None,
+    ) -> list[PassageTokens]:
         """The tokens of each; those that are kept are not read again, nor those that another thread reads meanwhile.
 
         :param until: as for `score`.
         :param tenant: as for `score`.
+        :param on_read: called with the number of tokens that were read, each time some were.
         :raises RerankLate: if it is not done by then.
         """
         keys = [(tenant, xxhash.xxh3_128_hexdigest(text.encode())) for text in texts]
@@ -111,13 +119,15 @@ class MaxSimReranker:
         lacking = list({key: text for key, text in zip(keys, texts, strict=True) if key not in there}.items())
         # some at a time: what was read is kept, so that a question that came too late helps the next one
         for start in range(0, len(lacking), _READ_TOGETHER):
-            there |= self._read_once(dict(lacking[start : start + _READ_TOGETHER]), until)
+            there |= self._read_once(dict(lacking[start : start + _READ_TOGETHER]), until, on_read)
         return [there[key] for key in keys]
 
     def close(self) -> None:
         """Nothing is open: the encoder is its owner's."""
 
-    def _read_once(self, texts: dict[tuple[str, str], str], until: float) -> dict[tuple[str, str], PassageTokens]:
+    def _read_once(
+        self, texts: dict[tuple[str, str], str], until: float, on_read: Callable[[int], None]
+    ) -> dict[tuple[str, str], PassageTokens]:
         """One thread reads at a time: the model takes all cores, so two would only take turns."""
         left_s = max(0.0, min(until - time.monotonic(), threading.TIMEOUT_MAX))
         if not self._reading.acquire(timeout=left_s):
@@ -127,6 +137,7 @@ class MaxSimReranker:
             if lacking := {key: text for key, text in texts.items() if key not in there}:
                 fresh = self._read(lacking, giving_up(until, self.name))
                 self._keep(fresh)
+                on_read(sum(len(one.vectors) for one in fresh.values()))
                 there |= fresh
             return there
         finally:

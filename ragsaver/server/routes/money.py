@@ -4,13 +4,16 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from ragsaver.access.identity import Identity, Permission
+from ragsaver.components.answer_schema import read_schema
 from ragsaver.pipelines.estimating import CostEstimate, estimate
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Asker, Shared, Spender
-from ragsaver.server.asking import question_of
+from ragsaver.server.asking import Wished, question_of
+from ragsaver.server.conversation import require_short
 from ragsaver.server.schemas import EstimateBody, Problem
 from ragsaver.spend.reports import (
     BudgetsReport,
@@ -78,14 +81,27 @@ async def receipt(request_id: str, access: Shared, identity: Spender) -> KeptRec
 
 
 @router.post("/estimate")
-async def cost_estimate(body: EstimateBody, access: Shared, identity: Asker, request: Request) -> CostEstimate:
-    """What an answer would cost, as a range; no model is asked, nothing is spent."""
+async def cost_estimate(
+    body: EstimateBody, access: Shared, identity: Asker, wishes: Wished, request: Request
+) -> CostEstimate:
+    """What an answer would cost, as a range, and whether it would be refused; no model is asked."""
     pipeline = identity.pipeline(body.pipeline)
+    schema = await run_in_threadpool(read_schema, body.response_schema) if body.response_schema is not None else None
+    history = tuple((turn.role, turn.content) for turn in body.history)
 
     def ask(runtime: Runtime) -> CostEstimate:
-        asked = question_of(runtime, identity, body.collection, request.state.request_id)
-        prompt = runtime.engine(pipeline).prompt(body.query, asked)
-        return estimate(body.query, prompt, runtime.resources, body.max_output_tokens)
+        require_short(history, runtime.settings.query.max_history_chars, "history")
+        asked = question_of(
+            runtime,
+            identity,
+            body.collection,
+            request.state.request_id,
+            wishes,
+            history=history,
+            max_output_tokens=body.max_output_tokens,
+            schema=schema,
+        )
+        return estimate(runtime.engine(pipeline).prompt(body.query, asked), runtime.resources)
 
     return await access.query(ask)
 

@@ -1,0 +1,137 @@
+"""Embedding a question has a price: it is on the receipt, in the ledger and in budgets, and is saved where it was done
+before.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from ragsaver.components.account import account_left
+from ragsaver.components.request import Request
+from ragsaver.ingestion.order import IngestOrder
+from ragsaver.pipelines.runtime import Runtime, open_runtime
+from ragsaver.settings import Settings
+from ragsaver.spend.money import usd_of_tokens
+from ragsaver.spend.receipt import EMBED_QUERY, OpenReceipt, Receipt
+from ragsaver.spend.reports import budgets_report, find_receipt
+from ragsaver.spend.tables import entries
+from tests.openai_server import Script, openai_server
+from tests.spend.ledgers import check
+
+QUESTION = "Who issues the export permit for parrots?"
+GUIDE = "# Parrots\n\nParrots need an export permit. The permit is issued by the veterinary office.\n"
+PER_MTOK = Decimal(1000)
+
+
+@contextmanager
+def opened(tmp_path: Path, script: Script, **more) -> Iterator[Runtime]:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "parrots.md").write_text(GUIDE)
+    with openai_server(script) as url:
+        values = {
+            "home": tmp_path / "home",
+            "generation": {"extractive_first": False, "models": [{"name": "tiny", "base_url": url, "max_retries": 0}]},
+            "spend": {
+                "prices": {"tiny": {"input_per_mtok": 1, "output_per_mtok": 10}},
+                "embedding_per_mtok": PER_MTOK,
+                "budgets": [{"scope": "total", "period": "day", "limit_usd": 1}],
+            },
+        }
+        for section, wishes in more.items():
+            values[section] = {**values.get(section, {}), **wishes}
+        with open_runtime(Settings.model_validate(values), "a test") as made:
+            made.ingestor.ingest(IngestOrder(paths=("docs",), cwd=tmp_path), made.scope())
+            yield made
+
+
+def ask(runtime: Runtime, request_id: str, question: str = QUESTION, **wishes) -> Receipt:
+    request = Request(runtime.reading(), request_id=request_id, **wishes)
+    return runtime.engine("query").ask(question, request).receipt
+
+
+def embedded(receipt: Receipt) -> list:
+    return [line for line in receipt.lines if line.stage == EMBED_QUERY]
+
+
+def ledger_of(runtime: Runtime) -> dict[str, Decimal]:
+    """Dollars by task; what budgets count is the same."""
+    till = runtime.resources.till
+    till.flush()
+    check(till.ledger)
+    with till.ledger.database.reading() as connection:
+        rows = connection.execute(sa.select(entries.c.task, entries.c.cost)).all()
+    (line,) = budgets_report(till.ledger).budgets
+    assert line.spent_usd * 1_000_000 == sum(cost for _, cost in rows)
+    sums: dict[str, Decimal] = {}
+    for task, cost in rows:
+        sums[task] = sums.get(task, Decimal(0)) + Decimal(cost) / 1_000_000
+    return {task: cost for task, cost in sums.items() if cost}
+
+
+def price(runtime: Runtime, question: str = QUESTION) -> Decimal:
+    return usd_of_tokens(runtime.resources.encoder.count_tokens([question])[0], PER_MTOK)
+
+
+def test_a_question_s_embedding_is_paid_once_and_saved_where_its_vector_was_there(tmp_path: Path):
+    with opened(tmp_path, Script(), cache={"answers": "off", "retrieval": False}) as runtime:
+        first = ask(runtime, "req_1")
+        (line,) = embedded(first)
+        assert (line.cost_usd, line.saved_usd, line.unit) == (price(runtime), 0, "tokens") and line.cost_usd > 0
+        assert line.item == runtime.resources.encoder.name
+        kept = find_receipt(runtime.resources.till.ledger, "default", "req_1")
+        assert ledger_of(runtime)["embed_query"] == line.cost_usd
+        second = ask(runtime, "req_2")
+        (again,) = embedded(second)
+        assert (again.cost_usd, again.saved_usd) == (0, price(runtime))
+        # the baseline embeds too
+        assert first.baseline_usd == second.baseline_usd
+        assert first.cost_usd - second.cost_usd == price(runtime)
+        assert ledger_of(runtime)["embed_query"] == line.cost_usd
+        kept = find_receipt(runtime.resources.till.ledger, "default", "req_1")
+        assert kept is not None and kept.receipt == first
+
+
+def test_without_a_price_it_costs_nothing_and_is_in_no_ledger(tmp_path: Path):
+    with opened(tmp_path, Script(), spend={"embedding_per_mtok": 0}) as runtime:
+        (line,) = embedded(ask(runtime, "req_1"))
+        assert (line.cost_usd, line.saved_usd) == (0, 0) and line.quantity > 0
+        assert "embed_query" not in ledger_of(runtime)
+
+
+def test_looking_for_a_question_that_asks_the_same_is_on_the_receipt_too(tmp_path: Path):
+    with opened(tmp_path, Script(), cache={"answers": "semantic", "embeddings": False}) as runtime:
+        assert len(embedded(ask(runtime, "req_1"))) == 1
+        assert embedded(ask(runtime, "req_2")) == []  # the same words: nothing is embedded
+        other = "Who does issue the export permit for parrots?"
+        (line,) = embedded(ask(runtime, "req_3", other))
+        assert line.cost_usd == price(runtime, other)
+        assert ledger_of(runtime)["embed_query"] == price(runtime) + line.cost_usd
+
+
+def test_a_search_is_charged_what_its_embedding_costs(tmp_path: Path):
+    with opened(tmp_path, Script(), cache={"embeddings": False}) as runtime:
+        found = runtime.engine("query").search(QUESTION, Request(runtime.reading(), request_id="req_1"))
+        assert found.receipt.cost_usd == price(runtime) == ledger_of(runtime)["embed_query"]
+
+
+def test_reading_passages_by_the_token_is_paid_once_for_each(tmp_path: Path):
+    cache = {"answers": "off", "retrieval": False, "embeddings": False}
+    with opened(tmp_path, Script(), context={"match": "tokens"}, cache=cache) as runtime:
+        first, second = ask(runtime, "req_1"), ask(runtime, "req_2")
+        (one,), (two,) = ([line for line in said.lines if line.item.startswith("maxsim")] for said in (first, second))
+        assert one.cost_usd == usd_of_tokens(int(one.quantity), PER_MTOK) and one.quantity > two.quantity > 0
+        assert ledger_of(runtime)["pack"] == one.cost_usd + two.cost_usd
+
+
+def test_what_embedding_costs_counts_for_the_request_s_own_ceiling(tmp_path: Path):
+    with opened(tmp_path, Script(), cache={"answers": "off"}) as runtime:
+        dear = ask(runtime, "req_1", max_cost=Decimal("0.05"))
+        assert dear.cost_usd <= Decimal("0.05")
+    receipt = OpenReceipt()
+    receipt.add(EMBED_QUERY, "m", 1, "tokens", cost_usd=Decimal("0.03"))
+    receipt.add("generate", "tiny", 1, "tokens", cost_usd=Decimal("0.01"))
+    request = Request(runtime.reading(), max_cost=Decimal("0.05"))
+    assert account_left(request, receipt).most == 20_000
