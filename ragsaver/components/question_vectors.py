@@ -70,13 +70,13 @@ class QuestionVectors:
         return vector
 
     def _show(self, question: str, *, kept: bool) -> None:
-        tokens = self._tokens(question)
+        # tokens are counted where they cost something: for a question that takes as long as looking its vector up
+        tokens = self._tokens(question) if self._usd_per_mtok else 0
         usd = usd_of_tokens(tokens, self._usd_per_mtok)
         current_receipt().add(
             EMBED_QUERY,
             self._encoder.name,
-            tokens,
-            "tokens",
+            *((tokens, "tokens") if tokens else (1, "questions")),
             cost_usd=ZERO if kept else usd,
             saved_usd=usd if kept else ZERO,
             reason="embedded before" if kept else "the question, embedded",

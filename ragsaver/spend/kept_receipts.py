@@ -13,7 +13,7 @@ from ragsaver.spend.gathered import Gathered
 from ragsaver.spend.receipt import Receipt
 
 # What is paid for waits so long for others to come. What is not in the ledger yet is written down at once.
-GATHER_S = 0.02
+GATHER_S = 0.1
 _TOGETHER = 500
 
 _log = logging.getLogger(__name__)
