@@ -27,7 +27,7 @@ def shingles(text: str) -> frozenset[int]:
 
 class Shelf:
     """Texts that say something new. At most some hundred meet here, so the comparison is exact: MinHash would only
-    approximate it, and asking who had a shingle first is as fast.
+    approximate it, and to count what a text has in common with all the others together is as fast.
 
     :param resembles_at_least: Jaccard similarity of the shingles from which two texts are the same, 0 to 1.
     :param contained_at_least: share of a text's shingles found in an earlier one from which it adds nothing.
@@ -38,26 +38,29 @@ class Shelf:
         self._contained = contained_at_least
         self._differs = 1 - min(resembles_at_least, contained_at_least)
         self._kept: list[frozenset[int]] = []
-        self._first: dict[int, int] = {}
+        self._seen: set[int] = set()
 
     def put(self, text: str) -> int | None:
         """Keep a text, unless it repeats one that was kept: then which, counted from 0."""
         mine = shingles(text)
         twin = self._twin(mine)
         if twin is None:
-            self._first.update(dict.fromkeys(mine.difference(self._first), len(self._kept)))
+            self._seen.update(mine)
             self._kept.append(mine)
         return twin
 
     def _twin(self, mine: frozenset[int]) -> int | None:
-        """The best that this one repeats. Who shares a shingle and did not have it first shares it with who did."""
+        """The best that this one repeats."""
         if not mine:
             return 0 if self._kept else None
-        # of so many, a text that repeats another has at least one from it
-        if self._first.keys().isdisjoint(islice(mine, int(self._differs * len(mine)) + 2)):
+        # a text that repeats another lacks so many of its shingles at most, and has the others of any that are tried
+        lacking = int(self._differs * len(mine)) + 1
+        tried = list(islice(mine, 2 * lacking + 2))
+        shared = self._seen.intersection(tried)
+        if len(shared) < max(len(tried) - lacking, 1):
             return None
-        holders = sorted(one for one in {*map(self._first.get, mine)} if one is not None)
-        return next((one for one in holders if self._repeats(mine, self._kept[one])), None)
+        some = (place for place, one in enumerate(self._kept) if not one.isdisjoint(shared))
+        return next((place for place in some if self._repeats(mine, self._kept[place])), None)
 
     def _repeats(self, mine: frozenset[int], theirs: frozenset[int]) -> bool:
         common = len(mine & theirs)
