@@ -17,7 +17,7 @@ import xxhash
 from ragsaver.ingestion.blocks import Block, ParsedDocument
 
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
-_RULE = re.compile(r"^\s*\|?[\s:|-]*-[\s:|-]*$")
+_RULE = re.compile(r"^[\s:|]*-[\s:|-]*$")
 
 
 @dataclass(frozen=True, slots=True)

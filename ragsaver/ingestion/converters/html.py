@@ -5,17 +5,17 @@ import re
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from ragsaver.ingestion.blocks import Block, ParsedDocument
+from ragsaver.ingestion.converters.html_tables import lays_out, table_block
+from ragsaver.ingestion.converters.html_text import code_of, paragraphs_of, text_of
 from ragsaver.ingestion.converters.plain_text import decode
+from ragsaver.ingestion.converters.rows import squeeze
 
 _NOISE = "script, style, noscript, template, nav, aside, footer, form, iframe, svg, button, select"
 _BLOCKS = "p, div, table, ul, ol, dl, pre, blockquote, section, article, h1, h2, h3, h4, h5, h6"
-# Marks a <br> until its paragraph is known; it counts as white space.
-_BREAK = "\x1e"
-_EMPTY_LINE = re.compile(rf"(?:\s*{_BREAK}){{2,}}")
-# A cell longer than this, or one with blocks in it, makes a table that lays out a page.
-_LAYOUT_CELL_CHARS = 1000
-_SPACE = re.compile(r"\s+")
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
+_LISTS, _ITEMS = ("ul", "ol", "dl"), ("li", "dt", "dd")
+# What an item's text ends at.
+_INNER = "ul, ol, dl, li, dt, dd, pre, table"
 _INLINE = frozenset(
     "a abbr b bdi bdo br cite code em font i img kbd mark q s small span strong sub sup time u var".split()
 )
@@ -26,7 +26,7 @@ def from_html(data: bytes, name: str) -> ParsedDocument:
     """Blocks of an HTML page; `<main>` or `<article>` if it has one that holds most of the text."""
     tree = LexborHTMLParser(_text(data, name))
     title_node = tree.css_first("title")
-    title = _squeeze(title_node.text()) if title_node else ""
+    title = squeeze(title_node.text()) if title_node else ""
     body = tree.body
     if body is None:
         return ParsedDocument((), title or None)
@@ -61,62 +61,82 @@ def _walk(node: LexborNode, blocks: list[Block]) -> None:
     loose: list[str] = []
 
     def flush() -> None:
-        for paragraph in _EMPTY_LINE.split("".join(loose)):
-            if text := _squeeze(paragraph):
+        for paragraph in paragraphs_of("".join(loose)):
+            if text := squeeze(paragraph):
                 blocks.append(Block("paragraph", text))
         loose.clear()
 
     for child in node.iter(include_text=True):
         tag = child.tag or ""
         if tag == "-text" or (tag in _INLINE and child.css_first(_BLOCKS) is None):
-            loose.append(_inline(child))
-        else:
+            loose.append(text_of(child))
+        elif tag != "-comment":
             flush()
             _block(child, tag, blocks)
     flush()
 
 
-def _inline(node: LexborNode) -> str:
-    """The text of an inline element, its line breaks marked."""
-    if node.tag == "-text":
-        return node.text(deep=False)
-    if node.tag == "br":
-        return _BREAK
-    return "".join(_inline(child) for child in node.iter(include_text=True))
-
-
 def _block(node: LexborNode, tag: str, blocks: list[Block]) -> None:
     if tag in _HEADINGS:
-        text = _squeeze(node.text())
-        if text:
+        if text := squeeze(text_of(node)):
             blocks.append(Block("heading", text, level=_HEADINGS[tag]))
-    elif tag == "table" and not _lays_out(node):
-        rows = [" | ".join(_squeeze(cell.text()) for cell in row.css("th, td")) for row in node.css("tr")]
-        text = "\n".join(row for row in rows if row.strip(" |"))
-        if text:
-            blocks.append(Block("table", text))
-    elif tag in ("ul", "ol", "dl"):
-        items = [_squeeze(item.text()) for item in node.css("li, dt, dd")]
-        text = "\n".join(f"- {item}" for item in items if item)
-        if text:
-            blocks.append(Block("list", text))
+    elif tag == "table" and not lays_out(node):
+        if (found := table_block(node)) is not None:
+            blocks.append(found)
+    elif tag in _LISTS:
+        _List(blocks).read(node)
     elif tag == "pre":
-        text = node.text().strip("\n")
+        text = code_of(node)
         if text.strip():
             blocks.append(Block("code", text))
     else:
         _walk(node, blocks)
 
 
-def _lays_out(table: LexborNode) -> bool:
-    """Whether a table holds a page's layout instead of data."""
-    nested = len(table.css("table")) > 1  # it finds itself
-    return (
-        nested
-        or table.css_first("p, ul, ol, h1, h2, h3, h4, h5, h6") is not None
-        or any(len(cell.text()) > _LAYOUT_CELL_CHARS for cell in table.css("th, td"))
-    )
+class _List:
+    """Turns a list into lines, its items indented by their depth; code and tables in it stand where they are."""
 
+    def __init__(self, blocks: list[Block]) -> None:
+        self._blocks = blocks
+        self._lines: list[str] = []
+        self._loose: list[str] = []
+        self._mark = "- "
 
-def _squeeze(text: str | None) -> str:
-    return _SPACE.sub(" ", text or "").strip()
+    def read(self, node: LexborNode) -> None:
+        self._walk(node, 0)
+        self._flush()
+
+    def _walk(self, node: LexborNode, depth: int) -> None:
+        for child in node.iter(include_text=True):
+            tag = child.tag or ""
+            if tag in _LISTS:
+                self._end_line()
+                self._walk(child, depth + 1)
+                self._end_line()
+                self._mark = "  " * (depth + 1)
+            elif tag in _ITEMS:
+                self._end_line()
+                self._mark = "  " * depth + "- "
+                self._walk(child, depth)
+                self._end_line()
+            elif tag in ("pre", "table"):
+                self._flush()
+                _block(child, tag, self._blocks)
+            elif tag == "-text" or child.css_first(_INNER) is None:
+                self._loose.append(text_of(child))
+            else:
+                self._loose.append(" ")
+                self._walk(child, depth)
+                self._loose.append(" ")
+
+    def _end_line(self) -> None:
+        if text := squeeze("".join(self._loose)):
+            self._lines.append(self._mark + text)
+            self._mark = self._mark.replace("-", " ")  # for what else the item says
+        self._loose.clear()
+
+    def _flush(self) -> None:
+        self._end_line()
+        if self._lines:
+            self._blocks.append(Block("list", "\n".join(self._lines)))
+            self._lines = []

@@ -8,21 +8,17 @@ import pyromark
 import yaml
 
 from ragsaver.ingestion.blocks import Block, BlockKind, ParsedDocument
+from ragsaver.ingestion.converters.markdown_inline import without_tags, without_targets
 from ragsaver.ingestion.converters.plain_text import decode
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
-_IMPORT_EXPORT = re.compile(r"^(?:import\s.+?(?:from\s+)?[\"'].+[\"'];?|export\s.+)\s*$")
 # An MDX file's imports and exports, told from sentences that begin with these words.
 _ESM = re.compile(
     r"(?:import\s*[{*\"']|import\s+(?:type\s+)?[\w$]+\s*(?:,|from\b)|import\s+type\s*\{"
     r"|export\s*[{*]|export\s+(?:default|const|let|var|function|async|class|type|interface|enum)\b)"
 )
-_TAG = re.compile(r"</?[A-Za-z][\w.-]*(?:\s[^<>]*)?/?>|<!--.*?-->|\{/\*.*?\*/\}", re.DOTALL)
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)")
-
-
-_HEADING_MARKS = re.compile(r"\A[ \t]*#{1,6}(?:[ \t]+|\Z)|(?:(?<=[ \t])#+)?[ \t]*\Z")
+_HEADING_MARKS = re.compile(r"[ \t]*#{1,6}(?:[ \t]+|\Z)")
 _UNDERLINE = re.compile(r"\n[ \t]*(?:=+|-+)[ \t]*\Z")
 _FRONT_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -81,7 +77,12 @@ def _outermost(text: str) -> Iterator[tuple[BlockKind, int, str]]:
 
 def _heading_text(raw: str) -> str:
     """What a heading says, without its marks or its underline."""
-    return _UNDERLINE.sub("", raw) if _UNDERLINE.search(raw) else _HEADING_MARKS.sub("", raw)
+    if _UNDERLINE.search(raw):
+        return _UNDERLINE.sub("", raw)
+    marks = _HEADING_MARKS.match(raw)
+    said = raw[marks.end() if marks else 0 :].rstrip(" \t")
+    without = said.rstrip("#")
+    return said if without and without[-1] not in " \t" else without
 
 
 def _split_front_matter(text: str) -> tuple[str, dict[str, Any]]:
@@ -122,11 +123,21 @@ def _without_mdx(text: str, *, mdx: bool) -> str:
 def _clean(lines: list[str], *, mdx: bool) -> list[str]:
     if mdx:
         lines = list(_without_esm(lines))
-    text = "\n".join(line for line in lines if line[:1] not in ("i", "e") or not _IMPORT_EXPORT.match(line))
+    text = "\n".join(line for line in lines if not _is_import_or_export(line))
     if "<" not in text and "{" not in text:
         return text.split("\n")
     parts = re.split(r"(`[^`\n]*`)", text)  # a tag in inline code is text
-    return "".join(part if n % 2 else _TAG.sub("", part) for n, part in enumerate(parts)).split("\n")
+    return "".join(part if n % 2 else without_tags(part) for n, part in enumerate(parts)).split("\n")
+
+
+def _is_import_or_export(line: str) -> bool:
+    """Whether a line is an import of something that is quoted, or an export of anything."""
+    if line[6:7].isspace() and line.startswith(("import", "export")):
+        if line[0] == "e":
+            return len(line) > 7
+        said = line[8:].rstrip().removesuffix(";")
+        return said.endswith(("'", '"')) and any(quote in said[:-2] for quote in "'\"")
+    return False
 
 
 def _without_esm(lines: list[str]) -> Iterator[str]:
@@ -139,4 +150,4 @@ def _without_esm(lines: list[str]) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     """Links as their words; the rest as it stands."""
-    return (_LINK.sub(r"\1", text) if "](" in text else text).strip()
+    return without_targets(text).strip()
