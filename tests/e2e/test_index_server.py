@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -10,6 +11,7 @@ from ragsaver.cli.main import app
 from ragsaver.models import registry
 from ragsaver.models.onnx_encoder import OnnxEncoder
 from tests.commands import as_json, environment, run, serving
+from tests.qdrant_grpc import grpc_port
 from tests.qdrant_server import StandIn, qdrant_server
 
 QUESTION = "What do owls hunt at night?"
@@ -69,6 +71,17 @@ def test_commands_write_while_a_server_answers(project: Path, server: StandIn):
     checks = {row["check"]: row for row in as_json(project, "doctor", **in_server(server))["checks"]}
     assert f"Qdrant 1.19.1 at {server.url}, collection ragsaver" in checks["index"]["detail"]
     assert checks["owner"]["detail"] == "nobody owns an index in a server"
+
+
+def test_an_answer_that_is_streamed_is_looked_for_on_the_event_loop_which_ends_well(project: Path, server: StandIn):
+    as_json(project, "ingest", "docs", **in_server(server))
+    with grpc_port(server) as port:
+        by_grpc = {**in_server(server), "RAGSAVER_INDEX__GRPC_PORT": str(port)}
+        with serving(project, **by_grpc) as url:
+            for question in (QUESTION, f"Tell me: {QUESTION}"):
+                streamed = httpx.post(f"{url}/v1/query", json={"query": question, "stream": True}, timeout=60)
+                assert "voles" in streamed.text
+    assert sum(name == "QueryBatch" for _, name, _ in server.asked) >= 2
 
 
 def test_the_client_s_local_mode_needs_no_server_and_has_an_owner(project: Path):

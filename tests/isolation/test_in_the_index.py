@@ -32,7 +32,7 @@ from tests.isolation.strangers import (
 patiently = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture(params=["edge", "local"])
+@pytest.fixture(params=["edge", "local", "local-awaited"])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorIndex]:
     with engine(request.param, tmp_path) as opening:
         opened = opening(IDENTITY)
