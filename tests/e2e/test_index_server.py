@@ -124,6 +124,30 @@ def test_an_index_goes_to_the_server_and_back_without_the_model(
     ]
 
 
+def test_a_collection_that_was_emptied_goes_from_the_server_and_others_stay(project: Path, server: StandIn):
+    elsewhere = {"RAGSAVER_HOME": str(project / "another project")}
+    for collection, home in (("kept", {}), ("dropped", {}), ("another", elsewhere)):
+        as_json(project, "ingest", "docs", "--collection", collection, **home)
+        as_json(project, "index", "push", **at(server, **home))
+    as_json(project, "documents", "delete", "--under", "docs", "--collection", "dropped")
+
+    assert "default/dropped: 2 points are there" in run(project, "index", "push", code=2, **at(server)).stderr
+    pushed = as_json(project, "index", "push", "--prune", **at(server))
+    assert (pushed["points"], pushed["removed"]) == (2, 2)
+    assert pushed["left"] == [{"tenant": "default", "collection": "another", "points": 2}]
+    assert "default/another: 2 points are only there, and stay" in run(project, "index", "push", **at(server)).stdout
+    for collection, count in (("kept", 2), ("dropped", 0), ("another", 2)):
+        found = as_json(project, "search", QUESTION, "--collection", collection, **in_server(server))["passages"]
+        assert len(found) == count, collection
+
+
+def test_what_the_embedded_index_has_lost_is_not_taken_for_emptied(project: Path, server: StandIn):
+    as_json(project, "ingest", "docs", "--collection", "kept")
+    as_json(project, "ingest", "docs", "--collection", "lost", **in_server(server))
+    pushed = as_json(project, "index", "push", "--prune", **at(server))
+    assert (pushed["removed"], pushed["left"]) == (0, [{"tenant": "default", "collection": "lost", "points": 2}])
+
+
 def test_a_move_says_what_it_needs(project: Path, server: StandIn):
     assert "no embedded index" in run(project, "index", "push", code=2, **at(server)).stderr
     assert "no index at the server" in run(project, "index", "pull", code=2, **at(server)).stderr

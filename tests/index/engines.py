@@ -31,9 +31,8 @@ KINDS = [
     pytest.param("server-rest", marks=needs_server),
 ]
 
-# The same, searched by a task on an event loop.
+# Those that can be searched by a task on an event loop.
 AWAITED = [
-    "local-awaited",
     "rest-awaited",
     "grpc-awaited",
     pytest.param("server-awaited", marks=needs_server),
