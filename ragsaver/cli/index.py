@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 _Prune = Annotated[
-    bool, typer.Option("--prune", help="Remove points of the same collections that are there and not here.")
+    bool, typer.Option("--prune", help="Remove points of this project's collections that are there and not here.")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 
@@ -44,6 +44,7 @@ def _moved(settings: "Settings", *, to_server: bool, prune: bool) -> "Moved":
     from ragsaver.index.opening import edge_identity, open_edge, open_server, server_identity
     from ragsaver.index.ownership import Ownership
     from ragsaver.index.store import current_store
+    from ragsaver.ingestion.opening import open_manifest
     from ragsaver.ingestion.writers import turns
 
     ownership = Ownership.acquire(settings.home, f"ragsaver index {'push' if to_server else 'pull'}")
@@ -65,8 +66,9 @@ def _moved(settings: "Settings", *, to_server: bool, prune: bool) -> "Moved":
         server = opened.enter_context(closing(open_server(settings.index, identity)))
         source, target = (edge, server) if to_server else (server, edge)
         writers = opened.enter_context(closing(turns(settings, store)))
+        is_emptied = opened.enter_context(closing(open_manifest(settings, store))).is_emptied
         with _progress() as progress:
-            moved = move(source, target, writers.turn, prune=prune, progress=progress)
+            moved = move(source, target, writers.turn, prune=prune, is_emptied=is_emptied, progress=progress)
         target.optimise()
         return moved
 
@@ -98,6 +100,8 @@ def _show(what: str, moved: "Moved", as_json: bool) -> None:
         return
     for one in moved.scopes:
         typer.echo(f"{one.tenant}/{one.collection}: {one.points} points, {one.copied} of them copied")
+    for other in moved.left:
+        typer.echo(f"{other.tenant}/{other.collection}: {other.points} points are only there, and stay")
     typer.echo(
         f"{moved.points} points: {copied} copied, {unchanged} were there, {removed} removed; {moved.seconds:.1f} s"
     )

@@ -29,10 +29,28 @@ def asked_again(
 ) -> dict[str, float] | None:
     """The vector leg's second answer, cosines by passage id; None where the first one is to stay.
 
+    :param candidates: passages fetched; all else is as for `nearer`.
+    """
+    vector_again = nearer(index, scope, vector, fused, legs, settings)
+    if vector_again is None:
+        return None
+    again, _ = index.search(scope, "", vector_again, candidates, with_payload=False).scores()
+    return again
+
+
+def nearer(
+    index: VectorIndex,
+    scope: Scope,
+    vector: NDArray[np.float32],
+    fused: Sequence[tuple[str, float]],
+    legs: tuple[Mapping[str, float], Mapping[str, float]],
+    settings: RetrievalSettings,
+) -> NDArray[np.float32] | None:
+    """What the vector leg is to be asked again, (dim,) float32, L2-normalised; None where its answer is to stay.
+
     :param vector: (dim,) float32, the question's.
     :param fused: ids and scores, best first.
     :param legs: the first answers of both, scores by passage id.
-    :param candidates: passages fetched.
     """
     if not settings.feedback_passages or not settings.feedback_weight or not _disagree(*legs):
         return None
@@ -44,10 +62,8 @@ def asked_again(
     shares = np.array([best[one] for one in found], dtype=np.float32) ** _POWER
     if not shares.any():
         return None
-    nearer = vector + settings.feedback_weight * (shares / shares.sum()) @ rows
-    nearer = (nearer / np.linalg.norm(nearer)).astype(np.float32)
-    again, _ = index.search(scope, "", nearer, candidates, with_payload=False).scores()
-    return again
+    moved = vector + settings.feedback_weight * (shares / shares.sum()) @ rows
+    return np.asarray(moved / np.linalg.norm(moved), dtype=np.float32)
 
 
 def _disagree(dense: Mapping[str, float], lexical: Mapping[str, float]) -> bool:

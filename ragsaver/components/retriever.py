@@ -1,5 +1,6 @@
 """Find the passages that may hold the answer, by words and by meaning, in one call to the index."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,14 +9,15 @@ from haystack import Document, component
 from ragsaver.components.deduplicator import Folded
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
-from ragsaver.components.feedback import asked_again
+from ragsaver.components.feedback import nearer
 from ragsaver.components.fusion import Fusion, depth, fuse
 from ragsaver.components.kept_passages import KeptPassages
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import require_time, stage
 from ragsaver.components.resources import Bound
+from ragsaver.components.searching import Search, Steps, searched, searched_async
 from ragsaver.index.keys import GROUPS, LISTED_IN, SCOPE
-from ragsaver.index.protocol import VectorIndex
+from ragsaver.index.protocol import AsyncIndex, VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.spend.receipt import current_receipt
 
@@ -66,6 +68,20 @@ class HybridRetriever(Bound):
         :param query: the question.
         :param top_k: for this run only.
         """
+        return {"documents": searched(self._steps(query, top_k), self._index())}
+
+    @component.output_types(documents=list[Document])
+    async def run_async(self, query: str, top_k: int | None = None) -> dict[str, Passages]:
+        """The same; an index that can be is asked on the running event loop, and all else is done in threads."""
+        index = await asyncio.to_thread(self._index) if self._bound is None else self._bound.index
+        if not isinstance(index, AsyncIndex):
+            return await asyncio.to_thread(self.run, query, top_k)
+        return {"documents": await searched_async(self._steps(query, top_k), index)}
+
+    def _index(self) -> VectorIndex:
+        return self.resources.index
+
+    def _steps(self, query: str, top_k: int | None) -> Steps[Passages]:
         require_time()
         defaults = self.resources.settings.retrieval
         top_k = top_k or self.top_k or defaults.top_k
@@ -88,11 +104,15 @@ class HybridRetriever(Bound):
             index = self.resources.index
             with stage("embed_query"):
                 vector = self.resources.embed_question(query)
+            how = f"{fusion}, BM25 weighs {weight:g}"
+            dense, lexical = (yield Search(scope, query, vector, candidates)).scores()
             with stage("retrieve"):
-                how = f"{fusion}, BM25 weighs {weight:g}"
-                dense, lexical = index.search(scope, query, vector, candidates, with_payload=False).scores()
                 fused = fuse(dense, lexical, weight, fusion)
-                again = asked_again(index, scope, vector, fused, (dense, lexical), defaults, candidates)
+                vector_again = nearer(index, scope, vector, fused, (dense, lexical), defaults)
+            again: dict[str, float] = {}
+            if vector_again is not None:
+                again, _ = (yield Search(scope, "", vector_again, candidates)).scores()
+            with stage("retrieve"):
                 if again:
                     fused = fuse(again, lexical, weight, fusion)
                     how += f"; asked again nearer to the first {defaults.feedback_passages}"
@@ -104,7 +124,7 @@ class HybridRetriever(Bound):
         receipt = current_receipt()
         receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)
         receipt.add("retrieve", "hybrid search", len(passages), "passages", reason=reason)
-        return {"documents": passages}
+        return passages
 
 
 def passages_of(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 import grpc
 from pydantic import SecretStr
@@ -81,7 +80,8 @@ class Connection:
         self._place = place
         # Local mode keeps its points in arrays that bear one thread at a time.
         self._one_at_a_time: AbstractContextManager[Any] = threading.RLock() if place.folder else nullcontext()
-        self._clients: WeakKeyDictionary[Any, AsyncQdrantClient] = WeakKeyDictionary()
+        self._clients: dict[Any, AsyncQdrantClient] = {}
+        self._opening = threading.Lock()
         self._client = self._opened()
 
     @property
@@ -105,9 +105,7 @@ class Connection:
 
     async def ask_async(self, loop: Any, call: Callable[[AsyncQdrantClient], Awaitable[T]]) -> T:
         """As `ask`, from a coroutine that runs on `loop`; not in local mode."""
-        if loop not in self._clients:
-            self._clients[loop] = AsyncQdrantClient(**self._arguments())
-        client = self._clients[loop]
+        client = self._client_on(loop)
 
         async def once() -> T:
             return await call(client)
@@ -119,7 +117,8 @@ class Connection:
 
     async def close_async(self, loop: Any) -> None:
         """Close what was opened for coroutines on `loop`."""
-        client = self._clients.pop(loop, None)
+        with self._opening:
+            client = self._clients.pop(loop, None)
         if client is not None:
             await client.close()
 
@@ -127,6 +126,14 @@ class Connection:
         """Let go of the connections."""
         with self._one_at_a_time:
             self._client.close()
+
+    def _client_on(self, loop: Any) -> AsyncQdrantClient:
+        with self._opening:
+            for over in [one for one in self._clients if one.is_closed()]:  # its client would keep it
+                del self._clients[over]
+            if loop not in self._clients:
+                self._clients[loop] = AsyncQdrantClient(**self._arguments())
+            return self._clients[loop]
 
     def _once(self, call: Callable[[QdrantClient], T]) -> T:
         with self._one_at_a_time:

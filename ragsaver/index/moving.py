@@ -33,10 +33,20 @@ class MovedScope:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftScope:
+    """A collection that only the other side has, and that was left alone there."""
+
+    tenant: str
+    collection: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """What a move took."""
 
     scopes: tuple[MovedScope, ...]
+    left: tuple[LeftScope, ...]
     seconds: float
 
     @property
@@ -63,23 +73,36 @@ def move(
     turn: Callable[[str], AbstractContextManager[None]],
     *,
     prune: bool = False,
+    is_emptied: Callable[[Scope], bool] = lambda scope: False,
     progress: Callable[[int], None] = lambda points: None,
 ) -> Moved:
-    """Make the target's points of every scope that the source has the same as the source's.
+    """Make the target's points of every scope that the source has, or has emptied, the same as the source's.
+
+    What else the target has is left alone: it may be somebody else's, or the source may have lost it.
 
     :param turn: keeps others from changing a tenant's documents meanwhile.
     :param prune: remove points of these scopes that only the target has.
+    :param is_emptied: tells of a scope that only the target has whether the source had it and nothing of it is to be.
     :param progress: told how many points were looked at.
     :raises UsageError: without `prune`, if there are such points; nothing of their scope was copied.
     :raises StorageError: if the two differ in the end: somebody wrote meanwhile.
     """
     started = time.perf_counter()
-    moved = []
-    for scope in source.scopes():
+    moved, left = [], []
+    here = source.scopes()
+    for scope in here:
         with turn(scope.tenant):
             moved.append(_move(source, target, scope, prune, progress))
+    for scope in target.scopes():
+        if scope in here:
+            continue
+        with turn(scope.tenant):
+            if is_emptied(scope):
+                moved.append(_move(source, target, scope, prune, progress))
+            else:
+                left.append(LeftScope(scope.tenant, scope.collection, target.count(scope)))
     target.flush()
-    return Moved(tuple(moved), time.perf_counter() - started)
+    return Moved(tuple(moved), tuple(left), time.perf_counter() - started)
 
 
 def _move(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,4 +146,19 @@ class VectorIndex(Protocol):
 
     def close(self) -> None:
         """Flush, and let go of the lock."""
+        ...
+
+
+@runtime_checkable
+class AsyncIndex(Protocol):
+    """An index that can be asked on an event loop too."""
+
+    async def search_async(
+        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
+    ) -> LegHits:
+        """As `VectorIndex.search`, on the running event loop."""
+        ...
+
+    async def close_async(self) -> None:
+        """Close what was opened for the running event loop."""
         ...

@@ -104,11 +104,13 @@ class ServerIndex:
         if self._connection.is_local:
             return await asyncio.to_thread(self.search, scope, text, vector, limit, with_payload=with_payload)
         requests = self._legs(scope, text, vector, limit, with_payload)
-        return _found(
-            await self._connection.ask_async(
+
+        async def ask() -> list[models.QueryResponse]:
+            return await self._connection.ask_async(
                 asyncio.get_running_loop(), lambda client: client.query_batch_points(self._name, requests)
             )
-        )
+
+        return _found(await self._swaps.undisturbed_async(ask))
 
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
         """Write points, unlisted."""

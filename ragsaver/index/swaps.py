@@ -3,8 +3,9 @@
 A sequence lock: one writer, readers try again.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -34,7 +35,20 @@ class Swaps:
         for _ in range(TRIES):
             before = self._count
             answer = read()
-            if before == self._count and before % 2 == 0:
+            if self._was_calm_since(before):
                 return answer
             time.sleep(SWAP_S)
         return answer
+
+    async def undisturbed_async(self, read: Callable[[], Awaitable[T]]) -> T:
+        """The same on the running event loop."""
+        for _ in range(TRIES):
+            before = self._count
+            answer = await read()
+            if self._was_calm_since(before):
+                return answer
+            await asyncio.sleep(SWAP_S)
+        return answer
+
+    def _was_calm_since(self, before: int) -> bool:
+        return before == self._count and before % 2 == 0

@@ -340,6 +340,11 @@ class Manifest:
                 found.update((row.tenant, row.collection) for row in rows)
         return [Scope(*pair) for pair in sorted(found)]
 
+    def is_emptied(self, scope: Scope) -> bool:
+        """Whether documents were here, and nothing that an index would keep is left of them."""
+        had_some = bool(self.changes.mark(scope)) and not self.intents(scope)
+        return had_some and not any(record.chunks for record in self.documents(scope).values())
+
     def copy_from(self, other: "Manifest") -> dict[str, int]:
         """Take all that another manifest holds; how many rows, by table. Nobody writes that one meanwhile.
 

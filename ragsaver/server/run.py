@@ -12,6 +12,7 @@ import uvicorn
 
 from ragsaver.access.key_store import open_keys
 from ragsaver.errors import UsageError
+from ragsaver.index.protocol import AsyncIndex
 from ragsaver.index.upkeep import upkeep
 from ragsaver.logs.secrets import KNOWN
 from ragsaver.pipelines.live import LiveRuntime
@@ -110,6 +111,12 @@ class _Server(uvicorn.Server):
         """The signal that ends the server."""
         self._access.stopping.set()
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what is under way, and what the index opened for this event loop."""
+        await super().shutdown(sockets)
+        if isinstance(index := self._access.live.index, AsyncIndex):
+            await index.close_async()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -10,6 +11,7 @@ from ragsaver.cli.main import app
 from ragsaver.models import registry
 from ragsaver.models.onnx_encoder import OnnxEncoder
 from tests.commands import as_json, environment, run, serving
+from tests.qdrant_grpc import grpc_port
 from tests.qdrant_server import StandIn, qdrant_server
 
 QUESTION = "What do owls hunt at night?"
@@ -71,6 +73,17 @@ def test_commands_write_while_a_server_answers(project: Path, server: StandIn):
     assert checks["owner"]["detail"] == "nobody owns an index in a server"
 
 
+def test_an_answer_that_is_streamed_is_looked_for_on_the_event_loop_which_ends_well(project: Path, server: StandIn):
+    as_json(project, "ingest", "docs", **in_server(server))
+    with grpc_port(server) as port:
+        by_grpc = {**in_server(server), "RAGSAVER_INDEX__GRPC_PORT": str(port)}
+        with serving(project, **by_grpc) as url:
+            for question in (QUESTION, f"Tell me: {QUESTION}"):
+                streamed = httpx.post(f"{url}/v1/query", json={"query": question, "stream": True}, timeout=60)
+                assert "voles" in streamed.text
+    assert sum(name == "QueryBatch" for _, name, _ in server.asked) >= 2
+
+
 def test_the_client_s_local_mode_needs_no_server_and_has_an_owner(project: Path):
     (project / "ragsaver.yaml").write_text("index:\n  engine: qdrant\n  url: file:qdrant\n")
     assert as_json(project, "ingest", "docs")["documents"]["added"] == 2
@@ -109,6 +122,30 @@ def test_an_index_goes_to_the_server_and_back_without_the_model(
     assert [(one["tenant"], one["collection"], one["points"]) for one in pulled["scopes"]] == [
         ("default", "default", 2)
     ]
+
+
+def test_a_collection_that_was_emptied_goes_from_the_server_and_others_stay(project: Path, server: StandIn):
+    elsewhere = {"RAGSAVER_HOME": str(project / "another project")}
+    for collection, home in (("kept", {}), ("dropped", {}), ("another", elsewhere)):
+        as_json(project, "ingest", "docs", "--collection", collection, **home)
+        as_json(project, "index", "push", **at(server, **home))
+    as_json(project, "documents", "delete", "--under", "docs", "--collection", "dropped")
+
+    assert "default/dropped: 2 points are there" in run(project, "index", "push", code=2, **at(server)).stderr
+    pushed = as_json(project, "index", "push", "--prune", **at(server))
+    assert (pushed["points"], pushed["removed"]) == (2, 2)
+    assert pushed["left"] == [{"tenant": "default", "collection": "another", "points": 2}]
+    assert "default/another: 2 points are only there, and stay" in run(project, "index", "push", **at(server)).stdout
+    for collection, count in (("kept", 2), ("dropped", 0), ("another", 2)):
+        found = as_json(project, "search", QUESTION, "--collection", collection, **in_server(server))["passages"]
+        assert len(found) == count, collection
+
+
+def test_what_the_embedded_index_has_lost_is_not_taken_for_emptied(project: Path, server: StandIn):
+    as_json(project, "ingest", "docs", "--collection", "kept")
+    as_json(project, "ingest", "docs", "--collection", "lost", **in_server(server))
+    pushed = as_json(project, "index", "push", "--prune", **at(server))
+    assert (pushed["removed"], pushed["left"]) == (0, [{"tenant": "default", "collection": "lost", "points": 2}])
 
 
 def test_a_move_says_what_it_needs(project: Path, server: StandIn):

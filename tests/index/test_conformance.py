@@ -1,4 +1,6 @@
-"""What every engine keeps: the embedded one, the client's local mode, REST, and a real server where there is one."""
+"""What every engine keeps: the embedded one, the client's local mode, REST, and a real server where there is one; asked
+by a thread, and by a task.
+"""
 
 import itertools
 import pickle
@@ -19,11 +21,11 @@ from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.words import word_encoder, words_of
-from tests.index.engines import KINDS, Opening, engine
+from tests.index.engines import AWAITED, KINDS, Opening, engine
 from tests.index.points import ACME, DIM, IDENTITY, RIVAL, listed, point, vector
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *AWAITED])
 def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opening]:
     with engine(request.param, tmp_path) as opened:
         yield opened

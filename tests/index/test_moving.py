@@ -8,7 +8,7 @@ import pytest
 
 from ragsaver.errors import ModelMismatch, StorageError, UsageError
 from ragsaver.index.identity import IndexIdentity
-from ragsaver.index.moving import move, require_alike
+from ragsaver.index.moving import LeftScope, move, require_alike
 from ragsaver.index.protocol import VectorIndex
 from tests.index.engines import KINDS, engine
 from tests.index.points import ACME, IDENTITY, RIVAL, listed, point, vector
@@ -99,9 +99,26 @@ def test_points_that_are_only_there_go_when_told_to_and_other_collections_stay(
     listed(there, RIVAL, point("a rival's zebra"))
     with pytest.raises(UsageError, match="acme/docs: 1 points are there.*--prune"):
         move(here, there, free)
-    (moved,) = move(here, there, free, prune=True).scopes
+    done = move(here, there, free, prune=True)
+    (moved,) = done.scopes
     assert (moved.points, moved.copied, moved.removed) == (1, 1, 1)
+    assert done.left == (LeftScope("rival", "docs", 1),)
     assert (there.count(ACME), there.count(RIVAL)) == (1, 1)
+
+
+def test_a_collection_that_was_emptied_here_goes_there_when_told_to(here: VectorIndex, there: VectorIndex) -> None:
+    fill(here)
+    move(here, there, free)
+    here.list_and_delete(RIVAL, [], list(dict(here.ids(RIVAL))))
+    emptied = {RIVAL}.__contains__
+    with pytest.raises(UsageError, match="rival/docs: 1 points are there.*--prune"):
+        move(here, there, free, is_emptied=emptied)
+    assert there.count(RIVAL) == 1
+    done = move(here, there, free, prune=True, is_emptied=emptied)
+    assert [(one.tenant, one.points, one.removed) for one in done.scopes] == [("acme", 6, 0), ("rival", 0, 1)]
+    assert done.left == ()
+    assert there.search(RIVAL, "zebra", vector(0), 5).lexical == ()
+    assert contents(there) == contents(here)
 
 
 def test_who_writes_meanwhile_is_noticed(here: VectorIndex, there: VectorIndex) -> None:

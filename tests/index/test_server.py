@@ -17,8 +17,9 @@ from ragsaver.errors import IndexLocked, IndexUnavailable, ModelMismatch, Settin
 from ragsaver.index.connection import Connection, ServerPlace
 from ragsaver.index.hnsw import HNSW_EF
 from ragsaver.index.identity import IndexIdentity
+from ragsaver.index.keys import shown_in
 from ragsaver.index.quantization import Quantization
-from ragsaver.index.server import ServerIndex
+from ragsaver.index.server import ServerIndex, _set, _within
 from ragsaver.index.server_collection import Growth, take_over
 from tests.index.points import ACME, IDENTITY, RIVAL, listed, point, vector
 from tests.qdrant_grpc import created, grpc_port
@@ -242,6 +243,32 @@ def test_a_coroutine_is_told_of_a_server_that_fails(server: StandIn) -> None:
 
     with closing(index), pytest.raises(IndexUnavailable, match="does not answer"):
         asyncio.run(ask())
+
+
+def test_a_coroutine_that_meets_a_swap_of_its_process_asks_again(server: StandIn, index: ServerIndex) -> None:
+    old, new = point("old zebra"), point("new zebra")
+    listed(index, ACME, old)
+    index.upsert(ACME, [new])
+
+    async def ask() -> set[str]:
+        asking = asyncio.create_task(index.search_async(ACME, "zebra", vector(0), 5))
+        with index._swaps.swap():
+            index._change([_set(shown_in(ACME), _within(ACME, ids=[new.id]))])
+            while not server.requests("/points/query/batch"):
+                await asyncio.sleep(0)
+            gone = models.FilterSelector(filter=_within(ACME, ids=[old.id]))
+            index._change([models.DeleteOperation(delete=gone)])
+        found = await asking
+        await index.close_async()
+        return {hit.id for hit in found.lexical}
+
+    assert asyncio.run(ask()) == {new.id}
+
+
+def test_what_was_opened_for_an_event_loop_that_is_over_is_let_go(index: ServerIndex) -> None:
+    for _ in range(3):
+        asyncio.run(index.search_async(ACME, "zebra", vector(0), 5))
+    assert len(index._connection._clients) == 1
 
 
 def test_local_mode_is_one_process_s_and_serves_coroutines_too(tmp_path: Path) -> None:

@@ -62,6 +62,18 @@ def test_a_scope_never_sees_another_s_documents_or_intents(manifest: Manifest):
     assert manifest.scopes() == [ACME, OTHER]
 
 
+def test_a_collection_is_emptied_when_it_had_documents_and_no_chunk_of_them_is_left(manifest: Manifest):
+    told = [manifest.is_emptied(ACME)]
+    manifest.commit(OTHER, [record("a.md", scope=OTHER)])
+    manifest.commit(ACME, [record("a.md"), record("b.md")])
+    told.append(manifest.is_emptied(ACME))
+    manifest.commit(ACME, [record("b.md", generation=2, chunks=())], gone=["acme:a.md"])
+    told.append(manifest.is_emptied(ACME))
+    manifest.record_intents(ACME, [intent("acme:c.md", listed=("n",))])
+    told.append(manifest.is_emptied(ACME))
+    assert told == [False, False, True, False]
+
+
 def test_an_intent_stays_as_it_was_written_until_it_is_cleared(manifest: Manifest):
     manifest.record_intents(ACME, [intent("acme:a.md", ("n2",), ("o",))])
     assert manifest.intents(ACME) == [intent("acme:a.md", ("n2",), ("o",))]

@@ -26,6 +26,7 @@ from tests.isolation.strangers import (
     all_that_is_seen,
     points_of,
     scope_or_none,
+    vector_of,
 )
 
 # Every example leaves the index as empty as it found it.
@@ -124,6 +125,43 @@ def test_points_of_other_groups_change_nothing_that_a_reader_sees(
     index.set_payload(everybody, {one.id: dict(one.payload) for one in hidden})
     assert all_that_is_seen(index, reader, question, ids) == alone
     emptied(index, everybody)
+
+
+@pytest.fixture
+def awaited(tmp_path: Path) -> Iterator[VectorIndex]:
+    with engine("rest-awaited", tmp_path) as opening:
+        opened = opening(IDENTITY)
+        yield opened
+        opened.close()
+
+
+@settings(patiently, max_examples=20)
+@given(PAIRS, CORPORA, st.lists(st.tuples(TEXTS, GROUPS), min_size=1, max_size=4), GROUPS, QUESTIONS)
+def test_neither_another_s_points_nor_those_of_other_groups_change_what_a_task_finds(
+    awaited: VectorIndex,
+    pair: tuple[Scope, Scope],
+    theirs: Sequence[str],
+    corpus: Sequence[tuple[str, list[str]]],
+    mine: list[str],
+    question: str,
+) -> None:
+    me, them = pair
+    reader = replace(me, groups=frozenset(mine))
+    emptied(awaited, me, them)
+    points = [point for text, groups in corpus for point in points_of([text], groups=groups)]
+    readable = [one for one in points if reader.reads(one.payload["groups"])]
+
+    def found() -> list[list[tuple[float, str]]]:
+        legs = awaited.search(reader, question, vector_of(question), 100)
+        return [sorted((round(hit.score, 6), hit.id) for hit in leg) for leg in (legs.dense, legs.lexical)]
+
+    listed(awaited, me, *readable)
+    alone = found()
+    assert {one for _, one in alone[0]} == {one.id for one in readable}
+    listed(awaited, me, *[one for one in points if one not in readable])
+    listed(awaited, them, *points_of(theirs, **{SCOPE: scope_key(me), LISTED_IN: scope_key(me)}))
+    assert found() == alone
+    emptied(awaited, me, them)
 
 
 @given(st.tuples(NAMES, NAMES), st.tuples(NAMES, NAMES))

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,8 +14,11 @@ import yaml
 from ragsaver.index import server_collection
 from ragsaver.settings_file import load_settings
 from tests.databases import URL, needs_postgres
+from tests.qdrant_server import qdrant_server
 
-COMPOSE = yaml.safe_load((Path(__file__).resolve().parents[2] / "docker-compose.yml").read_text())
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+TESTING = yaml.safe_load((ROOT / "docker-compose.test.yml").read_text())
 
 
 def test_every_service_has_a_health_check_and_what_it_needs():
@@ -72,3 +76,46 @@ def test_the_database_is_healthy_when_it_answers_by_tcp():
 def test_nothing_is_reached_from_outside_the_machine():
     for service in COMPOSE["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def stages() -> dict[str, list[str]]:
+    """The lines of the Dockerfile by stage, those that a stage builds on among them; the last one is without a name."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        if line.startswith("FROM "):
+            base, _, name = line.removeprefix("FROM ").partition(" AS ")
+            found[name] = [*found.get(base, [])]
+        elif found:
+            found[list(found)[-1]].append(line)
+    return found
+
+
+def test_the_service_that_tests_the_index_needs_what_is_there_and_disturbs_no_other():
+    assert set(TESTING["services"]) == {"conformance"}
+    service = TESTING["services"]["conformance"]
+    assert not set(TESTING["services"]) & set(COMPOSE["services"])
+    assert set(service["depends_on"]) == {urlsplit(service["environment"]["RAGSAVER_TEST_QDRANT_URL"]).hostname}
+    assert set(service["depends_on"]) <= set(COMPOSE["services"])
+    assert service["image"] != COMPOSE["services"]["api"]["image"]
+    assert service["build"]["target"] in stages()
+    assert list(stages())[-1] == "", "who names no target gets the last stage"
+
+
+def test_what_that_service_runs_asks_the_server_that_it_is_told_with_no_file_but_those_of_its_image(tmp_path: Path):
+    service = TESTING["services"]["conformance"]
+    copied = [line.split()[1:-1] for line in stages()[service["build"]["target"]] if line.startswith("COPY ")]
+    for name in (one for some in copied for one in some):
+        (tmp_path / name).symlink_to(ROOT / name)
+    python, *arguments = service["command"]
+    assert python == "python"
+    with qdrant_server() as server:
+        done = subprocess.run(
+            [sys.executable, *arguments, "-p", "no:cacheprovider", "-k", "server-rest and test_both_legs_find"],
+            cwd=tmp_path,
+            env={**os.environ, "RAGSAVER_TEST_QDRANT_URL": server.url, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert server.requests("/points/query/batch")
+        assert server.client.get_collections().collections == []
