@@ -80,7 +80,7 @@ class StableContext(Bound):
                         "document_id": one.document_id,
                         "source": one.source,
                         "heading": "outline",
-                        "spans": [sentence.text for sentence in sentences(one.text)],
+                        "spans": [sentence.text for sentence in sentences(one.text, scope.tenant)],
                         "tokens": count,
                     },
                 )
