@@ -32,8 +32,8 @@ def main() -> None:
         retriever.bind(runtime.resources)
         asked = [query.text for query in dataset.queries[: given.questions]]
         found = [retriever.run(question)["documents"] for question in asked]
-        seen = [timed(lambda q=q, f=f: features(q, f)) for q, f in zip(asked, found, strict=True)]
-        again = [timed(lambda q=q, f=f: features(q, f)) for q, f in zip(asked, found, strict=True)]
+        seen = [timed(lambda q=q, f=f: features(q, f, "")) for q, f in zip(asked, found, strict=True)]
+        again = [timed(lambda q=q, f=f: features(q, f, "")) for q, f in zip(asked, found, strict=True)]
         result["gate_ms"] = {"first": middle(seen), "again": middle(again)}
         for count in given.passages:
             texts = [[one.content or "" for one in passages[:count]] for passages in found]

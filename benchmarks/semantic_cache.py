@@ -49,7 +49,7 @@ def main() -> None:
     rows = [json.loads(line) for line in arguments.pairs.read_text(encoding="utf-8").splitlines()]
     same = np.array([row["same"] for row in rows], dtype=np.float64)
     cosine = cosines(rows, arguments.vectors)
-    apart = [(taken_apart(row["a"]), taken_apart(row["b"])) for row in rows]
+    apart = [(taken_apart(row["a"], None), taken_apart(row["b"], None)) for row in rows]
     may = np.array([c >= LOOKED_AT_FROM and may_agree(*pair) for c, pair in zip(cosine, apart, strict=True)])
     base = np.array([[*features(*pair, float(c)), 1.0] for c, pair in zip(cosine, apart, strict=True)])
     words = [differing_words(*pair) for pair in apart]

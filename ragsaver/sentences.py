@@ -1,6 +1,7 @@
 """Sentences as they stand, and the words in them: what packing, quoting and outlining work on.
 
-Analysis is remembered by text, because the same chunks come again and again.
+Analysis is remembered by text, because the same chunks come again and again; each tenant has its own, so that nobody is
+served sooner for what another one has.
 """
 
 import re
@@ -158,8 +159,11 @@ def _small_words(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def sentences(text: str) -> tuple[Sentence, ...]:
-    """The sentences of a passage with their stems."""
+def sentences(text: str, tenant: str) -> tuple[Sentence, ...]:
+    """The sentences of a passage with their stems.
+
+    :param tenant: whose passage it is.
+    """
     found: list[Sentence] = []
     start = 0
     for piece in split(text):

@@ -32,7 +32,7 @@ def test_every_sentence_is_a_verbatim_slice_in_order(text):
 
 @given(st.text(alphabet="ab. \n|-`", max_size=3000))
 def test_no_sentence_is_too_long_to_pack_and_each_knows_its_place(text):
-    for sentence in sentences(text):
+    for sentence in sentences(text, ""):
         assert len(sentence.text) <= MAX_CHARS
         assert text[sentence.start :].startswith(sentence.text)
 

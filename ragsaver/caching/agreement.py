@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -85,8 +85,11 @@ class Asked:
 
 
 @lru_cache(maxsize=16_384)
-def taken_apart(question: str) -> Asked:
-    """The question's words by what they do in it."""
+def taken_apart(question: str, reader: Hashable) -> Asked:
+    """The question's words by what they do in it.
+
+    :param reader: who asks; nobody else is answered sooner for it.
+    """
     plain = question.replace("’", "'")
     names = {
         stem(word.lower())
@@ -193,18 +196,21 @@ class Agreement:
     at_least: float
     cosine_at_least: float
 
-    def score(self, one: str, other: str, cosine: float) -> float:
+    def score(self, one: str, other: str, cosine: float, reader: Hashable = None) -> float:
         """How much speaks for it (log odds); minus infinity where something speaks against it."""
-        first, second = taken_apart(one), taken_apart(other)
+        first, second = taken_apart(one, reader), taken_apart(other, reader)
         if cosine < self.cosine_at_least or not may_agree(first, second):
             return -math.inf
         values = features(first, second, cosine)
         score = self.weights[-1] + sum(w * v for w, v in zip(self.weights, values, strict=False))
         return score + sum(self.words.get(word, 0.0) for word in differing_words(first, second))
 
-    def holds(self, one: str, other: str, cosine: float) -> bool:
-        """Whether they ask the same."""
-        return self.score(one, other, cosine) >= self.at_least
+    def holds(self, one: str, other: str, cosine: float, reader: Hashable = None) -> bool:
+        """Whether they ask the same.
+
+        :param reader: whose questions these are.
+        """
+        return self.score(one, other, cosine, reader) >= self.at_least
 
 
 @lru_cache(maxsize=1)

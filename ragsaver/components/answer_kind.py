@@ -59,11 +59,16 @@ class Asked:
     kind: Kind | None
     words: frozenset[str]
 
-    def held_by(self, sentence: str) -> bool:
-        """Whether the sentence could hold what is asked for: a name must not be the question's own."""
+    def held_by(self, sentence: str, tenant: str) -> bool:
+        """Whether the sentence could hold what is asked for: a name must not be the question's own.
+
+        :param tenant: whose sentence it is.
+        """
         if self.kind is None:
             return False
-        return not _names(sentence) <= self.words if self.kind == "name" else _holds(sentence, self.kind)
+        if self.kind == "name":
+            return not _names(sentence, tenant) <= self.words
+        return _holds(sentence, tenant, self.kind)
 
 
 def asked(question: str) -> Asked:
@@ -84,13 +89,13 @@ def refers_back(sentence: str) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def _names(sentence: str) -> frozenset[str]:
+def _names(sentence: str, tenant: str) -> frozenset[str]:
     """Capitalised words but the first, in small letters."""
     return frozenset(name.lower() for name in _NAME.findall(sentence))
 
 
 @lru_cache(maxsize=65_536)
-def _holds(sentence: str, kind: Kind) -> bool:
+def _holds(sentence: str, tenant: str, kind: Kind) -> bool:
     small = sentence.lower()
     words = set(_WORD.findall(small))
     if kind == "date":

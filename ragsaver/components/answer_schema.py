@@ -43,7 +43,7 @@ class Misfit:
 class AnswerSchema:
     """A schema that was checked: make it with `read_schema`.
 
-    :ivar text: the schema as compact JSON.
+    :ivar text: the schema as compact JSON, the same for schemas that say the same: see `read_schema`.
     :ivar strict: whether the endpoint is asked to keep to it strictly.
     """
 
@@ -94,6 +94,9 @@ def read_schema(
 ) -> AnswerSchema:
     """Take a caller's schema (JSON Schema 2020-12).
 
+    Keywords and definitions are put in order, so that the same schema is always the same text, and prompts that begin
+    with it are found in a provider's prefix cache. Properties stay as they were: a model writes them in that order.
+
     :param where: its place in the request, for errors.
     :raises UsageError: if it is none, is too large, or uses what is not run here.
     """
@@ -102,7 +105,7 @@ def read_schema(
     if dialect not in _DIALECTS:
         raise UsageError("it is of another dialect", where=f"{where}.$schema", remedy="Use JSON Schema 2020-12")
     try:
-        text = json.dumps(given, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_in_order(given), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         text.encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"it is no JSON: {error}", where=where, remedy="Send a JSON schema") from None
@@ -147,6 +150,21 @@ def _mapped(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {change(key): _mapped(one, change) for key, one in value.items()}
     return value
+
+
+def _in_order(schema: Any, names: str = "") -> Any:
+    """A schema with its keywords sorted; `names` is the keyword whose value it is where its keys are names."""
+    if isinstance(schema, list):
+        return [_in_order(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if names:
+        keys = list(schema) if names == "properties" else sorted(schema)
+        return {key: _in_order(schema[key]) for key in keys}
+    return {
+        key: schema[key] if key in _DATA else _in_order(schema[key], key if key in _NAMES else "")
+        for key in sorted(schema)
+    }
 
 
 def _require_harmless(schema: Any, where: str, depth: int, names: bool = False) -> None:

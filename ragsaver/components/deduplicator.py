@@ -9,7 +9,7 @@ from itertools import islice
 from haystack import Document, component
 
 from ragsaver.components.passages import Passages
-from ragsaver.components.request import stage
+from ragsaver.components.request import current_tenant, stage
 from ragsaver.spend.receipt import current_receipt
 
 SHINGLE_WORDS = 4
@@ -17,8 +17,11 @@ RESEMBLES, CONTAINED = 0.8, 0.9
 
 
 @lru_cache(maxsize=16_384)
-def shingles(text: str) -> frozenset[int]:
-    """Hashes of every run of four words, case and spacing aside (Broder 1997, w-shingling)."""
+def shingles(text: str, tenant: str) -> frozenset[int]:
+    """Hashes of every run of four words, case and spacing aside (Broder 1997, w-shingling).
+
+    :param tenant: whose text it is: what is remembered of it serves no other.
+    """
     words = text.lower().split()
     if len(words) < SHINGLE_WORDS:
         return frozenset((hash(tuple(words)),)) if words else frozenset()
@@ -31,9 +34,11 @@ class Shelf:
 
     :param resembles_at_least: Jaccard similarity of the shingles from which two texts are the same, 0 to 1.
     :param contained_at_least: share of a text's shingles found in an earlier one from which it adds nothing.
+    :param tenant: whose texts these are.
     """
 
-    def __init__(self, resembles_at_least: float, contained_at_least: float) -> None:
+    def __init__(self, resembles_at_least: float, contained_at_least: float, tenant: str) -> None:
+        self._tenant = tenant
         self._resembles = resembles_at_least
         self._contained = contained_at_least
         self._differs = 1 - min(resembles_at_least, contained_at_least)
@@ -42,7 +47,7 @@ class Shelf:
 
     def put(self, text: str) -> int | None:
         """Keep a text, unless it repeats one that was kept: then which, counted from 0."""
-        mine = shingles(text)
+        mine = shingles(text, self._tenant)
         twin = self._twin(mine)
         if twin is None:
             self._seen.update(mine)
@@ -69,14 +74,15 @@ class Shelf:
 
 
 def drop_near_duplicates(
-    texts: Sequence[str], *, resembles_at_least: float, contained_at_least: float
+    texts: Sequence[str], *, resembles_at_least: float, contained_at_least: float, tenant: str = ""
 ) -> list[tuple[int, int | None]]:
     """Say for each text which earlier one it repeats, None if it is new.
 
     :param texts: best first; the first of several copies stays.
+    :param tenant: as for `Shelf`.
     :returns: (position, position of the text it repeats or None) for each text.
     """
-    shelf = Shelf(resembles_at_least, contained_at_least)
+    shelf = Shelf(resembles_at_least, contained_at_least, tenant)
     kept: list[int] = []
     verdicts: list[tuple[int, int | None]] = []
     for position, text in enumerate(texts):
@@ -92,11 +98,14 @@ class Folded:
 
     :param resembles_at_least: as for `Shelf`.
     :param contained_at_least: as for `Shelf`.
+    :param tenant: as for `Shelf`.
     :ivar dropped: passages that said nothing new.
     """
 
-    def __init__(self, resembles_at_least: float = RESEMBLES, contained_at_least: float = CONTAINED) -> None:
-        self._shelf = Shelf(resembles_at_least, contained_at_least)
+    def __init__(
+        self, resembles_at_least: float = RESEMBLES, contained_at_least: float = CONTAINED, *, tenant: str = ""
+    ) -> None:
+        self._shelf = Shelf(resembles_at_least, contained_at_least, tenant)
         self._kept: list[Document] = []
         self._also: defaultdict[int, list[dict[str, str]]] = defaultdict(list)
         self.dropped = 0
@@ -165,7 +174,7 @@ class NearDuplicateFilter:
         :param documents: passages, best first.
         """
         with stage("deduplicate"):
-            folded = Folded(self.resembles_at_least, self.contained_at_least)
+            folded = Folded(self.resembles_at_least, self.contained_at_least, tenant=current_tenant())
             for document in documents:
                 folded.put(document)
             return {"documents": folded.passages()}

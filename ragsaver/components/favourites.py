@@ -8,7 +8,7 @@ looked up in the index each time.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ from ragsaver.index.scope import Scope
 _REMEMBERED = 1000
 # Readers that are remembered; whoever asked longest ago goes first.
 _READERS = 1000
+# Beginnings of prompts that are remembered for a reader; what was sent longest ago goes first.
+_BEGINNINGS = 16
 
 
 class Outlined(NamedTuple):
@@ -39,7 +41,7 @@ class _Reader:
 
     uses: Counter[str] = field(default_factory=Counter)
     chosen_at: float | None = None
-    asked_at: float | None = None
+    asked_at: dict[Hashable, float] = field(default_factory=dict)
     favourites: tuple[str, ...] = ()
     block: tuple[Outlined, ...] = ()
 
@@ -86,6 +88,7 @@ class Favourites:
         tokens: int,
         every_s: float,
         stands: Callable[[Sequence[str]], bool],
+        behind: Hashable = None,
     ) -> tuple[tuple[Outlined, ...], float | None]:
         """The outlines in front of a reader's question.
 
@@ -93,7 +96,8 @@ class Favourites:
         :param tokens: of all of them.
         :param every_s: other documents take their place no more often.
         :param stands: whether all of these points are there for the reader.
-        :returns: them, and how many seconds ago the same text was asked for; None if it never was.
+        :param behind: what stands in front of them, as far as it differs from question to question.
+        :returns: them, and how many seconds ago the same text was asked for behind the same; None if it never was.
         """
         if self._read is None:
             return (), None
@@ -106,7 +110,7 @@ class Favourites:
                 chosen = tuple(sorted(one for one, _ in best))
                 due = due or chosen != reader.favourites
                 reader.favourites = chosen
-            before, asked_at, favourites = reader.block, reader.asked_at, reader.favourites
+            before, asked_at, favourites = reader.block, reader.asked_at.get(behind), reader.favourites
         if due or not stands([point for one in before for point in one.points]):
             found = self._read(scope, favourites, tokens // max(documents, 1)) if favourites else ()
             after = tuple(sorted((one for one in found if stands(one.points)), key=lambda one: one.source))
@@ -115,7 +119,13 @@ class Favourites:
         with self._lock:
             if due:
                 reader.chosen_at = now
-            reader.block, reader.asked_at = after, now
+            if after != reader.block:
+                reader.asked_at.clear()
+            reader.block = after
+            reader.asked_at.pop(behind, None)
+            reader.asked_at[behind] = now
+            if len(reader.asked_at) > _BEGINNINGS:
+                del reader.asked_at[next(iter(reader.asked_at))]
         return after, None if asked_at is None or after != before else now - asked_at
 
     def _of(self, scope: Scope) -> _Reader:

@@ -39,13 +39,15 @@ def wanted_schema() -> AnswerSchema | None:
 
 
 def with_schema(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """The prompt, with the schema that the answer has to fit at its end."""
+    """The prompt, with the schema that the answer has to fit behind the instructions, in front of all that changes
+    from question to question: a provider's prefix cache has both.
+    """
     schema = wanted_schema()
     if schema is None:
         return messages
-    if messages and messages[-1].is_from(ChatRole.USER):
-        return [*messages[:-1], ChatMessage.from_user(f"{messages[-1].text or ''}\n\n{schema.instruction}")]
-    return [*messages, ChatMessage.from_user(schema.instruction)]
+    if messages and messages[0].is_from(ChatRole.SYSTEM):
+        return [ChatMessage.from_system(f"{messages[0].text or ''}\n\n{schema.instruction}"), *messages[1:]]
+    return [ChatMessage.from_system(schema.instruction), *messages]
 
 
 class Fitting:

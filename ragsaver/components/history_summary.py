@@ -21,7 +21,7 @@ from ragsaver.components.conversation import CITED, MESSAGE_TOKENS, TALK, Summar
 from ragsaver.components.extractive import comes_first, extract, free_choice
 from ragsaver.components.request import Request, current_request
 from ragsaver.components.resources import Resources
-from ragsaver.components.token_counts import CountedTexts, answering_tokens
+from ragsaver.components.token_counts import answering_tokens, counted_for_readers
 from ragsaver.spend.price import Price
 from ragsaver.spend.receipt import current_receipt
 
@@ -107,7 +107,7 @@ class HistorySummaries:
         self._settings = resources.settings
         wishes = resources.settings.generation
         tokens = answering_tokens(resources.settings, resources.encoder.count_tokens)
-        self._tokens = CountedTexts(tokens.count, _REMEMBERED)
+        self._tokens = counted_for_readers(tokens.count, _REMEMBERED)
         self._room = max(min(wishes.conversation.summary_tokens, earlier_tokens(wishes.history_tokens)), _LEAST_TOKENS)
         self._instructions = INSTRUCTIONS.format(words=int(self._room * _WORDS_PER_TOKEN))
         self._most = wishes.conversation.summary_input_tokens

@@ -209,7 +209,7 @@ class ContextPacker(Bound):
             front = _affordable(stable or (), budget) if documents else Passages()
             candidates = self.candidates(documents)
             matched, matched_by = self._matched(query, documents, candidates)
-            worth = _without(score_sentences(query, candidates, matched), candidates, front)
+            worth = _without(score_sentences(query, candidates, matched, self.scope.tenant), candidates, front)
             # the question that brings a new text to the provider pays more for it, and still has half for its evidence
             paid = min(_fresh_tokens(front, "price_share"), budget // 2)
             packed, counted_by = self._pack(documents, candidates, worth, budget - paid)
@@ -237,10 +237,11 @@ class ContextPacker(Bound):
 
     def candidates(self, documents: Sequence[Document]) -> list[Candidate]:
         """The sentences of passages, with what `score_sentences` looks at."""
-        split = [sentences(document.content or "") for document in documents]
+        tenant = self.scope.tenant
+        split = [sentences(document.content or "", tenant) for document in documents]
         headings = [str(document.meta.get("heading", "")) for document in documents]
         texts = [*(one.text for some in split for one in some), *headings]
-        tokens = dict(zip(texts, self._counting()[0](texts), strict=True))
+        tokens = dict(zip(texts, self._counting()[0](texts, tenant), strict=True))
         return [
             Candidate(
                 sentences=some,

@@ -1,6 +1,7 @@
 """The prompt: what never changes first, so that providers' prefix caches hit; the question last.
 
-The instructions alone are the system's. All that comes from documents is the user's, between marks that it can't write.
+The instructions alone are the system's, with the schema that an answer has to fit behind them (`fitting`). All that
+comes from documents is the user's, between marks that it can't write.
 """
 
 import asyncio

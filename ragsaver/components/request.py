@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from ragsaver.components.caller import Caller
 from ragsaver.deadline import due, time_left_s
 from ragsaver.errors import DeadlineExceeded
-from ragsaver.index.scope import Scope
+from ragsaver.index.scope import Reader, Scope
 from ragsaver.spend.pacing import UNPRESSED, Pace
 
 if TYPE_CHECKING:
@@ -83,6 +83,20 @@ _current: ContextVar[Request | None] = ContextVar("ragsaver_request", default=No
 def current_request() -> Request | None:
     """The running request; None where a pipeline runs outside RAGSaver."""
     return _current.get()
+
+
+def current_tenant() -> str:
+    """Whose the running request is; empty outside of one."""
+    request = _current.get()
+    return "" if request is None else request.scope.tenant
+
+
+def current_reader() -> Reader:
+    """Who asks the running request, as far as that decides what is seen: what is remembered of questions and
+    conversations is his.
+    """
+    request = _current.get()
+    return None if request is None else request.scope.reader
 
 
 def require_time() -> None:

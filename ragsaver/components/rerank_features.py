@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ragsaver.components.sentence_words import rarity, said_by, word_scores
-from ragsaver.sentences import content_stems, sentences
+from ragsaver.sentences import Sentence, content_stems, sentences
 
 if TYPE_CHECKING:
     from haystack import Document
@@ -27,10 +27,11 @@ NAMES = (
 )  # fmt: skip
 
 
-def features(question: str, passages: Sequence["Document"]) -> tuple[float, ...]:
+def features(question: str, passages: Sequence["Document"], tenant: str) -> tuple[float, ...]:
     """One number for each of `NAMES`.
 
     :param passages: best first, as the retriever scored them; at least one.
+    :param tenant: whose passages these are.
     """
     dense = _filled([passage.meta.get("dense_score") for passage in passages])
     lexical = _filled([passage.meta.get("lexical_score") for passage in passages])
@@ -46,7 +47,7 @@ def features(question: str, passages: Sequence["Document"]) -> tuple[float, ...]
         statistics.pstdev(fused),
         max(dense),
         max(lexical) / max(len(words), 1),
-        *_of_sentences(content_stems(question), [passage.content or "" for passage in passages]),
+        *_of_sentences(content_stems(question), [sentences(passage.content or "", tenant) for passage in passages]),
         math.log1p(len(words)),
         len(content_stems(question)) / max(len(words), 1),
         float(any(letter.isdigit() for letter in question)),
@@ -75,8 +76,8 @@ def _lead(ordered: Sequence[float], place: int) -> float:
     return ordered[0] - ordered[min(place, len(ordered)) - 1]
 
 
-def _of_sentences(query: Sequence[str], texts: Sequence[str]) -> tuple[float, ...]:
-    split, stems = [sentences(text) for text in texts], set(query)
+def _of_sentences(query: Sequence[str], split: Sequence[Sequence[Sentence]]) -> tuple[float, ...]:
+    stems = set(query)
     said = said_by(stems, split)
     worth = word_scores(rarity(query, chain.from_iterable(said)), split, said)
     best = [max(row, default=0.0) for row in worth]

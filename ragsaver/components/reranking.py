@@ -135,7 +135,7 @@ class Reranking:
         :param passages: best first.
         """
         gate = self.gate
-        chance = gate.chance(features(question, passages[: gate.top_n]))
+        chance = gate.chance(features(question, passages[: gate.top_n], scope.tenant))
         share = gate.max_share if self.watch.misses_more_than(gate.skipped_moved) else gate.share
         bar = self._recent.threshold(scope, chance, share)
         if chance > bar:

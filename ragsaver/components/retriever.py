@@ -153,7 +153,7 @@ def passages_of(
         explanation.fuse(how, fused, dense, lexical, index.payloads(scope, [key for key, _ in fused]))
         for key, _ in fused[worth:]:
             explanation.leave_out(key, fallen)
-    folded = Folded()
+    folded = Folded(tenant=scope.tenant)
     taken = 0
     # what is folded away leaves its place to the next one
     while len(folded) < top_k and taken < worth:

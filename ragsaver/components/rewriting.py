@@ -17,7 +17,7 @@ from ragsaver.components.follow_up import LOOK_BACK, bare, names
 from ragsaver.components.forecast import Forecast
 from ragsaver.components.request import Request
 from ragsaver.components.resources import Resources
-from ragsaver.components.token_counts import CountedTexts, answering_tokens
+from ragsaver.components.token_counts import answering_tokens, counted_for_readers
 from ragsaver.spend.receipt import current_receipt
 
 TASK = "follow-up"
@@ -42,7 +42,7 @@ class Rewriting:
     def __init__(self, resources: Resources) -> None:
         wishes = resources.settings.generation.conversation
         tokens = answering_tokens(resources.settings, resources.encoder.count_tokens)
-        self._tokens = CountedTexts(tokens.count, _REMEMBERED)
+        self._tokens = counted_for_readers(tokens.count, _REMEMBERED)
         self._max_chars = resources.settings.query.max_question_chars
         self.aside = Aside(resources, TASK, wishes.question_tokens)
 

@@ -70,14 +70,15 @@ class Candidate:
 
 
 def score_sentences(
-    question: str, candidates: Sequence[Candidate], matches: NDArray[np.float64] | None = None
+    question: str, candidates: Sequence[Candidate], matches: NDArray[np.float64] | None = None, tenant: str = ""
 ) -> list[list[float]]:
     """The worth of each sentence of each candidate, passages best first.
 
     :param matches: (sentences, len(TOKEN_FEATURES)), as `sentence_match` gives them; None where only words are known.
+    :param tenant: whose passages these are.
     :returns: as many rows as candidates, as many numbers as sentences.
     """
-    known = features(question, candidates)
+    known = features(question, candidates, tenant)
     if matches is not None:
         known = np.hstack([known, matches])
     return by_candidate((known @ weights(tokens=matches is not None)).tolist(), candidates)
@@ -89,15 +90,18 @@ def by_candidate(scores: Sequence[float], candidates: Sequence[Candidate]) -> li
     return [[next(left) for _ in candidate.sentences] for candidate in candidates]
 
 
-def features(question: str, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """(sentences of all candidates, len(FEATURES)) float64."""
+def features(question: str, candidates: Sequence[Candidate], tenant: str = "") -> NDArray[np.float64]:
+    """(sentences of all candidates, len(FEATURES)) float64.
+
+    :param tenant: whose passages these are.
+    """
     query, wanted = content_stems(question), asked(question)
     stems = set(query)
     passages = [candidate.sentences for candidate in candidates]
     said = said_by(stems, passages)
     by_sentence = rarity(query, chain.from_iterable(said))
     scores = word_scores(by_sentence, passages, said)
-    headings = [stems & _heading_stems(candidate.heading) for candidate in candidates]
+    headings = [stems & _heading_stems(candidate.heading, tenant) for candidate in candidates]
     wholes = [heading.union(*row) for heading, row in zip(headings, said, strict=True)]
     by_passage = rarity(query, wholes)
     of_sentences, of_passages = sum(by_sentence.values()) or 1.0, sum(by_passage.values()) or 1.0
@@ -124,21 +128,21 @@ def features(question: str, candidates: Sequence[Candidate]) -> NDArray[np.float
                     min(candidate.tokens[column], 100) / 100,
                     one.listed,
                     one.code,
-                    *_kinds(wanted, one.text),
+                    *_kinds(wanted, one.text, tenant),
                 )
             )
     return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
 
 
 @lru_cache(maxsize=8192)
-def _heading_stems(heading: str) -> frozenset[str]:
+def _heading_stems(heading: str, tenant: str) -> frozenset[str]:
     return frozenset(content_stems(heading))
 
 
-def _kinds(wanted: Asked, sentence: str) -> tuple[float, ...]:
+def _kinds(wanted: Asked, sentence: str, tenant: str) -> tuple[float, ...]:
     if wanted.kind is None:
         return _NOTHING_ASKED
-    held = wanted.held_by(sentence)
+    held = wanted.held_by(sentence, tenant)
     return (
         float(held and wanted.kind == "date"),
         float(held and wanted.kind == "number"),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from haystack import Document, component
 
 from ragsaver.components.evidence import current_evidence
+from ragsaver.components.fitting import wanted_schema
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
@@ -62,6 +63,7 @@ class StableContext(Bound):
                 tokens=self.tokens,
                 every_s=self.every_s,
                 stands=lambda points: self._stands(scope, points),
+                behind=hash(wanted_schema()),
             )
             if block and (evidence := current_evidence()):
                 evidence.widen()
@@ -80,7 +82,7 @@ class StableContext(Bound):
                         "document_id": one.document_id,
                         "source": one.source,
                         "heading": "outline",
-                        "spans": [sentence.text for sentence in sentences(one.text)],
+                        "spans": [sentence.text for sentence in sentences(one.text, scope.tenant)],
                         "tokens": count,
                     },
                 )

@@ -5,14 +5,17 @@ measured on.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from types import MappingProxyType
 
+from ragsaver.components.request import current_reader
 from ragsaver.models.own_tokens import own_tokens
 from ragsaver.settings import ModelSettings, Settings
 
 TokenCounter = Callable[[Sequence[str]], list[int]]
 
 SHIPPED = "the shipped tokenizer"
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class TierTokens:
@@ -48,23 +51,41 @@ def answering_tokens(settings: Settings, shipped: TokenCounter) -> TierTokens:
 class CountedTexts:
     """Remembers how many tokens texts have: the same ones come again and again. Any thread may use it.
 
+    Each owner's are remembered apart, so that nobody is served sooner for what another one has.
+
     :param count: counts those that are not remembered, in one call: a call costs more than a sentence.
-    :param most: texts that are remembered.
+    :param most: texts that are remembered, of all owners together.
     """
 
     def __init__(self, count: TokenCounter, most: int) -> None:
         self._count = count
         self._most = most
-        self._counted: dict[str, int] = {}
+        self._counted: dict[Hashable, dict[str, int]] = {}
+        self._held = 0
 
-    def __call__(self, texts: Sequence[str]) -> list[int]:
-        """The tokens of each."""
-        counted = self._counted
+    def __call__(self, texts: Sequence[str], owner: Hashable) -> list[int]:
+        """The tokens of each.
+
+        :param owner: whose texts these are.
+        """
+        counted = self._counted.get(owner, _NOTHING)
         lacking = [text for text in dict.fromkeys(texts) if text not in counted]
         fresh = dict(zip(lacking, self._count(lacking), strict=True)) if lacking else {}
         found = [fresh[text] if text in fresh else counted[text] for text in texts]
-        if len(counted) + len(fresh) > self._most:
-            self._counted = fresh  # another dictionary: other threads may still read the old one
-        else:
-            counted.update(fresh)
+        if fresh and self._held + len(fresh) > self._most:
+            # other dictionaries: other threads may still read the old ones
+            self._counted, self._held = {owner: fresh}, len(fresh)
+        elif fresh:
+            self._counted.setdefault(owner, {}).update(fresh)
+            self._held += len(fresh)
         return found
+
+
+def counted_for_readers(count: TokenCounter, most: int) -> TokenCounter:
+    """Remembers texts of questions and conversations, those of each reader apart; the running request says who reads.
+
+    :param count: as for `CountedTexts`.
+    :param most: as for `CountedTexts`.
+    """
+    counted = CountedTexts(count, most)
+    return lambda texts: counted(texts, current_reader())

@@ -81,7 +81,7 @@ def record(folder: Path, settings: Settings, progress: Callable[[int, int], None
                     scores = reranker.score(query.text, [one.content or "" for one in top], tenant=settings.tenant)
                     rankings.append(
                         Ranking(
-                            features(query.text, top),
+                            features(query.text, top, settings.tenant),
                             tuple(float(one.score or 0.0) for one in top),
                             tuple(scores.tolist()),
                             _sources(top),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from ragsaver.errors import UsageError
 
+Reader = tuple[str, frozenset[str] | None] | None
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -25,6 +27,11 @@ class Scope:
                 f"{self.tenant!r} / {self.collection!r} can't name a tenant and a collection",
                 remedy="Use letters, digits, dots, dashes and underscores",
             )
+
+    @property
+    def reader(self) -> Reader:
+        """In whose name it is read: questions of others are told him by nothing that is remembered of theirs."""
+        return self.tenant, self.groups
 
     def reads(self, groups: Collection[str]) -> bool:
         """Whether what names these groups may be read; none is everybody's."""

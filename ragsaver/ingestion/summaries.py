@@ -12,7 +12,7 @@ import xxhash
 
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.outlines import Outline, Summary, sections
-from ragsaver.sentences import sentences
+from ragsaver.sentences import split
 from ragsaver.settings import OutlineSettings
 
 # Raise it when the instructions stay and what is made of the answer is another.
@@ -98,10 +98,13 @@ def kept(answer: str, *, complete: bool) -> str:
     line = " ".join(_THOUGHTS.sub("", answer).split())
     if len(line) > 1 and line[0] in _QUOTES and line[-1] in _QUOTES:
         line = line[1:-1].strip()
-    found = sentences(line)[:_SENTENCES]
-    if not complete and len(found) > 1 and not found[-1].text.endswith(_ENDS):
+    found = split(line)[:_SENTENCES]
+    if not complete and len(found) > 1 and not found[-1].endswith(_ENDS):
         found = found[:-1]
-    return line[: found[-1].start + len(found[-1].text)] if found else line
+    end = 0
+    for sentence in found:
+        end = line.index(sentence, end) + len(sentence)
+    return line[:end] if found else line
 
 
 def _text(section: Sequence[IdentifiedChunk]) -> str:

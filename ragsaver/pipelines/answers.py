@@ -209,9 +209,9 @@ class Turn:
         with running(self._request), open_receipt() as looking:
             self.vector = vector = self._cache.resources.embed_question(self._question)
         self.lines += looking.lines
-        rule = bundled_agreement()
+        rule, reader = bundled_agreement(), self._request.scope.reader
         for near in alike.near(self._store, self._shelf, _KIND, vector, rule.cosine_at_least, _CANDIDATES):
-            if not rule.holds(near.question, self._question, near.cosine):
+            if not rule.holds(near.question, self._question, near.cosine, reader):
                 continue
             found = self._kept(near.label, normalised(near.question))
             if found is None:

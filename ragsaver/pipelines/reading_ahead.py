@@ -62,7 +62,7 @@ def read_ahead(runtime: Runtime, stopping: threading.Event) -> int:
         for packer in packers:
             packer.candidates(passages)
         for passage in passages:
-            shingles(passage.content or "")
+            shingles(passage.content or "", scope.tenant)
         read += len(passages)
         if stopping.wait(_PAUSE_S):
             break

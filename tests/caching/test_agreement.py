@@ -30,8 +30,8 @@ from ragsaver.caching.agreement import FEATURES, bundled_agreement, features, ma
     ],
 )
 def test_what_says_something_else_never_agrees(one: str, other: str):
-    assert not may_agree(taken_apart(one), taken_apart(other))
-    assert not may_agree(taken_apart(other), taken_apart(one))
+    assert not may_agree(taken_apart(one, None), taken_apart(other, None))
+    assert not may_agree(taken_apart(other, None), taken_apart(one, None))
     assert not bundled_agreement().holds(one, other, 1.0)
 
 
@@ -52,7 +52,7 @@ def test_what_says_the_same_agrees_if_it_is_near(one: str, other: str):
 def test_whatever_is_asked_the_order_of_two_does_not_count(one: str, other: str, cosine: float):
     rule = bundled_agreement()
     assert rule.score(one, other, cosine) == pytest.approx(rule.score(other, one, cosine))
-    assert len(features(taken_apart(one), taken_apart(other), cosine)) == len(FEATURES)
+    assert len(features(taken_apart(one, None), taken_apart(other, None), cosine)) == len(FEATURES)
 
 
 @given(st.from_regex(r"[a-z ]{0,20}", fullmatch=True), st.integers(0, 10**6), st.integers(0, 10**6))

@@ -18,9 +18,14 @@ class Corpus:
         self.reads += 1
         return [Outlined(one, f"{one}.md", f"outline of {one}", (f"p-{one}",)) for one in reversed(document_ids)]
 
-    def block(self, scope=MINE, documents=2):
+    def block(self, scope=MINE, documents=2, behind=None):
         found, ago = self.favourites.block(
-            scope, documents=documents, tokens=100, every_s=60.0, stands=lambda points: self.there >= set(points)
+            scope,
+            documents=documents,
+            tokens=100,
+            every_s=60.0,
+            stands=lambda points: self.there >= set(points),
+            behind=behind,
         )
         return "".join(one.document_id for one in found), ago
 
@@ -43,6 +48,22 @@ def test_the_text_stays_until_its_time_is_over_though_others_are_used_more():
     assert corpus.reads == 1, "and is not read again"
     corpus.at = 60.0
     assert corpus.block() == ("bd", None), "a provider has not seen the new one"
+
+
+def test_a_provider_that_saw_the_text_behind_something_else_has_not_seen_it():
+    corpus = Corpus()
+    corpus.favourites.note(MINE, ["a", "c"])
+    assert corpus.block() == ("ac", None)
+    corpus.at = 5.0
+    assert corpus.block(behind="a schema") == ("ac", None)
+    corpus.at = 7.0
+    assert corpus.block(behind="a schema") == ("ac", 2.0)
+    assert corpus.block() == ("ac", 7.0)
+    corpus.there.discard("p-a")
+    assert [corpus.block(behind=one) for one in (None, "a schema")] == [("c", None)] * 2
+    for one in range(20):
+        corpus.block(behind=one)
+    assert corpus.block() == ("c", None), "it was forgotten"
 
 
 def test_what_no_longer_stands_goes_at_once():

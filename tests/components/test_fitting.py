@@ -1,15 +1,19 @@
 """Answers by a JSON schema against real endpoints: mended here, asked for once more, escalated, or refused."""
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from haystack.dataclasses import ChatMessage
 
 from ragsaver.components.answer_schema import AnswerSchema, read_schema
+from ragsaver.components.fitting import with_schema
 from ragsaver.components.prompt_builder import ABSTENTION
-from ragsaver.components.request import Request
+from ragsaver.components.request import Request, running
 from ragsaver.errors import BudgetExceeded, GenerationError, TooExpensive, Unsupported
+from ragsaver.index.scope import Scope
 from ragsaver.spend.pacing import Pace, Service
 from tests.components.test_generator import ask, tiers
 from tests.openai_server import Script
@@ -40,7 +44,38 @@ def test_a_reply_that_fits_or_can_be_made_to_is_one_call(tmp_path: Path, reply: 
     assert (len(small.requests), large.requests) == (2, [])  # one by thread, one by task
     sent = small.requests[0]
     assert sent["response_format"]["json_schema"]["schema"]["required"] == ["office", "days"]
-    assert SCHEMA.text in sent["messages"][-1]["content"] and "stream_options" not in sent
+    assert SCHEMA.text in sent["messages"][0]["content"] and "stream_options" not in sent
+
+
+def test_prompts_with_the_same_schema_begin_alike_and_then_comes_what_changes():
+    turned = {"required": ["office", "days"], "properties": json.loads(SCHEMA.text)["properties"], "type": "object"}
+    built = [
+        ChatMessage.from_system("Answer from the documents."),
+        ChatMessage.from_user("<document 1> Outline of the permits.\n</document 1>\n\nQuestion: Who signs?"),
+    ]
+    begins = []
+    for schema in (SCHEMA, read_schema(turned)):
+        with running(Request(Scope("acme", "docs"), response_schema=schema)):
+            system, *others = with_schema(built)
+            assert others == built[1:]
+            assert with_schema(built[1:]) == [ChatMessage.from_system(schema.instruction), *built[1:]]
+        begins.append(system)
+    assert begins[0] == begins[1] == ChatMessage.from_system(f"Answer from the documents.\n\n{SCHEMA.instruction}")
+    with running(Request(Scope("acme", "docs"))):
+        assert with_schema(built) is built
+
+
+def test_a_schema_is_sent_with_its_properties_and_examples_in_the_asker_s_order():
+    given = {
+        "type": "object",
+        "properties": {"why": {"type": "string", "examples": [{"z": 1, "a": 2}]}, "answer": {"$ref": "#/$defs/b"}},
+        "$defs": {"c": {"type": "null"}, "b": {"type": "string", "description": "b"}},
+    }
+    assert read_schema(given).text == (
+        '{"$defs":{"b":{"description":"b","type":"string"},"c":{"type":"null"}},'
+        '"properties":{"why":{"examples":[{"z":1,"a":2}],"type":"string"},"answer":{"$ref":"#/$defs/b"}},'
+        '"type":"object"}'
+    )
 
 
 def test_a_reply_that_does_not_fit_is_asked_for_once_more_and_both_calls_are_billed(tmp_path: Path):

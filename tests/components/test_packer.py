@@ -15,7 +15,7 @@ candidates = st.lists(st.tuples(texts, st.floats(0, 1), st.integers(0, 5)), min_
 
 
 def candidate(text: str, *, prior: float = 1.0, heading_tokens: int = 2) -> Candidate:
-    split = sentences(text)
+    split = sentences(text, "")
     return Candidate(split, [len(one.text.split()) + 1 for one in split], heading_tokens, prior)
 
 

@@ -53,7 +53,7 @@ def gate(**changes) -> Gate:
 
 @given(st.text(max_size=60), passages)
 def test_whatever_is_asked_and_found_can_be_judged(question, rows):
-    seen = features(question, documents(rows))
+    seen = features(question, documents(rows), "acme")
     assert len(seen) == len(NAMES) and all(map(math.isfinite, seen))
     assert 0 <= gate().chance(seen) <= 1
 
@@ -61,7 +61,7 @@ def test_whatever_is_asked_and_found_can_be_judged(question, rows):
 def test_legs_that_agree_and_a_clear_lead_look_different_from_a_tie():
     clear = [(1.0, 0.9, 9.0, "Owls hunt voles."), (0.2, 0.3, 2.0, "Cats sleep."), (0.1, 0.2, 1.0, "Dogs bark.")]
     tie = [(0.5, 0.9, 1.0, "Cats sleep."), (0.5, 0.2, 9.0, "Owls hunt voles."), (0.4, 0.1, 2.0, "Dogs bark.")]
-    sure, unsure = (dict(zip(NAMES, features("What do owls hunt?", documents(rows)), strict=True)) for rows in (clear, tie))  # fmt: skip
+    sure, unsure = (dict(zip(NAMES, features("What do owls hunt?", documents(rows), "acme"), strict=True)) for rows in (clear, tie))  # fmt: skip
     assert sure["agree_1"] == 1 and unsure["agree_1"] == 0
     assert sure["fused_lead_2"] > unsure["fused_lead_2"]
     assert sure["sentence_first_is_best"] == 1 and unsure["sentence_first_is_best"] == 0

@@ -27,7 +27,7 @@ ANSWERED = "The station opened early. A doctor for small children works there. T
 
 
 def candidate(text: str) -> Candidate:
-    split = sentences(text)
+    split = sentences(text, "")
     return Candidate(split, [len(one.text.split()) for one in split], 0, 1.0)
 
 

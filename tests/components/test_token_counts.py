@@ -40,7 +40,7 @@ def model(tokenizer: str = "auto", **more: object) -> ModelSettings:
 def test_what_is_remembered_is_what_is_counted(asked: list[list[str]], most: int):
     counted = CountedTexts(words, most)
     for texts in asked:
-        assert counted(texts) == words(texts)
+        assert counted(texts, "acme") == words(texts)
 
 
 def test_a_text_is_counted_once_while_it_is_remembered():
@@ -51,12 +51,25 @@ def test_a_text_is_counted_once_while_it_is_remembered():
         return words(texts)
 
     counted = CountedTexts(counting, 3)
-    counted(["a", "b b", "a"])
-    counted(["b b", "c"])
+    counted(["a", "b b", "a"], "acme")
+    counted(["b b", "c"], "acme")
     assert calls == [["a", "b b"], ["c"]]
-    counted(["d", "e"])
-    counted(["a"])
+    counted(["d", "e"], "acme")
+    counted(["a"], "acme")
     assert calls[2:] == [["d", "e"], ["a"]]
+
+
+def test_what_is_remembered_for_all_owners_together_has_a_limit():
+    calls: list[list[str]] = []
+
+    def counting(texts) -> list[int]:
+        calls.append(list(texts))
+        return words(texts)
+
+    counted = CountedTexts(counting, 3)
+    for owner in ("acme", "rival", "acme", "rival"):
+        assert counted(["a", "b b"], owner) == [1, 2]
+    assert calls == [["a", "b b"]] * 4, "neither finds the other's, and both do not fit"
 
 
 def test_the_shipped_tokenizer_has_a_margin_and_a_model_s_own_has_none(tmp_path: Path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from ragsaver.components.answer_schema import AnswerSchema, read_schema
 from ragsaver.components.request import Request
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.order import IngestOrder
@@ -55,9 +56,12 @@ def runtime(tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> 
             yield opened
 
 
-def ask(runtime: Runtime, question: str, groups: frozenset[str] = frozenset()):
+def ask(
+    runtime: Runtime, question: str, groups: frozenset[str] = frozenset(), response_schema: AnswerSchema | None = None
+):
     scope = Scope(runtime.settings.tenant, runtime.settings.collection, groups)
-    return runtime.engine("outlined").ask(question, Request(scope, caching="off"))
+    request = Request(scope, caching="off", response_schema=response_schema)
+    return runtime.engine("outlined").ask(question, request)
 
 
 def prompts(script: Script) -> tuple[list[str], list[str]]:
@@ -82,6 +86,21 @@ def test_questions_share_what_stands_in_front_and_pay_for_it_as_cached(runtime: 
     assert "<document 3>" in systems[-1] and users[-1].startswith("<document 4>")
     line = next(line for line in results[-1].receipt.lines if line.item == "outlines in front")
     assert "of 3 documents" in line.reason and "at 0.10 of a fresh token's price" in line.reason
+
+
+def test_a_schema_stands_in_front_of_the_outlines_which_are_fresh_behind_another_one(runtime: Runtime, script: Script):
+    for topic in TOPICS:
+        ask(runtime, f"Who issues a permit for {topic}?")
+    script.requests.clear()
+    script.reply = '{"rule": "none"}'
+    schema = read_schema({"type": "object", "properties": {"rule": {"type": "string"}}})
+    asked = [ask(runtime, f"Which rule about {topic} is in chapter 3?", response_schema=schema) for topic in TOPICS]
+    fronts, rests = prompts(script)
+    assert fronts[0] == fronts[1] == fronts[2] and not any(schema.text in rest for rest in rests)
+    assert fronts[0].index(schema.text) < fronts[0].index("<document 1>")
+    lines = [next(line for line in one.receipt.lines if line.item == "outlines in front") for one in asked]
+    assert ["at 1.00 of a fresh" in line.reason for line in lines] == [True, False, False]
+    assert all("at 0.10 of a fresh" in line.reason for line in lines[1:])
 
 
 def test_the_first_question_has_nothing_in_front(runtime: Runtime, script: Script):

@@ -50,14 +50,15 @@ def retrieved(runtime: Runtime, scope: Scope, question: str) -> Passages:
 
 def told(runtime: Runtime, scope: Scope, question: str) -> dict[str, Any]:
     """All that a tenant is told, scores to the bit; not how long it took."""
-    request = Request(scope, request_id="req")
-    asked = runtime.engine().ask(question, request, explain=True).model_dump(exclude={"latency_ms"})
-    searched = runtime.engine().search(question, Request(scope), explain=True).model_dump()
+    # First: after it the question's vector is there, each time, and receipts say so.
     passages = [
         # A point whose payload was rewritten has no keys without value.
         (one.id, one.content, one.score, {key: value for key, value in one.meta.items() if value is not None})
         for one in retrieved(runtime, scope, question)
     ]
+    request = Request(scope, request_id="req")
+    asked = runtime.engine().ask(question, request, explain=True).model_dump(exclude={"latency_ms"})
+    searched = runtime.engine().search(question, Request(scope), explain=True).model_dump()
     documents = [(one.source, one.bytes) for one in runtime.lifecycle.list(DocumentSelection(), scope).documents]
     return {"asked": asked, "searched": searched, "passages": passages, "documents": documents}
 

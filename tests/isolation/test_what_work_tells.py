@@ -12,9 +12,14 @@ from typing import Any
 import pytest
 from haystack import Document
 
+from ragsaver.caching.agreement import bundled_agreement, taken_apart
 from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.caching.summaries import SummaryCache
-from ragsaver.components.request import Request
+from ragsaver.components import answer_kind, packer, sentence_worth
+from ragsaver.components.conversation import Condenser
+from ragsaver.components.deduplicator import shingles
+from ragsaver.components.request import Request, running
+from ragsaver.components.token_counts import CountedTexts, TokenCounter
 from ragsaver.errors import UsageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.ingest import Ingestor
@@ -25,6 +30,7 @@ from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.tombstones import Tombstone
 from ragsaver.models.onnx_encoder import OnnxEncoder
 from ragsaver.pipelines.runtime import Runtime, open_runtime
+from ragsaver.sentences import sentences
 from ragsaver.settings import AccessRule, DatabaseSettings, EmbeddingCacheSettings, Settings
 from tests.ingestion.bench import Bench, CountingSummariser
 from tests.redis_server import redis_server
@@ -310,6 +316,66 @@ def test_token_vectors_that_were_kept_for_one_tenant_do_not_serve_another(
 
         assert work("rival") == work("acme") == [2]
         assert sum(work("acme")) == 0  # so the counting sees what is kept
+
+
+APART = (sentences, shingles, answer_kind._names, answer_kind._holds, sentence_worth._heading_stems)
+ASKED = ("Who hunts voles at Night Hill?", "When do owls hunt voles?")
+
+
+def test_passages_are_taken_apart_anew_for_each_tenant(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+    """Also for one whose passages another has read a moment ago."""
+    texts = posted(COMMON, "# Hill\n\nOwls of Night Hill hunted voles in 1871. The Owl Keeper saw that.")
+    for tenant in ("acme", "rival"):
+        runtime.ingestor.ingest_texts(texts, runtime.scope(tenant=tenant))
+    counted: list[str] = []
+
+    def watched(count: TokenCounter, most: int) -> CountedTexts:
+        return CountedTexts(lambda texts: counted.extend(texts) or count(texts), most)
+
+    monkeypatch.setattr(packer, "CountedTexts", watched)
+    for one in APART:
+        one.cache_clear()
+
+    def work(scope: Scope) -> tuple[list[int], list[str]]:
+        counted.clear()
+        before = [one.cache_info().misses for one in APART]
+        for question in ASKED:
+            runtime.engine().ask(question, Request(scope, caching="off"))
+        done = [one.cache_info().misses - were for one, were in zip(APART, before, strict=True)]
+        return done, sorted(counted)
+
+    everybody, rival = runtime.scope(tenant="acme"), runtime.scope(tenant="rival")
+    first = work(rival)
+    assert all(first[0]) and first[1]
+    assert work(everybody) == first
+    hr = replace(everybody, groups=frozenset({"hr"}))
+    assert [work(one) for one in (everybody, hr, rival)] == [([0] * len(APART), [])] * 3
+
+
+def test_questions_and_conversations_are_taken_apart_anew_for_each_reader():
+    one, other = "How tall is the old mast?", "What height has the old mast?"
+    counted: list[str] = []
+
+    def counting(texts: Sequence[str]) -> list[int]:
+        counted.extend(texts)
+        return [len(text.split()) for text in texts]
+
+    condenser, rule = Condenser(40, counting), bundled_agreement()
+    said = [("user", one), ("assistant", "It is tall. " * 30), ("user", other), ("assistant", "Very tall. " * 30)]
+
+    def work(scope: Scope) -> tuple[int, list[str]]:
+        counted.clear()
+        before = taken_apart.cache_info().misses
+        rule.holds(one, other, 0.99, scope.reader)
+        with running(Request(scope)):
+            condenser.condense(said)
+        return taken_apart.cache_info().misses - before, list(counted)
+
+    taken_apart.cache_clear()
+    first = work(THEIRS)
+    assert first[0] == 2 and first[1]
+    assert [work(reader) for reader in (MINE, NOBODY, HR)] == [first] * 3
+    assert [work(reader) for reader in (THEIRS, MINE, NOBODY, HR)] == [(0, [])] * 4
 
 
 def test_a_listing_counts_nothing_that_a_reader_may_not_read(runtime: Runtime):

@@ -192,7 +192,7 @@ def test_an_answer_by_a_schema_is_json_that_fits(client: openai.OpenAI, script: 
         assert (told["answer"], told["reason"], told["ignored"]) == (text, None, [])
         (sent,) = script.requests  # each wish is another one: no cache took its place
         assert sent["response_format"] == wished["response_format"]
-        assert not sent.get("stream") and '"type":"object"' in sent["messages"][-1]["content"]
+        assert not sent.get("stream") and '"type":"object"' in sent["messages"][0]["content"]
 
 
 def test_what_is_left_aside_is_told(client: openai.OpenAI):
