@@ -34,7 +34,7 @@ from ragsaver.workers.queueing import IngestQueue
 from ragsaver.workers.stages import Step, Worker
 from ragsaver.workers.tending import requeue
 from tests.ingestion.bench import SCOPE, Bench, Stopped
-from tests.workers.fleet import RedisServer
+from tests.redis_server import RedisServer
 
 TEXT = "Owls hunt voles at night, and the voles know it."
 
@@ -322,6 +322,7 @@ def test_messages_that_wait_are_not_sent_again_and_lost_ones_are(hasty: Line, re
     hasty.put("One.", "Two.")
     assert hasty.requeue() == 0
     redis.stop()
+    redis.lose()
     redis.start()
     assert hasty.requeue() == 2
     assert hasty.queue.broker.backlog(CONVERT) == 2
