@@ -30,6 +30,7 @@ from ragsaver.workers.app import CONVERT, EMBED
 from ragsaver.workers.converting import Converting
 from ragsaver.workers.draining import Drainer
 from ragsaver.workers.embedding import Embedding
+from ragsaver.workers.moves import Done, MovedOn, Tally, nobody
 from ragsaver.workers.queueing import IngestQueue
 from ragsaver.workers.stages import Step, Worker
 from ragsaver.workers.tending import requeue
@@ -61,7 +62,7 @@ class Line:
         self.runtime = Runtime(resources)
         self._converting: list[Converting] = []
 
-    def worker(self, fault: Callable[[Step, str], None] | None = None) -> Worker:
+    def worker(self, fault: Callable[[Step, str], None] | None = None, moved: MovedOn = nobody) -> Worker:
         bench, cache = self.bench, SqliteEmbeddingCache(self.bench.cache.path, 2**30)
         made = Worker(
             self.settings,
@@ -72,6 +73,7 @@ class Line:
             cache,
             threading.Event(),
             fault,
+            moved,
         )
         if self.settings.queue.visibility_timeout_s < 1e-3:
             made.holding = lambda holders: nullcontext()  # its process is gone: nobody renews what it held
@@ -295,6 +297,17 @@ def test_a_text_that_is_in_the_cache_needs_no_second_stage(line: Line):
     line.embed(first)
     line.convert(again)
     assert line.states(again) == [State.CONVERTED, State.EMBEDDED]
+
+
+def test_what_a_worker_embedded_is_counted_with_its_documents(line: Line):
+    tally = Tally()
+    worker = line.worker(moved=tally)
+    ids = line.put(TEXT, TEXT, "Bees dance.")
+    line.convert(ids, worker)
+    assert tally.done == Done(3, 0)
+    line.embed(ids, worker)
+    assert tally.done == Done(6, line.report(ids[0]).embedding.tokens)
+    assert tally.done.tokens == sum(line.bench.encoder.count_tokens(list(line.paid())))
 
 
 def test_a_document_cut_by_other_settings_is_cut_again(line: Line):
