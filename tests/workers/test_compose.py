@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,8 +14,17 @@ import yaml
 from ragsaver.index import server_collection
 from ragsaver.settings_file import load_settings
 from tests.databases import URL, needs_postgres
+from tests.redis_server import COMPOSE as FILE
 
-COMPOSE = yaml.safe_load((Path(__file__).resolve().parents[2] / "docker-compose.yml").read_text())
+COMPOSE = yaml.safe_load(FILE.read_text())
+
+
+def test_it_is_a_compose_file_by_the_specification():
+    """Whose schema comes with check-jsonschema: nothing is fetched."""
+    pytest.importorskip("check_jsonschema")
+    by_schema = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILE)]
+    done = subprocess.run(by_schema, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_service_has_a_health_check_and_what_it_needs():
