@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import JobReport
@@ -27,6 +28,7 @@ from tests.redis_server import RedisServer
 MORTAL = str(Path(__file__).with_name("mortal.py"))
 ROOT = str(Path(__file__).resolve().parents[2])
 SCOPE = Scope("default", "default")
+T = TypeVar("T")
 
 # Each text goes through the model alone: the int8 model's vectors move a little with their company in a batch.
 SMALL = {
@@ -39,6 +41,15 @@ SMALL = {
     "RAGSAVER_CHUNKING__MIN_WORDS": "30",
     "RAGSAVER_CHUNKING__MAX_WORDS": "80",
 }
+
+
+def until(look: Callable[[], T], right: Callable[[T], bool]) -> T:
+    """What there is to see once it is right."""
+    deadline = time.monotonic() + 120
+    while not right(seen := look()):
+        assert time.monotonic() < deadline, seen
+        threading.Event().wait(0.02)
+    return seen
 
 
 class Running:
@@ -157,7 +168,7 @@ class Project:
 
     def reached(self) -> None:
         """Wait until a process stands still where it was told to."""
-        self._until((self.folder / ".marks" / "reached").exists)
+        until((self.folder / ".marks" / "reached").exists, bool)
 
     def settings(self, home: str = ".ragsaver") -> Settings:
         return load_settings(self.folder, self.environment(RAGSAVER_HOME=str(self.folder / home)))
@@ -180,14 +191,7 @@ class Project:
     def job(self, job_id: str, right: Callable[[JobReport], bool]) -> JobReport:
         """The job once it is so."""
         with self.queue() as queue:
-            self._until(lambda: right(queue.report(job_id, "default")))
-            return queue.report(job_id, "default")
-
-    def _until(self, right: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 120
-        while not right():
-            assert time.monotonic() < deadline
-            threading.Event().wait(0.02)
+            return until(lambda: queue.report(job_id, "default"), right)
 
     def ingest_alone(self, *paths: str) -> IngestReport:
         """The same by one process that nothing happens to, into a home of its own."""
