@@ -1,7 +1,7 @@
 """The embedding cache of a fleet: one Redis that all workers share.
 
 A vector that nobody used for `ttl_days` goes by itself; what more is to go when the memory is full is Redis' own
-`maxmemory` with the policy `allkeys-lru`.
+`maxmemory` with the policy `volatile-lru`: messages of a broker in the same Redis have no time to live, and stay.
 """
 
 from collections.abc import Mapping, Sequence

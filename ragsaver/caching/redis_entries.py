@@ -1,7 +1,8 @@
 """Cached things in a Redis that all processes of a fleet share.
 
 Redis lets entries go when their time is over. `max_entries` is kept by a sorted set of uses; how many bytes they may
-take is Redis' own `maxmemory`, with the policy `allkeys-lru`.
+take is Redis' own `maxmemory`, with the policy `volatile-lru`: every key has a time to live. Messages of a broker in
+the same Redis have none, and stay.
 """
 
 import struct
@@ -21,6 +22,11 @@ _SIZE = struct.Struct("<I")
 
 # Only the owner of a lease may end it, and only one process may look at it meanwhile.
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+
+# The uses last as long as the entry that lasts longest.
+_OUTLIVE = """
+if redis.call('pttl', KEYS[1]) < tonumber(ARGV[1]) then redis.call('pexpire', KEYS[1], ARGV[1]) end
+"""
 
 # Numbers are microseconds, so that they grow also where Redis was emptied meanwhile. What is over leaves the shelf.
 _NOTE = """
@@ -69,12 +75,13 @@ class RedisEntries:
 
     def put(self, key: Key, value: bytes, ttl_s: float) -> bool:
         """Keep an entry, and drop the longest unused ones past the bound."""
-        name, now = self._name(key), self._clock()
+        name, now, ttl_ms = self._name(key), self._clock(), max(1, int(ttl_s * 1000))
 
         def ask(pipe: Any) -> None:
-            pipe.set(name, _EXPIRES.pack(now + ttl_s) + value, px=max(1, int(ttl_s * 1000)))
+            pipe.set(name, _EXPIRES.pack(now + ttl_s) + value, px=ttl_ms)
             pipe.zadd(self._uses, {name: now})
             pipe.zcard(self._uses)
+            pipe.eval(_OUTLIVE, 1, self._uses, ttl_ms)
 
         surplus = self._ask(ask)[2] - self._max_entries
         if surplus > 0:

@@ -27,7 +27,9 @@ class ScalingSettings(Section):
     tokens_per_worker_s: float = Field(
         default=5_000.0, gt=0, description="that a busy worker does, until its throughput was measured"
     )
-    tokens_per_document: float = Field(default=7_500.0, gt=0, description="that a waiting document counts for")
+    tokens_per_document: float = Field(
+        default=7_500.0, gt=0, description="that a waiting document counts for, until some were embedded"
+    )
     look_every_s: float = Field(default=5.0, gt=0, le=3600, description="how often a worker looks at its queues")
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from celery.worker.autoscale import Autoscaler
 from ragsaver.errors import SettingsError, StorageError
 from ragsaver.workers.backlog import Backlog, Waiting
 from ragsaver.workers.metering import Meter, Sample
+from ragsaver.workers.moves import Done
 from ragsaver.workers.pool import ResizablePool
 from ragsaver.workers.scaling import Decision, Policy
 
@@ -26,12 +27,12 @@ _logger = get_logger(__name__)
 class QueueWatch:
     """Some queues together, and what their worker does.
 
-    :ivar done: documents that this worker has moved on since it counts.
+    :ivar done: what this worker has done since it counts.
     """
 
     backlog: Backlog
     queues: Sequence[str]
-    done: Callable[[], int]
+    done: Callable[[], Done]
 
     def look(self) -> Waiting:
         """:raises StorageError: if the job store can't be read."""
@@ -44,7 +45,8 @@ class QueueAutoscaler(Autoscaler):  # type: ignore[misc]
     """Resizes its worker's pool as `decide` says, within Celery's `--autoscale MAX,MIN` and the policy's bounds.
 
     A pool keeps one thread, since Celery can't run one without; to zero goes what starts whole workers. A document
-    counts for `Policy.tokens_per_document`, whether it waits or is done: what one takes is measured.
+    counts for `Policy.tokens_per_document`, whether it waits or is done, until one was embedded here: from then on for
+    what those had that were done lately. A worker that embeds none measures documents, in the unit of that number.
 
     :param watch: the queues that this worker takes from.
     :param resized: told of each new size.
@@ -104,12 +106,13 @@ class QueueAutoscaler(Autoscaler):  # type: ignore[misc]
         return True
 
     def _sample(self, waiting: Waiting, now_s: float) -> Sample:
-        each = self._policy.tokens_per_document
+        each, done = self._policy.tokens_per_document, self._watch.done()
         return Sample(
             at_s=now_s,
             backlog_tokens=waiting.documents * each,
             oldest_age_s=waiting.oldest_age_s,
-            done_tokens=self._watch.done() * each,
+            done_tokens=done.documents * each,
+            measured_tokens=done.tokens,
             workers=self.processes,
             busy_workers=min(self.pool.busy, self.processes),
         )

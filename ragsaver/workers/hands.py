@@ -20,7 +20,7 @@ from ragsaver.settings_file import load_settings
 from ragsaver.workers.broker import Broker
 from ragsaver.workers.converting import Converting
 from ragsaver.workers.embedding import Embedding
-from ragsaver.workers.moves import Moved, nobody
+from ragsaver.workers.moves import MovedOn, nobody
 from ragsaver.workers.stages import Worker
 
 _ASK_EVERY_S = 5.0
@@ -104,7 +104,7 @@ def hands_of_its_own(
     broker: Broker,
     stopping: threading.Event,
     on_batch: BatchObserver | None = None,
-    moved: Moved = nobody,
+    moved: MovedOn = nobody,
 ) -> Hands[Place]:
     """Hands without the index; after a migration, by the settings as they are then."""
     in_use, times = _InUse(settings), count()

@@ -13,7 +13,11 @@ from ragsaver.workers.scaling import Decision, Observed, Policy, decide
 
 
 class Sample(BaseModel):
-    """Counters at one moment. `done_tokens` only grows (a smaller one is a restart of the counter)."""
+    """Counters at one moment. Those of what is done only grow (a smaller one is a restart of the counter).
+
+    :ivar measured_tokens: that were really embedded, where `done_tokens` is an estimate of them: what waits and arrives
+        is estimated in the same way, so it is as wrong. 0 where nobody measures.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -21,6 +25,7 @@ class Sample(BaseModel):
     backlog_tokens: float = Field(ge=0)
     oldest_age_s: float = Field(ge=0)
     done_tokens: float = Field(ge=0)
+    measured_tokens: float = Field(default=0, ge=0)
     workers: int = Field(ge=0)
     busy_workers: int = Field(ge=0)
 
@@ -40,6 +45,7 @@ class Meter(BaseModel):
     span_s: float = 0
     arrived_tokens: float = 0
     done_tokens: float = 0
+    measured_tokens: float = 0
     done_in_s: float = 0
     busy_s: float = 0
     worker_s: float = 0
@@ -52,6 +58,7 @@ class Meter(BaseModel):
         span_s = max(sample.at_s - self.last.at_s, 0.0)
         kept = math.exp(-span_s / self.window_s)
         done = max(sample.done_tokens - self.last.done_tokens, 0.0)
+        measured = max(sample.measured_tokens - self.last.measured_tokens, 0.0)
         arrived = max(sample.backlog_tokens - self.last.backlog_tokens + done, 0.0)
         busy_s = min(sample.busy_workers, sample.workers) * span_s
         remembered = math.exp(-busy_s / _WORK_REMEMBERED_S)
@@ -61,6 +68,7 @@ class Meter(BaseModel):
                 "span_s": self.span_s * kept + span_s,
                 "arrived_tokens": self.arrived_tokens * kept + arrived,
                 "done_tokens": self.done_tokens * remembered + done,
+                "measured_tokens": self.measured_tokens * remembered + measured,
                 "done_in_s": self.done_in_s * remembered + busy_s,
                 "busy_s": self.busy_s * kept + busy_s,
                 "worker_s": self.worker_s * kept + sample.workers * span_s,
@@ -72,12 +80,14 @@ class Meter(BaseModel):
         if self.last is None:
             raise ValueError("a meter without a sample has nothing to say")
         now_s = self.last.at_s
+        done = self.measured_tokens or self.done_tokens
+        true = _rate(done, self.done_tokens) or 1.0
         return Observed(
             workers=self.last.workers,
-            backlog_tokens=self.last.backlog_tokens,
+            backlog_tokens=self.last.backlog_tokens * true,
             oldest_age_s=self.last.oldest_age_s,
-            arriving_tokens_per_s=_rate(self.arrived_tokens, self.span_s),
-            tokens_per_worker_s=_rate(self.done_tokens, self.done_in_s) if self.done_in_s >= _ENOUGH_WORK_S else 0.0,
+            arriving_tokens_per_s=_rate(self.arrived_tokens, self.span_s) * true,
+            tokens_per_worker_s=_rate(done, self.done_in_s) if self.done_in_s >= _ENOUGH_WORK_S else 0.0,
             utilisation=min(_rate(self.busy_s, self.worker_s), 1.0) if self.last.busy_workers else 0.0,
             surplus_s=0.0 if self.surplus_since_s is None else max(now_s - self.surplus_since_s, 0.0),
         )

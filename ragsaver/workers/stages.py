@@ -25,7 +25,7 @@ from ragsaver.settings import Settings
 from ragsaver.workers.backoff import backoff_s, told
 from ragsaver.workers.broker import Broker
 from ragsaver.workers.holding import Holding
-from ragsaver.workers.moves import Moved, nobody
+from ragsaver.workers.moves import MovedOn, nobody
 from ragsaver.workers.queueing import open_jobs
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Worker:
 
     :param stopping: set once the process is told to stop: what has not begun is handed back.
     :param fault: called with each step once it is done, and the source; tests end the process there.
-    :param moved: told of the documents that this worker moved on.
+    :param moved: told of each document that this worker moved on.
     :param opened: close what it opened itself.
     """
 
@@ -60,7 +60,7 @@ class Worker:
         cache: EmbeddingCache,
         stopping: threading.Event,
         fault: Callable[[Step, str], None] | None = None,
-        moved: Moved = nobody,
+        moved: MovedOn = nobody,
         opened: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.settings = settings
@@ -84,7 +84,7 @@ class Worker:
         broker: Broker,
         stopping: threading.Event,
         on_batch: BatchObserver | None = None,
-        moved: Moved = nobody,
+        moved: MovedOn = nobody,
     ) -> "Worker":
         """One that opens what it works with.
 
@@ -97,7 +97,9 @@ class Worker:
         return cls(settings, broker, jobs, encoder, manifest, cache, stopping, moved=moved, opened=opened)
 
     @classmethod
-    def of_runtime(cls, runtime: Runtime, broker: Broker, stopping: threading.Event, moved: Moved = nobody) -> "Worker":
+    def of_runtime(
+        cls, runtime: Runtime, broker: Broker, stopping: threading.Event, moved: MovedOn = nobody
+    ) -> "Worker":
         """One in the process that owns the index."""
         jobs = open_jobs(runtime.settings)
         return cls(
@@ -131,11 +133,11 @@ class Worker:
         holder = uuid.uuid4().hex
         return self.jobs.documents.claim(state, holder, limit=limit, lease_s=self.lease_s), holder
 
-    def forward(self, document_id: str, before: State, after: State, **more: Any) -> bool:
+    def forward(self, document_id: str, before: State, after: State, *, tokens: int = 0, **more: Any) -> bool:
         """Move a document on, as `DocumentLine.forward` does, and tell of it."""
-        moved = self.jobs.documents.forward(document_id, before, after, **more)
+        moved = self.jobs.documents.forward(document_id, before, after, tokens=tokens, **more)
         if moved:
-            self._moved(after, 1)
+            self._moved(after, tokens)
         return moved
 
     def again(self, document: QueuedDocument, holder: str, state: State, error: Exception) -> None:

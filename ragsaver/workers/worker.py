@@ -108,7 +108,7 @@ def run_worker(
             from ragsaver.workers.autoscaler import QueueAutoscaler, QueueWatch
 
             # it asks no more often than its policy says, and then for what is so now
-            watch = QueueWatch(Backlog(jobs, fresh_s=0.0), wanted, lambda: tally.total)
+            watch = QueueWatch(Backlog(jobs, fresh_s=0.0), wanted, lambda: tally.done)
             app.conf.worker_autoscaler = partial(QueueAutoscaler, watch=watch, policy=autoscale, resized=hands.keep)
         celery = _celery(app, settings, wanted, concurrency, autoscale)
         _connect(stopping, told.ready)

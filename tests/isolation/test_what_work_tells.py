@@ -33,8 +33,7 @@ from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.sentences import sentences
 from ragsaver.settings import AccessRule, DatabaseSettings, EmbeddingCacheSettings, Settings
 from tests.ingestion.bench import Bench, CountingSummariser
-from tests.redis_server import redis_server
-from tests.workers.fleet import RedisServer
+from tests.redis_server import RedisServer, redis_server
 from tests.workers.test_stages import Line
 
 MINE, THEIRS = Scope("acme", "docs"), Scope("rival", "docs")
@@ -172,7 +171,7 @@ def test_a_vector_from_the_cache_brings_no_reader_along(backend: str, tmp_path: 
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
+    server = RedisServer(tmp_path / "redis")
     yield server
     server.stop()
 

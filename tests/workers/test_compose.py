@@ -15,10 +15,20 @@ from ragsaver.index import server_collection
 from ragsaver.settings_file import load_settings
 from tests.databases import URL, needs_postgres
 from tests.qdrant_server import qdrant_server
+from tests.redis_server import COMPOSE as FILE
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-TESTING = yaml.safe_load((ROOT / "docker-compose.test.yml").read_text())
+TEST_FILE = ROOT / "docker-compose.test.yml"
+COMPOSE, TESTING = (yaml.safe_load(file.read_text()) for file in (FILE, TEST_FILE))
+
+
+@pytest.mark.parametrize("file", [FILE, TEST_FILE], ids=lambda file: file.name)
+def test_it_is_a_compose_file_by_the_specification(file: Path):
+    """Whose schema comes with check-jsonschema: nothing is fetched."""
+    pytest.importorskip("check_jsonschema")
+    by_schema = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)]
+    done = subprocess.run(by_schema, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_service_has_a_health_check_and_what_it_needs():

@@ -2,21 +2,27 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import httpx
+import pytest
 import yaml
 
+from ragsaver.errors import BrokerUnavailable
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.runtime import open_runtime
+from ragsaver.workers.app import CONVERT
 from tests.ingestion.sources.site import serving as serving_site
-from tests.workers.fleet import ROOT, SCOPE, Project
+from tests.redis_server import COMPOSE
+from tests.workers.fleet import SCOPE, Project
 
-SERVICES = yaml.safe_load((Path(ROOT) / "docker-compose.yml").read_text())["services"]
+SERVICES = yaml.safe_load(COMPOSE.read_text())["services"]
+CONVERTER = ("worker", "--queues", "convert", "--concurrency", "1")
 
 
 def service(name: str, *, shared_index: bool = False) -> list[str]:
@@ -95,8 +101,7 @@ def test_a_worker_may_be_killed_in_every_stage(project: Project):
     assert (report.state, report.documents.applied) == ("done", 4)
     assert {mark.name for mark in (project.folder / ".marks").iterdir()} == {one.replace("/", "_") for one in deaths}
     assert set(project.paid().values()) == {1}
-    with open_runtime(project.settings(".alone"), "a test") as alone:
-        alone.ingestor.ingest(project.order(), SCOPE)
+    project.ingest_alone()
     assert project.contents() == project.contents(".alone")
 
 
@@ -108,8 +113,8 @@ def test_a_document_that_never_goes_in_is_dead_and_keeps_none_of_the_others_out(
         "RAGSAVER_TEST_DIE": "+converting:docs/1.md",
         "RAGSAVER_QUEUE__MAX_ATTEMPTS": "2",
         "RAGSAVER_QUEUE__VISIBILITY_TIMEOUT_S": "0.5",
-        "RAGSAVER_SOURCES__ALLOW_PRIVATE_ADDRESSES": "true",
     }
+    project.kept["RAGSAVER_SOURCES__ALLOW_PRIVATE_ADDRESSES"] = "true"
     with (
         serving_site() as site,
         project.running("worker", "--apply", "--concurrency", "1", reborn=True, **poison),
@@ -124,9 +129,11 @@ def test_a_document_that_never_goes_in_is_dead_and_keeps_none_of_the_others_out(
         assert re.search("503", next(one["error"] for one in job["errors"] if one["source"] == url))
 
         site.page("/page", "<p>" + "The page is there again and tells of owls and voles. " * 5)
-        (project.folder / ".marks" / "healed").touch()
+        project.mark("healed")
         assert project.run("jobs", "retry", job["job_id"])["retried"] == 3
         again = project.finished(job["job_id"])
+        project.ingest_alone("docs", url)
+    assert project.contents() == project.contents(".alone")
     assert (again.documents.applied, again.documents.failed, again.documents.dead) == (4, 1, 0)
 
 
@@ -136,8 +143,9 @@ def test_a_broker_that_lost_its_data_and_a_worker_that_stops_lose_no_document(pr
     with project.queue() as queue:
         job = queue.put(project.order(), SCOPE).job_id
     project.redis.stop()
+    project.redis.lose()
     project.redis.start()
-    with project.running("worker", "--queues", "convert", "--concurrency", "1"):
+    with project.running(*CONVERTER):
         pass  # told to stop as soon as it is ready, in the middle or before anything
     with project.queue() as queue:
         stopped = queue.report(job, "default")
@@ -146,10 +154,83 @@ def test_a_broker_that_lost_its_data_and_a_worker_that_stops_lose_no_document(pr
     assert project.run("ingest", "docs", "--queue", RAGSAVER_QUEUE__MAX_WAITING_DOCUMENTS="5", code=2)["error"]
     with project.running("worker", "--apply") as worker:
         project.redis.stop()
+        project.redis.lose()
         project.redis.start()
         assert project.finished(job).documents.applied == 10
         assert worker.process.poll() is None
     assert set(project.paid().values()) == {1}
+    project.ingest_alone()
+    assert project.contents() == project.contents(".alone")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_a_broker_that_begins_again_with_its_data_has_messages_and_vectors(project: Project, how: signal.Signals):
+    """The Redis of the compose file, with its own command line."""
+    # A message that is lost would be sent again long after this test has given up.
+    project.kept = {"RAGSAVER_EMBEDDING_CACHE__BACKEND": "redis", "RAGSAVER_QUEUE__VISIBILITY_TIMEOUT_S": "600"}
+    for n in range(5):
+        project.write(f"{n}.md", f"animal{n}")
+    with project.queue() as queue:
+        job = queue.put(project.order(), SCOPE).job_id
+        with (
+            project.running(*CONVERTER, RAGSAVER_TEST_WAIT="converting:docs/2.md"),
+            project.running("worker", "--queues", "embed", "--concurrency", "1"),
+        ):
+            project.reached()
+            project.job(job, lambda report: report.documents.embedded == 2)
+            project.redis.stop(how)
+            with pytest.raises(BrokerUnavailable):
+                queue.broker.check()
+            project.redis.start()
+            assert queue.broker.backlog(CONVERT) > 0
+            project.mark("go_on")
+            project.job(job, lambda report: report.documents.embedded == 5)
+        with project.running("worker", "--apply"):
+            report = project.finished(job)
+    assert (report.state, report.documents.seen, report.documents.applied) == ("done", 5, 5)
+    assert set(project.paid().values()) == {1}
+    checked = project.run("verify")
+    assert (checked["documents"], checked["missing"], checked["orphaned"], checked["repaired"]) == (5, 0, 0, 0)
+    by_fleet = project.contents()
+
+    project.kept = {}
+    assert project.ingest_alone().embedding.tokens == report.embedding.tokens
+    assert by_fleet == project.contents(".alone")
+
+
+def test_a_message_that_is_delivered_again_while_its_document_is_converted_does_nothing(project: Project):
+    for n in range(2):
+        project.write(f"{n}.md", f"animal{n}")
+    with project.queue() as queue, project.running(*CONVERTER, RAGSAVER_TEST_WAIT="converting:docs/0.md"):
+        first = queue.put(project.order("docs/0.md"), SCOPE).job_id
+        project.reached()
+        with project.running("worker", "--apply", "--concurrency", "1"):
+            queue.broker.send(CONVERT, 1)
+            # What comes after it is done after it.
+            project.finished(queue.put(project.order("docs/1.md"), SCOPE).job_id)
+            assert queue.report(first, "default").documents.queued == 1
+            project.mark("go_on")
+            assert project.finished(first).documents.applied == 1
+    assert project.steps("converting") == ["docs/0.md", "docs/1.md"]
+    assert set(project.paid().values()) == {1}
+    project.ingest_alone()
+    assert project.contents() == project.contents(".alone")
+
+
+def test_a_worker_that_hung_and_goes_on_changes_nothing_that_another_has_brought_in(project: Project):
+    project.write("0.md", "animal0")
+    hung = {"RAGSAVER_TEST_WAIT": "converting:docs/0.md", "RAGSAVER_QUEUE__MAX_HOLD_S": "0.1"}
+    with project.queue() as queue, project.running(*CONVERTER, **hung):
+        job = queue.put(project.order(), SCOPE).job_id
+        project.reached()
+        with project.running("worker", "--apply"):
+            assert project.finished(job).documents.applied == 1
+        project.mark("go_on")
+    assert project.steps("converting") == ["docs/0.md"] * 2
+    assert project.finished(job).documents.applied == 1
+    assert set(project.paid().values()) == {1}
+    project.ingest_alone()
+    assert project.contents() == project.contents(".alone")
 
 
 def test_workers_take_high_priorities_first_and_each_tenant_in_turn(project: Project):

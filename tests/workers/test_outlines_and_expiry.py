@@ -19,7 +19,8 @@ from ragsaver.ingestion.retention import DAY_S
 from ragsaver.settings import DatabaseSettings, PriceSettings, SpendSettings
 from tests.ingestion.bench import SCOPE, Stopped
 from tests.openai_server import Script, openai_server
-from tests.workers.fleet import Project, RedisServer
+from tests.redis_server import RedisServer
+from tests.workers.fleet import Project
 from tests.workers.test_stages import Line
 
 SAID = "Owls hunt voles."

@@ -220,3 +220,53 @@ def test_the_policy_is_what_the_settings_say(tmp_path: Path):
     assert load_settings(tmp_path, env).queue.scaling == Policy(target_age_s=60)
     with pytest.raises(SettingsError, match="min_workers is above max_workers"):
         load_settings(tmp_path, {**env, "RAGSAVER_QUEUE__SCALING__MIN_WORKERS": "9"})
+
+
+def looked(measured_tokens: float, estimate: float = 500, looks: int = 30) -> Observed:
+    """A worker that is busy with two documents in each ten seconds, of 100 that wait; two more arrive."""
+    meter = Meter()
+    for look in range(looks):
+        documents = 2 * look
+        sample = Sample(
+            at_s=10.0 * look,
+            backlog_tokens=100 * estimate,
+            oldest_age_s=0,
+            done_tokens=documents * estimate,
+            measured_tokens=documents * measured_tokens,
+            workers=1,
+            busy_workers=1,
+        )
+        meter = meter.add(sample)
+    return meter.observed()
+
+
+def test_what_was_measured_takes_the_place_of_an_estimate_in_backlog_arrivals_and_throughput():
+    for tokens in (20, 500, 9_000):
+        observed = looked(measured_tokens=tokens)
+        assert observed.backlog_tokens == pytest.approx(100 * tokens)
+        assert observed.arriving_tokens_per_s == pytest.approx(0.2 * tokens)
+        assert observed.tokens_per_worker_s == pytest.approx(0.2 * tokens)
+    assert looked(measured_tokens=0) == looked(measured_tokens=500)
+
+
+def test_small_documents_that_were_measured_need_fewer_workers_before_the_throughput_is_known():
+    sizes = [decide(looked(measured_tokens=tokens, estimate=5_000, looks=3), POLICY).workers for tokens in (0, 500)]
+    assert sizes[0] > sizes[1]
+
+
+def test_documents_that_grow_are_counted_for_what_the_last_ones_had():
+    meter, done, measured = Meter(), 0.0, 0.0
+    for look in range(2_000):
+        meter = meter.add(
+            Sample(
+                at_s=10.0 * look,
+                backlog_tokens=5_000,
+                oldest_age_s=0,
+                done_tokens=done,
+                measured_tokens=measured,
+                workers=1,
+                busy_workers=1,
+            )
+        )
+        done, measured = done + 500, measured + (100 if look < 1_000 else 900)
+    assert meter.observed().backlog_tokens == pytest.approx(9_000, rel=0.02)

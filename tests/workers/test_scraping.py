@@ -1,8 +1,6 @@
 """A real worker and a real server are asked as Prometheus asks: they tell all that is deployed asks for, and it is right."""
 
 import re
-import threading
-import time
 from collections.abc import Callable
 
 import httpx
@@ -10,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deploy.test_deploy import names, queries
+from tests.workers import fleet
 from tests.workers.fleet import SCOPE, Project, Running
 
 # Told only where there is a GPU.
@@ -45,11 +44,7 @@ def scrape(url: str) -> dict[tuple[str, ...], float]:
 
 def until(url: str, right: Callable[[dict[tuple[str, ...], float]], bool]) -> dict[tuple[str, ...], float]:
     """The first scrape that is right."""
-    deadline = time.monotonic() + 120
-    while not right(seen := scrape(url)):
-        assert time.monotonic() < deadline, seen
-        threading.Event().wait(0.02)
-    return seen
+    return fleet.until(lambda: scrape(url), right)
 
 
 def test_a_backlog_makes_a_worker_grow_and_quiet_makes_it_shrink(project: Project):

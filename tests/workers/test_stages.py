@@ -30,11 +30,12 @@ from ragsaver.workers.app import CONVERT, EMBED
 from ragsaver.workers.converting import Converting
 from ragsaver.workers.draining import Drainer
 from ragsaver.workers.embedding import Embedding
+from ragsaver.workers.moves import Done, MovedOn, Tally, nobody
 from ragsaver.workers.queueing import IngestQueue
 from ragsaver.workers.stages import Step, Worker
 from ragsaver.workers.tending import requeue
 from tests.ingestion.bench import SCOPE, Bench, Stopped
-from tests.workers.fleet import RedisServer
+from tests.redis_server import RedisServer
 
 TEXT = "Owls hunt voles at night, and the voles know it."
 
@@ -61,7 +62,7 @@ class Line:
         self.runtime = Runtime(resources)
         self._converting: list[Converting] = []
 
-    def worker(self, fault: Callable[[Step, str], None] | None = None) -> Worker:
+    def worker(self, fault: Callable[[Step, str], None] | None = None, moved: MovedOn = nobody) -> Worker:
         bench, cache = self.bench, SqliteEmbeddingCache(self.bench.cache.path, 2**30)
         made = Worker(
             self.settings,
@@ -72,6 +73,7 @@ class Line:
             cache,
             threading.Event(),
             fault,
+            moved,
         )
         if self.settings.queue.visibility_timeout_s < 1e-3:
             made.holding = lambda holders: nullcontext()  # its process is gone: nobody renews what it held
@@ -297,6 +299,17 @@ def test_a_text_that_is_in_the_cache_needs_no_second_stage(line: Line):
     assert line.states(again) == [State.CONVERTED, State.EMBEDDED]
 
 
+def test_what_a_worker_embedded_is_counted_with_its_documents(line: Line):
+    tally = Tally()
+    worker = line.worker(moved=tally)
+    ids = line.put(TEXT, TEXT, "Bees dance.")
+    line.convert(ids, worker)
+    assert tally.done == Done(3, 0)
+    line.embed(ids, worker)
+    assert tally.done == Done(6, line.report(ids[0]).embedding.tokens)
+    assert tally.done.tokens == sum(line.bench.encoder.count_tokens(list(line.paid())))
+
+
 def test_a_document_cut_by_other_settings_is_cut_again(line: Line):
     ids = line.put(TEXT)
     line.convert(ids)
@@ -322,6 +335,7 @@ def test_messages_that_wait_are_not_sent_again_and_lost_ones_are(hasty: Line, re
     hasty.put("One.", "Two.")
     assert hasty.requeue() == 0
     redis.stop()
+    redis.lose()
     redis.start()
     assert hasty.requeue() == 2
     assert hasty.queue.broker.backlog(CONVERT) == 2
