@@ -86,14 +86,12 @@ class DocumentLine:
         lease_s: float = 0.0,
         staged: bytes | None = None,
         error: str | None = None,
-        tokens: int = 0,
     ) -> bool:
         """Move a document on; false if somebody else did, or it was dropped. Whoever does it may have lost its hold:
         the work is the same.
 
         :param lease_s: after which its message is taken for lost, if it waits for one.
         :param staged: kept for those after us; None leaves what there is.
-        :param tokens: that were embedded for it.
         """
         values: dict[str, Any] = {
             "state": after,
@@ -101,7 +99,6 @@ class DocumentLine:
             "round": None,
             "due_at": now() + lease_s,
             "error": error,
-            "tokens": _documents.c.tokens + tokens,
         }
         if staged is not None:
             values["staged"] = staged
@@ -117,6 +114,17 @@ class DocumentLine:
                 (place,) = join_line(connection, after, row.tenant, row.priority, 1)
                 values |= {"attempts": 0, "round": place}
             return connection.execute(sa.update(_documents).where(*at).values(values)).rowcount == 1
+
+    def embedded(self, tokens: Mapping[str, int]) -> None:
+        """Texts were embedded for documents: so many tokens more, by the documents' ids. Those that were dropped are
+        passed over.
+        """
+        rows = [{"of": one, "more": count} for one, count in sorted(tokens.items()) if count]
+        if not rows:
+            return
+        with self._writing() as connection:
+            more = {"tokens": _documents.c.tokens + sa.bindparam("more")}
+            connection.execute(sa.update(_documents).where(_documents.c.id == sa.bindparam("of")).values(more), rows)
 
     def put_back(self, document_id: str, holder: str, *, wait_s: float, error: str | None, tried: bool) -> None:
         """Let go of a document, to get in line again after a while.

@@ -96,7 +96,7 @@ def test_a_worker_may_be_killed_in_every_stage(project: Project):
     assert {mark.name for mark in (project.folder / ".marks").iterdir()} == {one.replace("/", "_") for one in deaths}
     assert set(project.paid().values()) == {1}
     with open_runtime(project.settings(".alone"), "a test") as alone:
-        alone.ingestor.ingest(project.order(), SCOPE)
+        assert report.embedding == alone.ingestor.ingest(project.order(), SCOPE).embedding
     assert project.contents() == project.contents(".alone")
 
 

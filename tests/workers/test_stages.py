@@ -13,7 +13,7 @@ import pytest
 
 from ragsaver.caching.embeddings import SqliteEmbeddingCache
 from ragsaver.components.resources import Resources
-from ragsaver.errors import TooExpensive
+from ragsaver.errors import StorageError, TooExpensive
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion import planner
@@ -107,6 +107,9 @@ class Line:
 
     def paid(self) -> Counter:
         return Counter(self.bench.encoder.paid)
+
+    def paid_tokens(self) -> int:
+        return sum(self.bench.encoder.count_tokens(self.bench.encoder.paid))
 
     def close(self) -> None:
         for converting in self._converting:
@@ -242,6 +245,7 @@ def test_a_stop_after_any_step_is_completed_and_pays_for_nothing_twice(hasty: Li
     assert hasty.states(ids) == [State.APPLIED] * 3
     assert len(hasty.bench.listed()) == 3
     assert (set(hasty.paid().values()), len(hasty.paid())) == ({1}, 3)
+    assert hasty.report(ids[0]).embedding.tokens == hasty.paid_tokens()
     report = hasty.bench.verify()
     assert (report.documents, report.points, report.missing, report.orphaned) == (3, 3, 0, 0)
 
@@ -287,6 +291,25 @@ def test_a_document_that_the_model_fails_on_is_dead_and_the_others_go_in(line: L
     line.drain()
     assert line.states(ids) == [State.APPLIED, State.DEAD, State.APPLIED]
     assert "out of memory" in line.report(ids[0]).errors[0].error
+
+
+def test_what_the_cache_could_not_take_is_on_the_bill_as_often_as_it_was_embedded(line: Line, monkeypatch):
+    class Full(SqliteEmbeddingCache):
+        def put(self, partition, vectors):
+            raise StorageError("the disk is full", where=str(self.path))
+
+    ids = line.put(TEXT, "Bees dance.")
+    line.convert(ids)
+    worker = line.worker()
+    worker.cache = Full(line.bench.cache.path, 2**30)
+    line.embed(ids, worker)
+    assert line.states(ids) == [State.CONVERTED] * 2
+    while line.queue.jobs.documents.waiting(State.CONVERTED):
+        line.requeue()  # until their backoff is over
+        line.embed(ids)
+    line.drain()
+    assert set(line.paid().values()) == {3}  # together, alone, and once more
+    assert line.report(ids[0]).embedding.tokens == line.paid_tokens()
 
 
 def test_a_text_that_is_in_the_cache_needs_no_second_stage(line: Line):
