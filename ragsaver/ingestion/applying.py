@@ -8,7 +8,7 @@ true one, and its points are untouched.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -24,6 +24,7 @@ from ragsaver.ingestion.originals import Original
 from ragsaver.ingestion.outlining import Outliner
 from ragsaver.ingestion.planning import Change, forgetting
 from ragsaver.ingestion.summarising import Allowance, Bill, Summaries, Summarised
+from ragsaver.ingestion.text_tokens import TextTokens, TokensTold, by_document
 from ragsaver.ingestion.tombstones import Tombstone
 from ragsaver.models.protocol import Encoder
 
@@ -73,6 +74,10 @@ class Embedded:
     paid: Paid
 
 
+def _nobody(took: Mapping[str, TextTokens]) -> None:
+    """Nobody bills the documents one by one."""
+
+
 class Applier:
     """Takes changes through the protocol. One at a time: the caller owns the index.
 
@@ -109,7 +114,7 @@ class Applier:
 
     def measure(self, scope: Scope, chunks: Sequence[IdentifiedChunk]) -> float:
         """Tokens a second that the model embeds here; the texts are in the cache then."""
-        _, paid = self._embed(scope, chunks)
+        _, paid = self._embed(scope, chunks, lambda counts, fresh: None)
         return paid.embedded_tokens / paid.embedded_s if paid.embedded_tokens else math.inf
 
     def recover(self, scope: Scope) -> None:
@@ -134,28 +139,37 @@ class Applier:
         allowance: Allowance | None = None,
         originals: Sequence[Original] = (),
         bill: Bill | None = None,
+        told: TokensTold = _nobody,
     ) -> Paid:
         """Make the new versions the true ones.
 
         :param allowance: what summaries may cost.
         :param originals: what has to outlive the new versions' ingestion.
         :param bill: told what each section's summary took, by the documents' ids.
+        :param told: what each document's texts took, before the cache has those that were embedded.
         :raises StorageError: if the disk is full; the old versions stay until a later run.
         """
-        embedded = self.embed(scope, batch, originals)
+        embedded = self.embed(scope, batch, originals, told)
         return replace(embedded.paid, summaries=self.write(scope, embedded, allowance, bill))
 
-    def embed(self, scope: Scope, batch: Sequence[Change], originals: Sequence[Original] = ()) -> Embedded:
+    def embed(
+        self, scope: Scope, batch: Sequence[Change], originals: Sequence[Original] = (), told: TokensTold = _nobody
+    ) -> Embedded:
         """The first half of `apply`: index and manifest's documents are not touched yet.
 
         May be done while another batch, of other documents, is in its second half.
 
         :param originals: what has to outlive the new versions' ingestion.
+        :param told: what each document's texts took, before the cache has those that were embedded.
         """
         intents = [change.intent() for change in batch]
         self._manifest.record_intents(scope, intents, originals)
         self._fault(Step.INTENT)
-        vectors, paid = self._embed(scope, [one for change in batch for one in change.new])
+        vectors, paid = self._embed(
+            scope,
+            [one for change in batch for one in change.new],
+            lambda counts, fresh: told(by_document(batch, counts, fresh)),
+        )
         self._fault(Step.EMBEDDED)
         return Embedded(batch, intents, vectors, paid)
 
@@ -215,8 +229,16 @@ class Applier:
         self._index.list_and_delete(scope, listed, deleted)
         self._fault(Step.SWAPPED)
 
-    def _embed(self, scope: Scope, chunks: Sequence[IdentifiedChunk]) -> tuple[dict[str, NDArray[np.float32]], Paid]:
-        """Vectors by what is embedded: the same text is embedded once, whatever documents it stands in."""
+    def _embed(
+        self,
+        scope: Scope,
+        chunks: Sequence[IdentifiedChunk],
+        told: Callable[[Mapping[str, int], Collection[str]], None],
+    ) -> tuple[dict[str, NDArray[np.float32]], Paid]:
+        """Vectors by what is embedded: the same text is embedded once, whatever documents it stands in.
+
+        :param told: the tokens of each text, and which ones were embedded.
+        """
         texts = {one.prints.embedded: one.chunk.embed_text for one in chunks}
         partition = self.partition(scope)
         vectors = self._cache.get(partition, list(texts))
@@ -225,8 +247,9 @@ class Applier:
         fresh = rounded(self._encoder.encode([texts[name] for name in lacking]))
         took_s = time.perf_counter() - started
         embedded = dict(zip(lacking, fresh, strict=True))
-        self._cache.put(partition, embedded)
         counts = dict(zip(texts, self._encoder.count_tokens(list(texts.values())), strict=True))
+        told(counts, embedded)
+        self._cache.put(partition, embedded)
         paid = Paid(
             embedded=len(embedded),
             embedded_tokens=sum(counts[name] for name in embedded),
