@@ -15,6 +15,7 @@ from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.gates import STAYS_OUT, Seen
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
+from ragsaver.ingestion.kept_vectors import KeptVectors
 from ragsaver.ingestion.manifest import DocumentRecord, now
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.queued_document import QueuedDocument
@@ -158,7 +159,12 @@ class Drainer:
         for batch in batches(self._admitted(changes, seen, scope, gone), self._settings.ingestion.batch_chunks):
             originals = [original_of(change, posted.get(change.record.source)) for change in batch]
             paid = self._applier.apply(
-                scope, batch, originals=originals, bill=self._bill(ready), told=self._told(ready)
+                scope,
+                batch,
+                originals=originals,
+                bill=self._bill(ready),
+                told=self._told(ready),
+                kept=KeptVectors(self._runtime.index, scope, gone=gone),
             )
             lacking = paid.summaries
             if lacking.lacking:
