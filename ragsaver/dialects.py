@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
 
 POSTGRES = "postgresql"
 
@@ -28,6 +29,22 @@ def bring_on(connection: sa.Connection, found: int, version: int, steps: Steps |
         steps[found](connection)
         found += 1
     return found
+
+
+def add_column(connection: sa.Connection, column: sa.Column[Any]) -> None:
+    """A step: rows of the table as it was have the column's `server_default` from then on."""
+    connection.execute(_AddColumn(column))
+
+
+class _AddColumn(ExecutableDDLElement):
+    def __init__(self, column: sa.Column[Any]) -> None:
+        self.column = column
+
+
+@compiles(_AddColumn)
+def _add_column(element: _AddColumn, compiler: DDLCompiler, **more: Any) -> str:
+    table = compiler.preparer.format_table(element.column.table)
+    return f"ALTER TABLE {table} ADD COLUMN {compiler.get_column_specification(element.column)}"
 
 
 def only_in(dialect: str) -> dict[str, str]:

@@ -94,8 +94,12 @@ def line_of(report: "JobReport") -> str:
 
 
 def tell_notes(report: "JobReport") -> None:
-    """What a job's summaries took, and what it left out."""
-    summaries = report.summaries
+    """What a job's embedding and summaries took, what was not paid for again, and what it left out."""
+    embedding, summaries = report.embedding, report.summaries
+    if embedding.tokens:
+        typer.echo(f"{embedding.tokens} tokens embedded (${embedding.cost_usd:.6f})")
+    if embedding.cached_tokens:
+        typer.echo(f"{embedding.cached_tokens} tokens were embedded before (saved ${embedding.saved_usd:.6f})")
     tell_summaries(summaries)
     if summaries.cached:
         typer.echo(f"{summaries.cached} sections were summarised before (saved ${summaries.saved_usd:.6f})")

@@ -77,9 +77,7 @@ def report_of(
             reused=tally.total - paid.embedded,
             deleted=tally.dropped + sum(len(expiry.document.record.chunks) for expiry in tally.expired),
         ),
-        embedding=EmbeddingSpend(
-            tokens=paid.embedded_tokens, cost_usd=paid.embedded_tokens * prices.embedding_per_mtok / MILLION
-        ),
+        embedding=embedding_spend(paid.embedded_tokens, paid.cached_tokens, prices),
         summaries=SummarySpend(
             made=paid.summaries.made,
             cached=paid.summaries.cached,
@@ -99,6 +97,12 @@ def report_of(
     )
 
 
+def embedding_spend(tokens: int, cached_tokens: int, prices: SpendSettings) -> EmbeddingSpend:
+    """What embedding cost, and what it would have cost beside that if nothing had been embedded before."""
+    cost, saved = (some * prices.embedding_per_mtok / MILLION for some in (tokens, cached_tokens))
+    return EmbeddingSpend(tokens=tokens, cost_usd=cost, cached_tokens=cached_tokens, saved_usd=saved)
+
+
 def told_kinds(passed_over: Mapping[str, int]) -> dict[str, int]:
     """Files by suffix, the most frequent ones by name and the others together."""
     ranked = Counter(passed_over).most_common()
@@ -109,17 +113,16 @@ def told_kinds(passed_over: Mapping[str, int]) -> dict[str, int]:
 def _receipt(paid: Paid, prices: SpendSettings, summary_model: str | None) -> Receipt:
     """What the run cost, and what the caches saved; the baseline embeds and summarises every text again."""
     receipt = OpenReceipt()
-    usd_per_mtok = prices.embedding_per_mtok
-    cost, saved = (tokens * usd_per_mtok / MILLION for tokens in (paid.embedded_tokens, paid.cached_tokens))
+    took = embedding_spend(paid.embedded_tokens, paid.cached_tokens, prices)
     if paid.embedded:
-        receipt.add("embed", "texts embedded", paid.embedded_tokens, "tokens", cost_usd=cost)
+        receipt.add("embed", "texts embedded", took.tokens, "tokens", cost_usd=took.cost_usd)
     if paid.cached:
         receipt.add(
             "embed",
             "embedding cache",
-            paid.cached_tokens,
+            took.cached_tokens,
             "tokens",
-            saved_usd=saved,
+            saved_usd=took.saved_usd,
             reason=f"{paid.cached} texts were embedded before",
         )
     if summary_model is not None and paid.summaries != Summarised():

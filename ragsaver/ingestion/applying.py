@@ -1,6 +1,6 @@
 """The index follows the manifest: one batch of changes at a time, and whatever stops it is mended by the next run.
 
-record the intents → embed what the cache lacks, and fill the cache → write the new points, unlisted → make the
+record the intents → embed what cache and index lack, and fill the cache → write the new points, unlisted → make the
 outlines → commit them with the manifest's rows → rewrite what staying points carry → list the new points and delete
 the old ones → clear the intents. Each step may be done twice. Until the commit the old version of a document is the
 true one, and its points are untouched.
@@ -8,7 +8,7 @@ true one, and its points are untouched.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -19,11 +19,13 @@ from ragsaver.caching.embeddings import EmbeddingCache, rounded
 from ragsaver.index.protocol import ChunkPoint, VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import IdentifiedChunk
+from ragsaver.ingestion.kept_vectors import KeptVectors
 from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
 from ragsaver.ingestion.originals import Original
 from ragsaver.ingestion.outlining import Outliner
 from ragsaver.ingestion.planning import Change, forgetting
 from ragsaver.ingestion.summarising import Allowance, Bill, Summaries, Summarised
+from ragsaver.ingestion.text_tokens import TextTokens, TokensTold, by_document
 from ragsaver.ingestion.tombstones import Tombstone
 from ragsaver.models.protocol import Encoder
 
@@ -43,7 +45,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What a batch took: texts embedded, in how many seconds, texts that the cache had, their tokens, and summaries."""
+    """What a batch took: texts embedded, in how many seconds, texts that were there, their tokens, and summaries."""
 
     embedded: int = 0
     embedded_tokens: int = 0
@@ -71,6 +73,10 @@ class Embedded:
     intents: Sequence[Intent]
     vectors: Mapping[str, NDArray[np.float32]]
     paid: Paid
+
+
+def _nobody(took: Mapping[str, TextTokens]) -> None:
+    """Nobody bills the documents one by one."""
 
 
 class Applier:
@@ -109,7 +115,7 @@ class Applier:
 
     def measure(self, scope: Scope, chunks: Sequence[IdentifiedChunk]) -> float:
         """Tokens a second that the model embeds here; the texts are in the cache then."""
-        _, paid = self._embed(scope, chunks)
+        _, paid = self._embed(scope, chunks, lambda lacking: {}, lambda counts, fresh: None)
         return paid.embedded_tokens / paid.embedded_s if paid.embedded_tokens else math.inf
 
     def recover(self, scope: Scope) -> None:
@@ -134,28 +140,47 @@ class Applier:
         allowance: Allowance | None = None,
         originals: Sequence[Original] = (),
         bill: Bill | None = None,
+        told: TokensTold = _nobody,
+        kept: KeptVectors | None = None,
     ) -> Paid:
         """Make the new versions the true ones.
 
         :param allowance: what summaries may cost.
         :param originals: what has to outlive the new versions' ingestion.
         :param bill: told what each section's summary took, by the documents' ids.
+        :param told: what each document's texts took, before the cache has those that were embedded.
+        :param kept: where the index may have what the cache lacks; None looks at the documents' own earlier versions.
         :raises StorageError: if the disk is full; the old versions stay until a later run.
         """
-        embedded = self.embed(scope, batch, originals)
+        embedded = self.embed(scope, batch, originals, told, kept)
         return replace(embedded.paid, summaries=self.write(scope, embedded, allowance, bill))
 
-    def embed(self, scope: Scope, batch: Sequence[Change], originals: Sequence[Original] = ()) -> Embedded:
+    def embed(
+        self,
+        scope: Scope,
+        batch: Sequence[Change],
+        originals: Sequence[Original] = (),
+        told: TokensTold = _nobody,
+        kept: KeptVectors | None = None,
+    ) -> Embedded:
         """The first half of `apply`: index and manifest's documents are not touched yet.
 
         May be done while another batch, of other documents, is in its second half.
 
         :param originals: what has to outlive the new versions' ingestion.
+        :param told: what each document's texts took, before the cache has those that were embedded.
+        :param kept: where the index may have what the cache lacks; None looks at the documents' own earlier versions.
         """
         intents = [change.intent() for change in batch]
         self._manifest.record_intents(scope, intents, originals)
         self._fault(Step.INTENT)
-        vectors, paid = self._embed(scope, [one for change in batch for one in change.new])
+        there = kept or KeptVectors(self._index, scope)
+        vectors, paid = self._embed(
+            scope,
+            [one for change in batch for one in change.new],
+            lambda lacking: there.vectors(batch, lacking),
+            lambda counts, fresh: told(by_document(batch, counts, fresh)),
+        )
         self._fault(Step.EMBEDDED)
         return Embedded(batch, intents, vectors, paid)
 
@@ -215,18 +240,31 @@ class Applier:
         self._index.list_and_delete(scope, listed, deleted)
         self._fault(Step.SWAPPED)
 
-    def _embed(self, scope: Scope, chunks: Sequence[IdentifiedChunk]) -> tuple[dict[str, NDArray[np.float32]], Paid]:
-        """Vectors by what is embedded: the same text is embedded once, whatever documents it stands in."""
+    def _embed(
+        self,
+        scope: Scope,
+        chunks: Sequence[IdentifiedChunk],
+        elsewhere: Callable[[Sequence[str]], Mapping[str, NDArray[np.float32]]],
+        told: Callable[[Mapping[str, int], Collection[str]], None],
+    ) -> tuple[dict[str, NDArray[np.float32]], Paid]:
+        """Vectors by what is embedded: the same text is embedded once, whatever documents it stands in.
+
+        :param elsewhere: vectors that are there though the cache has lost them.
+        :param told: the tokens of each text, and which ones were embedded.
+        """
         texts = {one.prints.embedded: one.chunk.embed_text for one in chunks}
         partition = self.partition(scope)
         vectors = self._cache.get(partition, list(texts))
+        found = elsewhere([name for name in texts if name not in vectors])
+        vectors |= found
         lacking = [name for name in texts if name not in vectors]
         started = time.perf_counter()
         fresh = rounded(self._encoder.encode([texts[name] for name in lacking]))
         took_s = time.perf_counter() - started
         embedded = dict(zip(lacking, fresh, strict=True))
-        self._cache.put(partition, embedded)
         counts = dict(zip(texts, self._encoder.count_tokens(list(texts.values())), strict=True))
+        told(counts, embedded)
+        self._cache.put(partition, {**found, **embedded})
         paid = Paid(
             embedded=len(embedded),
             embedded_tokens=sum(counts[name] for name in embedded),

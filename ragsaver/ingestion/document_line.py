@@ -21,6 +21,7 @@ from ragsaver.ingestion.job_tables import documents as _documents
 from ragsaver.ingestion.job_tables import lines as _lines
 from ragsaver.ingestion.manifest import now
 from ragsaver.ingestion.queued_document import QueuedDocument
+from ragsaver.ingestion.text_tokens import TextTokens
 from ragsaver.ingestion.turns import Choice, Line, Place, Priority, choose, next_rounds
 
 # `due_at` of a document in line for which there is no message.
@@ -28,6 +29,8 @@ _UNTOLD = 0.0
 
 _IN_LINE = _documents.c.round.isnot(None)
 _AWAY = _documents.c.round.is_(None)
+
+_TOKENS_BY_NOW = _documents.c.tokens + sa.bindparam("more", type_=sa.Integer)
 
 
 class DocumentLine:
@@ -86,14 +89,12 @@ class DocumentLine:
         lease_s: float = 0.0,
         staged: bytes | None = None,
         error: str | None = None,
-        tokens: int = 0,
     ) -> bool:
         """Move a document on; false if somebody else did, or it was dropped. Whoever does it may have lost its hold:
         the work is the same.
 
         :param lease_s: after which its message is taken for lost, if it waits for one.
         :param staged: kept for those after us; None leaves what there is.
-        :param tokens: that were embedded for it.
         """
         values: dict[str, Any] = {
             "state": after,
@@ -101,7 +102,6 @@ class DocumentLine:
             "round": None,
             "due_at": now() + lease_s,
             "error": error,
-            "tokens": _documents.c.tokens + tokens,
         }
         if staged is not None:
             values["staged"] = staged
@@ -117,6 +117,30 @@ class DocumentLine:
                 (place,) = join_line(connection, after, row.tenant, row.priority, 1)
                 values |= {"attempts": 0, "round": place}
             return connection.execute(sa.update(_documents).where(*at).values(values)).rowcount == 1
+
+    def embedded(self, tokens: Mapping[str, int]) -> None:
+        """Texts were embedded for documents: so many tokens more, by the documents' ids. Those that were dropped are
+        passed over.
+        """
+        self._bill({"tokens": _TOKENS_BY_NOW}, {one: {"more": count} for one, count in tokens.items() if count})
+
+    def took(self, texts: Mapping[str, TextTokens]) -> None:
+        """What the texts of documents took, by the documents' ids. What was not embedded for a document in this job had
+        been embedded before.
+        """
+        before = sa.bindparam("total", type_=sa.Integer) - _TOKENS_BY_NOW
+        values = {"tokens": _TOKENS_BY_NOW, "cached_tokens": sa.case((before > 0, before), else_=0)}
+        self._bill(values, {one: {"more": took.embedded, "total": took.total} for one, took in texts.items()})
+
+    def _bill(self, values: Mapping[str, Any], documents: Mapping[str, Mapping[str, int]]) -> None:
+        """
+        :param documents: what the values are made of, by the documents' ids.
+        """
+        rows = [{"of": one, **more} for one, more in sorted(documents.items())]
+        if rows:
+            statement = sa.update(_documents).where(_documents.c.id == sa.bindparam("of")).values(values)
+            with self._writing() as connection:
+                connection.execute(statement, rows)
 
     def put_back(self, document_id: str, holder: str, *, wait_s: float, error: str | None, tried: bool) -> None:
         """Let go of a document, to get in line again after a while.

@@ -1,7 +1,7 @@
 """What would an ingestion do, take and cost, and why? Known before anything is spent."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 
 from ragsaver.caching.embeddings import EmbeddingCache
@@ -23,16 +23,30 @@ from ragsaver.models.protocol import Encoder
 
 MILLION = Decimal(1_000_000)
 
+# Of changes and texts of theirs, by what is embedded: those that need no embedding.
+Kept = Callable[[Sequence[Change], Collection[str]], Collection[str]]
+
+
+def nothing_kept(changes: Sequence[Change], lacking: Collection[str]) -> Collection[str]:
+    """Nobody looks into the index."""
+    return ()
+
 
 class Estimate:
     """Adds up what changes would take.
 
     :param partition: the caches', of the tenant.
     :param summaries: of sections; None where none are wanted.
+    :param kept: which texts that the cache lacks are in the index.
     """
 
     def __init__(
-        self, cache: EmbeddingCache, encoder: Encoder, partition: str, summaries: Summaries | None = None
+        self,
+        cache: EmbeddingCache,
+        encoder: Encoder,
+        partition: str,
+        summaries: Summaries | None = None,
+        kept: Kept = nothing_kept,
     ) -> None:
         self._cache = cache
         self._encoder = encoder
@@ -42,6 +56,7 @@ class Estimate:
         self._reasons: Counter[Reason] = Counter()
         self._tokens = 0
         self._summaries = summaries
+        self._kept = kept
         self._sections: dict[str, Tokens] = {}
         self._changes: list[PlannedChange] = []
 
@@ -57,6 +72,7 @@ class Estimate:
         texts = {one.prints.embedded: one.chunk.embed_text for one in change.new}
         there = self._cache.holds(self._partition, list(texts)) | (texts.keys() & self._wanted)
         lacking = texts.keys() - there
+        lacking -= set(self._kept([change], lacking))
         self._wanted |= lacking
         self._tokens += sum(self._encoder.count_tokens([texts[name] for name in sorted(lacking)]))
         planned = PlannedChange(

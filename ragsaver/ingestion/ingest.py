@@ -19,6 +19,7 @@ from ragsaver.ingestion.applying import Applier, Paid, Step
 from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.gates import Gates, Preparing, Seen
 from ragsaver.ingestion.identity import IdentifiedChunk
+from ragsaver.ingestion.kept_vectors import KeptVectors
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.ordered import gone_from, items_of
@@ -212,7 +213,8 @@ class Ingestor:
 
     def _plan(self, items: Sequence[SourceItem], scope: Scope, way: _Way) -> PlanReport:
         known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
-        planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._summaries)
+        kept = KeptVectors(self._index, scope, known.values(), way.gone)
+        planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._summaries, kept.vectors)
         gates = self._gates(scope, known, way)
         with self._writers.one_of_ours():
             return planner.plan(gates, items, scope, gone=way.gone, pace=lambda sample: self._pace(scope, sample))
@@ -335,8 +337,7 @@ class Ingestor:
         way: _Way,
         started: float,
     ) -> IngestReport:
-        seen, tally = self._bring_in(items, known, scope, progress, way)
-        return self._report(seen, tally, started)
+        return self._report(*self._bring_in(items, known, scope, progress, way), started)
 
     def _report(self, seen: Seen, tally: Tally, started: float) -> IngestReport:
         settings = self._settings
@@ -365,10 +366,11 @@ class Ingestor:
         gates = self._gates(scope, known, way, step)
         posted = {item.source: item for item in items if item.location is None}
         changes = self._admitted(gates, items, scope, way.gone)
+        kept = KeptVectors(self._index, scope, known.values(), way.gone)
         with Writing(self._applier, scope, way.allowance) as writing:
             for batch in batches(changes, self._settings.ingestion.batch_chunks):
                 originals = [original_of(change, posted.get(change.record.source)) for change in batch]
-                embedded = self._applier.embed(scope, batch, originals)
+                embedded = self._applier.embed(scope, batch, originals, kept=kept)
                 writing.put(embedded)
                 tally.add(embedded)
                 if progress:

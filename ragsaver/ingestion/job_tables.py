@@ -4,7 +4,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ragsaver.dialects import AnyText, LongInteger, Words
+from ragsaver.dialects import AnyText, LongInteger, Steps, Words, add_column
+
+SCHEMA = 3
 
 metadata = sa.MetaData()
 
@@ -57,6 +59,7 @@ documents = sa.Table(
     sa.Column("due_at", sa.Float, nullable=False),
     sa.Column("staged", sa.LargeBinary),
     sa.Column("tokens", LongInteger, nullable=False),
+    sa.Column("cached_tokens", LongInteger, nullable=False, server_default="0"),
     sa.UniqueConstraint("job_id", "number"),
     sa.Index("documents_of_tenants", "tenant", "state", "priority", "round"),
 )
@@ -135,3 +138,5 @@ passed_over = sa.Table(
     sa.Column("files", LongInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+
+STEPS: Steps = {2: lambda connection: add_column(connection, documents.c.cached_tokens)}

@@ -13,12 +13,11 @@ from ragsaver.database import Place, copy_rows, open_database
 from ragsaver.dialects import chosen, insert, lock, write_rows
 from ragsaver.errors import QueueFull
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion.accounting import told_kinds
+from ragsaver.ingestion.accounting import embedding_spend, told_kinds
 from ragsaver.ingestion.bills import Bills, summary_spend
 from ragsaver.ingestion.document_line import DocumentLine, count, count_waiting, join_line, restart
-from ragsaver.ingestion.estimating import MILLION
 from ragsaver.ingestion.job_report import LOST, WAITING, JobDocument, JobReport, State, counted, job_state
-from ragsaver.ingestion.job_tables import ROWS
+from ragsaver.ingestion.job_tables import ROWS, SCHEMA, STEPS
 from ragsaver.ingestion.job_tables import bills as _bills
 from ragsaver.ingestion.job_tables import documents as _documents
 from ragsaver.ingestion.job_tables import jobs as _jobs
@@ -28,12 +27,10 @@ from ragsaver.ingestion.job_tables import passed_over as _passed_over
 from ragsaver.ingestion.manifest import now
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.queued_document import NewDocument
-from ragsaver.ingestion.report import EmbeddingSpend, IngestFailure
+from ragsaver.ingestion.report import IngestFailure
 from ragsaver.ingestion.text_claims import TextClaims
 from ragsaver.ingestion.turns import Priority
 from ragsaver.settings import SpendSettings
-
-SCHEMA = 2
 
 
 class JobStore:
@@ -51,7 +48,8 @@ class JobStore:
             place.parent.mkdir(parents=True, exist_ok=True)
         self._database = open_database(place, "the jobs", "Free some space or check the folder's rights")
         self._reading, self._writing = self._database.reading, self._database.writing
-        self._database.set_up((_metadata,), SCHEMA, "Delete the file, or the schema, and queue the documents again")
+        remedy = "Delete the file, or the schema, and queue the documents again"
+        self._database.set_up((_metadata,), SCHEMA, remedy, STEPS)
         self.documents = DocumentLine(self._database)
         self.texts = TextClaims(self._database)
         self.bills = Bills(self._database)
@@ -133,6 +131,7 @@ class JobStore:
                     "due_at": now() + (lease_s if one.state is State.QUEUED else 0.0),
                     "staged": one.staged,
                     "tokens": 0,
+                    "cached_tokens": 0,
                 }
                 for number, one in enumerate(documents, first)
             ]
@@ -254,11 +253,13 @@ class JobStore:
 
     def _summary(self, connection: sa.Connection, job: Any, prices: SpendSettings) -> JobReport:
         by_state: dict[State, int] = {}
-        tokens = 0
-        sums = sa.select(_documents.c.state, sa.func.count(), sa.func.sum(_documents.c.tokens))
-        for state, number, some in connection.execute(sums.where(_documents.c.job_id == job.id).group_by("state")):
+        tokens = cached = 0
+        sums = (sa.func.sum(_documents.c.tokens), sa.func.sum(_documents.c.cached_tokens))
+        counts = sa.select(_documents.c.state, sa.func.count(), *sums).where(_documents.c.job_id == job.id)
+        for state, number, embedded, before in connection.execute(counts.group_by("state")):
             by_state[State(state)] = number
-            tokens += int(some)
+            tokens += int(embedded)
+            cached += int(before)
         documents = counted(by_state)
         left_out = sa.select(_passed_over.c.suffix, _passed_over.c.files).where(_passed_over.c.job_id == job.id)
         passed_over = {suffix: int(files) for suffix, files in connection.execute(left_out.order_by("suffix")).all()}
@@ -269,7 +270,7 @@ class JobStore:
             state=job_state(documents, listed=job.listed),
             created_at=job.created_at,
             documents=documents,
-            embedding=EmbeddingSpend(tokens=tokens, cost_usd=tokens * prices.embedding_per_mtok / MILLION),
+            embedding=embedding_spend(tokens, cached, prices),
             summaries=summary_spend(connection, job.id, prices),
             passed_over=told_kinds(passed_over),
         )

@@ -93,8 +93,8 @@ class RunTally:
     """What the passes of one run did. Documents are those of the last pass."""
 
     def __init__(self) -> None:
-        self._total = self._embedded = self._reused = self._tokens = 0
-        self._cost_usd = ZERO
+        self._total = self._embedded = self._reused = self._tokens = self._cached_tokens = 0
+        self._cost_usd = self._saved_usd = ZERO
         self.missing: list[IngestFailure] = []
 
     def begin_pass(self) -> None:
@@ -111,6 +111,8 @@ class RunTally:
         self._reused += report.chunks.total - report.chunks.embedded
         self._tokens += report.embedding.tokens
         self._cost_usd += report.embedding.cost_usd
+        self._cached_tokens += report.embedding.cached_tokens
+        self._saved_usd += report.embedding.saved_usd
         told = {failure.source: failure for failure in report.errors}
         names = [printable(source) for source in absent]
         self.missing += [told.get(name) or IngestFailure(source=name, error=_GONE) for name in names]
@@ -125,7 +127,12 @@ class RunTally:
             reason=reason,
             documents=MigratedDocuments(total=self._total, brought=self._total - missing, missing=missing),
             chunks=MigratedChunks(embedded=self._embedded, reused=self._reused),
-            embedding=EmbeddingSpend(tokens=self._tokens, cost_usd=self._cost_usd),
+            embedding=EmbeddingSpend(
+                tokens=self._tokens,
+                cost_usd=self._cost_usd,
+                cached_tokens=self._cached_tokens,
+                saved_usd=self._saved_usd,
+            ),
             seconds=round(seconds, 3),
             switched=waiting is None,
             waiting=waiting,

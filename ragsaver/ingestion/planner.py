@@ -11,7 +11,7 @@ from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
 from ragsaver.ingestion.asking import Summariser
 from ragsaver.ingestion.cutting import cutters, recipe_of
-from ragsaver.ingestion.estimating import Estimate
+from ragsaver.ingestion.estimating import Estimate, Kept, nothing_kept
 from ragsaver.ingestion.gates import Gates
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
@@ -37,6 +37,7 @@ class Planner:
     """Reads and cuts documents, and adds up what embedding and summarising them would take.
 
     :param summaries: of sections; None where none are wanted.
+    :param kept: as `Estimate` has it.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Planner:
         manifest: Manifest,
         cache: EmbeddingCache,
         summaries: Summaries | None,
+        kept: Kept = nothing_kept,
     ) -> None:
         self._settings = settings
         self._encoder = encoder
         self._manifest = manifest
         self._cache = cache
         self._summaries = summaries
+        self._kept = kept
 
     def plan(
         self,
@@ -69,7 +72,7 @@ class Planner:
         :param pace: tokens a second, None where not known; a few of the chunks show it.
         """
         partition = partition_of(scope.tenant, self._settings.embedding_cache)
-        counted = Estimate(self._cache, self._encoder, partition, self._summaries)
+        counted = Estimate(self._cache, self._encoder, partition, self._summaries, self._kept)
         sample: list[IdentifiedChunk] = []
         quota, width = self._settings.lifecycle.quota, vector_bytes(1, self._encoder.dim)
         for change in admitted(gates.changes(items), gates.seen, quota, self._manifest, scope, gone, width):

@@ -42,10 +42,12 @@ class ChunkCounts(_Frozen):
 
 
 class EmbeddingSpend(_Frozen):
-    """What embedding took."""
+    """What embedding took. `saved_usd` is what texts that had been embedded before would have cost."""
 
     tokens: int = 0
     cost_usd: Usd = ZERO
+    cached_tokens: int = 0
+    saved_usd: Usd = ZERO
 
 
 class SummarySpend(_Frozen):

@@ -15,6 +15,7 @@ from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.gates import STAYS_OUT, Seen
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
+from ragsaver.ingestion.kept_vectors import KeptVectors
 from ragsaver.ingestion.manifest import DocumentRecord, now
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.queued_document import QueuedDocument
@@ -23,6 +24,7 @@ from ragsaver.ingestion.retention import keeps_out
 from ragsaver.ingestion.staging import Action, Settled, Staged, settle, unpack
 from ragsaver.ingestion.standing import vector_bytes
 from ragsaver.ingestion.summarising import Bill
+from ragsaver.ingestion.text_tokens import TokensTold
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.workers.backoff import backoff_s, told
 from ragsaver.workers.moves import Moved, nobody
@@ -156,7 +158,15 @@ class Drainer:
         seen = Seen()
         for batch in batches(self._admitted(changes, seen, scope, gone), self._settings.ingestion.batch_chunks):
             originals = [original_of(change, posted.get(change.record.source)) for change in batch]
-            lacking = self._applier.apply(scope, batch, originals=originals, bill=self._bill(ready)).summaries
+            paid = self._applier.apply(
+                scope,
+                batch,
+                originals=originals,
+                bill=self._bill(ready),
+                told=self._told(ready),
+                kept=KeptVectors(self._runtime.index, scope, gone=gone),
+            )
+            lacking = paid.summaries
             if lacking.lacking:
                 _log.warning("%d sections are without a summary: %s", lacking.lacking, lacking.problem)
         self._applier.forget(scope, gone)
@@ -172,8 +182,13 @@ class Drainer:
         model = self._settings.outline.summary_model
         if model is None:
             return None
-        of = {one.staged.record.id: one.document.id for one in ready}
+        of = _jobs_documents(ready)
         return lambda charges: self._jobs.bills.add(model, charges, of)
+
+    def _told(self, ready: Sequence[_Ready]) -> TokensTold:
+        """Notes what documents' texts took."""
+        of = _jobs_documents(ready)
+        return lambda took: self._jobs.documents.took({of[one]: tokens for one, tokens in took.items()})
 
     def _forward(self, document: QueuedDocument, after: State, error: str | None) -> None:
         if self._jobs.documents.forward(document.id, State.EMBEDDED, after, error=error):
@@ -194,6 +209,11 @@ class Drainer:
         )
         if dead:
             self._moved(State.DEAD, 1)
+
+
+def _jobs_documents(ready: Sequence[_Ready]) -> dict[str, str]:
+    """Jobs' documents by the manifest's ids."""
+    return {one.staged.record.id: one.document.id for one in ready}
 
 
 def _batches(ready: Sequence[QueuedDocument]) -> Iterator[tuple[Scope, list[QueuedDocument]]]:

@@ -1,10 +1,12 @@
 """The second stage: texts of many documents are embedded together, each once, and the cache hands them over.
 
 Vectors never travel through the broker. A text is held while it is embedded, so that two workers whose documents
-share it do not both pay for it.
+share it do not both pay for it. What was embedded is written down before the cache has it: who dies in between has
+it embedded again, and it is on the bill as often as it was paid for.
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,7 +81,7 @@ class Embedding:
     def _try(self, partition: str, held: Sequence[_Held]) -> None:
         """Together, and one by one if that fails: one document must not take the others with it."""
         try:
-            tokens = self._fill(partition, held)
+            self._fill(partition, held)
         except Exception as error:
             if len(held) == 1:
                 self._worker.again(held[0].document, held[0].holder, State.CONVERTED, error)
@@ -87,13 +89,13 @@ class Embedding:
                 for one in held:
                     self._try(partition, [one])
             return
-        self._move_on(partition, held, tokens)
+        self._move_on(partition, held)
 
-    def _fill(self, partition: str, held: Sequence[_Held]) -> dict[str, int]:
-        """Embed what the cache lacks and nobody else is embedding; tokens of each text that was."""
+    def _fill(self, partition: str, held: Sequence[_Held]) -> None:
+        """Embed what the cache lacks and nobody else is embedding; each text for the first document that has it."""
         worker = self._worker
         texts = {name: text for one in held for name, text in one.texts.items()}
-        counts: dict[str, int] = {}
+        whose = {name: one.document.id for one in reversed(held) for name in one.texts}
         holder = uuid.uuid4().hex
         mine = worker.jobs.texts.claim(partition, list(texts), holder, worker.lease_s)
         try:
@@ -107,20 +109,21 @@ class Embedding:
                         break
                     self._fault(Step.EMBEDDING, held)
                     fresh = rounded(worker.encoder.encode([texts[names[n]] for n in group]))
+                    spent: Counter[str] = Counter()
+                    for n in group:
+                        spent[whose[names[n]]] += tokens[n]
+                    worker.jobs.documents.embedded(spent)
                     worker.cache.put(partition, dict(zip((names[n] for n in group), fresh, strict=True)))
                     self._fault(Step.CACHED, held)
-                    counts.update((names[n], tokens[n]) for n in group)
         finally:
             worker.jobs.texts.release(holder)
-        return counts
 
-    def _move_on(self, partition: str, held: Sequence[_Held], tokens: dict[str, int]) -> None:
+    def _move_on(self, partition: str, held: Sequence[_Held]) -> None:
         worker = self._worker
         there = worker.cache.holds(partition, list({name for one in held for name in one.texts}))
         for one in held:
             if one.texts.keys() <= there:
-                spent = sum(tokens.pop(name, 0) for name in one.texts)
-                worker.forward(one.document.id, State.CONVERTED, State.EMBEDDED, tokens=spent)
+                worker.forward(one.document.id, State.CONVERTED, State.EMBEDDED)
             elif worker.stopping.is_set():
                 worker.hand_back(one.document, one.holder)
             else:

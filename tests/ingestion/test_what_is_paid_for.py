@@ -4,6 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from ragsaver.errors import TooExpensive
 from ragsaver.index.scope import Scope
@@ -30,6 +31,13 @@ def payload(bench: Bench) -> dict:
     return dict(bench.index.search(SCOPE, "zebras", bench.encoder.vectors(["x"])[0], 1).lexical[0].payload)
 
 
+def vectors(bench: Bench) -> dict[str, list[float]]:
+    """By the text."""
+    listed = list(bench.listed())
+    carried, kept = bench.index.payloads(SCOPE, listed), bench.index.vectors(SCOPE, listed)
+    return {carried[point]["text"]: kept[point].tolist() for point in listed}
+
+
 def test_a_renamed_and_a_moved_file_cost_nothing_and_are_found_under_their_new_names(bench: Bench):
     file = bench.docs / "a.md"
     file.write_text(text(1, 2, 3))
@@ -54,6 +62,84 @@ def test_the_same_text_in_two_documents_is_embedded_once_also_by_collections(ben
     assert report.chunks.embedded == report.chunks.reused == report.chunks.total / 2
     again = bench.ingest(scope=Scope("acme", "other"))
     assert (again.chunks.embedded, again.chunks.reused) == (0, report.chunks.total)
+
+
+class TestWithoutTheCache:
+    """The cache is gone, and the index has the vectors."""
+
+    @staticmethod
+    def forget(bench: Bench) -> None:
+        with bench.cache._file.writing() as connection:
+            connection.execute(sa.text("DELETE FROM embeddings"))
+        bench.encoder.paid.clear()
+
+    def test_a_renamed_a_moved_and_a_copied_file_cost_nothing(self, bench: Bench):
+        for name, numbers in (("a.md", (1, 2)), ("b.md", (3, 4)), ("c.md", (5, 6))):
+            (bench.docs / name).write_text(text(*numbers))
+        first = bench.ingest()
+        before = vectors(bench)
+        (bench.docs / "deep").mkdir()
+        (bench.docs / "a.md").rename(bench.docs / "other.md")
+        (bench.docs / "b.md").rename(bench.docs / "deep" / "b.md")
+        (bench.docs / "copy.md").write_text(text(5, 6))
+        self.forget(bench)
+        planned = bench.plan(prune=True)
+        assert (planned.chunks.embed, planned.embedding.cost_usd) == (0, 0)
+
+        done = bench.ingest(prune=True)
+
+        assert bench.encoder.paid == []
+        assert (done.chunks.embedded, done.documents.added, done.documents.deleted) == (0, 3, 2)
+        assert (done.receipt.cost_usd, done.receipt.saved_usd) == (0, first.receipt.cost_usd)
+        assert vectors(bench) == before
+        assert bench.verify().missing == 0
+
+    def test_of_an_edit_only_the_paragraph_is_embedded_also_of_a_file_that_is_renamed_with_it(self, bench: Bench):
+        file = bench.docs / "a.md"
+        file.write_text(text(1, 2, 3))
+        bench.ingest()
+        self.forget(bench)
+        file.write_text(text(1, 9, 3))
+        assert bench.ingest().chunks.embedded == 1
+        self.forget(bench)
+        file.rename(bench.docs / "b.md")
+        (bench.docs / "b.md").write_text(text(1, 9, 4))
+        assert bench.plan(prune=True).chunks.embed == 1
+        assert bench.ingest(prune=True).chunks.embedded == 1
+        assert len(bench.encoder.paid) == 1
+
+    def test_a_text_that_stands_there_once_more_costs_nothing(self, bench: Bench):
+        file = bench.docs / "a.md"
+        file.write_text(text(1, 2))
+        bench.ingest()
+        self.forget(bench)
+        file.write_text(text(1, 2, 1))
+        assert bench.ingest().chunks.embedded == 0
+
+    def test_another_tenant_s_are_not_used(self, bench: Bench):
+        (bench.docs / "a.md").write_text(text(1, 2))
+        first = bench.ingest()
+        self.forget(bench)
+        theirs = bench.ingest(scope=Scope("rival", "docs"))
+        assert (theirs.chunks.embedded, theirs.receipt) == (first.chunks.embedded, first.receipt)
+
+    def test_what_the_index_has_lost_too_is_embedded(self, bench: Bench):
+        (bench.docs / "a.md").write_text(text(1, 2))
+        first = bench.ingest()
+        self.forget(bench)
+        bench.index.list_and_delete(SCOPE, [], list(bench.listed()))
+        (bench.docs / "a.md").rename(bench.docs / "b.md")
+        assert bench.plan(prune=True).chunks.embed == first.chunks.embedded
+        assert bench.ingest(prune=True).chunks.embedded == first.chunks.embedded
+
+    def test_nobody_looks_where_the_cache_has_all(self, bench: Bench, monkeypatch):
+        (bench.docs / "a.md").write_text(text(1, 2))
+        bench.ingest()
+        asked: list[object] = []
+        monkeypatch.setattr(bench.index, "vectors", lambda scope, ids: asked.append(ids) or {})
+        (bench.docs / "a.md").rename(bench.docs / "b.md")
+        assert bench.ingest(prune=True).chunks.embedded == 0
+        assert asked == []
 
 
 def test_another_tenant_pays_for_itself_and_learns_nothing(bench: Bench):

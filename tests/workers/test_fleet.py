@@ -101,7 +101,7 @@ def test_a_worker_may_be_killed_in_every_stage(project: Project):
     assert (report.state, report.documents.applied) == ("done", 4)
     assert {mark.name for mark in (project.folder / ".marks").iterdir()} == {one.replace("/", "_") for one in deaths}
     assert set(project.paid().values()) == {1}
-    project.ingest_alone()
+    assert report.embedding == project.ingest_alone().embedding
     assert project.contents() == project.contents(".alone")
 
 

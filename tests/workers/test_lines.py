@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from ragsaver.dialects import POSTGRES
 from ragsaver.errors import QueueFull, StorageError
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion import job_tables
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.opening import jobs_place
 from ragsaver.ingestion.queued_document import NewDocument
+from ragsaver.ingestion.text_tokens import TextTokens
 from ragsaver.ingestion.turns import Priority
+from ragsaver.postgres import _format
 from ragsaver.settings import DatabaseSettings, Settings, SpendSettings
 from ragsaver.workers.draining import _batches
 from ragsaver.workers.holding import Holding
@@ -171,8 +175,25 @@ def test_jobs_of_a_format_that_is_no_more_are_refused_with_the_remedy(tmp_path: 
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as file:
         file.execute("CREATE TABLE documents (id TEXT PRIMARY KEY)")
         file.execute("PRAGMA user_version = 1")
-    with pytest.raises(StorageError, match="format 1 of the jobs, this RAGSaver reads 2.*queue the documents again"):
+    with pytest.raises(StorageError, match="format 1 of the jobs, this RAGSaver reads 3.*queue the documents again"):
         JobStore(tmp_path / "jobs.sqlite")
+
+
+def test_jobs_of_the_format_before_are_brought_on(store: JobStore):
+    job = put(store, ANTS, 2)
+    with store._database.writing() as connection:
+        connection.execute(sa.DDL("ALTER TABLE %(fullname)s DROP COLUMN cached_tokens").against(job_tables.documents))
+        if connection.dialect.name == POSTGRES:
+            connection.execute(sa.update(_format).values(version=2))
+        else:
+            connection.execute(sa.text("PRAGMA user_version = 2"))
+    told = []
+    for _ in range(2):
+        with closing(JobStore(store.place)) as again:
+            report = again.report(job, ANTS.tenant, SpendSettings())
+            again.documents.took({f"{job}-0": TextTokens(total=7, embedded=3)})
+            told.append((report.documents.seen, report.embedding.tokens, report.embedding.cached_tokens))
+    assert told == [(2, 0, 0), (2, 3, 4)]
 
 
 def test_no_question_about_what_waits_looks_through_all_documents(tmp_path: Path):

@@ -10,10 +10,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from ragsaver.caching.embeddings import SqliteEmbeddingCache
+from ragsaver.cli.jobs import tell_notes
 from ragsaver.components.resources import Resources
-from ragsaver.errors import TooExpensive
+from ragsaver.errors import StorageError, TooExpensive
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion import planner
@@ -109,6 +111,9 @@ class Line:
 
     def paid(self) -> Counter:
         return Counter(self.bench.encoder.paid)
+
+    def paid_tokens(self) -> int:
+        return sum(self.bench.encoder.count_tokens(self.bench.encoder.paid))
 
     def close(self) -> None:
         for converting in self._converting:
@@ -244,6 +249,8 @@ def test_a_stop_after_any_step_is_completed_and_pays_for_nothing_twice(hasty: Li
     assert hasty.states(ids) == [State.APPLIED] * 3
     assert len(hasty.bench.listed()) == 3
     assert (set(hasty.paid().values()), len(hasty.paid())) == ({1}, 3)
+    embedding = hasty.report(ids[0]).embedding
+    assert (embedding.tokens, embedding.cached_tokens) == (hasty.paid_tokens(), 0)
     report = hasty.bench.verify()
     assert (report.documents, report.points, report.missing, report.orphaned) == (3, 3, 0, 0)
 
@@ -291,6 +298,25 @@ def test_a_document_that_the_model_fails_on_is_dead_and_the_others_go_in(line: L
     assert "out of memory" in line.report(ids[0]).errors[0].error
 
 
+def test_what_the_cache_could_not_take_is_on_the_bill_as_often_as_it_was_embedded(line: Line, monkeypatch):
+    class Full(SqliteEmbeddingCache):
+        def put(self, partition, vectors):
+            raise StorageError("the disk is full", where=str(self.path))
+
+    ids = line.put(TEXT, "Bees dance.")
+    line.convert(ids)
+    worker = line.worker()
+    worker.cache = Full(line.bench.cache.path, 2**30)
+    line.embed(ids, worker)
+    assert line.states(ids) == [State.CONVERTED] * 2
+    while line.queue.jobs.documents.waiting(State.CONVERTED):
+        line.requeue()  # until their backoff is over
+        line.embed(ids)
+    line.drain()
+    assert set(line.paid().values()) == {3}  # together, alone, and once more
+    assert line.report(ids[0]).embedding.tokens == line.paid_tokens()
+
+
 def test_a_text_that_is_in_the_cache_needs_no_second_stage(line: Line):
     first, again = line.put(TEXT), line.put("Other.", TEXT)
     line.convert(first)
@@ -308,6 +334,39 @@ def test_what_a_worker_embedded_is_counted_with_its_documents(line: Line):
     line.embed(ids, worker)
     assert tally.done == Done(6, line.report(ids[0]).embedding.tokens)
     assert tally.done.tokens == sum(line.bench.encoder.count_tokens(list(line.paid())))
+
+
+def test_a_job_says_what_was_embedded_before_and_what_that_saved(line: Line, capsys):
+    reports: list[JobReport] = []
+    for texts in (("Bees dance.", TEXT), (TEXT, "Owls sleep by day.")):
+        ids = line.put(*texts)
+        line.convert(ids)
+        line.embed(ids)
+        assert line.report(ids[0]).embedding.cached_tokens == 0
+        line.drain()
+        prices = line.settings.spend.model_copy(update={"embedding_per_mtok": Decimal(1000)})
+        reports.append(line.queue.jobs.report(ids[0].rpartition("-")[0], SCOPE.tenant, prices))
+    spent = [one.embedding for one in reports]
+    told = [(one.tokens, one.cost_usd * 1000, one.cached_tokens, one.saved_usd * 1000) for one in spent]
+    assert told == [(12, 12, 0, 0), (4, 4, 10, 10)]
+    tell_notes(reports[1])
+    assert capsys.readouterr().out.splitlines() == [
+        "4 tokens embedded ($0.004000)",
+        "10 tokens were embedded before (saved $0.010000)",
+    ]
+
+
+def test_what_the_cache_lost_before_a_document_is_brought_in_is_on_the_bill(line: Line):
+    ids = line.put(TEXT, "Bees dance.")
+    line.convert(ids)
+    line.embed(ids)
+    with line.bench.cache._file.writing() as connection:
+        connection.execute(sa.text("DELETE FROM embeddings"))
+    line.drain()
+    assert line.states(ids) == [State.APPLIED] * 2
+    embedding = line.report(ids[0]).embedding
+    assert (embedding.tokens, embedding.cached_tokens) == (line.paid_tokens(), 0)
+    assert set(line.paid().values()) == {2}
 
 
 def test_a_document_cut_by_other_settings_is_cut_again(line: Line):
