@@ -6,25 +6,26 @@ in batches (`applying`). A stop anywhere is mended by the next run.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ragsaver.caching.embeddings import EmbeddingCache
-from ragsaver.errors import UnreadableDocument
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.accounting import Tally, report_of, told_kinds
 from ragsaver.ingestion.applying import Applier, Paid, Step
 from ragsaver.ingestion.cutting import recipe_of
-from ragsaver.ingestion.gates import Gates, Preparing, Seen
+from ragsaver.ingestion.gates import Gates, InProcess, Preparing, Seen
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.ordered import gone_from, items_of
 from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches, original_of
-from ragsaver.ingestion.preparing import Prepared, Raw, prepare
 from ragsaver.ingestion.quiet import Quiet, digest_of
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import IngestReport, PlanReport, Progress
@@ -63,18 +64,6 @@ class _Way:
 
 def _no_step() -> None:
     """Nobody counts the documents."""
-
-
-class InProcess:
-    """Cuts documents in this process."""
-
-    def map(self, tasks: Iterable[tuple[str, Raw]]) -> Iterator[tuple[str, Prepared | UnreadableDocument]]:
-        """One after the other."""
-        for source, raw in tasks:
-            try:
-                yield source, prepare(raw)
-            except UnreadableDocument as error:
-                yield source, error
 
 
 class Ingestor:
@@ -317,6 +306,10 @@ class Ingestor:
     def recover(self, scope: Scope) -> None:
         """Finish, or undo, what a stop left half done."""
         self._applier.recover(scope)
+
+    def remembered(self, scope: Scope, hashes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The vectors that the embedding cache has, by what was embedded; (dim,) float32 each."""
+        return self._cache.get(self._applier.partition(scope), hashes)
 
     def _lost(self, scope: Scope, items: Sequence[SourceItem], order: IngestOrder) -> list[Tombstone]:
         """Tombstones of documents that are nowhere under the paths any more."""

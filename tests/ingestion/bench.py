@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from ragsaver.caching.embeddings import SqliteEmbeddingCache
 from ragsaver.caching.opening import open_summary_cache
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
+from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.asking import Asking, Reply, Summariser, Tokens
@@ -64,15 +66,19 @@ class Stopped(KeyboardInterrupt):
 
 
 class Bench:
-    """What an ingestion works with. `folder/docs` holds the documents."""
+    """What an ingestion works with. `folder/docs` holds the documents.
 
-    def __init__(self, folder: Path, **settings: object):
+    :param opening: opens another engine than the embedded one.
+    """
+
+    def __init__(self, folder: Path, opening: Callable[[IndexIdentity], VectorIndex] | None = None, **settings: object):
         self.folder = folder
         self.docs = folder / "docs"
         self.docs.mkdir()
         self.settings = Settings.model_validate({"home": folder / "home", **settings})
         (folder / "home").mkdir()
-        self.index = EdgeIndex(folder / "home" / "index", IndexIdentity("counting", "c" * 32, 16, "english", 50.0))
+        identity = IndexIdentity("counting", "c" * 32, 16, "english", 50.0)
+        self.index = opening(identity) if opening else EdgeIndex(folder / "home" / "index", identity)
         self.manifest = open_manifest(self.settings, folder / "home")
         self.cache = SqliteEmbeddingCache(folder / "home" / "embeddings.sqlite", 2**30)
         self.encoder = CountingEncoder()
@@ -114,8 +120,8 @@ class Bench:
     def plan(self, **more):
         return self.ingestor().plan(self.order(**more), SCOPE)
 
-    def verify(self):
-        return verify(self.manifest, self.index, self.ingestor(), SCOPE)
+    def verify(self, *, vectors: bool = False):
+        return verify(self.manifest, self.index, self.ingestor(), SCOPE, vectors=vectors)
 
     def found(self, words: str) -> set[str]:
         legs = self.index.search(SCOPE, words, self.encoder.vectors(["x"])[0], 50)
