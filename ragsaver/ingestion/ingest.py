@@ -123,9 +123,11 @@ class Ingestor:
             plan = self.plan(order, scope)
             require_affordable(plan, order.max_cost_usd)
             allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
-        passed_over: Counter[str] = Counter()
-        items = list(items_of(order, self._settings, passed_over))
+        mark = self._manifest.changes.mark(scope)
+        items, passed_over = self._listed(order)
         with self.writing(scope):
+            if self._manifest.changes.mark(scope) != mark:  # what others brought in since is not in the list, nor gone
+                items, passed_over = self._listed(order)
             digest = self._digest(order, scope, items)
             report = self._nothing_to_do(scope, digest, items, progress, started) if digest else None
             if report is None:
@@ -134,6 +136,11 @@ class Ingestor:
                 if digest and left_alone:
                     self._manifest.quiet_runs.end(scope, digest, Quiet(len(items), report.chunks.total))
         return report.model_copy(update={"passed_over": told_kinds(passed_over)})
+
+    def _listed(self, order: IngestOrder) -> tuple[list[SourceItem], Counter[str]]:
+        """What is there, and what was passed over, by suffix."""
+        passed_over: Counter[str] = Counter()
+        return list(items_of(order, self._settings, passed_over)), passed_over
 
     def _digest(self, order: IngestOrder, scope: Scope, items: Sequence[SourceItem]) -> str | None:
         """What the run is about; None where it must look at every document."""
@@ -186,8 +193,7 @@ class Ingestor:
         Where this machine has not yet shown how fast it embeds, and embedding costs nothing, a few of the texts are
         embedded and kept for later.
         """
-        passed_over: Counter[str] = Counter()
-        items = list(items_of(order, self._settings, passed_over))
+        items, passed_over = self._listed(order)
         way = _Way(
             gone=gone_from(self._manifest.documents(scope), items, order) if order.prune else [],
             checksum=order.checksum,

@@ -1,5 +1,6 @@
 """A real index, manifest and cache in a folder, and an encoder that counts what it is paid for."""
 
+import copy
 import hashlib
 import itertools
 from collections.abc import Callable
@@ -16,10 +17,12 @@ from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.asking import Asking, Reply, Summariser, Tokens
 from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.summarising import Summaries
 from ragsaver.ingestion.verify import verify
+from ragsaver.ingestion.writers import Writers
 from ragsaver.settings import Settings
 from ragsaver.spend.prices import PriceBook
 
@@ -96,8 +99,25 @@ class Bench:
             asking,
         )
 
-    def ingestor(self, stop_after: Step | None = None) -> Ingestor:
+    def beside(self, manifest: Manifest) -> "Bench":
+        """The same as another process has it, but for its own manifest."""
+        other = copy.copy(self)
+        other.manifest = manifest
+        return other
+
+    def ingestor(
+        self,
+        stop_after: Step | None = None,
+        *,
+        writers: Writers | None = None,
+        notice: Callable[[Step], None] = lambda step: None,
+    ) -> Ingestor:
+        """
+        :param notice: called with each step once it is done.
+        """
+
         def fault(step: Step) -> None:
+            notice(step)
             if step == stop_after:
                 raise Stopped
 
@@ -109,6 +129,7 @@ class Bench:
             self.cache,
             fault=fault,
             summaries=self.summaries,
+            writers=writers,
         )
 
     def order(self, **more) -> IngestOrder:
