@@ -51,7 +51,7 @@ class Backend(Protocol):
         """Answer."""
         ...
 
-    def verify(self, collection: str | None) -> "VerifyReport":
+    def verify(self, collection: str | None, vectors: bool) -> "VerifyReport":
         """Check and repair."""
         ...
 
@@ -130,12 +130,13 @@ class Local:
         with logged("ask", request.request_id, self._runtime.settings):
             return self._runtime.engine(pipeline).ask(question, request)
 
-    def verify(self, collection: str | None) -> "VerifyReport":
+    def verify(self, collection: str | None, vectors: bool) -> "VerifyReport":
         """Check and repair."""
         from ragsaver.ingestion.verify import verify
 
         runtime = self._runtime
-        return verify(runtime.manifest, runtime.index, runtime.ingestor, runtime.scope(collection))
+        scope = runtime.scope(collection)
+        return verify(runtime.manifest, runtime.index, runtime.ingestor, scope, vectors=vectors)
 
     def outline(self, source: str, collection: str | None, budget_tokens: int | None) -> "OutlineReport":
         """A document's headings and what each section says."""
@@ -203,11 +204,11 @@ class Remote:
         body = {"query": question, "collection": collection, "pipeline": pipeline}
         return self._post("/v1/query", body, AskResult)
 
-    def verify(self, collection: str | None) -> "VerifyReport":
+    def verify(self, collection: str | None, vectors: bool) -> "VerifyReport":
         """Check and repair."""
         from ragsaver.ingestion.report import VerifyReport
 
-        return self._post("/v1/local/verify", {"collection": collection}, VerifyReport)
+        return self._post("/v1/local/verify", {"collection": collection, "vectors": vectors}, VerifyReport)
 
     def outline(self, source: str, collection: str | None, budget_tokens: int | None) -> "OutlineReport":
         """A document's headings and what each section says."""

@@ -15,7 +15,7 @@ from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import content_hash, document_id, metadata_hash
 from ragsaver.ingestion.manifest import DocumentRecord, now
 from ragsaver.ingestion.planning import Change, Reason
-from ragsaver.ingestion.preparing import Prepared, Raw, Recipe
+from ragsaver.ingestion.preparing import Prepared, Raw, Recipe, prepare
 from ragsaver.ingestion.report import IngestFailure
 from ragsaver.ingestion.retention import keeps_out
 from ragsaver.ingestion.sources import SourceItem
@@ -31,6 +31,18 @@ class Preparing(Protocol):
     def map(self, tasks: Iterable[tuple[str, Raw]]) -> Iterator[tuple[str, Prepared | UnreadableDocument]]:
         """The results in the order of the tasks; tasks are taken as they are needed."""
         ...
+
+
+class InProcess:
+    """Cuts documents in this process."""
+
+    def map(self, tasks: Iterable[tuple[str, Raw]]) -> Iterator[tuple[str, Prepared | UnreadableDocument]]:
+        """One after the other."""
+        for source, raw in tasks:
+            try:
+                yield source, prepare(raw)
+            except UnreadableDocument as error:
+                yield source, error
 
 
 @dataclass(slots=True)

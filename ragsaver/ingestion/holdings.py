@@ -161,7 +161,8 @@ def _same_chunks(documents: Iterable[Standing], usd_per_gb_month: Decimal, vecto
     standing_in: defaultdict[str, set[str]] = defaultdict(set)
     for document in documents:
         for prints in document.record.chunks:
-            standing_in[prints.embedded].add(document.record.source)
+            if prints.embedded:
+                standing_in[prints.embedded].add(document.record.source)
     shared = [sources for sources in standing_in.values() if len(sources) > 1]
     surplus = sum(len(sources) - 1 for sources in shared)
     return SameChunks(

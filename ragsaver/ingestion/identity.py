@@ -25,7 +25,10 @@ _NAMESPACE = uuid.UUID("6f2f5b0e-4a39-5b43-9d5e-0d9a5c1f7a11")
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """A chunk of a document as the manifest keeps it: its point's id and the three fingerprints."""
+    """A chunk of a document as the manifest keeps it: its point's id and the three fingerprints.
+
+    They are empty where the point was found to be something else.
+    """
 
     id: str
     embedded: str
@@ -128,6 +131,21 @@ def metadata_hash(metadata: Mapping[str, Any]) -> str:
     return _digest(metadata) if metadata else _NO_METADATA
 
 
+def embedded_hash(model_fingerprint: str, embed_text: str) -> str:
+    """The fingerprint of what is embedded."""
+    return xxhash.xxh3_128_hexdigest(f"{model_fingerprint}\0{embed_text}".encode())
+
+
+def carried_hash(title: Any, heading: Any, metadata: Mapping[str, Any]) -> str:
+    """The fingerprint of what is only carried."""
+    return _digest({"title": title, "heading": heading, METADATA: dict(metadata)})
+
+
+def place_hash(source: Any, ordinal: Any, page: Any) -> str:
+    """The fingerprint of where a chunk stands."""
+    return _digest({"ordinal": ordinal, "page": page, "source": source})
+
+
 def groups_of(metadata: Mapping[str, Any], source: str) -> list[str]:
     """Who may read a document, by its metadata's `groups`; none is everybody of the tenant.
 
@@ -173,13 +191,13 @@ def identify(
     of_document |= {GROUPS: groups} if groups else {}
     source = _SORTED.encode(carried.source)
     for chunk in chunks:
-        embedded = xxhash.xxh3_128_hexdigest(f"{model_fingerprint}\0{chunk.embed_text}".encode())
+        embedded = embedded_hash(model_fingerprint, chunk.embed_text)
         name = f"{document}\0{embedded}\0{seen[embedded]}"
         seen[embedded] += 1
         heading = chunk.heading or carried.title
         shown = {"title": carried.title, "heading": heading}
         if heading not in carried_digests:
-            carried_digests[heading] = _digest(shown | {METADATA: dict(carried.metadata)})
+            carried_digests[heading] = carried_hash(carried.title, heading, carried.metadata)
         place = {"source": carried.source, "ordinal": chunk.ordinal, "page": chunk.page}
         prints = Fingerprints(_uuid5(name), embedded, carried_digests[heading], _place_digest(source, chunk))
         words = words_of(chunk.embed_text, word_settings) if word_settings else None
@@ -197,7 +215,7 @@ def _uuid5(name: str) -> str:
 
 
 def _place_digest(source: str, chunk: Chunk) -> str:
-    """`_digest` of ordinal, page and source; without an encoder's run for each chunk."""
+    """`place_hash`, without an encoder's run for each chunk."""
     page = "null" if chunk.page is None else chunk.page
     return xxhash.xxh3_128_hexdigest(f'{{"ordinal": {chunk.ordinal}, "page": {page}, "source": {source}}}'.encode())
 

@@ -6,18 +6,20 @@ in batches (`applying`). A stop anywhere is mended by the next run.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ragsaver.caching.embeddings import EmbeddingCache
-from ragsaver.errors import UnreadableDocument
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.accounting import Tally, report_of, told_kinds
 from ragsaver.ingestion.applying import Applier, Paid, Step
 from ragsaver.ingestion.cutting import recipe_of
-from ragsaver.ingestion.gates import Gates, Preparing, Seen
+from ragsaver.ingestion.gates import Gates, InProcess, Preparing, Seen
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.kept_vectors import KeptVectors
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
@@ -25,7 +27,6 @@ from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.ordered import gone_from, items_of
 from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches, original_of
-from ragsaver.ingestion.preparing import Prepared, Raw, prepare
 from ragsaver.ingestion.quiet import Quiet, digest_of
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import IngestReport, PlanReport, Progress
@@ -64,18 +65,6 @@ class _Way:
 
 def _no_step() -> None:
     """Nobody counts the documents."""
-
-
-class InProcess:
-    """Cuts documents in this process."""
-
-    def map(self, tasks: Iterable[tuple[str, Raw]]) -> Iterator[tuple[str, Prepared | UnreadableDocument]]:
-        """One after the other."""
-        for source, raw in tasks:
-            try:
-                yield source, prepare(raw)
-            except UnreadableDocument as error:
-                yield source, error
 
 
 class Ingestor:
@@ -135,9 +124,11 @@ class Ingestor:
             plan = self.plan(order, scope)
             require_affordable(plan, order.max_cost_usd)
             allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
-        passed_over: Counter[str] = Counter()
-        items = list(items_of(order, self._settings, passed_over))
+        mark = self._manifest.changes.mark(scope)
+        items, passed_over = self._listed(order)
         with self.writing(scope):
+            if self._manifest.changes.mark(scope) != mark:  # what others brought in since is not in the list, nor gone
+                items, passed_over = self._listed(order)
             digest = self._digest(order, scope, items)
             report = self._nothing_to_do(scope, digest, items, progress, started) if digest else None
             if report is None:
@@ -146,6 +137,11 @@ class Ingestor:
                 if digest and left_alone:
                     self._manifest.quiet_runs.end(scope, digest, Quiet(len(items), report.chunks.total))
         return report.model_copy(update={"passed_over": told_kinds(passed_over)})
+
+    def _listed(self, order: IngestOrder) -> tuple[list[SourceItem], Counter[str]]:
+        """What is there, and what was passed over, by suffix."""
+        passed_over: Counter[str] = Counter()
+        return list(items_of(order, self._settings, passed_over)), passed_over
 
     def _digest(self, order: IngestOrder, scope: Scope, items: Sequence[SourceItem]) -> str | None:
         """What the run is about; None where it must look at every document."""
@@ -198,8 +194,7 @@ class Ingestor:
         Where this machine has not yet shown how fast it embeds, and embedding costs nothing, a few of the texts are
         embedded and kept for later.
         """
-        passed_over: Counter[str] = Counter()
-        items = list(items_of(order, self._settings, passed_over))
+        items, passed_over = self._listed(order)
         way = _Way(
             gone=gone_from(self._manifest.documents(scope), items, order) if order.prune else [],
             checksum=order.checksum,
@@ -319,6 +314,10 @@ class Ingestor:
     def recover(self, scope: Scope) -> None:
         """Finish, or undo, what a stop left half done."""
         self._applier.recover(scope)
+
+    def remembered(self, scope: Scope, hashes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The vectors that the embedding cache has, by what was embedded; (dim,) float32 each."""
+        return self._cache.get(self._applier.partition(scope), hashes)
 
     def _lost(self, scope: Scope, items: Sequence[SourceItem], order: IngestOrder) -> list[Tombstone]:
         """Tombstones of documents that are nowhere under the paths any more."""

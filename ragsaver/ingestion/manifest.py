@@ -109,6 +109,11 @@ class DocumentRecord(NamedTuple):
         """Ids of its points, in document order."""
         return tuple(prints.id for prints in self.chunks)
 
+    @property
+    def intact(self) -> set[str]:
+        """Ids of its points without those that were found altered: its next version writes these anew."""
+        return {prints.id for prints in self.chunks if prints.embedded}
+
 
 _FIELDS = [_documents.c[name] for name in DocumentRecord._fields]
 

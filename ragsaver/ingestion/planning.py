@@ -44,10 +44,10 @@ class Change:
 
     @property
     def new(self) -> list[IdentifiedChunk]:
-        """Chunks that the old version does not have."""
+        """Chunks that the old version does not have, or not as they were."""
         if self.old is None:
             return list(self.chunks)
-        there = set(self.old.points)
+        there = self.old.intact
         return [one for one in self.chunks if one.id not in there]
 
     @property
@@ -55,7 +55,7 @@ class Change:
         """Chunks that stay and carry something else, or stand elsewhere."""
         if self.old is None:
             return []
-        before = {prints.id: prints for prints in self.old.chunks}
+        before = {prints.id: prints for prints in self.old.chunks if prints.embedded}
         return [one for one in self.chunks if one.id in before and one.prints != before[one.id]]
 
     @property

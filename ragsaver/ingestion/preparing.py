@@ -38,7 +38,15 @@ class Recipe:
     @property
     def config(self) -> str:
         """A name for it; documents that were cut by another one are stale."""
-        return f"{self.model}:{CHUNKER}:{self.min_words}:{self.max_words}:{int(self.embed_headings)}"
+        return f"{self._embedding}{self.min_words}:{self.max_words}:{int(self.embed_headings)}"
+
+    def embeds_as(self, config: str) -> bool:
+        """Whether the recipe of that name has the same embedded for the same chunk."""
+        return config.startswith(self._embedding)
+
+    @property
+    def _embedding(self) -> str:
+        return f"{self.model}:{CHUNKER}:"
 
 
 @dataclass(frozen=True, slots=True)

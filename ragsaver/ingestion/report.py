@@ -176,11 +176,17 @@ class OutlineReport(_Frozen):
 
 
 class VerifyReport(_Frozen):
-    """Manifest against index; `readers` are points that others could read than their documents name."""
+    """Manifest against index.
+
+    `readers` are points that others could read than their documents name, `altered` ones carry something else than
+    their documents say. `vectors` is how many vectors were held against the embedding cache's.
+    """
 
     documents: int = 0
     points: int = 0
     missing: int = 0
     orphaned: int = 0
     readers: int = 0
+    altered: int = 0
+    vectors: int = 0
     repaired: int = 0

@@ -58,7 +58,7 @@ class Staged:
 
     def texts(self, current: DocumentRecord | None) -> dict[str, str]:
         """What is embedded of the chunks that are not in yet, by fingerprint."""
-        there: Container[str] = set(current.points) if current else ()
+        there: Container[str] = current.intact if current else ()
         return {one.prints.embedded: one.chunk.embed_text for one in self.chunks if one.id not in there}
 
 

@@ -80,9 +80,10 @@ class DocumentsBody(_Body):
 
 
 class LocalVerifyBody(_Body):
-    """A scope to verify."""
+    """A scope to verify; with `vectors` its vectors are held against the embedding cache's, too."""
 
     collection: Name | None = None
+    vectors: bool = False
 
 
 class LocalOutlineBody(_Body):

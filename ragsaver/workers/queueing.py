@@ -63,8 +63,9 @@ class IngestQueue:
         items = items_of(order, self._settings, passed_over)
         gone: list[DocumentRecord] = []
         if order.prune or order.include_expired or order.max_cost_usd is not None:
+            known = self._documents(scope) if order.prune else {}  # before the list: what comes in since is not gone
             items = iter(listed := list(items))
-            gone = self._gone(listed, order, scope) if order.prune else []
+            gone = gone_from(known, listed, order)
             if order.max_cost_usd is not None:
                 require_affordable(self._plan(listed, order, scope, gone), order.max_cost_usd)
             if order.include_expired:
@@ -161,9 +162,9 @@ class IngestQueue:
             summariser=asked,
         )
 
-    def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[DocumentRecord]:
+    def _documents(self, scope: Scope) -> dict[str, DocumentRecord]:
         with self._manifest() as manifest:
-            return gone_from(manifest.documents(scope), items, order)
+            return manifest.documents(scope)
 
     def _let_in(self, items: Sequence[SourceItem], scope: Scope) -> None:
         """Tombstones of what is asked for are forgotten at once, so that workers let it in."""

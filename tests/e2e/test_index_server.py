@@ -52,6 +52,8 @@ def test_ingest_and_ask_work_alike_and_nothing_of_the_index_is_here(project: Pat
         "missing": 0,
         "orphaned": 0,
         "readers": 0,
+        "altered": 0,
+        "vectors": 0,
         "repaired": 0,
     }
     alone = str(project / "alone")

@@ -59,8 +59,9 @@ def test_ingest_ask_and_ingest_again(project: Path):
 
     again = as_json(project, "ingest", "docs")
     assert (again["documents"]["unchanged"], again["chunks"]["embedded"]) == (2, 0)
-    report = as_json(project, "verify")
-    assert (report["missing"], report["orphaned"]) == (0, 0)
+    report = as_json(project, "verify", "--vectors")
+    assert (report["missing"], report["orphaned"], report["altered"]) == (0, 0, 0)
+    assert report["vectors"] == report["points"] > 0
 
 
 def test_a_question_that_the_documents_do_not_answer_gets_no_guess(project: Path):

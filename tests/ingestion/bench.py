@@ -1,7 +1,9 @@
 """A real index, manifest and cache in a folder, and an encoder that counts what it is paid for."""
 
+import copy
 import hashlib
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,17 @@ from ragsaver.caching.embeddings import SqliteEmbeddingCache
 from ragsaver.caching.opening import open_summary_cache
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
+from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.asking import Asking, Reply, Summariser, Tokens
 from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.summarising import Summaries
 from ragsaver.ingestion.verify import verify
+from ragsaver.ingestion.writers import Writers
 from ragsaver.settings import Settings
 from ragsaver.spend.prices import PriceBook
 
@@ -64,15 +69,19 @@ class Stopped(KeyboardInterrupt):
 
 
 class Bench:
-    """What an ingestion works with. `folder/docs` holds the documents."""
+    """What an ingestion works with. `folder/docs` holds the documents.
 
-    def __init__(self, folder: Path, **settings: object):
+    :param opening: opens another engine than the embedded one.
+    """
+
+    def __init__(self, folder: Path, opening: Callable[[IndexIdentity], VectorIndex] | None = None, **settings: object):
         self.folder = folder
         self.docs = folder / "docs"
         self.docs.mkdir()
         self.settings = Settings.model_validate({"home": folder / "home", **settings})
         (folder / "home").mkdir()
-        self.index = EdgeIndex(folder / "home" / "index", IndexIdentity("counting", "c" * 32, 16, "english", 50.0))
+        identity = IndexIdentity("counting", "c" * 32, 16, "english", 50.0)
+        self.index = opening(identity) if opening else EdgeIndex(folder / "home" / "index", identity)
         self.manifest = open_manifest(self.settings, folder / "home")
         self.cache = SqliteEmbeddingCache(folder / "home" / "embeddings.sqlite", 2**30)
         self.encoder = CountingEncoder()
@@ -90,8 +99,25 @@ class Bench:
             asking,
         )
 
-    def ingestor(self, stop_after: Step | None = None) -> Ingestor:
+    def beside(self, manifest: Manifest) -> "Bench":
+        """The same as another process has it, but for its own manifest."""
+        other = copy.copy(self)
+        other.manifest = manifest
+        return other
+
+    def ingestor(
+        self,
+        stop_after: Step | None = None,
+        *,
+        writers: Writers | None = None,
+        notice: Callable[[Step], None] = lambda step: None,
+    ) -> Ingestor:
+        """
+        :param notice: called with each step once it is done.
+        """
+
         def fault(step: Step) -> None:
+            notice(step)
             if step == stop_after:
                 raise Stopped
 
@@ -103,6 +129,7 @@ class Bench:
             self.cache,
             fault=fault,
             summaries=self.summaries,
+            writers=writers,
         )
 
     def order(self, **more) -> IngestOrder:
@@ -114,8 +141,8 @@ class Bench:
     def plan(self, **more):
         return self.ingestor().plan(self.order(**more), SCOPE)
 
-    def verify(self):
-        return verify(self.manifest, self.index, self.ingestor(), SCOPE)
+    def verify(self, *, vectors: bool = False):
+        return verify(self.manifest, self.index, self.ingestor(), SCOPE, vectors=vectors)
 
     def found(self, words: str) -> set[str]:
         legs = self.index.search(SCOPE, words, self.encoder.vectors(["x"])[0], 50)

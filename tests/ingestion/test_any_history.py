@@ -14,14 +14,18 @@ from ragsaver.ingestion.preparing import Raw, prepare
 from ragsaver.ingestion.summaries import long_sections
 from tests.databases import database, needs_postgres
 from tests.ingestion.bench import SCOPE, Bench, CountingSummariser, Stopped
+from tests.ingestion.beside import two_runs
 
 names = st.sampled_from(["a.md", "sub/b.md"])
 paragraphs = st.integers(0, 9).map(lambda n: f"Paragraph {n} of zebras says " + f"w{n} " * 45)
 texts = st.lists(paragraphs, min_size=1, max_size=4).map(lambda found: "# Title\n\n" + "\n\n".join(found))
 
+stops = st.none() | st.sampled_from(Step)
+edits = st.sampled_from(["write", "delete", "rename"])
+
 
 class Corpus(RuleBasedStateMachine):
-    """Files are written, deleted and renamed; ingestions run, or are stopped after any step."""
+    """Files are written, deleted and renamed; ingestions run, alone or two at a time, or are stopped after any step."""
 
     kind = "sqlite"
 
@@ -40,7 +44,9 @@ class Corpus(RuleBasedStateMachine):
     def write(self, name: str, text: str) -> None:
         file = self.bench.docs / name
         file.parent.mkdir(exist_ok=True)
-        file.write_text(text)
+        draft = self.folder / "draft"  # a run that is under way reads all of it or nothing
+        draft.write_text(text)
+        draft.replace(file)
 
     @rule(name=names)
     def delete(self, name: str) -> None:
@@ -64,6 +70,48 @@ class Corpus(RuleBasedStateMachine):
     @rule()
     def ingest(self) -> None:
         self.bench.ingest(prune=True, checksum=True)
+        self.all_is_as_the_files_are()
+
+    @rule(step=st.sampled_from(Step), stop=stops, other_stop=stops, processes=st.booleans(), name=names, text=texts)
+    def ingest_while_another_begins(
+        self, step: Step, stop: Step | None, other_stop: Step | None, processes: bool, name: str, text: str
+    ) -> None:
+        """The second begins when the first has done a step, and so finds a file that the first may have missed."""
+        with two_runs(self.bench, processes=processes, waits=False, look=self.look) as runs:
+
+            def begin(done: Step) -> None:
+                if done == step and not runs.begun:
+                    self.write(name, text)
+                    runs.begin_second(other_stop)
+
+            runs.first(stop, begin)
+            runs.begin_second(other_stop)
+            if runs.end_second():
+                self.all_is_as_the_files_are()
+
+    @rule(edit=edits, stop=stops, other_stop=stops, processes=st.booleans(), name=names, other=names, text=texts)
+    def ingest_what_was_listed_before_another(
+        self, edit: str, stop: Step | None, other_stop: Step | None, processes: bool, name: str, other: str, text: str
+    ) -> None:
+        """The second has listed the files when they change, and has its turn after a run that saw the change."""
+        with two_runs(self.bench, processes=processes, waits=True, look=self.look) as runs:
+            runs.begin_second(other_stop)
+            if edit == "write":
+                self.write(name, text)
+            elif edit == "delete":
+                self.delete(name)
+            else:
+                self.rename(name, other)
+            first = runs.first(stop)
+            if runs.end_second() and first:
+                self.all_is_as_the_files_are()
+
+    def look(self, step: Step) -> None:
+        """What is invariant holds while a run is under way, too; beside the first two steps an older batch goes in."""
+        if step not in (Step.INTENT, Step.EMBEDDED):
+            self.every_document_is_found_whole()
+
+    def all_is_as_the_files_are(self) -> None:
         documents = self.bench.manifest.documents(SCOPE)
         files = {path.relative_to(self.folder).as_posix() for path in self.bench.docs.rglob("*.*")}
         assert set(documents) == files

@@ -16,6 +16,7 @@ from ragsaver.ingestion.writers import Alone, Turns, open_writers
 from ragsaver.settings import DatabaseSettings, IndexSettings, Settings
 from tests.databases import asking
 from tests.ingestion.bench import SCOPE, Bench
+from tests.ingestion.beside import two_runs
 
 HOLD = """
 import sys
@@ -153,3 +154,19 @@ def test_a_folder_that_can_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="RAGSAVER_HOME"), Turns(tmp_path / "file" / "manifest.sqlite").turn("acme"):
         pass
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_file_that_another_run_brought_in_meanwhile_is_not_taken_for_gone(tmp_path: Path, processes: bool) -> None:
+    with (
+        closing(Bench(tmp_path)) as bench,
+        two_runs(bench, processes=processes, waits=True, look=lambda step: None) as runs,
+    ):
+        (bench.docs / "old.md").write_text("owls")
+        runs.begin_second(None)
+        (bench.docs / "old.md").rename(bench.docs / "new.md")
+        first = runs.first(None)
+        second = runs.end_second()
+        assert first is not None and second is not None
+        assert (first.documents.added, second.documents.unchanged, second.documents.deleted) == (1, 1, 0)
+        assert list(bench.manifest.documents(SCOPE)) == ["docs/new.md"]

@@ -73,7 +73,9 @@ class CallerLeft(Exception):
 async def check(body: LocalVerifyBody, access: Local) -> VerifyReport:
     """Compare manifest and index, and repair."""
     return await access.ingest(
-        lambda runtime: verify(runtime.manifest, runtime.index, runtime.ingestor, runtime.scope(body.collection))
+        lambda runtime: verify(
+            runtime.manifest, runtime.index, runtime.ingestor, runtime.scope(body.collection), vectors=body.vectors
+        )
     )
 
 
