@@ -34,16 +34,19 @@ class ConditionalReranker(Bound):
 
     :param mode: `never`, `always` or `gated`; `rerank.mode` if None.
     :param top_n: passages that are looked at; `rerank.top_n` if None.
-    :raises ValueError: if either is none of these.
+    :param otherwise: the mode where neither this pipeline nor the settings name one.
+    :raises ValueError: if one is none of these.
     """
 
-    def __init__(self, mode: str | None = None, top_n: int | None = None) -> None:
-        if mode is not None and mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode}")
+    def __init__(self, mode: str | None = None, top_n: int | None = None, otherwise: str = "never") -> None:
+        for name, given in (("mode", mode), ("otherwise", otherwise)):
+            if given is not None and given not in MODES:
+                raise ValueError(f"{name} must be one of {', '.join(MODES)}, got {given}")
         if top_n is not None and top_n < 2:
             raise ValueError(f"top_n must be at least 2, got {top_n}")
         self.mode = mode
         self.top_n = top_n
+        self.otherwise = otherwise
 
     def warm_up(self) -> None:
         """Open the reranker and the gate, so that what is wrong with them is told before the first question."""
@@ -103,4 +106,4 @@ class ConditionalReranker(Bound):
         return partial(till.charge_beside, account_of(request), self.resources.reranking.reranker.name, "rerank-sample")
 
     def _mode(self) -> str:
-        return self.mode or self.resources.settings.rerank.mode
+        return self.mode or self.resources.settings.rerank.mode or self.otherwise
