@@ -48,6 +48,11 @@ class ConditionalReranker(Bound):
         self.top_n = top_n
         self.otherwise = otherwise
 
+    @property
+    def reranks(self) -> bool:
+        """Whether it may put passages into another order, once it is bound."""
+        return self._mode() != "never"
+
     def warm_up(self) -> None:
         """Open the reranker and the gate, so that what is wrong with them is told before the first question."""
         if self._bound is not None:
@@ -62,13 +67,19 @@ class ConditionalReranker(Bound):
         """
         top = Passages(documents[: self.top_n or self.resources.settings.rerank.top_n])
         mode = self._mode()
+        explanation = current_explanation()
         if mode == "never" or len(top) < 2:
+            if explanation:
+                explanation.rerank = "not asked: " + ("it is off" if mode == "never" else "there is no other order")
             return {"documents": Passages(documents)}
         reranking = self.resources.reranking
         reranking.open(mode)
         pace = current_pace()
         if pace.service >= Service.NO_RERANK and reranking.costs:
-            current_receipt().add("rerank", reranking.reranker.name, 0, "passages", reason=f"not asked: {pace.why}")
+            reason = f"not asked: {pace.why}"
+            current_receipt().add("rerank", reranking.reranker.name, 0, "passages", reason=reason)
+            if explanation:
+                explanation.rerank = reason
             return {"documents": Passages(documents)}
         if reranking.costs and (forecast := current_forecast()):
             usd = reranking.price(query, [passage.content or "" for passage in top])
@@ -86,7 +97,6 @@ class ConditionalReranker(Bound):
             cost_usd=dollars(charged(outcome.cost_usd)),
             reason=f"{outcome.decision}: {outcome.reason}",
         )
-        explanation = current_explanation()
         if explanation:
             explanation.rerank = f"{outcome.decision}: {outcome.reason}"
         if outcome.scores is None:

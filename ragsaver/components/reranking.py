@@ -93,8 +93,8 @@ class Reranking:
                 raise SettingsError(
                     f"this gate was tuned for `{self.gate.reranker}`, not for `{name}`",
                     where="rerank.gate",
-                    remedy="Tune one with `ragsaver eval tune-gate --dataset DIR --out gate.json` and set `rerank.gate` "
-                    "to its file, or set `rerank.mode` to `always`",
+                    remedy="Tune one with `ragsaver eval tune-gate --dataset DIR --out gate.json` and set "
+                    "`rerank.gate` to that file, or set `rerank.mode` to `always`",
                 )
             _ = self.weight  # the gate's file, if it is read for that
 

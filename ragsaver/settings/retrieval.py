@@ -37,8 +37,8 @@ class RerankSettings(Section):
 
     mode: Literal["never", "always", "gated"] | None = Field(
         default=None,
-        description="`gated` asks the reranker only where its gate expects another order to be better; default: `gated` "
-        "in the pipeline `reranked`, else `never`",
+        description="`gated` asks the reranker only where its gate expects another order to be better; default: "
+        "`gated` in the pipeline `reranked`, else `never`",
     )
     backend: Literal["maxsim", "onnx", "sentence-transformers", "remote"] = Field(
         default="maxsim",

@@ -143,6 +143,8 @@ def test_an_address_that_nothing_can_be_sent_to_fails_no_question(
 
 
 def test_a_folder_without_a_model_is_told_before_any_question(tmp_path: Path):
-    with reranked(tmp_path, backend="onnx", model=str(tmp_path)) as runtime:
-        with pytest.raises(SettingsError, match=r"holds no model\.onnx"):
-            runtime.engine().pipeline.warm_up()
+    with (
+        reranked(tmp_path, backend="onnx", model=str(tmp_path)) as runtime,
+        pytest.raises(SettingsError, match=r"holds no model\.onnx"),
+    ):
+        runtime.engine().pipeline.warm_up()
