@@ -13,6 +13,7 @@ from ragsaver.components.request import current_pace, current_request, stage
 from ragsaver.components.rerank_gate import new_order
 from ragsaver.components.reranking import Pay
 from ragsaver.components.resources import Bound
+from ragsaver.settings import RerankSettings
 from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.pacing import Service
 from ragsaver.spend.receipt import current_receipt
@@ -52,6 +53,10 @@ class ConditionalReranker(Bound):
     def reranks(self) -> bool:
         """Whether it may put passages into another order, once it is bound."""
         return self._mode() != "never"
+
+    def mode_by(self, settings: RerankSettings) -> str:
+        """`never`, `always` or `gated`: this pipeline's, else that of the settings."""
+        return self.mode or settings.mode or self.otherwise
 
     def warm_up(self) -> None:
         """Open the reranker and the gate, so that what is wrong with them is told before the first question."""
@@ -116,4 +121,4 @@ class ConditionalReranker(Bound):
         return partial(till.charge_beside, account_of(request), self.resources.reranking.reranker.name, "rerank-sample")
 
     def _mode(self) -> str:
-        return self.mode or self.resources.settings.rerank.mode or self.otherwise
+        return self.mode_by(self.resources.settings.rerank)

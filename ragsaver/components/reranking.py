@@ -98,6 +98,21 @@ class Reranking:
                 )
             _ = self.weight  # the gate's file, if it is read for that
 
+    def probe(self, mode: str) -> str:
+        """Open it and ask it once, before any question does: its name.
+
+        :raises RagSaverError: if it can't be asked, or fails.
+        """
+        self.open(mode)
+        name = self.reranker.name
+        try:
+            _checked(self.reranker.score("a question", ["a passage"], until=time.monotonic() + _SAMPLE_S), 1, name)
+        except RagSaverError:
+            raise
+        except Exception as error:
+            raise RerankError(f"raised {type(error).__name__}: {error}", where=name) from error
+        return name
+
     @cached_property
     def reranker(self) -> Reranker:
         """The one that the settings name."""

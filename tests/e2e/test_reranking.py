@@ -47,6 +47,22 @@ def verdict(project: Path, *arguments: str) -> tuple[str, str]:
     return line["item"], line["reason"].split(":")[0]
 
 
+def told_by_doctor(project: Path, code: int) -> dict:
+    (row,) = (row for row in as_json(project, "doctor", code=code)["checks"] if row["check"] == "reranker")
+    return row
+
+
+def test_doctor_tells_of_a_model_that_is_garbage(project: Path):
+    assert told_by_doctor(project, 0)["detail"] == "query asks none"
+    (project / "model").mkdir()
+    (project / "model" / "model.onnx").write_bytes(b"garbage")
+    (project / "model" / "tokenizer.json").write_text("{}")
+    rerank = {"mode": "always", "backend": "onnx", "model": str(project / "model")}
+    (project / "ragsaver.yaml").write_text(yaml.safe_dump({"query": {"pipeline": "reranked"}, "rerank": rerank}))
+    row = told_by_doctor(project, 2)
+    assert not row["ok"] and "model" in row["detail"]
+
+
 def test_the_recipes_of_the_page_do_what_it_says(project: Path):
     always, gated = recipes()
     (tune,) = (line for line in PAGE.read_text().splitlines() if line.startswith("ragsaver eval tune-gate"))
@@ -63,7 +79,10 @@ def test_the_recipes_of_the_page_do_what_it_says(project: Path):
         assert explained["rerank"] == "reranked: always reranked" and len(script.requests) == 3
         assert "Rerank: reranked" in run(project, "search", QUESTION, "--explain", **PATIENT).stdout
 
+        assert told_by_doctor(project, 0) == {"check": "reranker", "ok": True, "detail": "bge-reranker-base (always)"}
+
         file.write_text(yaml.safe_dump({**always, "rerank": always["rerank"] | {"mode": "gated"}}))
+        assert "tuned for" in told_by_doctor(project, 2)["detail"]
         refused = run(project, "ask", QUESTION, code=2, **PATIENT).stderr
         assert "tuned for" in refused and "ragsaver eval tune-gate" in refused
 

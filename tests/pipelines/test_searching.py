@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from ragsaver.ingestion.sources import PostedDocument
@@ -14,6 +16,7 @@ from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
 from ragsaver.settings import Settings
+from ragsaver.spend.tables import entries
 from tests.rerank_server import Script, rerank_server
 
 QUESTION = "What do owls hunt at night?"
@@ -108,6 +111,14 @@ def test_copies_that_a_filter_drops_are_told_behind_the_reranker(tmp_path: Path)
     assert told["2.md"].left_out == "says the same as copy.md" and told["2.md"].rank is None
     assert [place.source for place in told["copy.md"].also_in] == ["2.md"]
     assert told["2.md"].reranked_score is not None
+
+
+def test_what_the_reranker_of_a_search_costs_is_charged(tmp_path: Path):
+    with searched(tmp_path, usd_per_1k_calls=2) as (runtime, _):
+        receipt = runtime.engine().search(QUESTION).receipt
+        with runtime.resources.till.ledger.database.reading() as connection:
+            charged = connection.execute(sa.select(entries.c.task, entries.c.cost)).all()
+    assert receipt.cost_usd == Decimal("0.002") and [tuple(one) for one in charged] == [("rerank", 2000)]
 
 
 def test_debug_over_rest_tells_the_verdict(tmp_path: Path):

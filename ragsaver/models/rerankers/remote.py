@@ -58,7 +58,7 @@ class RemoteReranker:
         except httpx.ConnectError as error:
             raise self._wrong("can't be reached", _CHECK, RerankRefused) from error
         except httpx.InvalidURL as error:
-            raise self._wrong(f"has an address that none can have ({error})", _CHECK, RerankRefused) from error
+            raise self._wrong("has an address that none can have", _CHECK, RerankRefused) from error
         except httpx.HTTPError as error:
             raise self._wrong(f"broke the connection ({type(error).__name__})", _CHECK) from error
         if answer.status_code != 200:
