@@ -274,6 +274,6 @@ def _told(error: Exception) -> str:
     """For the receipt, what a person may read of a failure; the log has the rest."""
     if isinstance(error, RagSaverError):
         _log.warning("the reranker failed (%s): %s", type(error).__name__, error)
-        return error.problem
+        return error.problem if isinstance(error, RerankError) else "it can't be opened"  # that may name a file
     _log.error("the reranker failed (%s)", type(error).__name__, exc_info=error)
     return f"it raised {type(error).__name__}"

@@ -128,7 +128,7 @@ def test_a_model_file_that_is_garbage_fails_no_question_and_costs_nothing(tmp_pa
     (folder / "tokenizer.json").write_text("{}")
     with reranked(tmp_path, backend="onnx", model=str(folder)) as runtime:
         _, line = asked(runtime)
-    assert line.reason.startswith("failed: ") and line.cost_usd == 0
+    assert line.reason == "failed: it can't be opened: the order stays" and line.cost_usd == 0
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://a b:99999/", "http://a\u2603..b"])
