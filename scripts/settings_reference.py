@@ -76,11 +76,16 @@ def _is_section(annotation: object) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
+def _given(field: FieldInfo) -> typing.Any:
+    """The type of a value that is given, where none may be."""
+    if typing.get_origin(field.annotation) in (types.UnionType, typing.Union):
+        return next(one for one in typing.get_args(field.annotation) if one is not type(None))
+    return field.annotation
+
+
 def shown_type(field: FieldInfo) -> str:
     """The type in YAML's words."""
-    annotation = field.annotation
-    if isinstance(annotation, types.UnionType):
-        annotation = next(one for one in typing.get_args(annotation) if one is not type(None))
+    annotation = _given(field)
     if typing.get_origin(annotation) is typing.Literal:
         return "text"
     if _is_section(annotation):
@@ -103,8 +108,9 @@ def shown_default(field: FieldInfo) -> str:
 
 def bounds(field: FieldInfo) -> str:
     """What a value must keep to."""
-    if typing.get_origin(field.annotation) is typing.Literal:
-        return " or ".join(f"`{value}`" for value in typing.get_args(field.annotation))
+    annotation = _given(field)
+    if typing.get_origin(annotation) is typing.Literal:
+        return " or ".join(f"`{value}`" for value in typing.get_args(annotation))
     found = []
     for rule in field.metadata:
         if isinstance(rule, Ge):

@@ -31,6 +31,7 @@ def doctor(
             "index": _index,
             "owner": _owner,
             "pipeline": _pipeline,
+            "reranker": _reranker,
             "generation": _generation,
         }
         rows = [{"check": "python", "ok": True, "detail": platform.python_version()}]
@@ -92,6 +93,25 @@ def _pipeline(settings: Settings) -> str:
     file = find_pipeline(settings.query.pipeline, settings.pipelines_dir)
     load_pipeline(file, None, settings.allow_modules)
     return f"{settings.query.pipeline} loads"
+
+
+def _reranker(settings: Settings) -> str:
+    from ragsaver.components.rerank import ConditionalReranker
+    from ragsaver.components.reranking import Reranking
+    from ragsaver.models.registry import load_encoder
+    from ragsaver.pipelines.loader import find_pipeline, load_pipeline
+
+    name = settings.query.pipeline
+    pipeline = load_pipeline(find_pipeline(name, settings.pipelines_dir), None, settings.allow_modules)
+    parts = [part for _, part in pipeline.walk() if isinstance(part, ConditionalReranker)]
+    modes = sorted({part.mode_by(settings.rerank) for part in parts} - {"never"})
+    if not modes:
+        return f"{name} asks none"
+    reranking = Reranking(settings, load_encoder(settings.embedding))
+    try:
+        return f"{', '.join(reranking.probe(mode) for mode in modes)} ({', '.join(modes)})"
+    finally:
+        reranking.close()
 
 
 def _generation(settings: Settings) -> str:

@@ -8,6 +8,7 @@ from itertools import islice
 
 from haystack import Document, component
 
+from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_tenant, stage
 from ragsaver.spend.receipt import current_receipt
@@ -173,8 +174,21 @@ class NearDuplicateFilter:
 
         :param documents: passages, best first.
         """
+        explanation = current_explanation()
+        if explanation:
+            explanation.order(documents)
         with stage("deduplicate"):
             folded = Folded(self.resembles_at_least, self.contained_at_least, tenant=current_tenant())
             for document in documents:
-                folded.put(document)
-            return {"documents": folded.passages()}
+                twin = folded.put(document)
+                if twin and explanation:
+                    explanation.leave_out(document.id, same_as(twin))
+            passages = folded.passages()
+        if explanation:
+            explanation.order(passages)
+        return {"documents": passages}
+
+
+def same_as(twin: Document) -> str:
+    """Why a passage is left out that repeats another one."""
+    return f"says the same as {twin.meta.get('source')}"

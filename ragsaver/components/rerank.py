@@ -13,6 +13,7 @@ from ragsaver.components.request import current_pace, current_request, stage
 from ragsaver.components.rerank_gate import new_order
 from ragsaver.components.reranking import Pay
 from ragsaver.components.resources import Bound
+from ragsaver.settings import RerankSettings
 from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.pacing import Service
 from ragsaver.spend.receipt import current_receipt
@@ -34,16 +35,28 @@ class ConditionalReranker(Bound):
 
     :param mode: `never`, `always` or `gated`; `rerank.mode` if None.
     :param top_n: passages that are looked at; `rerank.top_n` if None.
-    :raises ValueError: if either is none of these.
+    :param otherwise: the mode where neither this pipeline nor the settings name one.
+    :raises ValueError: if one is none of these.
     """
 
-    def __init__(self, mode: str | None = None, top_n: int | None = None) -> None:
-        if mode is not None and mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode}")
+    def __init__(self, mode: str | None = None, top_n: int | None = None, otherwise: str = "never") -> None:
+        for name, given in (("mode", mode), ("otherwise", otherwise)):
+            if given is not None and given not in MODES:
+                raise ValueError(f"{name} must be one of {', '.join(MODES)}, got {given}")
         if top_n is not None and top_n < 2:
             raise ValueError(f"top_n must be at least 2, got {top_n}")
         self.mode = mode
         self.top_n = top_n
+        self.otherwise = otherwise
+
+    @property
+    def reranks(self) -> bool:
+        """Whether it may put passages into another order, once it is bound."""
+        return self._mode() != "never"
+
+    def mode_by(self, settings: RerankSettings) -> str:
+        """`never`, `always` or `gated`: this pipeline's, else that of the settings."""
+        return self.mode or settings.mode or self.otherwise
 
     def warm_up(self) -> None:
         """Open the reranker and the gate, so that what is wrong with them is told before the first question."""
@@ -59,13 +72,19 @@ class ConditionalReranker(Bound):
         """
         top = Passages(documents[: self.top_n or self.resources.settings.rerank.top_n])
         mode = self._mode()
+        explanation = current_explanation()
         if mode == "never" or len(top) < 2:
+            if explanation:
+                explanation.rerank = "not asked: " + ("it is off" if mode == "never" else "there is no other order")
             return {"documents": Passages(documents)}
         reranking = self.resources.reranking
         reranking.open(mode)
         pace = current_pace()
         if pace.service >= Service.NO_RERANK and reranking.costs:
-            current_receipt().add("rerank", reranking.reranker.name, 0, "passages", reason=f"not asked: {pace.why}")
+            reason = f"not asked: {pace.why}"
+            current_receipt().add("rerank", reranking.reranker.name, 0, "passages", reason=reason)
+            if explanation:
+                explanation.rerank = reason
             return {"documents": Passages(documents)}
         if reranking.costs and (forecast := current_forecast()):
             usd = reranking.price(query, [passage.content or "" for passage in top])
@@ -83,7 +102,6 @@ class ConditionalReranker(Bound):
             cost_usd=dollars(charged(outcome.cost_usd)),
             reason=f"{outcome.decision}: {outcome.reason}",
         )
-        explanation = current_explanation()
         if explanation:
             explanation.rerank = f"{outcome.decision}: {outcome.reason}"
         if outcome.scores is None:
@@ -103,4 +121,4 @@ class ConditionalReranker(Bound):
         return partial(till.charge_beside, account_of(request), self.resources.reranking.reranker.name, "rerank-sample")
 
     def _mode(self) -> str:
-        return self.mode or self.resources.settings.rerank.mode
+        return self.mode_by(self.resources.settings.rerank)

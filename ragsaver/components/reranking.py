@@ -1,5 +1,6 @@
 """One reranker for all pipelines of a process: opened once, asked under a deadline, left alone while it fails."""
 
+import logging
 import random
 import threading
 import time
@@ -11,12 +12,15 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.rerank_features import features
 from ragsaver.components.rerank_gate import Gate, Recent, left_behind, load_gate, mix, new_order
 from ragsaver.components.rerank_watch import Decision, RerankWatch, Sample
 from ragsaver.deadline import allowed_s
-from ragsaver.errors import RerankError, RerankLate, RerankRefused, SettingsError
+from ragsaver.errors import MissingExtra, RagSaverError, RerankError, RerankLate, RerankRefused, SettingsError
 from ragsaver.index.scope import Scope
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.rerankers.maxsim import MaxSimReranker
@@ -33,6 +37,9 @@ _FAILURES = 3  # in a row, after which it is left alone
 _PAUSE_S = 30.0
 _LET_DOWN = ("late", "failed", "paused")  # another time the answer may be better
 _SAMPLE_S = 30.0  # that a sample may take
+_UNBILLED = (RerankRefused, SettingsError, MissingExtra)  # nobody was asked, or nobody answered
+
+_log = logging.getLogger(__name__)
 
 Pay = Callable[[Decimal], None]
 
@@ -86,8 +93,25 @@ class Reranking:
                 raise SettingsError(
                     f"this gate was tuned for `{self.gate.reranker}`, not for `{name}`",
                     where="rerank.gate",
-                    remedy="Tune one with `ragsaver eval tune-gate --dataset DIR` and set `rerank.gate` to its file",
+                    remedy="Tune one with `ragsaver eval tune-gate --dataset DIR --out gate.json` and set "
+                    "`rerank.gate` to that file, or set `rerank.mode` to `always`",
                 )
+            _ = self.weight  # the gate's file, if it is read for that
+
+    def probe(self, mode: str) -> str:
+        """Open it and ask it once, before any question does: its name.
+
+        :raises RagSaverError: if it can't be asked, or fails.
+        """
+        self.open(mode)
+        name = self.reranker.name
+        try:
+            _checked(self.reranker.score("a question", ["a passage"], until=time.monotonic() + _SAMPLE_S), 1, name)
+        except RagSaverError:
+            raise
+        except Exception as error:
+            raise RerankError(f"raised {type(error).__name__}: {error}", where=name) from error
+        return name
 
     @cached_property
     def reranker(self) -> Reranker:
@@ -192,7 +216,7 @@ class Reranking:
         until = time.monotonic() + has_s
         call = self._pool.submit(self.reranker.score, question, texts, until=until, tenant=scope.tenant)
         try:
-            found = call.result(has_s)
+            found = _checked(call.result(has_s), len(texts), self.reranker.name)
         except (NotInTime, RerankLate):
             begun = not call.cancel()
             if has_s == own_s:
@@ -206,10 +230,11 @@ class Reranking:
                 f"{late} within {limit}: the order stays",
                 cost_usd=self.price(question, texts) if begun else ZERO,
             )
-        except RerankError as error:
+        except Exception as error:  # a model or a server of anybody's may raise anything
             self._failed()
-            billed = ZERO if isinstance(error, RerankRefused) else self.price(question, texts)
-            return Reranked("failed", f"{error.problem}: the order stays", cost_usd=billed)
+            told = _told(error)
+            billed = ZERO if isinstance(error, _UNBILLED) else self.price(question, texts)
+            return Reranked("failed", f"{told}: the order stays", cost_usd=billed)
         with self._lock:
             self._failures = 0
         fused = [float(passage.score or 0.0) for passage in passages]
@@ -226,8 +251,9 @@ class Reranking:
         texts = [passage.content or "" for passage in passages]
         cost_usd = self.price(question, texts)
         try:
-            found = self.reranker.score(question, texts, until=time.monotonic() + _SAMPLE_S, tenant=scope.tenant)
-        except RerankRefused:
+            scored = self.reranker.score(question, texts, until=time.monotonic() + _SAMPLE_S, tenant=scope.tenant)
+            found = _checked(scored, len(texts), self.reranker.name)
+        except _UNBILLED:
             cost_usd = ZERO
             raise
         finally:
@@ -235,3 +261,19 @@ class Reranking:
                 pay(cost_usd)
         scores = mix([float(passage.score or 0.0) for passage in passages], found.tolist(), self.weight)
         return Sample(new_order(scores)[0] != 0, left_behind(scores), cost_usd)
+
+
+def _checked(scores: NDArray[np.float32], count: int, name: str) -> NDArray[np.float32]:
+    """One number for each text, or an error: an order made of anything else would look like any other."""
+    if scores.shape != (count,) or not np.isfinite(scores).all():
+        raise RerankError(f"did not give one number for each of {count} texts", where=name)
+    return scores
+
+
+def _told(error: Exception) -> str:
+    """For the receipt, what a person may read of a failure; the log has the rest."""
+    if isinstance(error, RagSaverError):
+        _log.warning("the reranker failed (%s): %s", type(error).__name__, error)
+        return error.problem if isinstance(error, RerankError) else "it can't be opened"  # that may name a file
+    _log.error("the reranker failed (%s)", type(error).__name__, exc_info=error)
+    return f"it raised {type(error).__name__}"

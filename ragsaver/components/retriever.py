@@ -6,7 +6,7 @@ from typing import Any
 
 from haystack import Document, component
 
-from ragsaver.components.deduplicator import Folded
+from ragsaver.components.deduplicator import Folded, same_as
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.feedback import nearer
@@ -168,7 +168,7 @@ def passages_of(
                     continue
                 twin = folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
                 if twin and explanation:
-                    explanation.leave_out(key, f"says the same as {twin.meta.get('source')}")
+                    explanation.leave_out(key, same_as(twin))
     passages = folded.passages()
     if explanation:
         for key, _ in fused[taken:worth]:

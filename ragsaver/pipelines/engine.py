@@ -11,7 +11,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from haystack import Document, GeneratedAnswer, Pipeline
+from haystack import GeneratedAnswer, Pipeline
 from haystack.core.errors import PipelineError as HaystackPipelineError
 from haystack.core.errors import PipelineRuntimeError
 
@@ -22,7 +22,6 @@ from ragsaver.components.explain import explaining
 from ragsaver.components.follow_up import LOOK_BACK, leans_back, self_contained
 from ragsaver.components.forecast import forecasting
 from ragsaver.components.generator import AnswerGenerator
-from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.components.rewriting import Rewriting
@@ -37,6 +36,7 @@ from ragsaver.pipelines.loader import find_pipeline, load_pipeline
 from ragsaver.pipelines.observing import observe_answer, observe_question
 from ragsaver.pipelines.outputs import cause_of, found_passage, output_of
 from ragsaver.pipelines.result import AskResult, Citation, Route, SearchResult
+from ragsaver.pipelines.searching import SearchPipeline
 from ragsaver.spend.baseline import settle
 from ragsaver.spend.pacing import Service, admit
 from ragsaver.spend.receipt import OpenReceipt, open_receipt
@@ -72,7 +72,7 @@ class QueryEngine:
         self.name = name or resources.settings.query.pipeline
         self.pipeline = self._load(self.name)
         self._run = DirectRun(self.pipeline)
-        self._search: DirectRun | None = None
+        self._search: SearchPipeline | None = None
         self._prompt: PromptPipeline | None = None
         output_of(self.pipeline, "answers", self.name)
         self._knows_schemas = any(isinstance(part, AnswerGenerator) for _, part in self.pipeline.walk())
@@ -160,7 +160,7 @@ class QueryEngine:
     def search(
         self, question: str, request: Request | None = None, top_k: int | None = None, *, explain: bool = False
     ) -> SearchResult:
-        """Passages for a question, best first; nothing is generated.
+        """Passages for a question, best first; nothing is generated. This pipeline's own, where it reranks.
 
         :param top_k: how many; `retrieval.top_k` if None.
         :param explain: tell in `debug` what became of each passage, and what it would get of a packed context.
@@ -171,27 +171,18 @@ class QueryEngine:
         if not 1 <= limit <= 1000:
             raise UsageError(f"top_k must be within 1 to 1000, got {limit}")
         if self._search is None:
-            self._search = DirectRun(self._load("search"))
-        run, pipeline = self._search, self._search.pipeline
+            self._search = SearchPipeline(self._load, self.name, self.resources)
         with (
             explaining(explain) as explanation,
-            self._asked(question, request, pipeline) as asked,
+            self._asked(question, request, self._search.pipeline) as asked,
         ):
-            inputs, receipt = asked.inputs, asked.receipt
-            for name, sockets in pipeline.inputs().items():
-                if "top_k" in sockets:
-                    inputs.setdefault(name, {})["top_k"] = limit
-            outputs = run(inputs)
-            documents: list[Document] = outputs[output_of(pipeline, "documents", "search")]["documents"]
-            found = documents[:limit]
+            found = self._search.run(asked.inputs, limit)
             self.resources.uses.note(str(document.meta.get("document_id", "")) for document in found)
             note_contexts(document.content or "" for document in found)
-            result = SearchResult(passages=tuple(map(found_passage, found)), receipt=receipt.close())
+            result = SearchResult(passages=tuple(map(found_passage, found)), receipt=asked.receipt.close())
             if explanation is None:
                 return result
-            packer = ContextPacker()
-            packer.bind(self.resources)
-            packer.run(question, found)
+            self._search.pack(question, found)
             return result.model_copy(update={"debug": explanation.told()})
 
     def prompt(self, question: str, request: Request | None = None) -> Prompt:

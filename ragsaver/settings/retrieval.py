@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from ragsaver.settings.section import Section
+from ragsaver.settings.urls import is_address, is_header
 
 
 class RetrievalSettings(Section):
@@ -34,8 +35,10 @@ class RetrievalSettings(Section):
 class RerankSettings(Section):
     """A second look at the best passages, where it is likely to help. Pipelines need the component for it."""
 
-    mode: Literal["never", "always", "gated"] = Field(
-        default="never", description="`gated` asks the reranker only where its gate expects another order to be better"
+    mode: Literal["never", "always", "gated"] | None = Field(
+        default=None,
+        description="`gated` asks the reranker only where its gate expects another order to be better; default: "
+        "`gated` in the pipeline `reranked`, else `never`",
     )
     backend: Literal["maxsim", "onnx", "sentence-transformers", "remote"] = Field(
         default="maxsim",
@@ -76,6 +79,10 @@ class RerankSettings(Section):
             raise ValueError(f"backend {self.backend} needs a `model`")
         if self.backend == "remote" and not str(self.url).startswith(("http://", "https://")):
             raise ValueError("backend remote needs a `url` that begins with http:// or https://")
+        if self.backend == "remote" and not is_address(str(self.url)):
+            raise ValueError("`url` is no address: it needs a host, a port below 65536 if any, and no spaces")
+        if self.api_key and not is_header(self.api_key.get_secret_value()):
+            raise ValueError("`api_key` holds characters that no HTTP header takes: only printable ASCII")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Of which service is an address?"""
+"""Of which service is an address? And can it be one, with the key that is sent there?"""
 
 from urllib.parse import urlsplit
 
@@ -17,6 +17,20 @@ def is_postgres(url: str) -> bool:
         return parts.scheme == "postgresql" and len(parts.path) > 1 and parts.port != 0 and not parts.fragment
     except ValueError:
         return False
+
+
+def is_address(url: str) -> bool:
+    """Whether a request can be sent to it."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and url.isprintable() and " " not in url
+    except ValueError:
+        return False
+
+
+def is_header(value: str) -> bool:
+    """Whether it can be sent as a header's value."""
+    return value.isascii() and value.isprintable()
 
 
 def redis_only(url: SecretStr | None) -> SecretStr | None:

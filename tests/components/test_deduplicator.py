@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsaver.components.deduplicator import NearDuplicateFilter, drop_near_duplicates, shingles
+from ragsaver.components.explain import explaining
 from ragsaver.components.passages import Passages
 from ragsaver.spend.receipt import open_receipt
 
@@ -88,3 +89,15 @@ def test_the_receipt_says_how_many_went():
 def test_a_share_out_of_range_is_refused(share):
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         NearDuplicateFilter(resembles_at_least=share)
+
+
+def test_what_was_dropped_is_told_to_who_asks_why():
+    def passage(name: str, text: str, score: float) -> Document:
+        return Document(id=name, content=text, score=score, meta={"source": f"{name}.md", "heading": "h"})
+
+    documents = [passage("a", TEXT, 0.9), passage("b", TEXT, 0.8), passage("c", "Cats and mice sleep as well.", 0.7)]
+    with explaining(True) as explanation:
+        NearDuplicateFilter().run(documents)
+    a, b, c = explanation.told().passages
+    assert [(one.rank, one.left_out) for one in (a, b, c)] == [(1, None), (None, "says the same as a.md"), (2, None)]
+    assert [[place.source for place in one.also_in] for one in (a, b, c)] == [["b.md"], [], []]

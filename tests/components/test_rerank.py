@@ -13,6 +13,7 @@ from haystack import Document
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragsaver.components.explain import explaining
 from ragsaver.components.request import Request, running
 from ragsaver.components.rerank import ConditionalReranker
 from ragsaver.components.rerank_watch import RerankWatch, Sample, at_least
@@ -72,8 +73,13 @@ SAME, LONGEST_FIRST = ["p0", "p1", "p2", "p3", "p4"], ["p4", "p3", "p2", "p1", "
 
 
 def test_nothing_is_asked_or_said_where_reranking_is_off(tmp_path: Path):
-    with rerank_server(script := Script()) as url, resources(tmp_path, backend="remote", url=url) as given:
+    with (
+        rerank_server(script := Script()) as url,
+        resources(tmp_path, backend="remote", url=url) as given,
+        explaining(True) as explanation,
+    ):
         assert asked(given) == (SAME, None)
+        assert explanation.told().rerank == "not asked: it is off"
     assert script.requests == []
 
 
@@ -96,10 +102,11 @@ def test_a_reranker_that_costs_money_is_not_asked_as_a_budget_is_pressed(
     pressed = Request(Scope("acme", "docs"), pace=Pace(0.3, Service[service], budget="total per day"))
     with rerank_server(script := Script()) as url:
         given = resources(tmp_path, backend="remote", url=url, usd_per_1k_calls=usd)
-        with given as opened, running(pressed):
+        with given as opened, running(pressed), explaining(True) as explanation:
             order, line = asked(opened, "always")
     assert order == (SAME if kept else LONGEST_FIRST)
     assert (script.requests == []) == kept
+    assert explanation.told().rerank == line.reason
     assert (line.reason.startswith("not asked: budget total per day"), line.cost_usd == 0) == (kept, kept or usd == 0)
 
 
@@ -168,6 +175,24 @@ def test_the_gate_decides_and_the_receipt_says_so(tmp_path: Path, intercept: flo
             found, line = asked(given)
     assert found == order and line.reason.startswith(f"{decision}: a chance of")
     assert len(script.requests) == (decision == "reranked")
+
+
+@pytest.mark.parametrize(
+    ("given", "otherwise", "calls"),
+    [(None, "never", 0), (None, "always", 1), ("never", "always", 0), ("always", "never", 1)],
+)
+def test_the_pipeline_s_mode_is_taken_where_the_settings_name_none(
+    tmp_path: Path, given: str | None, otherwise: str, calls: int
+):
+    with rerank_server(script := Script()) as url, resources(tmp_path, backend="remote", url=url, mode=given) as opened:
+        asked(opened, otherwise=otherwise)
+    assert len(script.requests) == calls
+
+
+def test_a_gate_that_is_not_there_is_told_before_a_question(tmp_path: Path):
+    gone = {"backend": "remote", "url": "http://127.0.0.1:9", "gate": str(tmp_path / "gone.json")}
+    with resources(tmp_path, mode="always", **gone) as given, pytest.raises(SettingsError, match="gone"):
+        given.reranking.open("always")
 
 
 def test_a_gate_of_another_reranker_is_refused_and_its_weight_not_taken(tmp_path: Path):
@@ -260,7 +285,7 @@ def test_the_shipped_reranker_finds_the_answer_within_the_process(tmp_path: Path
     assert found[0].content == texts[2]
 
 
-@pytest.mark.parametrize("given", [{"mode": "sometimes"}, {"top_n": 1}])
+@pytest.mark.parametrize("given", [{"mode": "sometimes"}, {"otherwise": "sometimes"}, {"top_n": 1}])
 def test_parameters_that_make_no_sense_are_refused(given: dict):
     with pytest.raises(ValueError, match="must be"):
         ConditionalReranker(**given)

@@ -188,7 +188,11 @@ def test_a_server_is_asked_as_text_embeddings_inference_wants_it_and_its_order_d
         [1, 2],
         None,
         b"<html>busy</html>",
-        b"[" * 5_000_000,
+        b"[" * 5_000_000,  # more than an answer may hold
+        b"[" * 200_000,  # less: the parser gives up
+        b'[{"index": Infinity, "score": 1}, {"index": 1, "score": 1}]',
+        b'[{"index": 0, "score": ' + b"9" * 400 + b'}, {"index": 1, "score": 1}]',
+        b'[{"index": 0, "score": 1e39}, {"index": 1, "score": 1}]',
     ],
 )
 def test_an_answer_of_another_shape_is_an_error(answer):
@@ -224,6 +228,12 @@ def test_nobody_there_is_an_error():
         ({"backend": "sentence-transformers"}, "needs a `model`"),
         ({"backend": "remote"}, "needs a `url`"),
         ({"backend": "remote", "url": "ftp://a"}, "begins with http"),
+        ({"backend": "remote", "url": "http://[::1"}, "is no address"),
+        ({"backend": "remote", "url": "http://a b"}, "is no address"),
+        ({"backend": "remote", "url": "http://a:99999"}, "is no address"),
+        ({"backend": "remote", "url": "http:///rerank"}, "is no address"),
+        ({"backend": "remote", "url": "http://a", "api_key": "k\u00e9y"}, "only printable ASCII"),
+        ({"backend": "remote", "url": "http://a", "api_key": "key\n"}, "only printable ASCII"),
     ],
 )
 def test_settings_that_name_no_reranker_are_refused(given: dict, said: str):

@@ -5,7 +5,6 @@ another shape is an error: an order made of half of the scores would look like a
 """
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
 _CHECK = "Check `rerank.url` and that the server runs"
 _LONGEST_S = 60.0  # where no deadline is given
 _MOST_BYTES = 4 * 2**20  # of an answer
+_MOST = float(np.finfo(np.float32).max)
 
 
 class RemoteReranker:
@@ -57,6 +57,8 @@ class RemoteReranker:
             raise self._late() from error
         except httpx.ConnectError as error:
             raise self._wrong("can't be reached", _CHECK, RerankRefused) from error
+        except httpx.InvalidURL as error:
+            raise self._wrong("has an address that none can have", _CHECK, RerankRefused) from error
         except httpx.HTTPError as error:
             raise self._wrong(f"broke the connection ({type(error).__name__})", _CHECK) from error
         if answer.status_code != 200:
@@ -83,9 +85,9 @@ class RemoteReranker:
             rows: Any = json.loads(body)
             for row in rows:
                 found[int(row["index"])] = float(row["score"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise self._wrong(f"gave no list of scores ({error})", "Check that it speaks `/rerank`") from error
-        if len(rows) != count or found.keys() != set(range(count)) or not all(map(math.isfinite, found.values())):
+        if len(rows) != count or found.keys() != set(range(count)) or not all(map(_is_score, found.values())):
             raise self._wrong(f"did not give one score for each of {count} texts", "Check that it speaks `/rerank`")
         return np.array([found[position] for position in range(count)], dtype=np.float32)
 
@@ -94,3 +96,8 @@ class RemoteReranker:
 
     def _wrong(self, problem: str, remedy: str, kind: type[RerankError] = RerankError) -> RerankError:
         return kind(problem, where=self._name, remedy=remedy)
+
+
+def _is_score(number: float) -> bool:
+    """Whether it stays a number as float32; NaN does not."""
+    return abs(number) <= _MOST
