@@ -135,7 +135,7 @@ class Ingestor:
             require_affordable(plan, order.max_cost_usd)
             allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
         passed_over: Counter[str] = Counter()
-        items = list(items_of(order, self._settings, passed_over))
+        items = list(items_of(order, self._settings, lambda: self._manifest.documents(scope), passed_over))
         with self.writing(scope):
             digest = self._digest(order, scope, items)
             report = self._nothing_to_do(scope, digest, items, progress, started) if digest else None
@@ -198,7 +198,7 @@ class Ingestor:
         embedded and kept for later.
         """
         passed_over: Counter[str] = Counter()
-        items = list(items_of(order, self._settings, passed_over))
+        items = list(items_of(order, self._settings, lambda: self._manifest.documents(scope), passed_over))
         way = _Way(
             gone=gone_from(self._manifest.documents(scope), items, order) if order.prune else [],
             checksum=order.checksum,

@@ -60,7 +60,7 @@ class IngestQueue:
         """
         self.broker.check()
         passed_over: Counter[str] = Counter()
-        items = items_of(order, self._settings, passed_over)
+        items = items_of(order, self._settings, lambda: self._documents(scope), passed_over)
         gone: list[DocumentRecord] = []
         if order.prune or order.include_expired or order.max_cost_usd is not None:
             items = iter(listed := list(items))
@@ -162,8 +162,11 @@ class IngestQueue:
         )
 
     def _gone(self, items: Sequence[SourceItem], order: IngestOrder, scope: Scope) -> list[DocumentRecord]:
+        return gone_from(self._documents(scope), items, order)
+
+    def _documents(self, scope: Scope) -> dict[str, DocumentRecord]:
         with self._manifest() as manifest:
-            return gone_from(manifest.documents(scope), items, order)
+            return manifest.documents(scope)
 
     def _let_in(self, items: Sequence[SourceItem], scope: Scope) -> None:
         """Tombstones of what is asked for are forgotten at once, so that workers let it in."""
