@@ -1,7 +1,6 @@
 """`ragsaver ingest`: bring documents in."""
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +15,6 @@ from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
 if TYPE_CHECKING:
-    from ragsaver.cli.backend import Backend
     from ragsaver.ingestion.job_report import JobReport
     from ragsaver.ingestion.order import IngestOrder
     from ragsaver.ingestion.report import IngestReport, Progress
@@ -68,7 +66,9 @@ def ingest(
             return
         with backend(settings, "ragsaver ingest") as work:
             if watch:
-                _keep_ingesting(work, wanted, settings, as_json)
+                from ragsaver.cli.watching import keep_ingesting
+
+                keep_ingesting(work, wanted, settings, as_json, show=lambda report: _show(report, as_json))
                 return
             with progress_bar() as progress:
                 report = work.ingest(wanted, progress)
@@ -76,29 +76,6 @@ def ingest(
             work.optimise()
         if report.errors:
             raise typer.Exit(UnreadableDocument.exit_code)
-
-
-def _keep_ingesting(work: "Backend", wanted: "IngestOrder", settings: "Settings", as_json: bool) -> None:
-    """Ingest now and after every change, until Ctrl-C, which is how this ends."""
-    from ragsaver.ingestion.sources import watch
-
-    changes = watch(wanted.paths, home=settings.home, cwd=wanted.cwd, settings=settings.sources, stop=threading.Event())
-    ingesting = False
-    try:
-        while True:
-            next(changes)
-            ingesting = True
-            report = work.ingest(wanted, None)
-            ingesting = False
-            there = report.documents
-            if there.seen > there.unchanged + there.failed + there.tombstoned or there.deleted:
-                _show(report, as_json)
-                work.optimise()
-            # What expires from now on is not asked for.
-            wanted = wanted.model_copy(update={"include_expired": False})
-    except KeyboardInterrupt:
-        if ingesting:
-            raise
 
 
 def _queue(wanted: "IngestOrder", settings: "Settings", priority: Priority, wait: bool, as_json: bool) -> None:

@@ -44,13 +44,11 @@ def errors_told(as_json: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        told = _tell(Stopped("stopped", remedy=RUN_AGAIN), as_json)
-    except RagSaverError as error:
-        told = _tell(error, as_json)
+        told = tell_error(Stopped("stopped", remedy=RUN_AGAIN), as_json)
     except BrokenPipeError:  # the reader of stdout has enough: nothing to say, nobody to say it to
         raise
-    except OSError as error:
-        told = _tell(_of_the_system(error), as_json)
+    except (RagSaverError, OSError) as error:
+        told = tell_error(error, as_json)
     else:
         return
     raise typer.Exit(told.exit_code)
@@ -66,7 +64,10 @@ def _of_the_system(error: OSError) -> RagSaverError:
     )
 
 
-def _tell(error: RagSaverError, as_json: bool) -> RagSaverError:
+def tell_error(error: RagSaverError | OSError, as_json: bool) -> RagSaverError:
+    """Say what went wrong; returns what was said."""
+    if isinstance(error, OSError):
+        error = _of_the_system(error)
     typer.echo(f"ragsaver: {error}", err=True)
     if as_json:
         fields = {
