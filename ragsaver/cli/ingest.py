@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
-from ragsaver.cli.output import errors_told, print_json, tell_summaries, tell_what_stays_out
+from ragsaver.cli.output import errors_told, print_json, say, tell_summaries, tell_what_stays_out
 from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.ingestion.turns import Priority
 from ragsaver.settings import quiet_haystack
@@ -93,11 +93,11 @@ def _queue(wanted: "IngestOrder", settings: "Settings", priority: Priority, wait
                 report = wait_for(jobs, settings, report.job_id, scope.tenant, _shown_by(progress))
             report = jobs.report(report.job_id, scope.tenant) or report
     for failure in report.errors:
-        typer.echo(f"failed: {failure.error}", err=True)
+        say(f"failed: {failure.error}", err=True)
     if as_json:
         print_json(report.model_dump_json())
     else:
-        typer.echo(line_of(report))
+        say(line_of(report))
         tell_notes(report)
     if report.errors:
         raise typer.Exit(UnreadableDocument.exit_code)
@@ -117,12 +117,12 @@ def _shown_by(progress: "Callable[[Progress], None] | None") -> "Callable[[JobRe
 
 def _show(report: "IngestReport", as_json: bool) -> None:
     for failure in report.errors:
-        typer.echo(f"failed: {failure.error}", err=True)
+        say(f"failed: {failure.error}", err=True)
     if as_json:
         print_json(report.model_dump_json())
         return
     documents, chunks = report.documents, report.chunks
-    typer.echo(
+    say(
         f"{documents.seen} documents: {documents.added} added, {documents.changed} changed, "
         f"{documents.unchanged} unchanged, {documents.deleted} deleted, {documents.failed} failed\n"
         f"{chunks.total} chunks: {chunks.embedded} embedded, {chunks.reused} reused, "
@@ -130,13 +130,11 @@ def _show(report: "IngestReport", as_json: bool) -> None:
     )
     for line in report.receipt.lines:
         if line.item in _AGAIN:
-            typer.echo(
-                f"{line.quantity:g} tokens not {_AGAIN[line.item]} again: {line.reason} (saved ${line.saved_usd:.6f})"
-            )
+            say(f"{line.quantity:g} tokens not {_AGAIN[line.item]} again: {line.reason} (saved ${line.saved_usd:.6f})")
     tell_summaries(report.summaries)
     for line in report.receipt.lines:
         if line.unit == "sections":
-            typer.echo(f"{line.quantity:g} {line.item}: {line.reason}", err=True)
+            say(f"{line.quantity:g} {line.item}: {line.reason}", err=True)
     tell_what_stays_out(documents.tombstoned, report.passed_over)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -23,7 +23,7 @@ def verify(
         if as_json:
             print_json(report.model_dump_json())
         else:
-            typer.echo(
+            say(
                 f"{report.documents} documents, {report.points} points: {report.missing} missing, "
                 f"{report.orphaned} orphaned, {report.readers} with other readers, {report.repaired} repaired"
             )

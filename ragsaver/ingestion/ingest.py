@@ -246,7 +246,7 @@ class Ingestor:
         """Ingest documents given as text.
 
         :param progress: as for `ingest`.
-        :raises UsageError: if a source is empty or named twice.
+        :raises UsageError: if a source is empty, holds a control character or is named twice.
         """
         started = time.perf_counter()
         require_sources(documents)

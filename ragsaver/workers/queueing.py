@@ -11,7 +11,7 @@ from types import MappingProxyType
 from ragsaver.errors import BrokerUnavailable, UnreadableDocument, UsageError
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
-from ragsaver.ingestion.gates import printable
+from ragsaver.ingestion.gates import printable, require_name
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
@@ -77,7 +77,7 @@ class IngestQueue:
     ) -> JobReport:
         """Queue documents given as text.
 
-        :raises UsageError: if a source is empty or named twice.
+        :raises UsageError: if a source is empty, holds a control character or is named twice.
         :raises QueueFull, BrokerUnavailable: nothing was taken then.
         """
         require_sources(documents)
@@ -187,8 +187,7 @@ def _new(item: SourceItem, checksum: bool) -> NewDocument:
     """A document to read; what can't be read by anybody is told at once."""
     name = printable(item.source)
     try:
-        if name != item.source:
-            raise UnreadableDocument("its name is not valid UTF-8", where=name, remedy="Rename it")
+        require_name(item.source)
         if item.location and scheme(item.location) is None and not Path(item.location).is_file():
             item.read()
     except UnreadableDocument as error:
