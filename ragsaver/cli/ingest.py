@@ -9,6 +9,7 @@ import typer
 
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
 from ragsaver.cli.output import errors_told, print_json, say, tell_summaries, tell_what_stays_out
+from ragsaver.control_characters import on_one_line
 from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.ingestion.turns import Priority
 from ragsaver.settings import quiet_haystack
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ragsaver.ingestion.order import IngestOrder
     from ragsaver.ingestion.report import IngestReport, Progress
     from ragsaver.settings import Settings
+
+_SHOWN = 20
 
 # What was not done again, by where it came from.
 _AGAIN = {"embedding cache": "embedded", "summary cache": "spent on summaries"}
@@ -131,6 +134,8 @@ def _show(report: "IngestReport", as_json: bool) -> None:
     for line in report.receipt.lines:
         if line.item in _AGAIN:
             say(f"{line.quantity:g} tokens not {_AGAIN[line.item]} again: {line.reason} (saved ${line.saved_usd:.6f})")
+    for source in report.replaced[:_SHOWN]:
+        say(f"{on_one_line(source)}: took the place of a posted text of this name")
     tell_summaries(report.summaries)
     for line in report.receipt.lines:
         if line.unit == "sections":

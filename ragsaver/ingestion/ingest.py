@@ -21,7 +21,7 @@ from ragsaver.ingestion.gates import Gates, Preparing, Seen
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
-from ragsaver.ingestion.ordered import gone_from, items_of
+from ragsaver.ingestion.ordered import gone_from, items_of, replaced_by
 from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.preparing import Prepared, Raw, prepare
@@ -336,7 +336,8 @@ class Ingestor:
         started: float,
     ) -> IngestReport:
         seen, tally = self._bring_in(items, known, scope, progress, way)
-        return self._report(seen, tally, started)
+        replaced = replaced_by(items, known, failed={failure.source for failure in seen.errors})
+        return self._report(seen, tally, started).model_copy(update={"replaced": replaced})
 
     def _report(self, seen: Seen, tally: Tally, started: float) -> IngestReport:
         settings = self._settings

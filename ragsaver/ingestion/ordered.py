@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 from ragsaver.ingestion.manifest import DocumentRecord
 from ragsaver.ingestion.order import IngestOrder
@@ -61,6 +61,22 @@ def gone_from(
         and any(_is_under(record.location, root) for root in roots)
         and found.isdisjoint(_above(record.location))
     ]
+
+
+def replaced_by(
+    items: Sequence[SourceItem], known: Mapping[str, DocumentRecord], failed: Set[str] = frozenset()
+) -> tuple[str, ...]:
+    """Names under which a posted text stands where something read from its place stood, or the other way.
+
+    :param failed: names of items that did not go in.
+    """
+    return tuple(
+        item.source
+        for item in items
+        if (old := known.get(item.source)) is not None
+        and (old.location is None) != (item.location is None)
+        and item.source not in failed
+    )
 
 
 def _is_under(location: str, root: str) -> bool:
