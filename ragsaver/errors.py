@@ -4,6 +4,8 @@ import re
 from decimal import Decimal
 from typing import ClassVar
 
+from ragsaver.control_characters import on_one_line
+
 _TYPE = "urn:ragsaver:problem:"
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -36,7 +38,7 @@ class RagSaverError(Exception):
         self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.problem}" if self.where else self.problem
+        text = f"{on_one_line(self.where)}: {self.problem}" if self.where else self.problem
         return f"{text}. {self.remedy}" if self.remedy else text
 
     @classmethod

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
+from ragsaver.control_characters import on_one_line
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -36,21 +37,21 @@ def ask(
         else:
             _show(result)
         if not settings.generation.models:
-            typer.echo(ADD_A_MODEL, err=True)
+            say(ADD_A_MODEL, err=True)
 
 
 def _show(result: "AskResult") -> None:
-    typer.echo(result.answer if result.answer is not None else f"No answer: {result.reason}")
+    say(result.answer if result.answer is not None else f"No answer: {result.reason}")
     for number, citation in enumerate(result.citations, 1):
-        typer.echo(f"\n[{number}] {citation.source} — {citation.heading}\n    “{citation.quote}”")
+        say(f"\n[{number}] {on_one_line(citation.source)} — {on_one_line(citation.heading)}\n    “{citation.quote}”")
     receipt = result.receipt
-    typer.echo(f"\nReceipt ({result.route.tier}: {result.route.reason})")
+    say(f"\nReceipt ({result.route.tier}: {result.route.reason})")
     for line in receipt.lines:
-        typer.echo(
+        say(
             f"  {line.stage:<12} {line.item:<26} {line.quantity:>8g} {line.unit:<9}"
             f" ${line.cost_usd:.6f}  saved ${line.saved_usd:.6f}  {line.reason}"
         )
-    typer.echo(
+    say(
         f"  spent ${receipt.cost_usd:.6f}, baseline ${receipt.baseline_usd:.6f}, saved ${receipt.saved_usd:.6f}"
         f", {result.latency_ms['total']:.0f} ms"
     )

@@ -94,6 +94,16 @@ def backend(settings: Settings, role: str) -> Iterator[Backend]:
         yield Local(runtime)
 
 
+def asked_anew(work: Backend, settings: Settings) -> Backend:
+    """The same, after an error: a server may have been started again elsewhere. Where none runs it is waited for, not
+    replaced: it could not start again if this process took its index.
+    """
+    from ragsaver.index.ownership import serving_owner
+
+    owner = serving_owner(settings.home) if isinstance(work, Remote) else None
+    return Remote(owner) if owner and owner.url else work
+
+
 class Local:
     """The work done in this process."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.errors import UsageError
 from ragsaver.settings_file import load_settings
 
@@ -32,7 +32,7 @@ def stats(as_json: _Json = False) -> None:
                 held = store.holding()
             told[name] = {"entries": held.entries, "mb": round(held.bytes / 2**20, 3)}
             if not as_json:
-                typer.echo(f"{name}: {held.entries} entries, {told[name]['mb']} MB")
+                say(f"{name}: {held.entries} entries, {told[name]['mb']} MB")
         if as_json:
             print_json(json.dumps({"backend": settings.cache.backend, **told}))
 
@@ -55,7 +55,7 @@ def clear(
         if as_json:
             print_json(json.dumps({"cleared": gone}))
         else:
-            typer.echo(f"{gone['answers']} answers and {gone['lookups']} lookups forgotten")
+            say(f"{gone['answers']} answers and {gone['lookups']} lookups forgotten")
 
 
 @contextmanager

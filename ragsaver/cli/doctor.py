@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.errors import RagSaverError, StorageError
 from ragsaver.settings import Settings, quiet_haystack
 from ragsaver.settings_file import load_settings
@@ -42,7 +42,7 @@ def doctor(
                 rows.append({"check": name, "ok": False, "detail": str(error)})
         for row in rows:
             if not as_json:
-                typer.echo(f"{'ok  ' if row['ok'] else 'FAIL'}  {row['check']:<11} {row['detail']}")
+                say(f"{'ok  ' if row['ok'] else 'FAIL'}  {row['check']:<11} {row['detail']}")
         healthy = all(row["ok"] for row in rows)
         if as_json:
             print_json(json.dumps({"ok": healthy, "checks": rows}))

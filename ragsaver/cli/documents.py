@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json, tell_what_stays_out
+from ragsaver.cli.output import errors_told, print_json, say, tell_what_stays_out
+from ragsaver.control_characters import on_one_line
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -49,7 +50,7 @@ def list_documents(
             return
         for one in found.documents:
             used = f"used {one.last_used}" if one.last_used else "never used"
-            typer.echo(f"{one.id}  {one.chunks:>5} chunks  {one.bytes:>9} bytes  {used}  {one.source}")
+            say(f"{one.id}  {one.chunks:>5} chunks  {one.bytes:>9} bytes  {used}  {on_one_line(one.source)}")
         tell_what_stays_out(found.tombstoned, {})
 
 
@@ -132,11 +133,11 @@ def _removed(gone: "RemovalReport", as_json: bool) -> None:
         print_json(gone.model_dump_json())
         return
     for one in gone.documents[:_SHOWN]:
-        typer.echo(f"{one.source}: {one.reason}")
+        say(f"{on_one_line(one.source)}: {one.reason}")
     if len(gone.documents) > _SHOWN:
-        typer.echo(f"... and {len(gone.documents) - _SHOWN} documents more (--json has them all)")
+        say(f"... and {len(gone.documents) - _SHOWN} documents more (--json has them all)")
     done = "would go" if gone.dry_run else "deleted"
-    typer.echo(f"{len(gone.documents)} documents, {gone.chunks} chunks {done}")
+    say(f"{len(gone.documents)} documents, {gone.chunks} chunks {done}")
 
 
 def _show(holdings: "HoldingsReport") -> None:
@@ -145,14 +146,14 @@ def _show(holdings: "HoldingsReport") -> None:
         ("never used", holdings.never_used),
         (f"unused for {holdings.cold_after_days:g} days", holdings.cold),
     ):
-        typer.echo(
+        say(
             f"{name}: {part.documents} documents, {part.chunks} chunks, {part.mb:.2f} MB, "
             f"${part.cost_usd_per_month:.4f} a month"
         )
     for one in holdings.cold.items[:_SHOWN]:
-        typer.echo(f"  {one.source}: last used {one.last_used or 'never'}, {one.bytes} bytes")
+        say(f"  {on_one_line(one.source)}: last used {one.last_used or 'never'}, {one.bytes} bytes")
     for same in holdings.same_content[:_SHOWN]:
-        typer.echo(f"the same content, {same.bytes} bytes too many: {', '.join(same.sources)}")
+        say(f"the same content, {same.bytes} bytes too many: {', '.join(map(on_one_line, same.sources))}")
     chunks = holdings.same_chunks
-    typer.echo(f"{chunks.texts} chunks stand in several documents: {chunks.surplus_points} points too many")
+    say(f"{chunks.texts} chunks stand in several documents: {chunks.surplus_points} points too many")
     tell_what_stays_out(holdings.tombstoned, {})

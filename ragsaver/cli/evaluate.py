@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -60,7 +60,7 @@ def tune_gate(
 
         def tell(name: str, done: int, of: int) -> None:
             if done % 100 == 0 or done == of:
-                typer.echo(f"{name}: {done} of {of} questions reranked", err=True)
+                say(f"{name}: {done} of {of} questions reranked", err=True)
 
         gate, report = tune(dataset, load_settings(), read_target(target), tell)
         out.write_text(gate.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -101,4 +101,4 @@ def route(
 def looked_at(done: int, of: int) -> None:
     """Tell of progress."""
     if done % 2048 == 0 or done == of:
-        typer.echo(f"{done} of {of} questions looked at", err=True)
+        say(f"{done} of {of} questions looked at", err=True)

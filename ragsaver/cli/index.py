@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragsaver.addresses import without_password
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.errors import UsageError
 from ragsaver.settings_file import load_settings
 
@@ -99,9 +99,7 @@ def _show(what: str, moved: "Moved", as_json: bool) -> None:
         print_json(json.dumps({"direction": what, **told, **asdict(moved)}))
         return
     for one in moved.scopes:
-        typer.echo(f"{one.tenant}/{one.collection}: {one.points} points, {one.copied} of them copied")
+        say(f"{one.tenant}/{one.collection}: {one.points} points, {one.copied} of them copied")
     for other in moved.left:
-        typer.echo(f"{other.tenant}/{other.collection}: {other.points} points are only there, and stay")
-    typer.echo(
-        f"{moved.points} points: {copied} copied, {unchanged} were there, {removed} removed; {moved.seconds:.1f} s"
-    )
+        say(f"{other.tenant}/{other.collection}: {other.points} points are only there, and stay")
+    say(f"{moved.points} points: {copied} copied, {unchanged} were there, {removed} removed; {moved.seconds:.1f} s")

@@ -1,7 +1,6 @@
 """`ragsaver ingest`: bring documents in."""
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -9,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
-from ragsaver.cli.output import errors_told, print_json, tell_summaries, tell_what_stays_out
+from ragsaver.cli.output import errors_told, print_json, say, tell_summaries, tell_what_stays_out
+from ragsaver.control_characters import on_one_line
 from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.ingestion.turns import Priority
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
 if TYPE_CHECKING:
-    from ragsaver.cli.backend import Backend
     from ragsaver.ingestion.job_report import JobReport
     from ragsaver.ingestion.order import IngestOrder
     from ragsaver.ingestion.report import IngestReport, Progress
     from ragsaver.settings import Settings
+
+_SHOWN = 20
 
 # What was not done again, by where it came from.
 _AGAIN = {"embedding cache": "embedded", "summary cache": "spent on summaries"}
@@ -68,7 +69,9 @@ def ingest(
             return
         with backend(settings, "ragsaver ingest") as work:
             if watch:
-                _keep_ingesting(work, wanted, settings, as_json)
+                from ragsaver.cli.watching import keep_ingesting
+
+                keep_ingesting(work, wanted, settings, as_json, show=lambda report: _show(report, as_json))
                 return
             with progress_bar() as progress:
                 report = work.ingest(wanted, progress)
@@ -76,29 +79,6 @@ def ingest(
             work.optimise()
         if report.errors:
             raise typer.Exit(UnreadableDocument.exit_code)
-
-
-def _keep_ingesting(work: "Backend", wanted: "IngestOrder", settings: "Settings", as_json: bool) -> None:
-    """Ingest now and after every change, until Ctrl-C, which is how this ends."""
-    from ragsaver.ingestion.sources import watch
-
-    changes = watch(wanted.paths, home=settings.home, cwd=wanted.cwd, settings=settings.sources, stop=threading.Event())
-    ingesting = False
-    try:
-        while True:
-            next(changes)
-            ingesting = True
-            report = work.ingest(wanted, None)
-            ingesting = False
-            there = report.documents
-            if there.seen > there.unchanged + there.failed + there.tombstoned or there.deleted:
-                _show(report, as_json)
-                work.optimise()
-            # What expires from now on is not asked for.
-            wanted = wanted.model_copy(update={"include_expired": False})
-    except KeyboardInterrupt:
-        if ingesting:
-            raise
 
 
 def _queue(wanted: "IngestOrder", settings: "Settings", priority: Priority, wait: bool, as_json: bool) -> None:
@@ -116,11 +96,11 @@ def _queue(wanted: "IngestOrder", settings: "Settings", priority: Priority, wait
                 report = wait_for(jobs, settings, report.job_id, scope.tenant, _shown_by(progress))
             report = jobs.report(report.job_id, scope.tenant) or report
     for failure in report.errors:
-        typer.echo(f"failed: {failure.error}", err=True)
+        say(f"failed: {failure.error}", err=True)
     if as_json:
         print_json(report.model_dump_json())
     else:
-        typer.echo(line_of(report))
+        say(line_of(report))
         tell_notes(report)
     if report.errors:
         raise typer.Exit(UnreadableDocument.exit_code)
@@ -140,12 +120,12 @@ def _shown_by(progress: "Callable[[Progress], None] | None") -> "Callable[[JobRe
 
 def _show(report: "IngestReport", as_json: bool) -> None:
     for failure in report.errors:
-        typer.echo(f"failed: {failure.error}", err=True)
+        say(f"failed: {failure.error}", err=True)
     if as_json:
         print_json(report.model_dump_json())
         return
     documents, chunks = report.documents, report.chunks
-    typer.echo(
+    say(
         f"{documents.seen} documents: {documents.added} added, {documents.changed} changed, "
         f"{documents.unchanged} unchanged, {documents.deleted} deleted, {documents.failed} failed\n"
         f"{chunks.total} chunks: {chunks.embedded} embedded, {chunks.reused} reused, "
@@ -153,13 +133,13 @@ def _show(report: "IngestReport", as_json: bool) -> None:
     )
     for line in report.receipt.lines:
         if line.item in _AGAIN:
-            typer.echo(
-                f"{line.quantity:g} tokens not {_AGAIN[line.item]} again: {line.reason} (saved ${line.saved_usd:.6f})"
-            )
+            say(f"{line.quantity:g} tokens not {_AGAIN[line.item]} again: {line.reason} (saved ${line.saved_usd:.6f})")
+    for source in report.replaced[:_SHOWN]:
+        say(f"{on_one_line(source)}: took the place of a posted text of this name")
     tell_summaries(report.summaries)
     for line in report.receipt.lines:
         if line.unit == "sections":
-            typer.echo(f"{line.quantity:g} {line.item}: {line.reason}", err=True)
+            say(f"{line.quantity:g} {line.item}: {line.reason}", err=True)
     tell_what_stays_out(documents.tombstoned, report.passed_over)
 
 

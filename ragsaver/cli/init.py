@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told
+from ragsaver.cli.output import errors_told, say
 from ragsaver.errors import UsageError
 from ragsaver.settings_file import SETTINGS_FILE
 
@@ -28,5 +28,5 @@ def init(
         for target, template in wanted.items():
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
-            typer.echo(f"wrote {target}")
-        typer.echo("Next: ragsaver ingest YOUR_DOCUMENTS, then ragsaver ask 'YOUR QUESTION'")
+            say(f"wrote {target}")
+        say("Next: ragsaver ingest YOUR_DOCUMENTS, then ragsaver ask 'YOUR QUESTION'")

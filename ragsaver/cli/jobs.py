@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json, tell_summaries, tell_what_stays_out
+from ragsaver.cli.output import errors_told, print_json, say, tell_summaries, tell_what_stays_out
+from ragsaver.control_characters import on_one_line
 from ragsaver.errors import UsageError
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
@@ -34,7 +35,7 @@ def list_jobs(
             shown = [json.loads(report.model_dump_json(exclude={"progress", "errors"})) for report in reports]
             print_json(json.dumps({"jobs": shown}))
         for report in [] if as_json else reports:
-            typer.echo(line_of(report))
+            say(line_of(report))
 
 
 @app.command("show")
@@ -51,10 +52,10 @@ def show(job: _Job, as_json: _Json = False) -> None:
         if as_json:
             print_json(report.model_dump_json())
             return
-        typer.echo(line_of(report))
+        say(line_of(report))
         for one in report.progress:
             tried = f" (attempt {one.attempts})" if one.attempts else ""
-            typer.echo(f"  {one.state:<10} {one.source}{tried}{f': {one.error}' if one.error else ''}")
+            say(f"  {one.state:<10} {on_one_line(one.source)}{tried}{f': {one.error}' if one.error else ''}")
         tell_notes(report)
 
 
@@ -70,7 +71,7 @@ def retry(job: _Job, as_json: _Json = False) -> None:
         if as_json:
             print_json(json.dumps({"retried": again}))
         else:
-            typer.echo(f"{again} documents are queued again; the next worker that looks sends them")
+            say(f"{again} documents are queued again; the next worker that looks sends them")
 
 
 @app.command("drop")
@@ -102,9 +103,9 @@ def tell_notes(report: "JobReport") -> None:
         typer.echo(f"{embedding.cached_tokens} tokens were embedded before (saved ${embedding.saved_usd:.6f})")
     tell_summaries(summaries)
     if summaries.cached:
-        typer.echo(f"{summaries.cached} sections were summarised before (saved ${summaries.saved_usd:.6f})")
+        say(f"{summaries.cached} sections were summarised before (saved ${summaries.saved_usd:.6f})")
     if summaries.lacking:
-        typer.echo(f"{summaries.lacking} sections without a summary; the next ingestion tries them again", err=True)
+        say(f"{summaries.lacking} sections without a summary; the next ingestion tries them again", err=True)
     tell_what_stays_out(0, report.passed_over)
 
 

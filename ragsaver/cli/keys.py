@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.errors import UsageError
 from ragsaver.settings_file import load_settings
 from ragsaver.timestamps import iso
@@ -65,9 +65,9 @@ def list_keys(as_json: _Json = False) -> None:
             print_json(json.dumps({"keys": [_shown(key) for key in found]}))
             return
         for key in found:
-            typer.echo(_line(key))
+            say(_line(key))
         if not found:
-            typer.echo("There is no key: the server answers this machine only, and asks it for none.")
+            say("There is no key: the server answers this machine only, and asks it for none.")
 
 
 @app.command("revoke")
@@ -79,7 +79,7 @@ def revoke(id: _Id, as_json: _Json = False) -> None:
         if as_json:
             print_json(json.dumps({"key": _shown(key)}))
         else:
-            typer.echo(_line(key))
+            say(_line(key))
 
 
 @app.command("rotate")
@@ -109,9 +109,9 @@ def _show_once(key: "Key", presented: "Presented", as_json: bool) -> None:
     if as_json:
         print_json(json.dumps({"secret": presented.text(), "key": _shown(key)}))
         return
-    typer.echo(_line(key), err=True)
-    typer.echo("Keep it now: it is not shown again.", err=True)
-    typer.echo(presented.text())
+    say(_line(key), err=True)
+    say("Keep it now: it is not shown again.", err=True)
+    say(presented.text())
 
 
 def _shown(key: "Key") -> dict[str, Any]:

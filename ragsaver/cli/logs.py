@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.errors import UsageError
 from ragsaver.settings_file import load_settings
 from ragsaver.timestamps import iso
@@ -37,8 +37,8 @@ def show(
             print_json(json.dumps({"entries": [_shown(policy, said) for policy, said in found]}))
             return
         for policy, said in found:
-            typer.echo(f"{iso(said.at)}  {said.request_id}  {said.tenant}  {policy}, {said.outcome}")
-            typer.echo(f"    {said.question}\n    {said.answer or '-'}")
+            say(f"{iso(said.at)}  {said.request_id}  {said.tenant}  {policy}, {said.outcome}")
+            say(f"    {said.question}\n    {said.answer or '-'}")
 
 
 @app.command("purge")
@@ -64,7 +64,7 @@ def purge(
         if as_json:
             print_json(json.dumps({"deleted": deleted}))
         else:
-            typer.echo(f"{deleted} entries deleted")
+            say(f"{deleted} entries deleted")
 
 
 def _moment(text: str) -> float:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.cli.plan import took
+from ragsaver.control_characters import on_one_line
 from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
@@ -51,7 +52,7 @@ def migrate(
                         max_cost_usd=limit,
                         drop_missing=drop_missing,
                         progress=progress,
-                        waits=lambda what: typer.echo(what, err=True),
+                        waits=lambda what: say(what, err=True),
                     )
         finally:
             pool.close()
@@ -71,7 +72,7 @@ def _show_abort(removed: bool, as_json: bool) -> None:
     if as_json:
         print_json(json.dumps({"removed": removed}))
     else:
-        typer.echo("removed" if removed else "there was nothing to remove")
+        say("removed" if removed else "there was nothing to remove")
 
 
 def _show_plan(plan: "MigrationPlan", as_json: bool) -> None:
@@ -79,11 +80,11 @@ def _show_plan(plan: "MigrationPlan", as_json: bool) -> None:
         print_json(plan.model_dump_json())
         return
     if plan.reason is None:
-        typer.echo("the index is as the settings say: there is nothing to do")
+        say("the index is as the settings say: there is nothing to do")
         return
     for failure in plan.missing[:_SHOWN]:
-        typer.echo(f"can't be brought over: {failure.source}: {failure.error}", err=True)
-    typer.echo(
+        say(f"can't be brought over: {on_one_line(failure.source)}: {failure.error}", err=True)
+    say(
         f"{plan.reason}\n{plan.documents} documents, {len(plan.missing)} of them can't be read any more\n"
         f"{plan.chunks} chunks to embed: {plan.embedding.tokens} tokens, {took(plan.embedding.seconds)}, "
         f"${plan.embedding.cost_usd:.4f}"
@@ -92,15 +93,15 @@ def _show_plan(plan: "MigrationPlan", as_json: bool) -> None:
 
 def _show(report: "MigrationReport", as_json: bool) -> None:
     for failure in report.errors[:_SHOWN]:
-        typer.echo(f"not brought over: {failure.source}: {failure.error}", err=True)
+        say(f"not brought over: {on_one_line(failure.source)}: {failure.error}", err=True)
     if as_json:
         print_json(report.model_dump_json())
         return
     if report.reason:
         documents, chunks = report.documents, report.chunks
-        typer.echo(
+        say(
             f"{report.reason}\n{documents.brought} of {documents.total} documents are in the new index; "
             f"{chunks.embedded} chunks embedded, {chunks.reused} reused, ${report.embedding.cost_usd:.4f}, "
             f"{report.seconds:.1f} s"
         )
-    typer.echo("the new index is in use" if report.switched else str(report.waiting))
+    say("the new index is in use" if report.switched else str(report.waiting))

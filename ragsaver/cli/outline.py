@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -27,4 +27,4 @@ def outline(
         if as_json:
             print_json(report.model_dump_json())
         else:
-            typer.echo(report.text, nl=False)
+            say(report.text, nl=False)

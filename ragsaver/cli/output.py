@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ragsaver.control_characters import in_lines, on_one_line
 from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError
 
 if TYPE_CHECKING:
     from ragsaver.ingestion.report import SummarySpend
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Words for people. Control characters of names and documents are shown, never sent to the terminal."""
+    typer.echo(in_lines(text), err=err, nl=nl)
 
 
 def print_json(model_json: str) -> None:
@@ -24,18 +30,16 @@ def print_json(model_json: str) -> None:
 def tell_what_stays_out(tombstoned: int, passed_over: Mapping[str, int]) -> None:
     """What a person may miss: documents that retention keeps out, and files of kinds that can't be read."""
     if tombstoned:
-        typer.echo(
-            f"{tombstoned} documents stay out: retention took them out (`ingest --include-expired` brings them in)"
-        )
+        say(f"{tombstoned} documents stay out: retention took them out (`ingest --include-expired` brings them in)")
     if passed_over:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in passed_over.items())
-        typer.echo(f"{sum(passed_over.values())} files passed over, their kind can't be read: {kinds}")
+        kinds = ", ".join(f"{count} {on_one_line(suffix)}" for suffix, count in passed_over.items())
+        say(f"{sum(passed_over.values())} files passed over, their kind can't be read: {kinds}")
 
 
 def tell_summaries(summaries: "SummarySpend") -> None:
     """What sections' summaries took; nothing where none was wanted."""
     if summaries.made or summaries.lacking:
-        typer.echo(f"{summaries.made} sections summarised: {summaries.tokens} tokens, ${summaries.cost_usd:.6f}")
+        say(f"{summaries.made} sections summarised: {summaries.tokens} tokens, ${summaries.cost_usd:.6f}")
 
 
 @contextmanager
@@ -44,13 +48,11 @@ def errors_told(as_json: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        told = _tell(Stopped("stopped", remedy=RUN_AGAIN), as_json)
-    except RagSaverError as error:
-        told = _tell(error, as_json)
+        told = tell_error(Stopped("stopped", remedy=RUN_AGAIN), as_json)
     except BrokenPipeError:  # the reader of stdout has enough: nothing to say, nobody to say it to
         raise
-    except OSError as error:
-        told = _tell(_of_the_system(error), as_json)
+    except (RagSaverError, OSError) as error:
+        told = tell_error(error, as_json)
     else:
         return
     raise typer.Exit(told.exit_code)
@@ -66,8 +68,11 @@ def _of_the_system(error: OSError) -> RagSaverError:
     )
 
 
-def _tell(error: RagSaverError, as_json: bool) -> RagSaverError:
-    typer.echo(f"ragsaver: {error}", err=True)
+def tell_error(error: RagSaverError | OSError, as_json: bool) -> RagSaverError:
+    """Say what went wrong; returns what was said."""
+    if isinstance(error, OSError):
+        error = _of_the_system(error)
+    say(f"ragsaver: {error}", err=True)
     if as_json:
         fields = {
             "type": error.urn(),

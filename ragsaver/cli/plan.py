@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
-from ragsaver.cli.output import errors_told, print_json, tell_what_stays_out
+from ragsaver.cli.output import errors_told, print_json, say, tell_what_stays_out
+from ragsaver.control_characters import on_one_line
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -49,16 +50,16 @@ def plan(
 
 def _show(report: "PlanReport") -> None:
     for change in report.changes[:_SHOWN]:
-        typer.echo(
-            f"{change.reason:<22} {change.source}: {change.embed} to embed, {change.cached} embedded before, "
-            f"{change.move} to move, {change.delete} to delete"
+        say(
+            f"{change.reason:<22} {on_one_line(change.source)}: {change.embed} to embed, "
+            f"{change.cached} embedded before, {change.move} to move, {change.delete} to delete"
         )
     if len(report.changes) > _SHOWN:
-        typer.echo(f"... and {len(report.changes) - _SHOWN} documents more (--json has them all)")
+        say(f"... and {len(report.changes) - _SHOWN} documents more (--json has them all)")
     for failure in report.errors:
-        typer.echo(f"can't be read: {failure.error}", err=True)
+        say(f"can't be read: {failure.error}", err=True)
     documents, chunks, embedding = report.documents, report.chunks, report.embedding
-    typer.echo(
+    say(
         f"{documents.seen} documents: {documents.new} new, {documents.edited} edited, {documents.stale} stale by "
         f"configuration, {documents.carried} with other metadata, {documents.access} with other readers, "
         f"{documents.unchanged} unchanged, {documents.deleted} to delete, {documents.failed} unreadable\n"
@@ -68,7 +69,7 @@ def _show(report: "PlanReport") -> None:
     )
     summaries = report.summaries
     if summaries.sections:
-        typer.echo(
+        say(
             f"{summaries.sections} sections to summarise: at most {summaries.input_tokens} tokens in and "
             f"{summaries.output_tokens} out, ${summaries.cost_usd:.4f}"
         )

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
+from ragsaver.control_characters import on_one_line
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -32,25 +33,26 @@ def search(
             print_json(result.model_dump_json())
             return
         if not result.passages:
-            typer.echo("No passage was found. This collection may be empty: `ragsaver ingest PATH` fills it.", err=True)
+            say("No passage was found. This collection may be empty: `ragsaver ingest PATH` fills it.", err=True)
         for passage in result.passages:
-            typer.echo(f"{passage.score:.3f}  {passage.source} — {passage.heading}\n{passage.text}\n")
+            say(f"{passage.score:.3f}  {on_one_line(passage.source)} — {on_one_line(passage.heading)}")
+            say(f"{passage.text}\n")
         if result.debug:
             _tell(result.debug)
 
 
 def _tell(debug: "Explained") -> None:
-    typer.echo(f"Fusion: {debug.fusion}. Rerank: {debug.rerank or 'not asked'}.")
+    say(f"Fusion: {debug.fusion}. Rerank: {debug.rerank or 'not asked'}.")
     for one in debug.passages[:_SHOWN]:
         legs = ", ".join(
             f"{name} {leg.rank} ({leg.score:.3f})" for name, leg in (("dense", one.dense), ("BM25", one.lexical)) if leg
         )
         reranked = "" if one.reranked_score is None else f", reranked {one.reranked_score:.3f}"
-        typer.echo(f"{one.rank or '-':>4}  {one.source} — {one.heading}")
-        typer.echo(f"      {legs}; fused {one.fused_rank} ({one.fused_score:.3f}){reranked}; {one.tokens or 0} tokens")
+        say(f"{one.rank or '-':>4}  {on_one_line(one.source)} — {on_one_line(one.heading)}")
+        say(f"      {legs}; fused {one.fused_rank} ({one.fused_score:.3f}){reranked}; {one.tokens or 0} tokens")
         if one.also_in:
-            typer.echo(f"      says the same: {', '.join(place.source for place in one.also_in)}")
+            say(f"      says the same: {', '.join(on_one_line(place.source) for place in one.also_in)}")
         if one.left_out:
-            typer.echo(f"      left out: {one.left_out}")
+            say(f"      left out: {one.left_out}")
     if len(debug.passages) > _SHOWN:
-        typer.echo(f"{len(debug.passages) - _SHOWN} more were found; `--json` has them all.")
+        say(f"{len(debug.passages) - _SHOWN} more were found; `--json` has them all.")

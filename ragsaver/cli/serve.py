@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told
+from ragsaver.cli.output import errors_told, say
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -30,6 +30,6 @@ def serve(
                 live,
                 settings.server.host if host is None else host,
                 settings.server.port if port is None else port,
-                lambda url: typer.echo(f"RAGSaver listens on {url}", err=True),
+                lambda url: say(f"RAGSaver listens on {url}", err=True),
                 metrics,
             )

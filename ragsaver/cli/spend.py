@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.errors import ReceiptNotFound, UsageError
 from ragsaver.settings import Settings
 from ragsaver.settings_file import load_settings
@@ -61,9 +61,9 @@ def usage(
         if as_json:
             print_json(report.model_dump_json())
             return
-        typer.echo(f"since {report.since}")
+        say(f"since {report.since}")
         for line in (*report.lines, report.total):
-            typer.echo(
+            say(
                 f"{line.name or '-':<24} {line.calls:>6} calls  {line.fresh:>9} fresh  {line.cache_read:>9} cached  "
                 f"{line.output + line.reasoning:>9} out  ${line.cost_usd:.6f}  saved ${line.saved_usd:.6f}"
             )
@@ -80,13 +80,13 @@ def budgets(tenant: _Tenant = None, as_json: _Json = False) -> None:
             print_json(report.model_dump_json())
             return
         for line in report.budgets:
-            typer.echo(
+            say(
                 f"{line.scope:<10} {line.name or '-':<24} per {line.period:<6} ${line.spent_usd:.6f} spent  "
                 f"${line.held_usd:.6f} held  ${line.remaining_usd:.6f} of ${line.limit_usd:.6f} left  "
                 f"until {line.resets_at}"
             )
         if not report.budgets:
-            typer.echo("No budget is used, or none is set (`spend.budgets` in ragsaver.yaml)")
+            say("No budget is used, or none is set (`spend.budgets` in ragsaver.yaml)")
 
 
 @app.command("reprice")
@@ -111,13 +111,11 @@ def reprice(
             print_json(report.model_dump_json())
             return
         for line in report.lines:
-            typer.echo(
+            say(
                 f"{line.model:<24} {line.calls:>6} calls  ${line.charged_usd:.6f} by {', '.join(line.books)}, "
                 f"${line.repriced_usd:.6f} {_BY[at]}"
             )
-        typer.echo(
-            f"${report.charged_usd:.6f} charged, ${report.repriced_usd:.6f} by {report.book} ({report.prices.source})"
-        )
+        say(f"${report.charged_usd:.6f} charged, ${report.repriced_usd:.6f} by {report.book} ({report.prices.source})")
 
 
 @app.command("prices")
@@ -134,12 +132,12 @@ def prices(as_json: _Json = False) -> None:
             return
         for line in report.models:
             told = f"{line.origin}{'' if line.until is None else f', until {line.until}'}"
-            typer.echo(
+            say(
                 f"{line.model:<24} ${line.input_per_mtok:f} in  ${line.cached_input_per_mtok:f} cached  "
                 f"${line.output_per_mtok:f} out, for a million tokens  {told}"
             )
-        typer.echo(f"{'embedding':<24} ${report.embedding_per_mtok:f} for a million tokens")
-        typer.echo(f"{report.prices.version} ({report.prices.source})")
+        say(f"{'embedding':<24} ${report.embedding_per_mtok:f} for a million tokens")
+        say(f"{report.prices.version} ({report.prices.source})")
 
 
 @app.command("receipt")
@@ -159,12 +157,12 @@ def receipt(
         if as_json:
             print_json(found.model_dump_json())
             return
-        typer.echo(f"{found.request_id}, {found.at}{'' if found.complete else ', without an answer'}")
+        say(f"{found.request_id}, {found.at}{'' if found.complete else ', without an answer'}")
         for line in found.receipt.lines:
-            typer.echo(f"  {line.stage:<12} {line.item:<26} ${line.cost_usd:.6f}  {line.reason}")
-        typer.echo(f"  spent ${found.receipt.cost_usd:.6f}, saved ${found.receipt.saved_usd:.6f}")
+            say(f"  {line.stage:<12} {line.item:<26} ${line.cost_usd:.6f}  {line.reason}")
+        say(f"  spent ${found.receipt.cost_usd:.6f}, saved ${found.receipt.saved_usd:.6f}")
         if (by := found.receipt.prices) is not None:
-            typer.echo(f"  priced by {by.version} ({by.source})")
+            say(f"  priced by {by.version} ({by.source})")
 
 
 @contextmanager

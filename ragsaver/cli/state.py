@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.settings_file import load_settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -22,7 +22,7 @@ def copy(as_json: Annotated[bool, typer.Option("--json", help="One JSON object o
             return
         for store, tables in report:
             counts = ", ".join(f"{rows} {table}" for table, rows in tables.items() if rows)
-            typer.echo(f"{store}: {counts or 'nothing'}")
+            say(f"{store}: {counts or 'nothing'}")
 
 
 @app.callback()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json
+from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -27,7 +27,7 @@ def verify(
             print_json(report.model_dump_json())
         else:
             compared = f"{report.vectors} vectors compared, " if vectors else ""
-            typer.echo(
+            say(
                 f"{report.documents} documents, {report.points} points: {compared}{report.missing} missing, "
                 f"{report.orphaned} orphaned, {report.readers} with other readers, {report.altered} altered, "
                 f"{report.repaired} repaired"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told
+from ragsaver.cli.output import errors_told, say
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -37,9 +37,9 @@ def worker(
             concurrency,
             apply=apply,
             told=Told(
-                ready=lambda: typer.echo("RAGSaver worker is ready", err=True),
+                ready=lambda: say("RAGSaver worker is ready", err=True),
                 metrics_port=settings.queue.metrics_port if metrics_port is None else metrics_port,
-                metrics_at=lambda url: typer.echo(f"RAGSaver worker tells its metrics at {url}", err=True),
+                metrics_at=lambda url: say(f"RAGSaver worker tells its metrics at {url}", err=True),
             ),
             autoscale=None if autoscale is None else narrowed(settings.queue.scaling, autoscale),
         )

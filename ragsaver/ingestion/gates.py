@@ -152,7 +152,7 @@ class Gates:
         if out and not self._checksum and item.version and _place(item) == _place(out):
             self.seen.tombstoned += 1
             return None
-        _require_utf8(item.source)
+        require_name(item.source)
         if old is None and tombstone is None and item.read_anywhere:
             # There is nothing to compare it with: it is read where it is cut.
             return self._to_cut(item, item.read, _Read(self._record(item, about, 1, now()), None, Reason.NEW), reading)
@@ -223,7 +223,10 @@ def _reason(old: DocumentRecord | None, new: DocumentRecord, digest: str) -> Rea
     return Reason.ACCESS if old.location and new.location else Reason.CARRIED
 
 
-def _require_utf8(source: str) -> None:
+def require_name(source: str) -> None:
+    """:raises UnreadableDocument: if no manifest can keep the name."""
+    if "\0" in source:
+        raise UnreadableDocument("its name holds the character U+0000", where=source, remedy="Rename it")
     try:
         source.encode()
     except UnicodeEncodeError:
@@ -231,5 +234,5 @@ def _require_utf8(source: str) -> None:
 
 
 def printable(source: str) -> str:
-    """A source's name that any terminal and JSON takes."""
-    return source.encode(errors="backslashreplace").decode()
+    """A source's name that any database and JSON takes."""
+    return source.replace("\0", "\\x00").encode(errors="backslashreplace").decode()

@@ -24,7 +24,7 @@ from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.kept_vectors import KeptVectors
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
-from ragsaver.ingestion.ordered import gone_from, items_of
+from ragsaver.ingestion.ordered import gone_from, items_of, replaced_by
 from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.quiet import Quiet, digest_of
@@ -125,10 +125,10 @@ class Ingestor:
             require_affordable(plan, order.max_cost_usd)
             allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
         mark = self._manifest.changes.mark(scope)
-        items, passed_over = self._listed(order)
+        items, passed_over = self._listed(order, scope)
         with self.writing(scope):
             if self._manifest.changes.mark(scope) != mark:  # what others brought in since is not in the list, nor gone
-                items, passed_over = self._listed(order)
+                items, passed_over = self._listed(order, scope)
             digest = self._digest(order, scope, items)
             report = self._nothing_to_do(scope, digest, items, progress, started) if digest else None
             if report is None:
@@ -138,10 +138,10 @@ class Ingestor:
                     self._manifest.quiet_runs.end(scope, digest, Quiet(len(items), report.chunks.total))
         return report.model_copy(update={"passed_over": told_kinds(passed_over)})
 
-    def _listed(self, order: IngestOrder) -> tuple[list[SourceItem], Counter[str]]:
+    def _listed(self, order: IngestOrder, scope: Scope) -> tuple[list[SourceItem], Counter[str]]:
         """What is there, and what was passed over, by suffix."""
         passed_over: Counter[str] = Counter()
-        return list(items_of(order, self._settings, passed_over)), passed_over
+        return list(items_of(order, self._settings, lambda: self._manifest.documents(scope), passed_over)), passed_over
 
     def _digest(self, order: IngestOrder, scope: Scope, items: Sequence[SourceItem]) -> str | None:
         """What the run is about; None where it must look at every document."""
@@ -194,7 +194,7 @@ class Ingestor:
         Where this machine has not yet shown how fast it embeds, and embedding costs nothing, a few of the texts are
         embedded and kept for later.
         """
-        items, passed_over = self._listed(order)
+        items, passed_over = self._listed(order, scope)
         way = _Way(
             gone=gone_from(self._manifest.documents(scope), items, order) if order.prune else [],
             checksum=order.checksum,
@@ -243,7 +243,7 @@ class Ingestor:
         """Ingest documents given as text.
 
         :param progress: as for `ingest`.
-        :raises UsageError: if a source is empty or named twice.
+        :raises UsageError: if a source is empty, holds a control character or is named twice.
         """
         started = time.perf_counter()
         require_sources(documents)
@@ -336,7 +336,9 @@ class Ingestor:
         way: _Way,
         started: float,
     ) -> IngestReport:
-        return self._report(*self._bring_in(items, known, scope, progress, way), started)
+        seen, tally = self._bring_in(items, known, scope, progress, way)
+        replaced = replaced_by(items, known, failed={failure.source for failure in seen.errors})
+        return self._report(seen, tally, started).model_copy(update={"replaced": replaced})
 
     def _report(self, seen: Seen, tally: Tally, started: float) -> IngestReport:
         settings = self._settings

@@ -83,6 +83,8 @@ class IngestReport(_Frozen):
     """One run of ingestion. `receipt` says what it cost, and what was not paid for again.
 
     `expired` documents are counted as deleted. `passed_over` are files of kinds that can't be read, by suffix.
+    `replaced` are names under which a posted text took the place of what was read from a file, store or page, or the
+    other way.
     """
 
     documents: DocumentCounts = DocumentCounts()
@@ -93,6 +95,7 @@ class IngestReport(_Frozen):
     errors: tuple[IngestFailure, ...] = ()
     expired: tuple[ExpiredDocument, ...] = ()
     passed_over: dict[str, int] = {}
+    replaced: tuple[str, ...] = ()
     receipt: Receipt = Receipt()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from ragsaver.control_characters import SHOWN
 from ragsaver.errors import StorageError
 from ragsaver.logs.secrets import KNOWN
 from ragsaver.settings import Settings, environment
@@ -23,11 +24,7 @@ from ragsaver.settings import Settings, environment
 _LIBRARIES_AT_LEAST = logging.WARNING
 _TRACES = ("exception", "stack")
 # Nobody who is logged may end a line, move the cursor or turn the direction of writing.
-_CONTROLS = {
-    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-    for code in (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
-_CONTROLS_IN_TRACES = {code: shown for code, shown in _CONTROLS.items() if chr(code) not in "\n\t"}
+_CONTROLS_IN_TRACES = {code: shown for code, shown in SHOWN.items() if chr(code) not in "\n\t"}
 
 # A value with one of these stands in quotes.
 _QUOTED = frozenset(" \t=\r\n\"'")
@@ -171,7 +168,7 @@ def _first_things_first(_: WrappedLogger, __: str, event: EventDict) -> EventDic
 
 def _on_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {
-        name: value.translate(_CONTROLS_IN_TRACES if name in _TRACES else _CONTROLS)
+        name: value.translate(_CONTROLS_IN_TRACES if name in _TRACES else SHOWN)
         if isinstance(value, str) and not value.isprintable()
         else value
         for name, value in event.items()

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from ragsaver.errors import BrokerUnavailable, UnreadableDocument, UsageError
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
-from ragsaver.ingestion.gates import printable
+from ragsaver.ingestion.gates import printable, require_name
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
@@ -60,7 +60,7 @@ class IngestQueue:
         """
         self.broker.check()
         passed_over: Counter[str] = Counter()
-        items = items_of(order, self._settings, passed_over)
+        items = items_of(order, self._settings, lambda: self._documents(scope), passed_over)
         gone: list[DocumentRecord] = []
         if order.prune or order.include_expired or order.max_cost_usd is not None:
             known = self._documents(scope) if order.prune else {}  # before the list: what comes in since is not gone
@@ -78,7 +78,7 @@ class IngestQueue:
     ) -> JobReport:
         """Queue documents given as text.
 
-        :raises UsageError: if a source is empty or named twice.
+        :raises UsageError: if a source is empty, holds a control character or is named twice.
         :raises QueueFull, BrokerUnavailable: nothing was taken then.
         """
         require_sources(documents)
@@ -185,8 +185,7 @@ def _new(item: SourceItem, checksum: bool) -> NewDocument:
     """A document to read; what can't be read by anybody is told at once."""
     name = printable(item.source)
     try:
-        if name != item.source:
-            raise UnreadableDocument("its name is not valid UTF-8", where=name, remedy="Rename it")
+        require_name(item.source)
         if item.location and scheme(item.location) is None and not Path(item.location).is_file():
             item.read()
     except UnreadableDocument as error:

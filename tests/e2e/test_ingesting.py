@@ -1,14 +1,10 @@
 """What the options of `ingest` and `plan` do, as a user runs them."""
 
-import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.commands import as_json, environment, run, serving
+from tests.commands import as_json, run, serving
 
 
 @pytest.fixture
@@ -53,23 +49,6 @@ def test_an_ingestion_that_is_too_dear_is_refused_before_anything_is_spent(proje
 def test_an_ignore_file_keeps_documents_out(project: Path):
     (project / "docs" / ".ragsaverignore").write_text("drafts/\n")
     assert as_json(project, "ingest", "docs")["documents"]["added"] == 2
-
-
-def test_watching_ingests_what_changes_until_it_is_stopped(project: Path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ragsaver", "ingest", "docs", "--watch", "--json"],
-        cwd=project,
-        env=environment(project),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert json.loads(process.stdout.readline())["documents"]["added"] == 3
-    (project / "docs" / "guide.md").write_text("The guide speaks of horses now.")
-    assert json.loads(process.stdout.readline())["documents"]["changed"] == 1
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert as_json(project, "verify")["documents"] == 3
 
 
 def test_a_document_that_kills_its_reader_fails_alone(project: Path):

@@ -62,6 +62,19 @@ def test_documents_that_make_no_sense_are_refused_with_a_problem(client: TestCli
     assert problem["request_id"] == answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize(
+    ("character", "named"), [("\x1b", "U+001B"), ("\n", "U+000A"), ("\0", "U+0000"), ("\x9b", "U+009B")]
+)
+def test_a_name_with_a_control_character_is_refused(client: TestClient, character: str, named: str):
+    answer = post(client, {"source": "a.md", "text": "Owls."}, {"source": f"b{character}.md", "text": "Voles."})
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (400, "urn:ragsaver:problem:usage-error")
+    assert problem["problem"] == f"its source has the control character {named} at position 1"
+    assert problem["where"] == f"documents[1].source {f'b{character}.md'!a}"
+    assert "leave the character out" in problem["remedy"]
+    assert client.get("/v1/documents").json()["documents"] == []
+
+
 def test_one_document_is_deleted_by_its_id_and_no_other(client: TestClient, runtime: Runtime):
     post(client, {"source": "a.md", "text": "Owls hunt voles."}, {"source": "b.md", "text": "Owls hunt mice."})
     client.post("/v1/documents", json={"documents": [{"source": "a.md", "text": "Owls."}], "collection": "other"})

@@ -284,3 +284,13 @@ def test_a_killed_worker_leaves_a_job_s_bill_as_it_is(project: Project, script: 
     took = shown["summaries"]
     assert (took["made"], took["cached"], took["lacking"], took["calls"]) == (2, 0, 0, len(script.requests))
     assert (took["calls"], took["tokens"], took["cost_usd"]) == (2, 240, 0.0006)
+
+
+def test_the_last_document_of_a_folder_is_pruned_by_workers_too(line: Line):
+    file = line.bench.docs / "a.md"
+    file.write_text("# A\n\nthe zebra")
+    line.bench.ingest()
+    file.unlink()
+    put_files(line, prune=True)
+    line.drain()
+    assert not line.bench.manifest.documents(SCOPE)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,14 +23,18 @@ def list_files(
     selection: Selection,
     max_bytes: int,
     passed_over: Counter[str] | None = None,
+    may_be_empty: Callable[[str], bool] = lambda location: False,
 ) -> Iterator[SourceItem]:
     """A file, or the files of a folder in the order of their names.
 
     :param passed_over: counts the files that are left out for their kind alone, by suffix.
+    :param may_be_empty: whether it is no error that the folder of this location holds nothing that is taken.
     :raises UsageError: if an ignore file can't be read, or the folder holds nothing that is taken.
     """
     settled_ns = time.time_ns() - _RACY_NS
-    for found in find_files(path, home=home, cwd=cwd, selection=selection, passed_over=passed_over):
+    for found in find_files(
+        path, home=home, cwd=cwd, selection=selection, passed_over=passed_over, may_be_empty=may_be_empty
+    ):
         if found.error is not None:
             error = UnreadableDocument(
                 f"can't be looked into: {found.error.strerror}", where=found.source, remedy="Check its rights"

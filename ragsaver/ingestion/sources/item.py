@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ragsaver.control_characters import first_control
 from ragsaver.errors import UnreadableDocument, UsageError
 
 
@@ -47,10 +48,18 @@ class PostedDocument:
 
 
 def require_sources(documents: Sequence[PostedDocument]) -> None:
-    """:raises UsageError: if a source is empty or named twice."""
+    """:raises UsageError: if a source is empty, holds a control character or is named twice."""
     sources = [document.source for document in documents]
     if not all(source.strip() for source in sources) or len(set(sources)) < len(sources):
         raise UsageError("each document needs a source of its own", where="documents")
+    for number, source in enumerate(sources):
+        place = first_control(source)
+        if place is not None:
+            raise UsageError(
+                f"its source has the control character U+{ord(source[place]):04X} at position {place}",
+                where=f"documents[{number}].source {source!a}",
+                remedy="A source is a name on one line: leave the character out",
+            )
 
 
 def unreadable(source: str, location: str, error: UnreadableDocument) -> SourceItem:

@@ -36,6 +36,7 @@ def list_sources(
     settings: SourcesSettings,
     max_bytes: int,
     passed_over: Counter[str] | None = None,
+    may_be_empty: Callable[[str], bool] = lambda location: False,
 ) -> Iterator[SourceItem]:
     """The documents at the places named, each once, by name within a place; found as they are asked for.
 
@@ -48,6 +49,7 @@ def list_sources(
     :param exclude: patterns likewise; what matches is left out.
     :param max_bytes: of one document.
     :param passed_over: counts the files of folders and stores that are left out for their kind alone, by suffix.
+    :param may_be_empty: whether it is no error that the folder of this location holds nothing that is taken.
     :raises UsageError: at once if a place is not there or a pattern is none; when its turn comes if it is empty.
     :raises MissingExtra: at once if a protocol needs a package that is not installed.
     """
@@ -70,6 +72,7 @@ def list_sources(
             selection=selection,
             max_bytes=max_bytes,
             passed_over=passed_over,
+            may_be_empty=may_be_empty,
         )
 
     def root(named: str | Path) -> _Root:

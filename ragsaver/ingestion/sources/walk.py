@@ -3,7 +3,7 @@
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
@@ -38,12 +38,19 @@ class _Folder(NamedTuple):
 
 
 def find_files(
-    path: Path, *, home: Path, cwd: Path, selection: Selection | None, passed_over: Counter[str] | None = None
+    path: Path,
+    *,
+    home: Path,
+    cwd: Path,
+    selection: Selection | None,
+    passed_over: Counter[str] | None = None,
+    may_be_empty: Callable[[str], bool] = lambda location: False,
 ) -> Iterator[Found]:
     """What `list_files` lists, not yet readable.
 
     :param selection: None passes over the ignore files as well.
     :param passed_over: counts the files that are left out for their kind alone, by suffix.
+    :param may_be_empty: whether it is no error that the folder of this location holds nothing.
     """
     real = os.path.realpath(path)
     name = source_name(path, cwd)
@@ -63,7 +70,7 @@ def find_files(
         for found in walk.files(prefix, rules):
             empty = False
             yield found
-    if empty:
+    if empty and not may_be_empty(real):
         raise UsageError(
             "the folder holds no document that can be read",
             where=str(path),

@@ -2,8 +2,10 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from ragsaver.errors import UsageError
 from ragsaver.ingestion.sources.files import check_path
@@ -16,39 +18,92 @@ _WAKE_MS = 500
 
 
 def watch(
-    paths: Sequence[str | Path], *, home: Path, cwd: Path, settings: SourcesSettings, stop: threading.Event
+    paths: Sequence[str | Path],
+    *,
+    home: Path,
+    cwd: Path,
+    settings: SourcesSettings,
+    stop: threading.Event,
+    due: Callable[[], bool] = lambda: False,
 ) -> Iterator[None]:
     """Yields once when it has begun to watch, then whenever something changed, until `stop` is set.
 
     Changes in quick succession are told once. None is missed while the caller is busy: it is told afterwards.
     Hidden files and RAGSaver's own state don't count; a change of an ignore file does. Of the paths only files and
-    folders are watched; for a file its folder is, because editors put new files in place of old ones.
+    folders are watched; for a file its folder is, because editors put new files in place of old ones. A folder that
+    vanishes, comes back or gives way to another of its name is told as a change.
 
+    :param due: asked twice a second; True is told as a change.
     :raises UsageError: if a path is not there, or none of them is a file or folder.
     """
-    roots = [os.path.realpath(path) for path in _local(paths, cwd)]
-    if not roots:
+    places = list(_local(paths, cwd))
+    if not places:
         raise UsageError("there is no file or folder to watch", remedy="Name one; pages and stores are not watched")
-    return _watch(roots, os.path.realpath(home), settings.watch_debounce_ms, stop)
+    folders = [place if place.is_dir() else place.parent for place in places]
+    return _watch(places, folders, os.path.realpath(home), settings.watch_debounce_ms, stop, due)
 
 
-def _watch(roots: Sequence[str], home: str, debounce_ms: int, stop: threading.Event) -> Iterator[None]:
+def _watch(
+    places: Sequence[Path],
+    folders: Sequence[Path],
+    home: str,
+    debounce_ms: int,
+    stop: threading.Event,
+    due: Callable[[], bool],
+) -> Iterator[None]:
+    while not stop.is_set():
+        standing = [_standing(folder) for folder in folders]
+        roots = [os.path.realpath(place) for place in places]
+        there = {one.path for one in standing if one}
+        first = True
+        try:
+            with closing(_wakings(there, roots, home, debounce_ms, stop)) as wakings:
+                for changed in wakings:
+                    if first or changed or due():
+                        first = False
+                        yield
+                    if there & changed or [_standing(folder) for folder in folders] != standing:
+                        break
+        except FileNotFoundError:  # it vanished before it could be watched
+            continue
+
+
+class _Standing(NamedTuple):
+    """Which folder a path leads to; another one of the same name has another inode."""
+
+    path: str
+    device: int
+    inode: int
+
+
+def _standing(folder: Path) -> _Standing | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return _Standing(os.path.realpath(folder), status.st_dev, status.st_ino)
+
+
+def _wakings(
+    folders: Set[str], roots: Sequence[str], home: str, debounce_ms: int, stop: threading.Event
+) -> Generator[Set[str]]:
+    """What changed, twice a second at the least."""
     # Imported where used: most runs don't watch.
     from watchfiles import watch as watch_files
 
-    folders = {root if os.path.isdir(root) else os.path.dirname(root) for root in roots}  # noqa: PTH112, PTH120
-    first = True
+    if not folders:
+        while not stop.wait(_WAKE_MS / 1000):
+            yield frozenset()
+        return
     for changes in watch_files(
         *sorted(folders),
-        watch_filter=lambda _, path: counts(path, roots, home),
+        watch_filter=lambda _, path: path in folders or counts(path, roots, home),
         debounce=debounce_ms,
         stop_event=stop,
         rust_timeout=_WAKE_MS,
         yield_on_timeout=True,
     ):
-        if first or changes:
-            first = False
-            yield
+        yield {path for _, path in changes}
 
 
 def counts(path: str, roots: Sequence[str], home: str) -> bool:

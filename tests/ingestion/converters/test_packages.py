@@ -54,19 +54,27 @@ def test_pictures_may_declare_a_document_type():
     assert convert("a.docx", changed(docx(), {"word/media/a.svg": "<!DOCTYPE svg><svg/>"})).title == "Handbook"
 
 
-def test_what_unpacks_to_too_much_is_refused():
-    bomb = changed(docx(), {"word/media/a.bin": bytes(30 * 2**20)})
-    refused("a.docx", bomb, "times its size, 100 times are allowed")
-    refused("a.docx", bomb, "unpacks to 31 MB, 20 are allowed", max_decompressed_mb=20)
-    assert convert("a.docx", bomb, limits=ConversionLimits(max_compression_ratio=10_000)).title == "Handbook"
+@pytest.mark.parametrize("name", MAIN_PARTS)
+def test_what_unpacks_to_too_much_is_refused(name: str):
+    bomb = changed(MAIN_PARTS[name][0](), {"zz.bin": bytes(30 * 2**20)})
+    refused(name, bomb, "times its size, 100 times are allowed")
+    refused(name, bomb, r"unpacks to 3\d MB, 20 are allowed", max_decompressed_mb=20)
+    assert convert(name, bomb, limits=ConversionLimits(max_compression_ratio=10_000)).blocks
 
 
-def test_an_entry_that_lies_about_its_size_is_refused():
-    data = bytearray(changed(docx(), {"zz.bin": bytes(5 * 2**20)}))
+@pytest.mark.parametrize("name", MAIN_PARTS)
+def test_a_main_part_that_unpacks_to_too_much_is_refused(name: str):
+    make, main = MAIN_PARTS[name]
+    refused(name, changed(make(), {main: " " * 30 * 2**20}), "times its size, 100 times are allowed")
+
+
+@pytest.mark.parametrize("name", MAIN_PARTS)
+def test_an_entry_that_lies_about_its_size_is_refused(name: str):
+    data = bytearray(changed(MAIN_PARTS[name][0](), {"zz.bin": bytes(5 * 2**20)}))
     central = data.rindex(b"PK\x01\x02")
     assert b"zz.bin" in data[central:]
     data[central + 24 : central + 28] = (1000).to_bytes(4, "little")
-    refused("a.docx", bytes(data), "is cut off or damaged")
+    refused(name, bytes(data), "is cut off or damaged")
 
 
 @pytest.mark.parametrize("entry", ["../a.xml", "word/../../a.xml", "/etc/a", "C:\\a", "word\\..\\..\\a", "a\0.xml"])

@@ -1,5 +1,6 @@
 """A change is told once, with the first answer at the beginning, and what does not count is not told."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,43 @@ def test_a_file_that_is_replaced_is_told(tmp_path: Path, stop: threading.Event):
     (tmp_path / "new").write_text("new")
     (tmp_path / "new").replace(tmp_path / "a.md")
     next(changes)
+
+
+def test_a_folder_that_gives_way_to_another_is_watched_on(tmp_path: Path, stop: threading.Event):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    changes = watching(tmp_path, stop, "docs")
+    next(changes)
+    for number in range(3):
+        shutil.rmtree(docs)
+        docs.mkdir()
+        next(changes)
+        (docs / f"{number}.md").write_text("text")
+        next(changes)
+
+
+def test_a_folder_that_vanishes_is_told_and_watched_when_it_is_back(tmp_path: Path, stop: threading.Event):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    changes = watching(tmp_path, stop, "docs")
+    next(changes)
+    docs.rename(tmp_path / "elsewhere")
+    next(changes)
+    (tmp_path / "elsewhere").rename(docs)
+    next(changes)
+    (docs / "a.md").write_text("text")
+    next(changes)
+
+
+def test_what_is_due_is_told_without_a_change(tmp_path: Path, stop: threading.Event):
+    (tmp_path / "docs").mkdir()
+    due = iter((False, False, True)).__next__
+    settings = SourcesSettings(watch_debounce_ms=50)
+    changes = watch(["docs"], home=tmp_path / "home", cwd=tmp_path, settings=settings, stop=stop, due=due)
+    next(changes)
+    next(changes)
+    with pytest.raises(StopIteration):
+        due()
 
 
 @pytest.mark.parametrize(
