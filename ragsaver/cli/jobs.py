@@ -98,9 +98,9 @@ def tell_notes(report: "JobReport") -> None:
     """What a job's embedding and summaries took, what was not paid for again, and what it left out."""
     embedding, summaries = report.embedding, report.summaries
     if embedding.tokens:
-        typer.echo(f"{embedding.tokens} tokens embedded (${embedding.cost_usd:.6f})")
+        say(f"{embedding.tokens} tokens embedded (${embedding.cost_usd:.6f})")
     if embedding.cached_tokens:
-        typer.echo(f"{embedding.cached_tokens} tokens were embedded before (saved ${embedding.saved_usd:.6f})")
+        say(f"{embedding.cached_tokens} tokens were embedded before (saved ${embedding.saved_usd:.6f})")
     tell_summaries(summaries)
     if summaries.cached:
         say(f"{summaries.cached} sections were summarised before (saved ${summaries.saved_usd:.6f})")

@@ -81,7 +81,7 @@ class Embedding:
     def _try(self, partition: str, held: Sequence[_Held]) -> None:
         """Together, and one by one if that fails: one document must not take the others with it."""
         try:
-            self._fill(partition, held)
+            spent = self._fill(partition, held)
         except Exception as error:
             if len(held) == 1:
                 self._worker.again(held[0].document, held[0].holder, State.CONVERTED, error)
@@ -89,13 +89,16 @@ class Embedding:
                 for one in held:
                     self._try(partition, [one])
             return
-        self._move_on(partition, held)
+        self._move_on(partition, held, spent)
 
-    def _fill(self, partition: str, held: Sequence[_Held]) -> None:
-        """Embed what the cache lacks and nobody else is embedding; each text for the first document that has it."""
+    def _fill(self, partition: str, held: Sequence[_Held]) -> Counter[str]:
+        """Embed what the cache lacks and nobody else is embedding, each text for the first document that has it; tokens
+        by document.
+        """
         worker = self._worker
         texts = {name: text for one in held for name, text in one.texts.items()}
         whose = {name: one.document.id for one in reversed(held) for name in one.texts}
+        all_spent: Counter[str] = Counter()
         holder = uuid.uuid4().hex
         mine = worker.jobs.texts.claim(partition, list(texts), holder, worker.lease_s)
         try:
@@ -113,17 +116,19 @@ class Embedding:
                     for n in group:
                         spent[whose[names[n]]] += tokens[n]
                     worker.jobs.documents.embedded(spent)
+                    all_spent += spent
                     worker.cache.put(partition, dict(zip((names[n] for n in group), fresh, strict=True)))
                     self._fault(Step.CACHED, held)
         finally:
             worker.jobs.texts.release(holder)
+        return all_spent
 
-    def _move_on(self, partition: str, held: Sequence[_Held]) -> None:
+    def _move_on(self, partition: str, held: Sequence[_Held], spent: Counter[str]) -> None:
         worker = self._worker
         there = worker.cache.holds(partition, list({name for one in held for name in one.texts}))
         for one in held:
             if one.texts.keys() <= there:
-                worker.forward(one.document.id, State.CONVERTED, State.EMBEDDED)
+                worker.forward(one.document.id, State.CONVERTED, State.EMBEDDED, tokens=spent[one.document.id])
             elif worker.stopping.is_set():
                 worker.hand_back(one.document, one.holder)
             else:

@@ -134,8 +134,11 @@ class Worker:
         return self.jobs.documents.claim(state, holder, limit=limit, lease_s=self.lease_s), holder
 
     def forward(self, document_id: str, before: State, after: State, *, tokens: int = 0, **more: Any) -> bool:
-        """Move a document on, as `DocumentLine.forward` does, and tell of it."""
-        moved = self.jobs.documents.forward(document_id, before, after, tokens=tokens, **more)
+        """Move a document on, as `DocumentLine.forward` does, and tell of it.
+
+        :param tokens: that were embedded for it.
+        """
+        moved = self.jobs.documents.forward(document_id, before, after, **more)
         if moved:
             self._moved(after, tokens)
         return moved
