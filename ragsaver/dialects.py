@@ -103,19 +103,15 @@ def in_words(statement: sa.Executable) -> tuple[str, Sequence[str]]:
     return str(compiled), tuple(compiled.positiontup or ())
 
 
-def run(
-    connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any], *, answers: bool = False
-) -> Sequence[Sequence[Any]]:
-    """Run a statement that is kept for all calls and handles texts and numbers only.
+def run(connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+    """Run a statement that is kept for all calls and handles texts and numbers only; its rows, if it has any.
 
     SQLite gets it in words, on the connection's own transaction: all that SQLAlchemy does around a statement takes
     several times as long as the statement itself.
-
-    :param answers: whether it has rows, which are returned.
     """
     if connection.dialect.name == POSTGRES:
         result = connection.execute(statement, values)
-        return result.all() if answers else ()
+        return result.all() if result.returns_rows else ()
     words, names = in_words(statement)
     return _driver(connection).execute(words, [values[name] for name in names]).fetchall()
 

@@ -18,26 +18,6 @@ from ragsaver.settings import RetrievalSettings
 _POWER = 4
 
 
-def asked_again(
-    index: VectorIndex,
-    scope: Scope,
-    vector: NDArray[np.float32],
-    fused: Sequence[tuple[str, float]],
-    legs: tuple[Mapping[str, float], Mapping[str, float]],
-    settings: RetrievalSettings,
-    candidates: int,
-) -> dict[str, float] | None:
-    """The vector leg's second answer, cosines by passage id; None where the first one is to stay.
-
-    :param candidates: passages fetched; all else is as for `nearer`.
-    """
-    vector_again = nearer(index, scope, vector, fused, legs, settings)
-    if vector_again is None:
-        return None
-    again, _ = index.search(scope, "", vector_again, candidates, with_payload=False).scores()
-    return again
-
-
 def nearer(
     index: VectorIndex,
     scope: Scope,

@@ -31,5 +31,5 @@ class WorstCase:
         :param prompt_tokens: as `bound` tells them.
         """
         learned = self._resources.till.ledger.learned(self._model, self._task)
-        prompt = int(prompt_tokens * learned.prompt_factor) + 1
-        return dollars(charged(self._resources.prices.price(self._model).worst(prompt, output_tokens)))
+        price = self._resources.prices.price(self._model)
+        return dollars(charged(price.worst(learned.foreseen(prompt_tokens), output_tokens)))

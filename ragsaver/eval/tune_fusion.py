@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from ragsaver.components.feedback import asked_again
+from ragsaver.components.feedback import nearer
 from ragsaver.components.fusion import Fusion, fuse
 from ragsaver.eval.dataset import judged_queries, load_dataset
 from ragsaver.eval.harness import indexed
@@ -71,7 +71,9 @@ def record_legs(folder: Path, settings: Settings) -> list[Legs]:
             vector = resources.encoder.encode([query.text], query=True)[0]
             dense, lexical = index.search(scope, query.text, vector, asked.candidates, with_payload=False).scores()
             fused = fuse(dense, lexical, asked.lexical_weight, Fusion(asked.fusion))
-            again = asked_again(index, scope, vector, fused, (dense, lexical), asked, asked.candidates)
+            again: Mapping[str, float] | None = None
+            if (moved := nearer(index, scope, vector, fused, (dense, lexical), asked)) is not None:
+                again, _ = index.search(scope, "", moved, asked.candidates, with_payload=False).scores()
             payloads = index.payloads(scope, list({**dense, **lexical, **(again or {})}))
             documents = {one: str(payload["source"]) for one, payload in payloads.items()}
             recorded.append(Legs(dense, lexical, documents, dataset.judged[query.id], again))

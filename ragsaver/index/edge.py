@@ -41,7 +41,7 @@ from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
 from ragsaver.index.shard import EMPTY, Held, Pointer, PointerFile, discard_others, following
 from ragsaver.index.swaps import Swaps
-from ragsaver.index.words import word_encoder
+from ragsaver.index.words import word_encoder, word_lists
 
 T = TypeVar("T")
 
@@ -128,7 +128,10 @@ class EdgeIndex:
         batch = [
             qdrant.Point(
                 point.id,
-                {DENSE: point.vector.tolist(), LEXICAL: self._lexical(point)},
+                {
+                    DENSE: point.vector.tolist(),
+                    LEXICAL: qdrant.SparseVector(*word_lists(point.lexical_text, point.words, self.words)),
+                },
                 payload_of(scope, point),
             )
             for point in points
@@ -253,11 +256,6 @@ class EdgeIndex:
         with self._optimising, self._writing:
             self.flush()
             self._shard.close()
-
-    def _lexical(self, point: ChunkPoint) -> qdrant.SparseVector:
-        if point.words is not None and point.words.by == self.words:
-            return qdrant.SparseVector(*point.words.lists())
-        return self._bm25.embed_document(point.lexical_text)
 
     def _note(self, scope: Scope, payloads: Iterable[Mapping[str, Any]]) -> None:
         with self._writing:

@@ -41,7 +41,7 @@ from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
 from ragsaver.index.server_collection import Growth, open_collection
 from ragsaver.index.swaps import Swaps
-from ragsaver.index.words import word_encoder
+from ragsaver.index.words import word_encoder, word_lists
 
 T = TypeVar("T")
 
@@ -115,7 +115,15 @@ class ServerIndex:
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
         """Write points, unlisted."""
         self._write(
-            [_point(point.id, point.vector, self._lexical(point), payload_of(scope, point)) for point in points]
+            [
+                _point(
+                    point.id,
+                    point.vector,
+                    _sparse(*word_lists(point.lexical_text, point.words, self.words)),
+                    payload_of(scope, point),
+                )
+                for point in points
+            ]
         )
 
     def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
@@ -194,12 +202,6 @@ class ServerIndex:
     async def close_async(self) -> None:
         """Let go of the running event loop's connections."""
         await self._connection.close_async(asyncio.get_running_loop())
-
-    def _lexical(self, point: ChunkPoint) -> models.SparseVector:
-        if point.words is not None and point.words.by == self.words:
-            return _sparse(*point.words.lists())
-        found = self._bm25.embed_document(point.lexical_text)
-        return _sparse(found.indices, found.values)
 
     def _legs(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, with_payload: bool

@@ -50,6 +50,14 @@ def word_encoder(settings: WordSettings) -> qdrant.Bm25:
         raise SettingsError(f"`index.language` is not known: {error}", where="settings") from error
 
 
+def word_lists(text: str, made: Words | None, settings: WordSettings) -> tuple[list[int], list[float]]:
+    """A text's ids and weights.
+
+    :param made: by another process; taken if it made them in this way.
+    """
+    return (made if made is not None and made.by == settings else words_of(text, settings)).lists()
+
+
 def words_of(text: str, settings: WordSettings) -> Words:
     """A text's words, to be sent."""
     vector = word_encoder(settings).embed_document(text)

@@ -40,6 +40,10 @@ class AnswerLengths:
         counts[size] = counts.get(size, 0) + 1
         return AnswerLengths(counts, max(self.prompt_factor, prompt_factor))
 
+    def foreseen(self, prompt_tokens: int) -> int:
+        """Tokens to allow for a prompt that was counted to have so many at most."""
+        return int(prompt_tokens * self.prompt_factor) + 1
+
     def clamp(self, quantile: float, most: int) -> int | None:
         """Tokens that the share `quantile` of all answers do not exceed, with some room, and never more than `most`;
         None if too little is known.

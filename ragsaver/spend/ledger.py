@@ -169,7 +169,7 @@ class Ledger:
         :returns: false if it was settled before: nothing is done then.
         """
         with self.database.writing() as connection:
-            for row in run(connection, _TAKE, {"lease": lease.id, "before": _ALWAYS}, answers=True):
+            for row in run(connection, _TAKE, {"lease": lease.id, "before": _ALWAYS}):
                 self._charge(connection, _leased(row), charge)
                 return True
             return self._correct(connection, lease, charge)
@@ -198,7 +198,7 @@ class Ledger:
         for lease_id in due:
             with self.database.writing() as connection:
                 # Asked again: its attempt, or another process, may have settled it meanwhile.
-                for row in run(connection, _TAKE, {"lease": lease_id, "before": now}, answers=True):
+                for row in run(connection, _TAKE, {"lease": lease_id, "before": now}):
                     leased = _leased(row)
                     worst = TokenUsage(fresh=leased.prompt_tokens, output=leased.output_tokens, estimated=True)
                     self._charge(connection, leased, Charge(leased.held, worst, EXPIRED))

@@ -206,7 +206,7 @@ class Till:
             )
         self.fuses.check(account.tenant)
         learned = self.ledger.learned(model, task)
-        prompt = int(prompt_tokens * learned.prompt_factor) + 1
+        prompt = learned.foreseen(prompt_tokens)
 
         def hold(output_tokens: int) -> Hold:
             return Hold(charged(price.worst(prompt, output_tokens)), output_tokens)

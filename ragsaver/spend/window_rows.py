@@ -65,5 +65,5 @@ def _named(wanted: Sequence[Window]) -> dict[str, str | int]:
 
 def _standings(connection: sa.Connection, wanted: Sequence[Window], statement: sa.Executable) -> list[Standing]:
     by_id = {window.id: window for window in wanted}
-    rows = run(connection, statement, _named(wanted), answers=True)
+    rows = run(connection, statement, _named(wanted))
     return [Standing(by_id[name], spent, reserved) for name, spent, reserved in rows]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ragsaver.components.feedback import asked_again
+from ragsaver.components.feedback import nearer
 from ragsaver.components.fusion import fuse
 from ragsaver.components.request import Request
 from ragsaver.index.edge import EdgeIndex
@@ -52,7 +52,8 @@ def put(index: EdgeIndex, scope: Scope, ids: Sequence[str]) -> None:
 def again(index: EdgeIndex, text: str, settings: RetrievalSettings | None = None) -> dict[str, float] | None:
     dense, lexical = index.search(SCOPE, text, ASKED, CANDIDATES).scores()
     fused = fuse(dense, lexical, 0.9)
-    return asked_again(index, SCOPE, ASKED, fused, (dense, lexical), settings or ON, CANDIDATES)
+    moved = nearer(index, SCOPE, ASKED, fused, (dense, lexical), settings or ON)
+    return None if moved is None else index.search(SCOPE, "", moved, CANDIDATES).scores()[0]
 
 
 def test_what_stands_beside_the_best_passage_is_found(index: EdgeIndex) -> None:
@@ -60,8 +61,8 @@ def test_what_stands_beside_the_best_passage_is_found(index: EdgeIndex) -> None:
     found = again(index, "parrot", RetrievalSettings(feedback_passages=1, feedback_weight=3))
     assert found is not None
     assert list(found) == [WORDS, BESIDE]
-    nearer = ASKED + 3 * VECTORS[WORDS]
-    assert found[BESIDE] == pytest.approx(float(nearer @ VECTORS[BESIDE] / np.linalg.norm(nearer)), abs=1e-4)
+    moved = ASKED + 3 * VECTORS[WORDS]
+    assert found[BESIDE] == pytest.approx(float(moved @ VECTORS[BESIDE] / np.linalg.norm(moved)), abs=1e-4)
 
 
 def test_better_passages_count_more(index: EdgeIndex) -> None:
@@ -83,7 +84,7 @@ def test_it_is_off_by_default(index: EdgeIndex) -> None:
 
 def test_passages_that_have_just_been_deleted_lead_nowhere(index: EdgeIndex) -> None:
     gone = ([("00000000-0000-0000-0000-000000000009", 1.0)], ({}, {}))
-    assert asked_again(index, SCOPE, ASKED, *gone, ON, CANDIDATES) is None
+    assert nearer(index, SCOPE, ASKED, *gone, ON) is None
 
 
 def test_words_that_nothing_has_are_no_reason_to_stay_with_the_first_answer(index: EdgeIndex) -> None:
