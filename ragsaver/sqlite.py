@@ -102,6 +102,7 @@ class SqliteDatabase:
         self._one_writes = threading.RLock()
         self._readers = Readers(path, what, lambda: None, remedy)
         self._writer: sqlite3.Connection | None = None
+        self._written: sa.Connection | None = None
 
     def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str, steps: Steps | None = None) -> None:
         """Make the tables that are not there; the file's `user_version` says of which format they are."""
@@ -146,8 +147,11 @@ class SqliteDatabase:
     def writing(self) -> Iterator[sa.Connection]:
         """One transaction."""
         try:
-            with self._one_writes, self._engine.begin() as connection:
-                yield connection
+            with self._one_writes:
+                if self._written is None:
+                    self._written = self._engine.connect()  # kept: to begin and end one takes longer than its use
+                with self._written.begin():
+                    yield self._written
         except (DBAPIError, sqlite3.Error) as error:
             raise self._unwritten(error.orig if isinstance(error, DBAPIError) else error) from error
 
@@ -174,6 +178,9 @@ class SqliteDatabase:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+            if self._written is not None:
+                self._written.close()
+                self._written = None
         self._engine.dispose()
 
     def _unwritten(self, problem: BaseException | None) -> StorageError:

@@ -7,6 +7,7 @@ from typing import Any
 
 import tenacity
 
+from ragsaver.components.caller import NeverBegun
 from ragsaver.components.endpoint_errors import is_of_the_network, status_of, wait_told, was_not_sent
 from ragsaver.components.retry_budget import NOT_AGAIN, RetryBudget
 from ragsaver.errors import GenerationError
@@ -18,6 +19,8 @@ _FIRST_S, _LONGEST_S = 0.25, 8.0
 
 def outcome_of(error: BaseException) -> str:
     """What an attempt that failed may have cost: `NOTHING`, or `UNKNOWN` where the endpoint may have worked."""
+    if isinstance(error, NeverBegun):
+        return NOTHING
     status = status_of(error)
     if status is not None:
         return NOTHING if status < 500 and status != 408 else UNKNOWN

@@ -13,6 +13,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+
+class NeverBegun(asyncio.CancelledError):
+    """The caller had left before the work began."""
+
+
 # How often a thread looks whether the loop that works for it is there still.
 _LOOK_S = 1.0
 
@@ -34,7 +39,8 @@ class Caller:
         Where the caller leaves, the work is cancelled and has put its things away when this raises; where he has left
         before, it is not begun.
 
-        :raises asyncio.CancelledError: if he has left, or the loop is closed.
+        :raises NeverBegun: if he had left before.
+        :raises asyncio.CancelledError: if he has left meanwhile, or the loop is closed.
         """
         done: Future[T] = Future()
         self._loop.call_soon_threadsafe(self._begin, work, done, context=copy_context())
@@ -62,7 +68,7 @@ class Caller:
         try:
             await asyncio.sleep(0)  # lets `leaving` say what it knows already
             if leaving.done():
-                raise asyncio.CancelledError
+                raise NeverBegun
             leaving.add_done_callback(has_left)
             done.set_result(await work())
         except BaseException as error:

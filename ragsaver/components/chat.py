@@ -6,7 +6,7 @@ used, or cuts the stream, it is charged what it may have used, so that no call i
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +16,14 @@ from haystack.dataclasses import ChatMessage, StreamingChunk
 from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.components.attempts import patience
 from ragsaver.components.breaker import Breaker, breaker_of
+from ragsaver.components.caller import Caller
 from ragsaver.components.chat_generators import AsyncListener, Call, ChatGenerator, Listener
 from ragsaver.components.chat_reply import ChatReply, CutReply
 from ragsaver.components.endpoint_errors import BrokeOff
 from ragsaver.components.foreign_generator import ForeignGenerator, foreign_place
 from ragsaver.components.openai_generator import OpenAIGenerator, openai_place
 from ragsaver.components.paid_attempt import Attempt
-from ragsaver.components.request import current_request, stage
+from ragsaver.components.request import current_caller, current_request, stage
 from ragsaver.components.retry_budget import RetryBudget, retry_budget_of
 from ragsaver.components.token_counts import TierTokens, TokenCounter
 from ragsaver.deadline import time_left_s
@@ -85,6 +86,8 @@ class ChatTier:
     ) -> ChatReply:
         """Ask the model, again if it makes sense and its endpoint's budget of retries has room.
 
+        Where nobody hears the pieces, and somebody waits who may leave, what takes long ends with him.
+
         :param on_chunk: called with each piece as it comes; what it raises ends the call.
         :param timeout_s: of one attempt, in place of the settings'.
         :param again: whether the caller has asked before and `may_ask_again` said yes: it is no first attempt.
@@ -92,12 +95,17 @@ class ChatTier:
         :raises BudgetExceeded: if a budget has no room for the next attempt.
         :raises TooExpensive: if the request's own ceiling has none.
         """
-        self._generator.ready()
+        caller = current_caller() if on_chunk is None else None
+        if caller is None:
+            self._generator.ready()
+        elif not self._generator.awaits:
+            caller.run(self._generator.ready_async)
+        sleep = _sleeping(caller) if caller is not None else tenacity.nap.sleep
         tokens = self._bound(messages)
-        for attempt in tenacity.Retrying(**self._patience()):
+        for attempt in tenacity.Retrying(**self._patience(), sleep=sleep):
             with attempt, self._breaker().attempt():
                 self._count_first(attempt, again)
-                return self._attempt(messages, on_chunk, tokens, self._time_s(timeout_s))
+                return self._attempt(messages, on_chunk, tokens, self._time_s(timeout_s), caller)
         raise AssertionError("the last attempt returns or raises")
 
     async def reply_async(
@@ -117,7 +125,12 @@ class ChatTier:
         raise AssertionError("the last attempt returns or raises")
 
     def _attempt(
-        self, messages: Sequence[ChatMessage], on_chunk: Listener | None, tokens: int, time_s: float
+        self,
+        messages: Sequence[ChatMessage],
+        on_chunk: Listener | None,
+        tokens: int,
+        time_s: float,
+        caller: Caller | None,
     ) -> ChatReply:
         heard = _Heard()
         end = time.monotonic() + time_s
@@ -133,8 +146,11 @@ class ChatTier:
 
         try:
             call = Call(messages, paid.output_tokens, time_s, self._schema())
-            with stage("model"):
-                result = self._generator.ask(call, listen if on_chunk else None)
+            if caller is not None:
+                result = caller.run(lambda: self._awaited(call, None))
+            else:
+                with stage("model"):
+                    result = self._generator.ask(call, listen if on_chunk else None)
             reply = self._read(result, messages, heard, streamed=on_chunk is not None and self._generator.streams)
         except BaseException as error:
             paid.settle(None, error, begun=bool(heard.text))
@@ -157,10 +173,8 @@ class ChatTier:
                 await on_chunk(chunk)
 
         try:
-            async with asyncio.timeout(time_s):
-                call = Call(messages, paid.output_tokens, time_s, self._schema())
-                with stage("model"):
-                    result = await self._generator.ask_async(call, listen if on_chunk else None)
+            call = Call(messages, paid.output_tokens, time_s, self._schema())
+            result = await self._awaited(call, listen if on_chunk else None)
             reply = self._read(result, messages, heard, streamed=on_chunk is not None and self._generator.streams)
         except BaseException as error:
             await paid.settle_async(None, error, begun=bool(heard.text))
@@ -169,6 +183,11 @@ class ChatTier:
             raise self._explain(error, heard, paid) from _cause(error)
         await paid.settle_async(reply)
         return reply
+
+    async def _awaited(self, call: Call, listen: AsyncListener | None) -> Mapping[str, Any]:
+        async with asyncio.timeout(call.time_s):
+            with stage("model"):
+                return await self._generator.ask_async(call, listen)
 
     def probe(self) -> str:
         """Whether the endpoint answers and knows the model; nothing is generated, nothing is billed.
@@ -256,6 +275,11 @@ class ChatTier:
                 usage=paid.usage,
             )
         return GenerationError(problem, where=self._place, remedy=remedy)
+
+
+def _sleeping(caller: Caller) -> Callable[[float], None]:
+    """Pauses that end with the caller."""
+    return lambda pause_s: caller.run(lambda: asyncio.sleep(pause_s))
 
 
 def generator_of(model: ModelSettings) -> ChatGenerator:

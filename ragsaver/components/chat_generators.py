@@ -31,10 +31,14 @@ class ChatGenerator(Protocol):
 
     :ivar takes_schemas: whether a schema for the answer goes with a call.
     :ivar streams: whether a call is heard piece by piece; else in one when it is done.
+    :ivar awaits: whether it is ready for the event loop: `ready_async` has nothing left to do.
     """
 
     takes_schemas: bool
     streams: bool
+
+    @property
+    def awaits(self) -> bool: ...
 
     def ready(self) -> None:
         """Make what is needed to ask, once; called before anything is reserved.

@@ -45,6 +45,7 @@ class ForeignGenerator:
         self._each_time = dict(wishes.generation_kwargs)
         self._built: Any = None
         self._warm = self._warm_async = False
+        self._has_for_loops = self._class.asks_async and hasattr(self._class.cls, "warm_up_async")
         self._making = threading.Lock()
 
     def ready(self) -> None:
@@ -58,19 +59,24 @@ class ForeignGenerator:
                 self._warm_up()
                 self._warm = True
 
+    @property
+    def awaits(self) -> bool:
+        """Whether it is warmed up for the event loop, where it has something for that."""
+        return self._warm_async if self._has_for_loops else self._warm
+
     async def ready_async(self) -> None:
         """The same; what it has for the event loop is warmed up there, else in a thread."""
-        if not self._class.asks_async or not hasattr(self._class.cls, "warm_up_async"):
-            if not self._warm:
-                await asyncio.to_thread(self.ready)
+        if self.awaits:
             return
-        if not self._warm_async:
-            await asyncio.to_thread(self._made)
-            try:
-                await self._built.warm_up_async()
-            except Exception as error:
-                raise self._not_made(error) from error
-            self._warm_async = True
+        if not self._has_for_loops:
+            await asyncio.to_thread(self.ready)
+            return
+        await asyncio.to_thread(self._made)
+        try:
+            await self._built.warm_up_async()
+        except Exception as error:
+            raise self._not_made(error) from error
+        self._warm_async = True
 
     def ask(self, call: Call, listen: Listener | None) -> Mapping[str, Any]:
         """One attempt.

@@ -33,7 +33,7 @@ from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import NO_MODEL, Extract, comes_first, extract, free_choice
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
 from ragsaver.components.prompt_builder import ABSTENTION
-from ragsaver.components.request import current_pace, current_request, running, stage
+from ragsaver.components.request import current_caller, current_pace, current_request, running, stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.route_features import found_signs, question_shape
 from ragsaver.components.router import Cheapest, Question, Router, open_router
@@ -271,12 +271,10 @@ class AnswerGenerator(Bound):
     def _ask(
         self, asking: _Asking, attempt: Attempt, messages: Sequence[ChatMessage], callback: StreamingCallbackT | None
     ) -> Outcome:
-        request = current_request()
-        if callback is None and request is not None and request.caller is not None:
-            return request.caller.run(lambda: self._ask_async(asking, attempt, messages, None))
         tier, telling = self._begin(asking, attempt, callback)
         try:
-            with self._slots[attempt.place].slot(_left_s()), self._within(asking, tier):
+            slots, caller = self._slots[attempt.place], current_caller() if callback is None else None
+            with slots.slot(_left_s(), caller), self._within(asking, tier):
                 reply = tier.reply(messages, telling if attempt.live and callback else None)
                 if asking.fitting and (again := asking.fitting.once_more(tier, reply, messages)):
                     reply = tier.reply(again)

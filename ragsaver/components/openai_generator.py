@@ -31,6 +31,11 @@ class OpenAIGenerator:
         self._settings = settings
         self._built: Any = None
 
+    @property
+    def awaits(self) -> bool:
+        """Whether the client is made."""
+        return self._built is not None
+
     def ready(self) -> None:
         """Make the client.
 

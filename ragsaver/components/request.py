@@ -99,6 +99,12 @@ def current_reader() -> Reader:
     return None if request is None else request.scope.reader
 
 
+def current_caller() -> Caller | None:
+    """Who may leave while a thread makes the running request's answer."""
+    request = _current.get()
+    return None if request is None else request.caller
+
+
 def require_time() -> None:
     """:raises DeadlineExceeded: if the running request has no time left: nothing more is spent on it."""
     left_s = time_left_s()

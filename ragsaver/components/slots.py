@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 
+from ragsaver.components.caller import Caller
+
 
 class Slots:
     """A semaphore that threads and tasks may wait at together.
@@ -20,14 +22,19 @@ class Slots:
         self._lock = threading.Lock()
 
     @contextmanager
-    def slot(self, timeout_s: float | None = None) -> Iterator[None]:
+    def slot(self, timeout_s: float | None = None, caller: Caller | None = None) -> Iterator[None]:
         """Wait for a slot, and hold it for the code inside.
 
+        :param caller: who may leave meanwhile.
         :raises TimeoutError: if none was free in time.
+        :raises asyncio.CancelledError: if the caller left.
         """
         turn = self._queue()
         try:
-            turn.result(timeout_s)
+            if caller is None or turn.done():
+                turn.result(timeout_s)
+            else:
+                caller.run(lambda: _came(turn, timeout_s))
         except BaseException:
             self._leave(turn)
             raise
@@ -42,7 +49,7 @@ class Slots:
         turn = self._queue()
         try:
             if not turn.done():
-                await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(turn)), timeout_s)
+                await _came(turn, timeout_s)
         except BaseException:
             self._leave(turn)
             raise
@@ -76,6 +83,10 @@ class Slots:
                     return
             if self._free is not None:
                 self._free += 1
+
+
+async def _came(turn: "Future[None]", timeout_s: float | None) -> None:
+    await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(turn)), timeout_s)
 
 
 _shared: dict[tuple[str, int | None], Slots] = {}

@@ -159,8 +159,7 @@ class Ledger:
         if not limits:
             return [], limits
         limited = [window for window in wanted if window.id in limits]
-        with self.database.reading() as connection:
-            there = {one.window.id: one for one in window_rows.read(connection, limited)}
+        there = {one.window.id: one for one in window_rows.read(self.database, limited)}
         return [there.get(one.id, Standing(one, 0, 0)) for one in limited], limits
 
     def settle(self, lease: Lease, charge: Charge) -> bool:

@@ -3,13 +3,14 @@
 They are locked in the order of their keys, so that no two transactions wait for each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from ragsaver.database import Database
 from ragsaver.dialects import POSTGRES, insert, run
 from ragsaver.spend.budgets import Standing, Window
 from ragsaver.spend.tables import windows as _windows
@@ -19,7 +20,7 @@ class _Statements(NamedTuple):
     """Kept for all calls that want so many windows; `id0`, `id1` … are the parameters."""
 
     lock: dict[str, sa.Executable]
-    read: sa.Executable
+    read: sa.Select[Any]
     add: sa.Executable
 
 
@@ -45,12 +46,13 @@ def make(connection: sa.Connection, wanted: Sequence[Window]) -> None:
 
 def locked(connection: sa.Connection, wanted: Sequence[Window]) -> list[Standing]:
     """Those that are there; nobody else changes them until the transaction ends."""
-    return _standings(connection, wanted, _statements(len(wanted)).lock[connection.dialect.name])
+    lock = _statements(len(wanted)).lock[connection.dialect.name]
+    return _standings(wanted, run(connection, lock, _named(wanted)))
 
 
-def read(connection: sa.Connection, wanted: Sequence[Window]) -> list[Standing]:
+def read(database: Database, wanted: Sequence[Window]) -> list[Standing]:
     """Those that are there, as they are now."""
-    return _standings(connection, wanted, _statements(len(wanted)).read)
+    return _standings(wanted, database.rows(_statements(len(wanted)).read, _named(wanted)))
 
 
 def add(connection: sa.Connection, wanted: Sequence[Window], *, spent: int = 0, reserved: int = 0) -> None:
@@ -63,7 +65,6 @@ def _named(wanted: Sequence[Window]) -> dict[str, str | int]:
     return {f"id{n}": window.id for n, window in enumerate(wanted)}
 
 
-def _standings(connection: sa.Connection, wanted: Sequence[Window], statement: sa.Executable) -> list[Standing]:
+def _standings(wanted: Sequence[Window], rows: Iterable[Sequence[Any]]) -> list[Standing]:
     by_id = {window.id: window for window in wanted}
-    rows = run(connection, statement, _named(wanted))
     return [Standing(by_id[name], spent, reserved) for name, spent, reserved in rows]

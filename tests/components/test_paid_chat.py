@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from haystack.dataclasses import ChatMessage
 
+from ragsaver.components.caller import Caller
 from ragsaver.components.chat import ChatTier
 from ragsaver.components.chat_reply import CutReply
 from ragsaver.components.request import Request, running
@@ -218,6 +219,49 @@ def test_a_client_that_leaves_the_stream_is_charged_all_that_it_held(counter: Co
         asyncio.run(leave())
     (one,) = counter.entries()
     assert (one.outcome, one.cost) == ("unknown", PROMPT + 1000)
+
+
+def asked_in_a_thread(counter: Counter, tier: ChatTier, left: Callable[[], Awaitable[None]]) -> None:
+    def ask(caller: Caller) -> None:
+        with counter.request(caller=caller), pytest.raises(asyncio.CancelledError):
+            tier.reply(MESSAGES)
+
+    async def asked() -> None:
+        await asyncio.to_thread(ask, Caller(left))
+
+    asyncio.run(asked())
+
+
+def test_who_has_left_before_the_endpoint_is_asked_pays_nothing(counter: Counter):
+    script = Script()
+
+    async def gone() -> None:
+        pass
+
+    with openai_server(script) as url:
+        tier = counter.tier(url)
+        with counter.request():
+            tier.reply(MESSAGES)
+        asked_in_a_thread(counter, tier, gone)
+    assert len(script.requests) == 1
+    with counter.till.ledger.database.reading() as connection:
+        assert connection.scalars(sa.select(entries.c.outcome).order_by(entries.c.id)).all() == ["done", "nothing"]
+        assert connection.execute(sa.select(leases)).all() == []
+    assert counter.receipt.cost_usd == 0
+
+
+def test_who_leaves_while_an_endpoint_wants_to_be_left_alone_waits_no_longer(counter: Counter):
+    script, listened = Script(statuses=[429], retry_after="500"), []
+
+    async def leaves_the_pause() -> None:
+        listened.append(bool(script.requests))
+        if not listened[-1]:
+            await asyncio.Event().wait()
+
+    with openai_server(script) as url:
+        asked_in_a_thread(counter, counter.tier(url, max_retries=1, timeout_s=600), leaves_the_pause)
+    assert listened[-1] and len(script.requests) == 1
+    assert [one.outcome for one in counter.entries()] == ["nothing"]
 
 
 def test_a_task_that_is_cancelled_while_it_reserves_gives_the_money_back(counter: Counter):
