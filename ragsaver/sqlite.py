@@ -41,7 +41,7 @@ def create_tables(connection: sa.Connection, tables: sa.MetaData) -> None:
 
 
 class Readers:
-    """A connection to read from for each thread, without a pool's work: for what is asked with every question.
+    """Connections to read from, as many as read at once, without a pool's work: for what is asked with every question.
 
     :param what: is in the file, for errors: `the manifest`.
     :param make: makes the file with its tables, if it is not there.
@@ -53,7 +53,7 @@ class Readers:
         self._what = what
         self._remedy = remedy
         self._make = make
-        self._mine = threading.local()
+        self._idle: list[sqlite3.Connection] = []
         self._all: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
 
@@ -63,7 +63,11 @@ class Readers:
         :raises StorageError: if the file can't be read.
         """
         try:
-            return self._connection().execute(statement, values).fetchall()
+            connection = self._taken()
+            try:
+                return connection.execute(statement, values).fetchall()
+            finally:
+                self._idle.append(connection)
         except sqlite3.Error as error:
             problem = f"{self._what} can't be read: {error}"
             raise StorageError(problem, where=str(self._path), remedy=self._remedy) from error
@@ -74,15 +78,15 @@ class Readers:
             while self._all:
                 self._all.pop().close()
 
-    def _connection(self) -> sqlite3.Connection:
-        mine: sqlite3.Connection | None = getattr(self._mine, "connection", None)
-        if mine is None:
+    def _taken(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()  # the one that was used last, whose pages are in memory
+        except IndexError:
             self._make()
-            mine = _plain(self._path, _READ_PATIENCE_S)
-            self._mine.connection = mine
+            made = _plain(self._path, _READ_PATIENCE_S)
             with self._lock:
-                self._all.append(mine)
-        return mine
+                self._all.append(made)
+            return made
 
 
 class SqliteDatabase:

@@ -1,10 +1,16 @@
 """Several processes may open the same file for the first time at the same moment."""
 
+import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from ragsaver.errors import StorageError
+from ragsaver.sqlite import Readers
 
 OPEN = """
 import sys
@@ -39,3 +45,27 @@ def test_processes_that_open_a_new_file_at_once_all_get_it(tmp_path: Path, proce
         process.stdin.write("go\n")
         process.stdin.flush()
     assert [process.communicate(timeout=120)[1] for process in started] == [""] * processes
+
+
+def test_threads_that_read_one_after_the_other_read_by_one_connection(tmp_path: Path):
+    file = tmp_path / "some.sqlite"
+    made = []
+
+    def make() -> None:
+        made.append(1)
+        with closing(sqlite3.connect(file)) as connection:
+            connection.executescript("CREATE TABLE IF NOT EXISTS some (n); INSERT INTO some VALUES (7)")
+
+    readers = Readers(file, "the test's file", make)
+    seen = []
+    for _ in range(3):
+        thread = threading.Thread(target=lambda: seen.append(readers.rows("SELECT n FROM some", ())))
+        thread.start()
+        thread.join()
+    assert (seen, made) == ([[(7,)]] * 3, [1])
+    with pytest.raises(StorageError, match="the test's file can't be read"):
+        readers.rows("SELECT nothing FROM some", ())
+    assert readers.rows("SELECT n FROM some", ()) == [(7,)] and made == [1]
+    readers.close()
+    with pytest.raises(StorageError):
+        readers.rows("SELECT n FROM some", ())

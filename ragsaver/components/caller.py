@@ -8,6 +8,7 @@ there. Only meanwhile somebody listens whether the caller leaves: an answer that
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -26,10 +27,16 @@ class Caller:
     """Who waits for one answer; made on the event loop that hears from him.
 
     :param left: comes to its end when he has left, at once if he has already; awaited anew for each piece of work.
+    :param waiting: around what a thread waits for.
     """
 
-    def __init__(self, left: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        left: Callable[[], Awaitable[None]],
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._left = left
+        self._waiting = waiting
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
@@ -44,14 +51,15 @@ class Caller:
         """
         done: Future[T] = Future()
         self._loop.call_soon_threadsafe(self._begin, work, done, context=copy_context())
-        while True:
-            try:
-                return done.result(_LOOK_S)
-            except TimeoutError:
-                if done.done():  # it is the work's own
-                    raise
-                if self._loop.is_closed():
-                    raise asyncio.CancelledError from None
+        with self._waiting():
+            while True:
+                try:
+                    return done.result(_LOOK_S)
+                except TimeoutError:
+                    if done.done():  # it is the work's own
+                        raise
+                    if self._loop.is_closed():
+                        raise asyncio.CancelledError from None
 
     def _begin(self, work: Callable[[], Coroutine[Any, Any, T]], done: "Future[T]") -> None:
         self._task = self._loop.create_task(self._watched(work, done))

@@ -11,9 +11,11 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
+from starlette.types import Receive
 
 from ragsaver.access.identity import Identity, Permission
 from ragsaver.access.key_store import KeyStore, open_keys
+from ragsaver.components.caller import Caller
 from ragsaver.errors import RUN_AGAIN, Stopped
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
@@ -21,13 +23,16 @@ from ragsaver.ingestion.report import IngestReport, Progress
 from ragsaver.logs.content_log import ContentLog
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
-from ragsaver.server.pump import CallerLeft
+from ragsaver.server.pump import CallerLeft, left
+from ragsaver.server.workplaces import Workplaces
 from ragsaver.workers.moves import Moved, nobody
 
 T = TypeVar("T")
 
-# Most of them wait: for the model's next shared run, or for an endpoint that generates.
-QUERY_THREADS = 32
+# Most of them wait for the embedding model's next shared run.
+_AT_WORK = 32
+# With those that wait for an endpoint that generates.
+_THREADS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,20 @@ class Access:
     host: str = "127.0.0.1"
     keys: KeyStore = field(init=False)
     content: ContentLog = field(init=False)
-    queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUERY_THREADS, "query"))
+    working: Workplaces = field(default_factory=lambda: Workplaces(_AT_WORK))
+    queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_THREADS, "query"))
     ingestion: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ingestion"))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", open_keys(self.live.settings))
         object.__setattr__(self, "content", ContentLog(self.live.settings))
+
+    def caller(self, receive: Receive) -> Caller:
+        """Who waits for an answer that is not streamed.
+
+        :param receive: of the request, whose body is read.
+        """
+        return Caller(lambda: left(receive), self.working.left)
 
     async def query(self, work: Callable[[Runtime], T]) -> T:
         """Run a query's work in a thread of its own pool.
@@ -62,7 +75,7 @@ class Access:
         """
 
         def reading() -> T:
-            with self.live.use() as runtime:
+            with self.working.taken(), self.live.use() as runtime:
                 try:
                     return work(runtime)
                 except asyncio.CancelledError:  # of something that it waited for; nobody has cancelled the route

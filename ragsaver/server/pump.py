@@ -11,8 +11,6 @@ from typing import Any, Generic, TypeVar
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from ragsaver.components.caller import Caller
-
 T = TypeVar("T")
 
 _AHEAD = 64  # parts that wait for a slow reader
@@ -87,14 +85,6 @@ class Pumped(EventSourceResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._pump.stop()
-
-
-def caller_of(receive: Receive) -> Caller:
-    """Who waits for an answer that is not streamed.
-
-    :param receive: of the request, whose body is read.
-    """
-    return Caller(lambda: left(receive))
 
 
 async def left(receive: Receive) -> None:

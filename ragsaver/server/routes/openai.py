@@ -21,7 +21,7 @@ from ragsaver.server.completions import Completion
 from ragsaver.server.conversation import ChatBody, Conversation, read_conversation
 from ragsaver.server.openai_errors import openai_error
 from ragsaver.server.problems import problem_of
-from ragsaver.server.pump import Pump, Pumped, caller_of
+from ragsaver.server.pump import Pump, Pumped
 from ragsaver.server.routes.query import told
 from ragsaver.server.rung import ServedFrom
 from ragsaver.settings import Settings
@@ -64,7 +64,7 @@ async def chat(body: ChatBody, access: Shared, identity: Asker, wishes: Wished, 
         chunks = completion.chunks(_after(first, pump), include_usage)
         return Pumped(_events(chunks, request_id), pump, served.headers)
 
-    caller = caller_of(request.receive)
+    caller = access.caller(request.receive)
 
     def ask(runtime: Runtime) -> AskResult:
         return runtime.engine(body.model).ask(

@@ -13,7 +13,7 @@ from ragsaver.server.access import Access, Asker, Shared
 from ragsaver.server.asking import Wished, Wishes, question_of
 from ragsaver.server.plain_question import PlainQuestions
 from ragsaver.server.problems import problem_of
-from ragsaver.server.pump import Pump, Pumped, caller_of
+from ragsaver.server.pump import Pump, Pumped
 from ragsaver.server.rung import ServedFrom
 from ragsaver.server.schemas import Problem, QueryBody, SearchBody
 
@@ -36,7 +36,7 @@ async def query(body: QueryBody, access: Shared, identity: Asker, wishes: Wished
             raise
         return Pumped(_events(pump, request_id), pump, served.headers)
 
-    caller = caller_of(request.receive)
+    caller = access.caller(request.receive)
 
     def ask(runtime: Runtime) -> AskResult:
         asked = question_of(runtime, identity, body.collection, request_id, wishes, schema=schema, caller=caller)
