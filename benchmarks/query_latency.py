@@ -77,11 +77,15 @@ def main() -> None:
 
 
 class Endpoint:
-    """Speaks the OpenAI protocol, says always the same, and counts the time from a request's first byte to its last."""
+    """Speaks the OpenAI protocol, says always the same, and counts the time from a request's first byte to its last.
 
-    def __init__(self) -> None:
+    :param thinks_s: before it answers.
+    """
+
+    def __init__(self, thinks_s: float = 0.0) -> None:
+        self._thinks_s = thinks_s
         self.took_ms = 0.0
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._connections: list[socket.socket] = []
 
     def _serve(self) -> None:
@@ -101,6 +105,7 @@ class Endpoint:
                 missing = int(re.search(rb"(?i)content-length: (\d+)", head)[1]) - len(body)
                 while missing > 0:
                     missing -= len(connection.recv(65536))
+                time.sleep(self._thinks_s)
                 connection.sendall(SAID)
                 self.took_ms += (time.perf_counter() - started) * 1000
 
