@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ragsaver.components.prompt_builder import INSTRUCTIONS
 from ragsaver.components.route_features import SHAPE
+from ragsaver.components.router_curve import places_of
 from ragsaver.eval.route import look, trained
 from ragsaver.eval.route_fitting import Seen, folds
 from ragsaver.eval.route_outcomes import Outcomes, read_outcomes
@@ -82,10 +83,10 @@ def routed(
     strong = np.zeros(len(fold), dtype=bool)
     for part in range(FOLDS):
         mine = fold == part
-        router = trained(_only(outcomes, ~mine), seen.only(~mine), encoder)
+        router = trained(outcomes.only(~mine), seen.only(~mine), encoder)
         step = router.step_for(min_quality, None)
-        found = router.weights.chances(seen.vectors[mine], seen.counted[mine])
-        strong[mine] = found[:, 1] - found[:, 0] > step.above
+        raw = router.weights.chances(seen.vectors[mine], seen.counted[mine])
+        strong[mine] = places_of(router.losses(raw), step.above) > 0
         print(f"router {part}: {step}", file=sys.stderr)
         if part == 0:
             (folder / ROUTER).write_text(router.model_dump_json() + "\n", encoding="utf-8")
@@ -115,7 +116,7 @@ def _look(outcomes: Outcomes, engine: QueryEngine, kept: Path | None) -> tuple[O
         if done % 1000 == 0:
             print(f"looked at {done} of {of}", file=sys.stderr)
 
-    outcomes = replace(outcomes, found=signs_by(engine, outcomes.queries, tell))
+    outcomes = replace(outcomes, found=signs_by(engine, outcomes, tell))
     seen = look(outcomes, engine.resources.encoder, tell)
     if kept:
         np.savez(kept, of=of, vectors=seen.vectors.astype(np.float32), counted=seen.counted)
@@ -126,13 +127,3 @@ def _read(rows: Sequence[str], folder: Path) -> Outcomes:
     file = folder / "outcomes.jsonl"
     file.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return read_outcomes(file)
-
-
-def _only(outcomes: Outcomes, which: NDArray[np.bool_]) -> Outcomes:
-    return Outcomes(
-        tuple(query for query, mine in zip(outcomes.queries, which, strict=True) if mine),
-        outcomes.weak[which],
-        outcomes.strong[which],
-        outcomes.groups[which],
-        outcomes.found[which],
-    )

@@ -270,7 +270,9 @@ def test_a_trained_router_takes_the_embedding_that_retrieval_paid_for(
             with gathering(Evidence()) as evidence:
                 evidence.vectors.update(vectors)
                 asked = ask(given, question)
-            assert asked.reply.meta["tier"] == tier and "is right with a chance of" in asked.reply.meta["route_reason"]
+            assert (
+                asked.reply.meta["tier"] == tier and "that a model will do: small" in asked.reply.meta["route_reason"]
+            )
     file.write_text("{}")
     with tiers(tmp_path, small, large, router=str(file)) as given, pytest.raises(SettingsError, match="is no router"):
         ask(given)
