@@ -67,7 +67,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     quiet_haystack()
-    from ragsaver.components.router_curve import cheapest_for
+    from ragsaver.components.router_curve import Curve, cheapest_for
     from ragsaver.eval.route import FOLDS, look
     from ragsaver.eval.route_fitting import curve, folds, left_out
     from ragsaver.eval.route_outcomes import read_outcomes
@@ -82,7 +82,7 @@ def main() -> None:
     gains = unseen[:, 1] - unseen[:, 0]
     # Of a trained router only its curve is asked: the gains are those of routers that left the question out.
     steps = curve(gains[:, None], outcomes)
-    target = cheapest_for(steps, min_quality=0.95, max_calls=None, max_cost=None)
+    router, target = Curve(steps), cheapest_for(steps, min_quality=0.95, max_calls=None, max_cost=None)
 
     book = PriceBook.of(Settings().spend)
     tokens = np.array(encoder.count_tokens(list(outcomes.queries))) + CONTEXT_TOKENS
@@ -98,7 +98,7 @@ def main() -> None:
 
     def play(limit: int | None, wishes: PacingSettings | None) -> Month:
         return month(
-            zip(at.tolist(), drawn.tolist(), strict=True), steps, target, gains, ok, cost, worst, limit, wishes
+            zip(at.tolist(), drawn.tolist(), strict=True), router, target, gains, ok, cost, worst, limit, wishes
         )
 
     free = play(None, None)
@@ -139,7 +139,7 @@ def traffic(rng: np.random.Generator, questions: int) -> NDArray[np.float64]:
 
 def month(
     asked: Iterator[tuple[float, int]],
-    steps: Any,
+    router: Any,
     target: Any,
     gains: NDArray[np.float64],
     ok: NDArray[np.bool_],
@@ -151,12 +151,11 @@ def month(
     """Play it.
 
     :param asked: when, and which question.
-    :param steps: the router's curve, and its point that questions are routed by.
+    :param router: its curve; `target` is the point of it that questions are routed by.
     :param ok: (questions, 2) whether the weak and the strong model are right.
     :param cost: (questions, 2) micro-dollars; `worst` what is held before.
     :param wishes: None for a hard cut-off.
     """
-    from ragsaver.components.router_curve import part_of
     from ragsaver.spend.budgets import Standing, Window, period_at
     from ragsaver.spend.pacing import UNPRESSED, Service, pace_of
 
@@ -169,7 +168,7 @@ def month(
             pace = pace_of([Standing(window, done.spent, 0)], {window.id: limit}, wishes, at)
         day = int((at - MONTH) // DAY_S)
         done.asked_on[day] += 1
-        tier = int(gains[question] > part_of(steps, target, pace.strong).above and pace.strong > 0)
+        tier = int(gains[question] > router.part_of(target, pace.strong).above and pace.strong > 0)
         if tier == 1 and not fits(worst[question, 1]):
             tier = 0
         if pace.service >= Service.CACHED:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ragsaver.components.request import Quality
 from ragsaver.components.route_features import FOUND, SHAPE
-from ragsaver.components.router_curve import Step, nearest, part_of, places_of
+from ragsaver.components.router_curve import Curve, Step, places_of
 from ragsaver.components.router_model import Judged, RouterModel, load_router
 from ragsaver.errors import SettingsError
 from ragsaver.models.protocol import Encoder
@@ -97,12 +97,12 @@ class Trained:
     """
 
     def __init__(self, model: RouterModel, target: Step, names: Sequence[str]) -> None:
-        self._model = model
+        self._model, self._curve = model, Curve(model.curve)
         self._places = (0, len(names) - 1) if model.tiers == 2 else tuple(range(len(names)))
         self._names = [names[place] for place in self._places]
         best = max(model.curve, key=lambda step: (step.quality, -step.calls))
         self._steps: Mapping[Quality, Step] = {
-            "minimum": nearest(model.curve, target, 0.5),
+            "minimum": self._curve.nearest(target, 0.5),
             "balanced": target,
             "maximum": best if best.above < target.above else target,
         }
@@ -111,7 +111,7 @@ class Trained:
         """Decide."""
         counted = question.shape + question.found if self._model.counted == SHAPE + FOUND else question.shape
         judged = self._model.judge(question.vector(), counted)
-        step = part_of(self._model.curve, self._steps[question.wish], question.strong)
+        step = self._curve.part_of(self._steps[question.wish], question.strong)
         chosen = int(places_of(np.array([judged.losses]), step.above)[0]) if question.strong > 0 else 0
         told = self._told(judged, step, chosen)
         place = self._places[chosen]

@@ -86,30 +86,42 @@ def cheapest_for(
     return next(enough, None) or max(allowed, key=lambda step: step.quality)
 
 
-def part_of(curve: Sequence[Step], step: Step, share: float) -> Step:
-    """A point that spends less than another, between those that were measured: its threshold is no lower.
+class Curve:
+    """Points between those that were measured, and the nearest of them, by what is spent.
 
-    :param share: factor of what it spends above the cheapest model alone, 0 to 1.
+    :param steps: from the cheapest model alone to the strongest alone.
     """
-    if share >= 1:
-        return step
-    spent = spending(curve)
-    at = float(spent[list(curve).index(step)]) * max(share, 0.0)
 
-    def between(numbers: Sequence[float]) -> float:
-        return float(np.interp(at, spent, numbers))
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps, self._spent = steps, spending(steps)
+        self._above = np.array([step.above for step in steps])
+        self._calls = np.array([step.calls for step in steps])
+        self._quality = np.array([step.quality for step in steps])
+        self._shares = np.array([step.by_tier for step in steps]).T
 
-    return Step(
-        calls=between([one.calls for one in curve]),
-        above=max(between([one.above for one in curve]), step.above),
-        quality=between([one.quality for one in curve]),
-        shares=tuple(between(of) for of in zip(*(one.by_tier for one in curve), strict=True)),
-        cost=None if step.cost is None else between([one.cost or 0.0 for one in curve]),
-    )
+    def part_of(self, step: Step, share: float) -> Step:
+        """A point that spends less than another: its threshold is no lower.
 
+        :param step: one of the measured.
+        :param share: factor of what it spends above the cheapest model alone, 0 to 1.
+        """
+        if share >= 1:
+            return step
+        spent = self._spent_at(step) * max(share, 0.0)
 
-def nearest(curve: Sequence[Step], step: Step, share: float) -> Step:
-    """The measured point that is nearest to a share of what another spends above the cheapest model alone."""
-    spent = spending(curve)
-    wanted = spent[list(curve).index(step)] * share
-    return curve[int(np.abs(spent - wanted).argmin())]
+        def between(numbers: Floats) -> float:
+            return float(np.interp(spent, self._spent, numbers))
+
+        return Step(
+            calls=between(self._calls),
+            above=max(between(self._above), step.above),
+            quality=between(self._quality),
+            shares=tuple(between(of_tier) for of_tier in self._shares),
+        )
+
+    def nearest(self, step: Step, share: float) -> Step:
+        """The measured point that is nearest to a share of what another one spends above the cheapest model alone."""
+        return self._steps[int(np.abs(self._spent - self._spent_at(step) * share).argmin())]
+
+    def _spent_at(self, step: Step) -> float:
+        return float(self._spent[int((self._above == step.above).argmax())])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ragsaver.components.route_features import FOUND, SHAPE, question_shape
 from ragsaver.components.router import Question, Rules, Trained, open_router
-from ragsaver.components.router_curve import Step, cheapest_for, nearest, part_of, places_of, spending
+from ragsaver.components.router_curve import Curve, Step, cheapest_for, places_of, spending
 from ragsaver.components.router_model import RouterModel, load_router, logistic, pack
 from ragsaver.errors import SettingsError
 from ragsaver.models.registry import load_encoder
@@ -97,9 +97,9 @@ def test_what_is_spent_is_told_by_costs_where_there_are_any():
     assert spending(bare).tolist() == pytest.approx([0, 0.25, 0.4, 0.7, 1])
     two = [Step(calls=calls, above=-calls, quality=1) for calls in (0.0, 0.3, 1.0)]
     assert spending(two).tolist() == pytest.approx([0, 0.3, 1])
-    assert nearest(CURVE, CURVE[3], 0.5) == CURVE[2]
-    half = part_of(CURVE, CURVE[3], 0.5)
-    assert half.cost == pytest.approx(0.4) and half.shares == pytest.approx((0.4, 0.4, 0.2))
+    assert Curve(CURVE).nearest(CURVE[3], 0.5) == CURVE[2]
+    half = Curve(CURVE).part_of(CURVE[3], 0.5)
+    assert half.calls == pytest.approx(0.2) and half.shares == pytest.approx((0.4, 0.4, 0.2))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1), st.floats(0, 1))

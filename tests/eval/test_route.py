@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ragsaver.components.route_features import FOUND, SHAPE, question_shape
 from ragsaver.components.router import Question, Trained
-from ragsaver.components.router_curve import Step, cheapest_for, nearest, part_of
+from ragsaver.components.router_curve import Curve, Step, cheapest_for
 from ragsaver.components.router_model import RouterModel, load_router
 from ragsaver.errors import SettingsError, UsageError
 from ragsaver.eval import route
@@ -114,7 +114,7 @@ def test_a_target_takes_the_fewest_calls_that_reach_it(tmp_path: Path):
     assert [step.calls for step in reached] == sorted(step.calls for step in reached)
     assert all(step.quality >= quality for step, quality in zip(reached, (0.5, 0.7, 0.8, 0.9, 0.95), strict=True))
     assert model.curve[0].calls == 0.0 and model.curve[-1].calls == 1.0
-    assert nearest(model.curve, model.curve[-1], 0.5).calls == pytest.approx(0.5, abs=0.01)
+    assert Curve(model.curve).nearest(model.curve[-1], 0.5).calls == pytest.approx(0.5, abs=0.01)
 
 
 KINDS = {  # made: which of three models answer them, how often
@@ -225,7 +225,7 @@ def test_a_quality_is_kept_by_a_standard_error():
 def test_as_a_budget_is_pressed_the_share_of_strong_calls_falls_without_jumps(tmp_path: Path):
     model, _ = route.train_route(write(tmp_path, rows(200)), Settings(), lambda done, of: None, max_calls=0.5)
     step = model.step_for(None, None)
-    less = [part_of(model.curve, step, strong / 100) for strong in range(100, -1, -1)]
+    less = [Curve(model.curve).part_of(step, strong / 100) for strong in range(100, -1, -1)]
     assert less[0] == step and less[-1].calls == 0
     assert all(after.calls < before.calls for before, after in itertools.pairwise(less))
     assert all(after.above >= before.above for before, after in itertools.pairwise(less))
