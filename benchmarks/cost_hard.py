@@ -38,8 +38,14 @@ class Routed:
     strong: NDArray[np.bool_]
     tokens: NDArray[np.float64]
 
-    def answered(self, weak: str, strong: str, evidence_tokens: float, *, routed: bool) -> Answered:
-        """What the hard ones cost with so much evidence, by the strong model alone or as they are routed."""
+    def answered(
+        self, weak: str, strong: str, evidence_tokens: float, *, routed: bool, handed_on: bool = True
+    ) -> Answered:
+        """What the hard ones cost with so much evidence, by the strong model alone or as they are routed.
+
+        :param handed_on: the check hands all of the weak model's answers on to the strong one: the most that it can
+            cost. What is right is left as if it handed on none, which is the worst that can come of it.
+        """
         prices, sent = PriceBook(), self.strong | (not routed)
 
         def dollars(name: str) -> NDArray[np.float64]:
@@ -47,7 +53,7 @@ class Routed:
             asked = (self.tokens + evidence_tokens) * float(price.input_per_mtok)
             return np.asarray((asked + ANSWER_TOKENS * float(price.output_per_mtok)) / 1e6)
 
-        usd = np.where(sent, dollars(strong), dollars(weak))
+        usd = np.where(sent, dollars(strong), dollars(weak) + handed_on * dollars(strong))
         right = np.where(sent, self.outcomes.strong, self.outcomes.weak)
         return Answered(usd[self.hard], right[self.hard], np.full(int(self.hard.sum()), evidence_tokens))
 

@@ -17,7 +17,7 @@ from ragsaver.components.answer_builder import MARK, abstains, is_abstention
 from ragsaver.components.answer_schema import AnswerSchema, unfenced
 from ragsaver.sentences import content_stems, split, stem
 
-SUPPORTED_FROM = 0.5  # share of a sentence's content words that must stand in the evidence
+SUPPORTED_FROM = 0.5  # share of a sentence's content words that must stand in the evidence: by benchmarks/answer_check
 _FEWEST_STEMS = 3  # in a shorter sentence a single word would decide
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")

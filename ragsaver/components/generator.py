@@ -47,7 +47,8 @@ from ragsaver.spend.pacing import Service, admit
 from ragsaver.spend.receipt import current_receipt
 
 ANSWER_FORMATS = ("text", "json")
-DOUBT_ABSTENTION_FROM = 0.8  # confidence of the free tier from which on a model that finds nothing is not believed
+# Confidence of the free tier from which on a model that finds nothing is not believed: by benchmarks/answer_check.
+DOUBT_ABSTENTION_FROM = 0.8
 
 
 @dataclass(slots=True)
