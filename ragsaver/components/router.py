@@ -32,7 +32,7 @@ class Question:
     :ivar found: a number for each of `FOUND`.
     :ivar vector: gives the question's embedding, (dim,) float32.
     :ivar wish: of the asker.
-    :ivar strong: factor, 0 to 1, of the share of questions that budgets let go to the strongest model.
+    :ivar strong: factor, 0 to 1, of what budgets let be spent on dearer models than the cheapest.
     """
 
     shape: tuple[float, ...]

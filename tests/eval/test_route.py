@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ragsaver.components.route_features import FOUND, SHAPE, question_shape
 from ragsaver.components.router import Question, Trained
 from ragsaver.components.router_curve import Curve, Step, cheapest_for
-from ragsaver.components.router_model import RouterModel, load_router
+from ragsaver.components.router_model import RouterModel, load_router, losses_of
 from ragsaver.errors import SettingsError, UsageError
 from ragsaver.eval import route
 from ragsaver.eval.route_fitting import calibrate, curve, folds, whole_groups
@@ -322,6 +322,16 @@ def test_a_calibrated_chance_is_how_often_it_happens():
         np.column_stack([np.zeros(5000), raw]), np.column_stack([1 - happened, np.ones(5000)])
     )
     assert (slope, level) == (pytest.approx(6, abs=0.6), pytest.approx(-4, abs=0.5))
+
+
+def test_where_numbers_tell_nothing_the_chance_is_how_often_it_happens_and_their_order_stays():
+    random = np.random.default_rng(0)
+    raw = np.column_stack([np.zeros(2000), random.uniform(0, 1, 2000)])
+    lost = random.random(2000) < 0.4 - 0.2 * raw[:, 1]  # the other way round
+    calibrations = calibrate(raw, np.column_stack([~lost, np.ones(2000)]).astype(np.float64))
+    losses = losses_of(raw, calibrations)[:, 0]
+    assert losses == pytest.approx(np.full(2000, lost.mean()), abs=0.001)
+    assert (losses[np.argsort(raw[:, 1])][1:] >= losses[np.argsort(raw[:, 1])][:-1]).all()
 
 
 def test_the_shape_of_a_question_is_counted():
