@@ -10,7 +10,10 @@ Four kinds of questions, and repeats of the first:
 - *follow-ups* (`tests/data/dialogues`), likewise, with the conversation before them. The plain recipe sends all of it,
   and looks for the question with the earlier ones in front of it; `plain_follow_ups_as_asked` is without.
 - *hard questions* (MMLU): RECORDED answers of a weak and a strong model (Mixtral-8x7B, GPT-4-1106), right or wrong,
-  routed by routers that have not seen them. They get as much evidence as document questions in the mean.
+  routed by routers that have not seen them. They get as much evidence as document questions in the mean. What the check
+  of a cheap answer would say of them is not known, for what is recorded are letters without a citation. So all of the
+  weak model's answers are paid for as if they were handed on to the strong one, and count as if none were;
+  `hard_unchecked` is without.
 
 The plain recipe sends ten whole passages and the question to the strong model, each time. Levers are added one after
 the other: what each saves depends on those before it. Prices are those of the models whose answers were recorded.
@@ -105,10 +108,14 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
                 steps[name] = asked[name].kinds
                 print(name, {kind: one.told() for kind, one in steps[name].items()}, file=sys.stderr)
     evidence = {name: float(steps[name][DOCUMENTS].evidence.mean()) for name in (PLAIN, PACKING)}
+    unchecked = {name: {**kinds} for name, kinds in steps.items()}
     for name in steps:
-        tokens = evidence[PLAIN if name == PLAIN else PACKING]
-        steps[name][HARD] = hard.answered(WEAK, STRONG, tokens, routed=name not in (PLAIN, PACKING))
+        tokens, to_both = evidence[PLAIN if name == PLAIN else PACKING], name not in (PLAIN, PACKING)
+        steps[name][HARD] = hard.answered(WEAK, STRONG, tokens, routed=to_both)
+        unchecked[name][HARD] = hard.answered(WEAK, STRONG, tokens, routed=to_both, handed_on=False)
+    without = put_together(unchecked, asked)
     return put_together(steps, asked) | {
+        "hard_unchecked": {name: told for name, told in without.items() if name.startswith(("saved", "usd"))},
         "questions_changed": {
             kind: changed(today.kinds[kind], steps[PLAIN][kind], steps[ROUTING][kind]) for kind in READ
         },

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ragsaver.components.prompt_builder import INSTRUCTIONS
 from ragsaver.components.route_features import SHAPE
+from ragsaver.components.router_curve import places_of
 from ragsaver.eval.route import look, trained
 from ragsaver.eval.route_fitting import Seen, folds
 from ragsaver.eval.route_outcomes import Outcomes, read_outcomes
@@ -37,8 +38,14 @@ class Routed:
     strong: NDArray[np.bool_]
     tokens: NDArray[np.float64]
 
-    def answered(self, weak: str, strong: str, evidence_tokens: float, *, routed: bool) -> Answered:
-        """What the hard ones cost with so much evidence, by the strong model alone or as they are routed."""
+    def answered(
+        self, weak: str, strong: str, evidence_tokens: float, *, routed: bool, handed_on: bool = True
+    ) -> Answered:
+        """What the hard ones cost with so much evidence, by the strong model alone or as they are routed.
+
+        :param handed_on: the check hands all of the weak model's answers on to the strong one: the most that it can
+            cost. What is right is left as if it handed on none, which is the worst that can come of it.
+        """
         prices, sent = PriceBook(), self.strong | (not routed)
 
         def dollars(name: str) -> NDArray[np.float64]:
@@ -46,7 +53,7 @@ class Routed:
             asked = (self.tokens + evidence_tokens) * float(price.input_per_mtok)
             return np.asarray((asked + ANSWER_TOKENS * float(price.output_per_mtok)) / 1e6)
 
-        usd = np.where(sent, dollars(strong), dollars(weak))
+        usd = np.where(sent, dollars(strong), dollars(weak) + handed_on * dollars(strong))
         right = np.where(sent, self.outcomes.strong, self.outcomes.weak)
         return Answered(usd[self.hard], right[self.hard], np.full(int(self.hard.sum()), evidence_tokens))
 
@@ -82,10 +89,10 @@ def routed(
     strong = np.zeros(len(fold), dtype=bool)
     for part in range(FOLDS):
         mine = fold == part
-        router = trained(_only(outcomes, ~mine), seen.only(~mine), encoder)
+        router = trained(outcomes.only(~mine), seen.only(~mine), encoder)
         step = router.step_for(min_quality, None)
-        found = router.weights.chances(seen.vectors[mine], seen.counted[mine])
-        strong[mine] = found[:, 1] - found[:, 0] > step.above
+        raw = router.weights.chances(seen.vectors[mine], seen.counted[mine])
+        strong[mine] = places_of(router.losses(raw), step.above) > 0
         print(f"router {part}: {step}", file=sys.stderr)
         if part == 0:
             (folder / ROUTER).write_text(router.model_dump_json() + "\n", encoding="utf-8")
@@ -115,7 +122,7 @@ def _look(outcomes: Outcomes, engine: QueryEngine, kept: Path | None) -> tuple[O
         if done % 1000 == 0:
             print(f"looked at {done} of {of}", file=sys.stderr)
 
-    outcomes = replace(outcomes, found=signs_by(engine, outcomes.queries, tell))
+    outcomes = replace(outcomes, found=signs_by(engine, outcomes, tell))
     seen = look(outcomes, engine.resources.encoder, tell)
     if kept:
         np.savez(kept, of=of, vectors=seen.vectors.astype(np.float32), counted=seen.counted)
@@ -126,13 +133,3 @@ def _read(rows: Sequence[str], folder: Path) -> Outcomes:
     file = folder / "outcomes.jsonl"
     file.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return read_outcomes(file)
-
-
-def _only(outcomes: Outcomes, which: NDArray[np.bool_]) -> Outcomes:
-    return Outcomes(
-        tuple(query for query, mine in zip(outcomes.queries, which, strict=True) if mine),
-        outcomes.weak[which],
-        outcomes.strong[which],
-        outcomes.groups[which],
-        outcomes.found[which],
-    )

@@ -67,7 +67,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
     quiet_haystack()
-    from ragsaver.components.router_model import RouterModel
+    from ragsaver.components.router_curve import Curve, cheapest_for
     from ragsaver.eval.route import FOLDS, look
     from ragsaver.eval.route_fitting import curve, folds, left_out
     from ragsaver.eval.route_outcomes import read_outcomes
@@ -75,12 +75,14 @@ def main() -> None:
     from ragsaver.spend.money import charged
     from ragsaver.spend.prices import PriceBook
 
-    outcomes = some_of(read_outcomes(given.data / "routing" / "mmlu.jsonl"), given.recorded)
+    outcomes = read_outcomes(given.data / "routing" / "mmlu.jsonl")
+    outcomes = outcomes.only(np.random.default_rng(0).permutation(len(outcomes.queries))[: given.recorded])
     encoder = load_encoder(Settings().embedding)
     unseen = left_out(look(outcomes, encoder, lambda *_: None), outcomes, folds(outcomes.groups, FOLDS))
     gains = unseen[:, 1] - unseen[:, 0]
     # Of a trained router only its curve is asked: the gains are those of routers that left the question out.
-    router = RouterModel.model_construct(curve=curve(gains, outcomes), min_quality=0.95, max_calls=None)
+    steps = curve(gains[:, None], outcomes)
+    router, target = Curve(steps), cheapest_for(steps, min_quality=0.95, max_calls=None, max_cost=None)
 
     book = PriceBook.of(Settings().spend)
     tokens = np.array(encoder.count_tokens(list(outcomes.queries))) + CONTEXT_TOKENS
@@ -95,7 +97,9 @@ def main() -> None:
     ok = np.stack([outcomes.weak, outcomes.strong], axis=1) > 0.5
 
     def play(limit: int | None, wishes: PacingSettings | None) -> Month:
-        return month(zip(at.tolist(), drawn.tolist(), strict=True), router, gains, ok, cost, worst, limit, wishes)
+        return month(
+            zip(at.tolist(), drawn.tolist(), strict=True), router, target, gains, ok, cost, worst, limit, wishes
+        )
 
     free = play(None, None)
     report: dict[str, Any] = {
@@ -120,16 +124,6 @@ def main() -> None:
     print(json.dumps(report))
 
 
-def some_of(outcomes: Any, count: int) -> Any:
-    """As many of them, drawn without regard to anything."""
-    from ragsaver.eval.route_outcomes import Outcomes
-
-    order = np.random.default_rng(0).permutation(len(outcomes.queries))[:count]
-    queries = tuple(outcomes.queries[place] for place in order)
-    rest = (part[order] for part in (outcomes.weak, outcomes.strong, outcomes.groups, outcomes.found))
-    return Outcomes(queries, *rest)
-
-
 def traffic(rng: np.random.Generator, questions: int) -> NDArray[np.float64]:
     """Moments at which questions come: by day more than by night, at weekends fewer, and in bursts, in seconds since
     the epoch.
@@ -146,6 +140,7 @@ def traffic(rng: np.random.Generator, questions: int) -> NDArray[np.float64]:
 def month(
     asked: Iterator[tuple[float, int]],
     router: Any,
+    target: Any,
     gains: NDArray[np.float64],
     ok: NDArray[np.bool_],
     cost: NDArray[np.int64],
@@ -156,6 +151,7 @@ def month(
     """Play it.
 
     :param asked: when, and which question.
+    :param router: its curve; `target` is the point of it that questions are routed by.
     :param ok: (questions, 2) whether the weak and the strong model are right.
     :param cost: (questions, 2) micro-dollars; `worst` what is held before.
     :param wishes: None for a hard cut-off.
@@ -164,7 +160,7 @@ def month(
     from ragsaver.spend.pacing import UNPRESSED, Service, pace_of
 
     window = Window("total", "", "month", *period_at("month", MONTH))
-    target, done = router.step_for(None, None), Month(limit)
+    done = Month(limit)
     fits: Callable[[int], bool] = lambda held: limit is None or done.spent + held <= limit  # noqa: E731
     for at, question in asked:
         pace = UNPRESSED
@@ -172,7 +168,7 @@ def month(
             pace = pace_of([Standing(window, done.spent, 0)], {window.id: limit}, wishes, at)
         day = int((at - MONTH) // DAY_S)
         done.asked_on[day] += 1
-        tier = int(gains[question] > router.less_of(target, pace.strong).above and pace.strong > 0)
+        tier = int(gains[question] > router.part_of(target, pace.strong).above and pace.strong > 0)
         if tier == 1 and not fits(worst[question, 1]):
             tier = 0
         if pace.service >= Service.CACHED:

@@ -84,7 +84,7 @@ def tune_fusion(
 
 @app.command("route")
 def route(
-    data: Annotated[Path, typer.Option(help="JSON lines of `query`, `weak_ok`, `strong_ok`, and `group`.")],
+    data: Annotated[Path, typer.Option(help="JSON lines of `query`, `weak_ok` and `strong_ok` or `ok`, and `group`.")],
     folds: Annotated[int, typer.Option(help="Parts that the questions are cut into, to try each unseen.")] = 5,
     search: Search = False,
     as_json: _Json = False,

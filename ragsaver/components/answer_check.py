@@ -17,7 +17,7 @@ from ragsaver.components.answer_builder import MARK, abstains, is_abstention
 from ragsaver.components.answer_schema import AnswerSchema, unfenced
 from ragsaver.sentences import content_stems, split, stem
 
-SUPPORTED_FROM = 0.5  # share of a sentence's content words that must stand in the evidence
+SUPPORTED_FROM = 0.5  # share of a sentence's content words that must stand in the evidence: by benchmarks/answer_check
 _FEWEST_STEMS = 3  # in a shorter sentence a single word would decide
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -121,8 +121,11 @@ def is_json(answer: str) -> bool:
     return True
 
 
-def unsupported(answer: str, grounds: Grounds) -> str | None:
-    """What the answer says that its grounds do not hold; None if all is there."""
+def unsupported(answer: str, grounds: Grounds, supported_from: float = SUPPORTED_FROM) -> str | None:
+    """What the answer says that its grounds do not hold; None if all is there.
+
+    :param supported_from: share of a sentence's content words that must stand there.
+    """
     for sentence in split(MARK.sub("", answer)):
         for number in sorted(numbers_of(sentence) - grounds.numbers):
             return f"the number {number} stands in no passage"
@@ -131,7 +134,7 @@ def unsupported(answer: str, grounds: Grounds) -> str | None:
                 return f"the name {name} stands in no passage"
         stems = set(content_stems(sentence))
         there = len(stems & grounds.stems)
-        if len(stems) >= _FEWEST_STEMS and there < SUPPORTED_FROM * len(stems):
+        if len(stems) >= _FEWEST_STEMS and there < supported_from * len(stems):
             return f"a sentence has {there} of its {len(stems)} content words from the passages"
     return None
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ragsaver.components.answer_kind import asked
-from ragsaver.components.conversation import Turn
+from ragsaver.components.conversation import Turn, turns_of
 from ragsaver.sentences import STOP_WORDS, split, stem
 
 MAX_ADDED = 12  # words
@@ -47,6 +47,14 @@ _EMPTY = frozenset(
     "year date time one thing know say explain give list show describe".split()
 )  # say nothing of what a question is about
 _ASKING = STOP_WORDS | _EMPTY | frozenset("whose shall may might must yes ok okay well hi hello thanks thank".split())
+
+
+def made_whole(question: str, history: Sequence[tuple[str, str]]) -> str:
+    """The question with the words that it leans on, as `self_contained` has it.
+
+    :param history: earlier turns, oldest first: role and text.
+    """
+    return self_contained(question, turns_of(history[-2 * LOOK_BACK :]))
 
 
 def self_contained(question: str, turns: Sequence[Turn]) -> str:

@@ -47,7 +47,8 @@ from ragsaver.spend.pacing import Service, admit
 from ragsaver.spend.receipt import current_receipt
 
 ANSWER_FORMATS = ("text", "json")
-DOUBT_ABSTENTION_FROM = 0.8  # confidence of the free tier from which on a model that finds nothing is not believed
+# Confidence of the free tier from which on a model that finds nothing is not believed: by benchmarks/answer_check.
+DOUBT_ABSTENTION_FROM = 0.8
 
 
 @dataclass(slots=True)
@@ -214,7 +215,7 @@ class AnswerGenerator(Bound):
                     pace.strong,
                 )
             )
-        start = start_at(len(rungs) - 1 if verdict.strong else 0, rungs)
+        start = start_at(verdict.place, rungs)
         if start is None and pace.service >= Service.SMALL and found.text is not None:
             asking.free = f"{rungs[0].name} was passed over: {rungs[0].skipped}; {pace.why}"
             return None
@@ -233,7 +234,7 @@ class AnswerGenerator(Bound):
             free_for_want=self.resources.settings.spend.pacing.enabled,
         )
         place, passed_over = start
-        reasons = [verdict.reason, passed_over, f"fewer go to the strongest: {pace.why}" if pace.strong < 1 else ""]
+        reasons = [verdict.reason, passed_over, f"fewer go to dearer models: {pace.why}" if pace.strong < 1 else ""]
         reason = "; ".join(one for one in reasons if one)
         return Course(rungs, place, reason, policy)
 

@@ -1,7 +1,7 @@
-"""Which model is asked first: the cheapest, or the strongest at once? By recorded outcomes, or by rules without any."""
+"""Which model is asked first: the cheapest, or a dearer one at once? By recorded outcomes, or by rules without any."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from ragsaver.components.request import Quality
 from ragsaver.components.route_features import FOUND, SHAPE
-from ragsaver.components.router_model import RouterModel, Step, load_router
+from ragsaver.components.router_curve import Curve, Step, places_of
+from ragsaver.components.router_model import Judged, RouterModel, load_router
+from ragsaver.errors import SettingsError
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import GenerationSettings
 
@@ -30,7 +32,7 @@ class Question:
     :ivar found: a number for each of `FOUND`.
     :ivar vector: gives the question's embedding, (dim,) float32.
     :ivar wish: of the asker.
-    :ivar strong: factor, 0 to 1, of the share of questions that budgets let go to the strongest model.
+    :ivar strong: factor, 0 to 1, of what budgets let be spent on dearer models than the cheapest.
     """
 
     shape: tuple[float, ...]
@@ -42,9 +44,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the strongest model is asked at once, and why, in words."""
+    """The place of the tier that is asked first, from 0, and why, in words."""
 
-    strong: bool
+    place: int
     reason: str
 
 
@@ -61,48 +63,73 @@ class Cheapest:
 
     def judge(self, question: Question) -> Verdict:
         """Decide."""
-        return Verdict(False, "the cheapest model is tried first")
+        return Verdict(0, "the cheapest model is tried first")
 
 
 class Rules:
-    """Counts signs of a hard question: a start for who has no recorded outcomes. Nothing of it was measured."""
+    """Counts signs of a hard question: a start for who has no recorded outcomes. Nothing of it was measured.
+
+    With fewer signs than the strongest model needs, a question begins as far up the row as that part of them.
+
+    :param names: of the tiers, cheapest first.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
 
     def judge(self, question: Question) -> Verdict:
         """Decide."""
-        signs = hard_signs(question)
+        signs, last = hard_signs(question), len(self._names) - 1
         needed = SIGNS[question.wish] + math.ceil(_MORE_SIGNS * (1 - question.strong))
-        strong = len(signs) >= needed and question.strong > 0
+        place = min(len(signs) * last // needed, last) if question.strong > 0 else 0
         seen = ", ".join(signs) or "none"
         told = f"by rule, {len(signs)} of {needed} signs of a hard question: {seen}"
-        return Verdict(strong, told if question.wish == "balanced" else f"{told} (quality {question.wish})")
+        if last > 1:
+            told += f"; so {self._names[place]}"
+        return Verdict(place, told if question.wish == "balanced" else f"{told} (quality {question.wish})")
 
 
 class Trained:
     """Decides by recorded outcomes.
 
     :param target: the point of its curve that questions are routed by.
+    :param names: of the tiers, cheapest first. A router of two models decides between the first and the last.
     """
 
-    def __init__(self, model: RouterModel, target: Step) -> None:
-        self._model = model
+    def __init__(self, model: RouterModel, target: Step, names: Sequence[str]) -> None:
+        self._model, self._curve = model, Curve(model.curve)
+        self._places = (0, len(names) - 1) if model.tiers == 2 else tuple(range(len(names)))
+        self._names = [names[place] for place in self._places]
         best = max(model.curve, key=lambda step: (step.quality, -step.calls))
         self._steps: Mapping[Quality, Step] = {
-            "minimum": model.step_at(target.calls / 2),
+            "minimum": self._curve.nearest(target, 0.5),
             "balanced": target,
-            "maximum": best if best.calls > target.calls else target,
+            "maximum": best if best.above < target.above else target,
         }
 
     def judge(self, question: Question) -> Verdict:
         """Decide."""
         counted = question.shape + question.found if self._model.counted == SHAPE + FOUND else question.shape
-        chance, gain = self._model.judge(question.vector(), counted)
-        step = self._model.less_of(self._steps[question.wish], question.strong)
-        strong = gain > step.above and question.strong > 0
-        told = (
-            f"the cheapest model is right with a chance of {chance:.2f}, the strongest gains {gain:+.2f}: "
-            f"{'above' if strong else 'not above'} {step.above:+.2f} ({step.calls:.0%} of such questions)"
+        judged = self._model.judge(question.vector(), counted)
+        step = self._curve.part_of(self._steps[question.wish], question.strong)
+        chosen = int(places_of(np.array([judged.losses]), step.above)[0]) if question.strong > 0 else 0
+        told = self._told(judged, step, chosen)
+        place = self._places[chosen]
+        return Verdict(place, told if question.wish == "balanced" else f"{told}, quality {question.wish}")
+
+    def _told(self, judged: Judged, step: Step, chosen: int) -> str:
+        if self._model.calibration is not None:
+            ((chance,), (gain,)) = judged.chances, judged.losses
+            return (
+                f"the cheapest model is right with a chance of {chance:.2f}, the strongest gains {gain:+.2f}: "
+                f"{'above' if chosen else 'not above'} {step.above:+.2f} ({step.calls:.0%} of such questions)"
+            )
+        chances = ", ".join(f"{name} {chance:.2f}" for name, chance in zip(self._names, judged.chances, strict=False))
+        needed, share = min(1 - step.above, 1.0), step.by_tier[chosen]
+        return (
+            f"the chance that a model will do: {chances}; {needed:.2f} is needed, so {self._names[chosen]} "
+            f"(as {share:.0%} of such questions)"
         )
-        return Verdict(strong, told if question.wish == "balanced" else f"{told}, quality {question.wish}")
 
 
 def hard_signs(question: Question) -> list[str]:
@@ -126,11 +153,26 @@ def hard_signs(question: Question) -> list[str]:
 def open_router(settings: GenerationSettings, encoder: Encoder) -> Router:
     """The router that the settings name.
 
-    :raises SettingsError: if it is a file that is no router, or one of another embedding model.
+    :raises SettingsError: if it is a file that is no router, one of another embedding model or of another number of
+        models, or if costs are bounded that it does not know.
     """
-    if len(settings.models) < 2 or settings.router == "never":
+    names = settings.tier_names
+    if len(names) < 2 or settings.router == "never":
         return Cheapest()
     if settings.router == "rules":
-        return Rules()
+        return Rules(names)
     model = load_router(Path(settings.router), encoder=encoder.fingerprint)
-    return Trained(model, model.step_for(settings.router_min_quality, settings.router_max_calls))
+    if model.tiers not in (2, len(names)):
+        raise SettingsError(
+            f"was trained on the outcomes of {model.tiers} models, and {len(names)} are configured",
+            where=settings.router,
+            remedy="Train it on those of `generation.models`, in their order",
+        )
+    if settings.router_max_cost is not None and model.curve[0].cost is None:
+        raise SettingsError(
+            "the router was trained on outcomes without `cost_usd`",
+            where="generation.router_max_cost",
+            remedy="Train it on rows that say what each answer cost, or bound `generation.router_max_calls`",
+        )
+    target = model.step_for(settings.router_min_quality, settings.router_max_calls, settings.router_max_cost)
+    return Trained(model, target, names)

@@ -1,13 +1,13 @@
-"""Will the cheaper model do? A small linear model of recorded outcomes, in one JSON file that the settings name.
+"""Will a cheaper model do? A small linear model of recorded outcomes, in one JSON file that the settings name.
 
 It sees the question's embedding as it is, how near that is to each of some centres (so that it can tell one kind of
-question from another, which a straight line can't), and what `route_features` counts. From these it gives two numbers:
-how likely the weak model is right, and how much likelier the strong one is.
+question from another, which a straight line can't), and what `route_features` counts. From these it gives a number for
+each model: how likely it is right. What the last one has more is turned into the chance that a cheaper one will do:
+that it is right if the last one is.
 """
 
 import base64
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ragsaver.components.route_features import FOUND, SHAPE
+from ragsaver.components.router_curve import Step, cheapest_for
 from ragsaver.errors import SettingsError
 
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 SHARPNESS = 20.0  # of the nearness to a centre: how fast it falls with the cosine
 COUNTED = 0.1  # standard deviation of a counted feature and of a nearness, beside the embedding's length of 1
 
@@ -38,8 +39,8 @@ class Weights:
     :ivar scale: (counted,) their standard deviations.
     :ivar centres: (centres, dim), L2-normalised.
     :ivar spread: (centres,) standard deviation of the nearness to each.
-    :ivar slopes: (dim + counted + centres, 2), for the weak and for the strong model.
-    :ivar level: (2,)
+    :ivar slopes: (dim + counted + centres, tiers), the cheapest model first.
+    :ivar level: (tiers,)
     """
 
     mean: Floats
@@ -64,7 +65,7 @@ class Weights:
         )
 
     def chances(self, vectors: Floats, counted: Floats) -> Floats:
-        """(questions, 2) how right the weak and the strong model are, on a scale of about 0 to 1."""
+        """(questions, tiers) how right each model is, on a scale of about 0 to 1."""
         return np.asarray(self.seen(vectors, counted) @ self.slopes + self.level)
 
 
@@ -74,21 +75,16 @@ def nearness(vectors: Floats, centres: Floats) -> Floats:
     return np.asarray(raw / raw.sum(axis=1, keepdims=True))
 
 
-class Step(BaseModel):
-    """One point of the curve that was measured when the router was trained, on questions it had not seen.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is expected of each tier but the last, cheapest first.
 
-    :ivar calls: share of questions that go to the strong model.
-    :ivar above: they are those whose gain is above this.
-    :ivar quality: right answers of both together, over those of the strong model alone.
-    :ivar error: its standard error: how far another sample of questions may easily be off.
+    :ivar chances: that it will do; in a router of version 1, that it is right.
+    :ivar losses: what thresholds are of: 1 - chance; in version 1, what the strong model gains.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    calls: float = Field(ge=0, le=1)
-    above: float
-    quality: float = Field(ge=0)
-    error: float = Field(default=0.0, ge=0)
+    chances: tuple[float, ...]
+    losses: tuple[float, ...]
 
 
 class RouterModel(BaseModel):
@@ -97,16 +93,20 @@ class RouterModel(BaseModel):
     :ivar encoder: fingerprint of the embedding model that it was trained with.
     :ivar encoder_name: the same, for people.
     :ivar counted: names of the counted features.
-    :ivar calibration: slope and level of the logistic curve from the weak model's number to its chance.
-    :ivar curve: from no calls of the strong model to all.
+    :ivar tiers: how many models it decides among.
+    :ivar calibration: of version 1: slope and level of the logistic curve from the weak model's number to its chance.
+    :ivar calibrations: of each tier but the last: slope and level of the logistic curve from what the last one's number
+        is above its own, to the chance that it is wrong where the last one is right.
+    :ivar curve: from no calls of the models above the cheapest to the strongest alone.
     :ivar min_quality: the target that it was trained for, if it was a quality.
-    :ivar max_calls: the same, if it was a share of calls.
+    :ivar max_calls: the same, if it was a share of calls of the strongest model.
+    :ivar max_cost: the same, if it was a share of what the strongest model alone costs.
     :ivar trained_on: figures, for people.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    version: Literal[1]
+    version: Literal[1, 2]
     encoder: str
     encoder_name: str
     dim: int = Field(ge=1)
@@ -117,20 +117,28 @@ class RouterModel(BaseModel):
     spread: str
     slopes: str
     level: str
-    calibration: tuple[float, float]
+    tiers: int = Field(default=2, ge=2)
+    calibration: tuple[float, float] | None = None
+    calibrations: tuple[tuple[float, float], ...] = ()
     curve: tuple[Step, ...] = Field(min_length=2)
     min_quality: float | None = None
     max_calls: float | None = None
+    max_cost: float | None = None
     trained_on: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RouterModel":
         if self.counted not in (SHAPE, SHAPE + FOUND):
             raise ValueError("its features are not those of this version: train it again")
+        calibrated = (self.calibration is None, len(self.calibrations), self.tiers)
+        if calibrated != ((False, 0, 2) if self.version == 1 else (True, self.tiers - 1, self.tiers)):
+            raise ValueError("it is not calibrated as its version has it")
+        if any(len(step.by_tier) != self.tiers for step in self.curve):
+            raise ValueError("its curve is one of another number of models")
         weights = self.weights
         centres, counted = len(weights.spread), len(self.counted)
-        shapes: dict[str, tuple[int, ...]] = {"mean": (counted,), "scale": (counted,), "level": (2,)}
-        shapes["slopes"] = (self.dim + counted + centres, 2)
+        shapes: dict[str, tuple[int, ...]] = {"mean": (counted,), "scale": (counted,), "level": (self.tiers,)}
+        shapes["slopes"] = (self.dim + counted + centres, self.tiers)
         for name, shape in shapes.items():
             found = getattr(weights, name)
             if found.shape != shape or not np.isfinite(found).all():
@@ -145,54 +153,60 @@ class RouterModel(BaseModel):
             unpack(self.scale),
             unpack(self.centres).reshape(-1, self.dim),
             unpack(self.spread),
-            unpack(self.slopes).reshape(-1, 2),
+            unpack(self.slopes).reshape(-1, self.tiers),
             unpack(self.level),
         )
 
-    def judge(self, vector: NDArray[np.float32], counted: Sequence[float]) -> tuple[float, float]:
-        """The chance that the weak model is right, and the strong one's gain over it.
+    def judge(self, vector: NDArray[np.float32], counted: Sequence[float]) -> Judged:
+        """What is expected of the cheaper tiers.
 
         :param vector: (dim,) the question's embedding.
         :param counted: one number for each of `self.counted`.
         """
-        ((weak, strong),) = self.weights.chances(vector[None].astype(np.float64), np.array([counted])).tolist()
+        raw = self.weights.chances(vector[None].astype(np.float64), np.array([counted]))
+        losses = tuple(self.losses(raw)[0].tolist())
+        if self.calibration is None:
+            return Judged(tuple(1 - loss for loss in losses), losses)
         slope, level = self.calibration
-        return 1 / (1 + math.exp(-max(min(slope * weak + level, 50.0), -50.0))), strong - weak
+        return Judged((float(logistic(slope * raw[0, 0] + level)),), losses)
 
-    def step_for(self, min_quality: float | None, max_calls: float | None) -> Step:
-        """The fewest calls that keep a quality, within a share of calls; the best quality there if none keeps it.
+    def losses(self, raw: Floats) -> Floats:
+        """(questions, tiers - 1) what thresholds are of.
 
-        It has to be kept by a standard error: of many points that are measured, the first that seems good enough is
-        one that chance was kind to (Breiman et al. 1984, section 3.4.3, choose so too).
-
-        :param min_quality: with `max_calls` None too, the file's own target is taken.
+        :param raw: (questions, tiers) as `Weights.chances` gives it.
         """
-        if min_quality is None and max_calls is None:
-            min_quality, max_calls = self.min_quality, self.max_calls
-        allowed = [step for step in self.curve if max_calls is None or step.calls <= max_calls + 1e-9]
-        allowed = allowed or [self.curve[0]]
-        enough = [step for step in allowed if min_quality is not None and step.quality - step.error >= min_quality]
-        if enough:
-            return min(enough, key=lambda step: step.calls)
-        return max(allowed, key=lambda step: (step.quality, -step.calls))
+        return losses_of(raw, self.calibrations)
 
-    def less_of(self, step: Step, strong: float) -> Step:
-        """A point with fewer calls than another, between those that were measured: its threshold is no lower.
+    def step_for(self, min_quality: float | None, max_calls: float | None, max_cost: float | None = None) -> Step:
+        """The cheapest point of the curve for a target.
 
-        :param strong: factor of its calls, 0 to 1.
+        :param min_quality: with the others None too, the file's own target is taken.
         """
-        if strong >= 1:
-            return step
-        calls = step.calls * max(strong, 0.0)
-        steps = sorted(self.curve, key=lambda one: one.calls)
-        shares = [one.calls for one in steps]
-        above = float(np.interp(calls, shares, [one.above for one in steps]))
-        quality = float(np.interp(calls, shares, [one.quality for one in steps]))
-        return Step(calls=calls, above=max(above, step.above), quality=quality)
+        if (min_quality, max_calls, max_cost) == (None, None, None):
+            return cheapest_for(self.curve, self.min_quality, self.max_calls, self.max_cost)
+        return cheapest_for(self.curve, min_quality, max_calls, max_cost)
 
-    def step_at(self, calls: float) -> Step:
-        """The point of the curve that is nearest to a share of calls."""
-        return min(self.curve, key=lambda step: (abs(step.calls - calls), step.calls))
+
+def gaps(raw: Floats) -> Floats:
+    """(questions, tiers - 1) what the last model's number is above each other one's."""
+    return np.asarray(raw[:, -1:] - raw[:, :-1])
+
+
+def losses_of(raw: Floats, calibrations: Sequence[tuple[float, float]]) -> Floats:
+    """(questions, tiers - 1) how likely each tier is wrong where the last one is right.
+
+    :param raw: (questions, tiers) as `Weights.chances` gives it.
+    :param calibrations: slope and level, of each tier but the last; without any, what the last one gains.
+    """
+    if not calibrations:
+        return gaps(raw)
+    slopes, levels = np.array(calibrations).T
+    return logistic(gaps(raw) * slopes + levels)
+
+
+def logistic(numbers: Floats | float) -> Floats:
+    """Numbers as chances."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(numbers, -50.0, 50.0))))
 
 
 def pack(array: Floats) -> str:

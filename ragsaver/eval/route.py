@@ -10,11 +10,21 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from ragsaver.components.route_features import FOUND, SHAPE, question_shape
-from ragsaver.components.router_model import VERSION, RouterModel, Weights, pack
+from ragsaver.components.router_model import VERSION, RouterModel, Weights, losses_of, pack
 from ragsaver.errors import UsageError
-from ragsaver.eval.route_fitting import Seen, calibrate, curve, fit, folds, left_out, whole_groups
+from ragsaver.eval.route_fitting import (
+    Seen,
+    calibrate,
+    calibration_errors,
+    curve,
+    fit,
+    folds,
+    left_out,
+    recovered_by_spending,
+    whole_groups,
+)
 from ragsaver.eval.route_outcomes import Floats, Outcomes, apgr, area, calls_for, read_outcomes, recovered
-from ragsaver.eval.route_signs import signs_found
+from ragsaver.eval.route_signs import as_looked_for, signs_found
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.settings import Settings
@@ -29,12 +39,17 @@ Progress = Callable[[int, int], None]
 class RouteReport(BaseModel):
     """What routers reach on questions that they have not seen.
 
+    Of more than two models, what is spent between the cheapest alone and the strongest alone is the share of strong
+    calls.
+
     :ivar apgr: average performance gap recovered; 0.5 is chance.
     :ivar cpt50: share of strong calls that recovers half of the gap.
     :ivar cpt80: share of strong calls that recovers four fifths of it.
     :ivar router_ms: median time of one decision, the embedding not counted.
     :ivar apgr_area: the area under the whole curve, as RouteLLM's script has it.
     :ivar apgr_new_groups: `apgr` where every group is left out whole; None if there are fewer groups than folds.
+    :ivar right: share of right answers, model by model.
+    :ivar calibration_error: of each model but the last: how far the chance that it will do is from how often it does.
     """
 
     apgr: float
@@ -47,16 +62,25 @@ class RouteReport(BaseModel):
     questions: int
     weak: float
     strong: float
+    right: list[float]
+    calibration_error: list[float]
 
 
 class TrainingReport(BaseModel):
-    """What was written, and what it is to reach: figures by cross-validation."""
+    """What was written, and what it is to reach: figures by cross-validation.
+
+    :ivar calls: share of questions that go to the strongest model.
+    :ivar shares: of the questions, model by model.
+    :ivar cost: what is spent, over what the strongest alone costs; None where no costs were recorded.
+    """
 
     file: str
     questions: int
     apgr: float
     calls: float
     quality: float
+    shares: list[float]
+    cost: float | None
 
 
 def evaluate_route(
@@ -74,11 +98,14 @@ def evaluate_route(
         raise UsageError(f"must be 2 to {len(outcomes.queries) // 10}, got {count}", where="--folds")
     encoder = load_encoder(settings.embedding)
     seen = look(outcomes, encoder, progress)
-    spread = _curve(left_out(seen, outcomes, folds(outcomes.groups, count)), outcomes)
+    unseen = left_out(seen, outcomes, folds(outcomes.groups, count))
+    calibrations = calibrate(unseen, outcomes.ok)
+    losses = losses_of(unseen, calibrations)
+    spread = _curve(unseen, outcomes)
     new_groups = None
     if len(np.unique(outcomes.groups)) >= count:
         new_groups = _curve(left_out(seen, outcomes, whole_groups(outcomes.groups, count)), outcomes)
-    model = _model(fit(seen, outcomes.weak, outcomes.strong), encoder, seen, (1.0, 0.0), outcomes, np.zeros(0))
+    model = _model(fit(seen, outcomes.ok), encoder, seen, calibrations, outcomes, unseen)
     spent_ms = _timed(model, seen, outcomes)
     return RouteReport(
         apgr=round(apgr(spread), 4),
@@ -91,6 +118,8 @@ def evaluate_route(
         questions=len(outcomes.queries),
         weak=round(float(outcomes.weak.mean()), 4),
         strong=round(float(outcomes.strong.mean()), 4),
+        right=[round(share, 4) for share in outcomes.ok.mean(axis=0).tolist()],
+        calibration_error=[round(error, 4) for error in calibration_errors(losses, outcomes.ok)],
     )
 
 
@@ -101,21 +130,30 @@ def train_route(
     *,
     min_quality: float | None = None,
     max_calls: float | None = None,
+    max_cost: float | None = None,
     search: bool = False,
 ) -> tuple[RouterModel, TrainingReport]:
     """Train a router on all recorded outcomes; what it reaches is told by cross-validation.
 
-    :param min_quality: share of the strong model's right answers to keep; 0.95 if `max_calls` is None too.
-    :param max_calls: share of questions that may go to the strong model.
+    :param min_quality: share of the strongest model's right answers to keep; 0.95 if the other targets are None too.
+    :param max_calls: share of questions that may go to the strongest model.
+    :param max_cost: what may be spent, as a share of what the strongest model alone costs.
     :param search: whether what the project's index finds for them is learned from.
-    :raises UsageError: if the file is wrong.
+    :raises UsageError: if the file is wrong, or says no costs where they are bounded.
     """
     outcomes = _recorded(file, settings, "ragsaver route train", progress, search)
+    if max_cost is not None and not outcomes.usd.size:
+        raise UsageError(
+            "not every row has `cost_usd`",
+            where="--target",
+            remedy="Write it into each, or say quality=0.95 or calls=0.3",
+        )
     encoder = load_encoder(settings.embedding)
     seen = look(outcomes, encoder, progress)
-    model = trained(outcomes, seen, encoder).model_copy(update={"min_quality": min_quality, "max_calls": max_calls})
-    if min_quality is None and max_calls is None:
-        model = model.model_copy(update={"min_quality": 0.95})
+    if (min_quality, max_calls, max_cost) == (None, None, None):
+        min_quality = 0.95
+    target = {"min_quality": min_quality, "max_calls": max_calls, "max_cost": max_cost}
+    model = trained(outcomes, seen, encoder).model_copy(update=target)
     step = model.step_for(None, None)
     report = TrainingReport(
         file="",
@@ -123,6 +161,8 @@ def train_route(
         apgr=model.trained_on["apgr"],
         calls=step.calls,
         quality=round(step.quality, 4),
+        shares=list(step.by_tier),
+        cost=None if step.cost is None else round(step.cost, 4),
     )
     return model, report
 
@@ -130,8 +170,7 @@ def train_route(
 def trained(outcomes: Outcomes, seen: Seen, encoder: Encoder) -> RouterModel:
     """A router of all outcomes, whose calibration and curve are those of routers that did not see them."""
     unseen = left_out(seen, outcomes, folds(outcomes.groups, FOLDS))
-    weights, calibration = fit(seen, outcomes.weak, outcomes.strong), calibrate(unseen[:, 0], outcomes.weak)
-    return _model(weights, encoder, seen, calibration, outcomes, _gains(unseen))
+    return _model(fit(seen, outcomes.ok), encoder, seen, calibrate(unseen, outcomes.ok), outcomes, unseen)
 
 
 def look(outcomes: Outcomes, encoder: Encoder, progress: Progress) -> Seen:
@@ -147,33 +186,30 @@ def look(outcomes: Outcomes, encoder: Encoder, progress: Progress) -> Seen:
 
 def _recorded(file: Path, settings: Settings, role: str, progress: Progress, search: bool) -> Outcomes:
     outcomes = read_outcomes(file)
-    if not search:
-        return outcomes
-    return replace(outcomes, found=signs_found(settings, outcomes.queries, role, progress))
+    if search:
+        outcomes = replace(outcomes, found=signs_found(settings, outcomes, role, progress))
+    return replace(outcomes, queries=as_looked_for(outcomes, settings.generation.follow_ups))
 
 
-def _gains(chances: Floats) -> Floats:
-    return np.asarray(chances[:, 1] - chances[:, 0])
-
-
-def _curve(chances: Floats, outcomes: Outcomes) -> Floats:
-    return recovered(_gains(chances), outcomes.gain)
+def _curve(unseen: Floats, outcomes: Outcomes) -> Floats:
+    if outcomes.tiers == 2:
+        return recovered(unseen[:, 1] - unseen[:, 0], outcomes.gain)
+    return recovered_by_spending(curve(losses_of(unseen, calibrate(unseen, outcomes.ok)), outcomes), outcomes)
 
 
 def _model(
     weights: Weights,
     encoder: Encoder,
     seen: Seen,
-    calibration: tuple[float, float],
+    calibrations: tuple[tuple[float, float], ...],
     outcomes: Outcomes,
-    gains: Floats,
+    unseen: Floats,
 ) -> RouterModel:
     """A router as its file has it.
 
-    :param gains: by routers that did not see them, for its curve; without any the curve is flat.
+    :param unseen: (questions, tiers) by routers that did not see them, for its curve.
     """
-    told = gains if len(gains) else np.zeros(len(outcomes.queries))
-    by_share = recovered(told, outcomes.gain)
+    by_share = _curve(unseen, outcomes)
     return RouterModel(
         version=VERSION,
         encoder=encoder.fingerprint,
@@ -186,8 +222,9 @@ def _model(
         spread=pack(weights.spread),
         slopes=pack(weights.slopes),
         level=pack(weights.level),
-        calibration=calibration,
-        curve=curve(told, outcomes),
+        tiers=outcomes.tiers,
+        calibrations=calibrations,
+        curve=curve(losses_of(unseen, calibrations), outcomes),
         trained_on={
             "questions": len(outcomes.queries),
             "weak": round(float(outcomes.weak.mean()), 4),

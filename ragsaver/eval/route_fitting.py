@@ -1,20 +1,25 @@
 """Fit a router to recorded outcomes, and say what it reaches on questions that it has not seen: functions of arrays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.components.router_model import Step, Weights, nearness
+from ragsaver.components.router_curve import Step, places_of, spending
+from ragsaver.components.router_model import Weights, gaps, nearness
 from ragsaver.eval.gate_fitting import fit as fit_logistic
 from ragsaver.eval.gate_fitting import folds as spread_evenly
-from ragsaver.eval.route_outcomes import Floats, Outcomes, recovered
+from ragsaver.eval.route_outcomes import Floats, Outcomes
 
 CENTRES = 128  # at most: one for `_PER_CENTRE` questions
 _PER_CENTRE = 40
 _PULL = 60.0  # of the ridge, on features whose standard deviation is about 0.05 to 0.1
 _ROUNDS = 6
 _STEPS = 201  # points of the curve that is written into a router
+_LEAST_SLOPE = 1e-3
+_POINTS = 1001
+_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +38,10 @@ class Seen:
         return Seen(self.vectors[which], self.counted[which])
 
 
-def fit(seen: Seen, weak: Floats, strong: Floats) -> Weights:
-    """Ridge regression of both models' outcomes; the same each time.
+def fit(seen: Seen, ok: Floats) -> Weights:
+    """Ridge regression of all models' outcomes; the same each time.
 
-    :param weak: (questions,) 1 where the weak model was right.
+    :param ok: (questions, tiers) 1 where the model was right.
     """
     scale = seen.counted.std(axis=0)
     found = centres(seen.vectors, min(CENTRES, max(len(seen.vectors) // _PER_CENTRE, 1)))
@@ -47,13 +52,13 @@ def fit(seen: Seen, weak: Floats, strong: Floats) -> Weights:
         np.where(scale > 1e-9, scale, 1.0),
         found,
         np.where(spread > 1e-9, spread, 1.0),
-        np.zeros((dim + counted + len(found), 2)),
-        np.zeros(2),
+        np.zeros((dim + counted + len(found), ok.shape[1])),
+        np.zeros(ok.shape[1]),
     )
-    x, y = blank.seen(seen.vectors, seen.counted), np.column_stack([weak, strong])
-    middle, level = x.mean(axis=0), y.mean(axis=0)
+    x = blank.seen(seen.vectors, seen.counted)
+    middle, level = x.mean(axis=0), ok.mean(axis=0)
     x -= middle
-    slopes = np.linalg.solve(x.T @ x + _PULL * np.eye(x.shape[1]), x.T @ (y - level))
+    slopes = np.linalg.solve(x.T @ x + _PULL * np.eye(x.shape[1]), x.T @ (ok - level))
     return Weights(blank.mean, blank.scale, found, blank.spread, slopes, level - middle @ slopes)
 
 
@@ -87,46 +92,79 @@ def whole_groups(groups: NDArray[np.int64], count: int, seed: int = 0) -> NDArra
 
 
 def left_out(seen: Seen, outcomes: Outcomes, fold: NDArray[np.int64]) -> Floats:
-    """(questions, 2) as `Weights.chances` gives it, each question by a router that did not see its fold."""
-    found = np.zeros((len(fold), 2))
+    """(questions, tiers) as `Weights.chances` gives it, each question by a router that did not see its fold."""
+    found = np.zeros(outcomes.ok.shape)
     for number in np.unique(fold):
         mine = fold == number
-        weights = fit(seen.only(~mine), outcomes.weak[~mine], outcomes.strong[~mine])
+        weights = fit(seen.only(~mine), outcomes.ok[~mine])
         found[mine] = weights.chances(seen.vectors[mine], seen.counted[mine])
     return found
 
 
-def calibrate(weak_chances: Floats, weak: Floats) -> tuple[float, float]:
-    """Slope and level of the logistic curve from a number to a chance (Platt 1999).
+def calibrate(raw: Floats, ok: Floats) -> tuple[tuple[float, float], ...]:
+    """Of each tier but the last: the logistic curve from what the last one's number is above its own, to the chance
+    that it is wrong where the last one is right (Platt 1999): slope and level.
 
-    :param weak_chances: (questions,) by routers that did not see them.
+    The slope is above 0, so that the order of questions stays what the numbers say.
+
+    :param raw: (questions, tiers) by routers that did not see them.
+    :param ok: (questions, tiers)
     """
-    model = fit_logistic(weak_chances[:, None], weak > 0.5, pull=1e-6)
+    return tuple(_platt(gap, ok[:, -1] > mine) for gap, mine in zip(gaps(raw).T, ok.T[:-1], strict=True))
+
+
+def _platt(numbers: Floats, happened: NDArray[np.bool_]) -> tuple[float, float]:
+    model = fit_logistic(numbers[:, None], happened, pull=1e-6)
     slope = float(model.weights[0] / model.scale[0])
-    return slope, float(model.intercept - slope * model.mean[0])
+    if slope >= _LEAST_SLOPE:
+        return slope, float(model.intercept - slope * model.mean[0])
+    rate = min(max(float(happened.mean()), 1e-6), 1 - 1e-6)
+    return _LEAST_SLOPE, float(np.log(rate / (1 - rate)) - _LEAST_SLOPE * numbers.mean())
 
 
-def curve(gains: Floats, outcomes: Outcomes) -> tuple[Step, ...]:
-    """What each share of strong calls reaches.
+def curve(losses: Floats, outcomes: Outcomes) -> tuple[Step, ...]:
+    """What each threshold reaches, from the cheapest model alone to the strongest alone.
 
-    :param gains: (questions,) by routers that did not see them.
+    :param losses: (questions, tiers - 1) by routers that did not see them.
     """
-    share_of_gap = recovered(gains, outcomes.gain)
-    order = np.argsort(-gains, kind="stable")
-    ordered = gains[order]
-    weak, strong = float(outcomes.weak.mean()), float(outcomes.strong.mean())
-    # Of each question that the weak model answers, what that changes; the others change nothing.
-    changes = -np.asarray(outcomes.gain, dtype=np.float64)[order]
-    count = len(gains)
-    mean, square = (np.append(np.cumsum(power[::-1])[::-1], 0.0) / count for power in (changes, changes**2))
-    errors = np.sqrt(np.maximum(square - mean**2, 0.0) / count)
-    places = np.unique(np.linspace(0, count, _STEPS).round().astype(int))
-    return tuple(
-        Step(
-            calls=round(int(place) / count, 4),
-            above=float(ordered[place]) if place < count else float(ordered[-1]) - 1.0,
-            quality=round((weak + float(share_of_gap[place]) * outcomes.gap) / strong, 6),
-            error=round(float(errors[place]) / strong, 6),
-        )
-        for place in places
+    ordered = np.sort(losses, axis=None)[::-1]
+    cuts = np.unique(np.linspace(0, len(ordered), _STEPS).round().astype(int))
+    above = [float(ordered[cut]) if cut < len(ordered) else float(ordered[-1]) - 1.0 for cut in cuts]
+    return tuple(_step(one, places_of(losses, one), outcomes) for one in above)
+
+
+def _step(above: float, places: NDArray[np.int64], outcomes: Outcomes) -> Step:
+    count, strong = len(places), outcomes.strong.mean()
+    each = np.arange(count)
+    right = outcomes.ok[each, places]
+    shares = np.bincount(places, minlength=outcomes.tiers) / count
+    cost = float(outcomes.usd[each, places].sum() / outcomes.usd[:, -1].sum()) if outcomes.usd.size else None
+    return Step(
+        calls=round(float(shares[-1]), 4),
+        above=above,
+        quality=round(float(right.mean() / strong), 6),
+        error=round(float((right - outcomes.strong).std() / np.sqrt(count) / strong), 6),
+        shares=tuple(round(float(share), 4) for share in shares),
+        cost=None if cost is None else round(cost, 6),
     )
+
+
+def recovered_by_spending(steps: Sequence[Step], outcomes: Outcomes) -> Floats:
+    """(points,) share of the quality gap between the cheapest and the strongest model that is recovered, at evenly
+    spaced points of what is spent between the two.
+    """
+    gained = [(step.quality * outcomes.strong.mean() - outcomes.weak.mean()) / outcomes.gap for step in steps]
+    return np.asarray(np.interp(np.linspace(0, 1, _POINTS), spending(steps), gained))
+
+
+def calibration_errors(losses: Floats, ok: Floats) -> list[float]:
+    """Of each tier but the last: how far the chance that it will do is from how often it does, on average over tenths
+    of the questions by chance (expected calibration error, Naeini et al. 2015, with bins of equal size).
+    """
+    found = []
+    for loss, mine in zip(losses.T, ok.T[:-1], strict=True):
+        parts = np.array_split(np.argsort(loss, kind="stable"), _BINS)
+        lost = ok[:, -1] > mine
+        off = [abs(float(loss[part].mean() - lost[part].mean())) * len(part) for part in parts if len(part)]
+        found.append(sum(off) / len(loss))
+    return found

@@ -1,68 +1,160 @@
-"""Recorded outcomes: which questions a weak and a strong model answered rightly, and what a router makes of them.
+"""Recorded outcomes: which questions each of some models answered rightly, and what a router makes of them.
 
 A router gives each question a score; the highest go to the strong model. The recovered share of the quality gap, over
 the share of strong calls, is the curve that all figures are read from (RouteLLM, Ong et al. 2024, section 3).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError, model_validator
 
 from ragsaver.components.route_features import FOUND
 from ragsaver.errors import UsageError
 
 SHARES = 11  # of strong calls, evenly spaced from 0 to 1, that APGR is the mean over
+FEWEST = 100
 
 Floats = NDArray[np.float64]
+History = tuple[tuple[str, str], ...]
+
+_REMEDY = (
+    'Write rows like {"query": "...", "weak_ok": true, "strong_ok": true, "group": "..."}, '
+    'or "ok": [false, true, true] for any number of models'
+)
+
+
+class _Said(BaseModel):
+    role: Literal["user", "assistant"]
+    content: str
 
 
 class _Row(BaseModel):
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     query: str = Field(min_length=1)
-    weak_ok: bool
-    strong_ok: bool
+    weak_ok: bool | None = None
+    strong_ok: bool | None = None
+    ok: tuple[bool, ...] | None = Field(default=None, min_length=2)
+    cost_usd: tuple[NonNegativeFloat, ...] | None = None
     group: str = ""
+    history: tuple[_Said, ...] = ()
     found: Mapping[str, float] | None = None
+
+    @model_validator(mode="after")
+    def _has_one_outcome_a_model(self) -> Self:
+        if self.ok is not None and (self.weak_ok, self.strong_ok) != (None, None):
+            raise ValueError("`ok` says it all: leave `weak_ok` and `strong_ok` out")
+        for name, one in {"weak_ok": self.weak_ok, "strong_ok": self.strong_ok}.items():
+            if self.ok is None and one is None:
+                raise ValueError(f"`{name}`: field required")
+        if self.cost_usd is not None and len(self.cost_usd) != len(self.outcomes):
+            raise ValueError(f"`cost_usd` has {len(self.cost_usd)} models, the outcomes have {len(self.outcomes)}")
+        return self
+
+    @property
+    def outcomes(self) -> tuple[bool, ...]:
+        return self.ok or (bool(self.weak_ok), bool(self.strong_ok))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
     """What was recorded, one entry for each question.
 
-    :ivar weak: 1 where the weak model was right, float64.
-    :ivar strong: the same of the strong one.
+    :ivar ok: (questions, tiers) 1 where the model was right, the cheapest first, float64.
     :ivar groups: numbers of the groups that the questions belong to.
     :ivar found: (questions, len(FOUND)) what retrieval found, where every row says so; else no columns.
+    :ivar usd: (questions, tiers) what each answer cost, where every row says so; else no columns.
+    :ivar histories: the conversation before each question.
     """
 
     queries: tuple[str, ...]
-    weak: Floats
-    strong: Floats
+    ok: Floats
     groups: NDArray[np.int64]
     found: Floats
+    usd: Floats
+    histories: tuple[History, ...]
+
+    @property
+    def tiers(self) -> int:
+        """How many models."""
+        return int(self.ok.shape[1])
+
+    @property
+    def weak(self) -> Floats:
+        """(questions,) of the cheapest model."""
+        return self.ok[:, 0]
+
+    @property
+    def strong(self) -> Floats:
+        """(questions,) of the last model."""
+        return self.ok[:, -1]
 
     @property
     def gain(self) -> Floats:
-        """What the strong model is better, question by question: 1, 0 or -1."""
-        return self.strong - self.weak
+        """What the strong model is better than the weak one, question by question: 1, 0 or -1."""
+        return np.asarray(self.strong - self.weak)
 
     @property
     def gap(self) -> float:
         """What it is better on average."""
         return float(self.gain.mean())
 
+    def only(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> "Outcomes":
+        """Some of the questions, by a mask or by their places."""
+        places = np.arange(len(self.queries))[which].tolist()
+        return Outcomes(
+            tuple(self.queries[place] for place in places),
+            self.ok[places],
+            self.groups[places],
+            self.found[places],
+            self.usd[places],
+            tuple(self.histories[place] for place in places),
+        )
+
 
 def read_outcomes(file: Path) -> Outcomes:
-    """Read JSON lines of `query`, `weak_ok`, `strong_ok`, and `group` and `found` where they are there.
+    """Read JSON lines of `query`, `weak_ok` and `strong_ok` or `ok`, and `group`, `cost_usd`, `history` and `found`
+    where they are there.
 
     :raises UsageError: naming the line that is wrong, or if nothing can be learned: too few rows, or no gap.
     """
+    rows = _rows(file)
+    found = [row.found for row in rows]
+    if any(one is not None and set(one) != set(FOUND) for one in found):
+        raise UsageError(f"`found` must have exactly: {', '.join(FOUND)}", where=str(file))
+    if len(rows) < FEWEST:
+        raise UsageError(f"has {len(rows)} questions, {FEWEST} are the fewest", where=str(file))
+    if len({len(row.outcomes) for row in rows}) > 1:
+        raise UsageError("rows have outcomes of different numbers of models", where=str(file), remedy=_REMEDY)
+    _, groups = np.unique([row.group for row in rows], return_inverse=True)
+    outcomes = Outcomes(
+        tuple(row.query for row in rows),
+        np.array([row.outcomes for row in rows], dtype=np.float64),
+        groups.astype(np.int64).reshape(-1),
+        _columns([None if one is None else [one[name] for name in FOUND] for one in found]),
+        _columns([row.cost_usd for row in rows]),
+        tuple(tuple((said.role, said.content) for said in row.history) for row in rows),
+    )
+    if outcomes.gap <= 0:
+        raise UsageError(
+            "the strong model is not better than the weak one: there is nothing to route for",
+            where=str(file),
+            remedy="Check the outcomes, the cheapest model's first, or keep the weak model alone",
+        )
+    if outcomes.usd.size and not (np.diff(outcomes.usd.mean(axis=0)) > 0).all():
+        raise UsageError(
+            "`cost_usd` does not grow from model to model", where=str(file), remedy="Name the cheapest model first"
+        )
+    return outcomes
+
+
+def _rows(file: Path) -> list[_Row]:
     rows: list[_Row] = []
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -75,35 +167,18 @@ def read_outcomes(file: Path) -> Outcomes:
             rows.append(_Row.model_validate(json.loads(line)))
         except ValidationError as error:
             first = error.errors()[0]
-            problem = f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}" if first["loc"] else first["msg"]
+            said = first["msg"].removeprefix("Value error, ")
+            problem = f"`{'.'.join(map(str, first['loc']))}`: {said}" if first["loc"] else said
             raise UsageError(problem, where=f"{file}:{number}", remedy=_REMEDY) from error
         except ValueError as error:
             raise UsageError(f"is no JSON: {error}", where=f"{file}:{number}", remedy=_REMEDY) from error
-    found = [row.found for row in rows]
-    if any(one is not None and set(one) != set(FOUND) for one in found):
-        raise UsageError(f"`found` must have exactly: {', '.join(FOUND)}", where=str(file))
-    complete = bool(rows) and all(one is not None for one in found)
-    _, groups = np.unique([row.group for row in rows], return_inverse=True)
-    outcomes = Outcomes(
-        tuple(row.query for row in rows),
-        np.array([row.weak_ok for row in rows], dtype=np.float64),
-        np.array([row.strong_ok for row in rows], dtype=np.float64),
-        groups.astype(np.int64).reshape(-1),
-        np.array([[one[name] for name in FOUND] for one in found if one]) if complete else np.zeros((len(rows), 0)),
-    )
-    if len(rows) < FEWEST:
-        raise UsageError(f"has {len(rows)} questions, {FEWEST} are the fewest", where=str(file))
-    if outcomes.gap <= 0:
-        raise UsageError(
-            "the strong model is not better than the weak one: there is nothing to route for",
-            where=str(file),
-            remedy="Check `weak_ok` and `strong_ok`, or keep the weak model alone",
-        )
-    return outcomes
+    return rows
 
 
-FEWEST = 100
-_REMEDY = 'Write rows like {"query": "...", "weak_ok": true, "strong_ok": true, "group": "..."}'
+def _columns(rows: Sequence[Sequence[float] | None]) -> Floats:
+    """(rows, numbers), or no columns where a row has none."""
+    there = [row for row in rows if row is not None]
+    return np.array(there, dtype=np.float64) if len(there) == len(rows) > 0 else np.zeros((len(rows), 0))
 
 
 def recovered(scores: Floats, gain: Floats) -> Floats:

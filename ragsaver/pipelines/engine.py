@@ -16,10 +16,9 @@ from haystack.core.errors import PipelineError as HaystackPipelineError
 from haystack.core.errors import PipelineRuntimeError
 
 from ragsaver.components.account import account_of
-from ragsaver.components.conversation import turns_of
 from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.explain import explaining
-from ragsaver.components.follow_up import LOOK_BACK, leans_back, self_contained
+from ragsaver.components.follow_up import leans_back, made_whole
 from ragsaver.components.forecast import forecasting
 from ragsaver.components.generator import AnswerGenerator
 from ragsaver.components.request import Request, running
@@ -219,7 +218,7 @@ class QueryEngine:
             request = replace(request, deadline=request.by(limit_s))
         if not request.history or self.resources.settings.generation.follow_ups == "none":
             return question, request
-        whole = self_contained(question, turns_of(request.history[-2 * LOOK_BACK :]))
+        whole = made_whole(question, request.history)
         leans = whole != question or (self._rewriting is not None and leans_back(question))
         return whole, replace(request, asked=question) if leans else request
 

@@ -114,8 +114,8 @@ class GenerationSettings(Section):
     )
     router: str = Field(
         default="rules",
-        description="which questions go to the strongest model at once: `rules`, `never`, or a file that "
-        "`ragsaver route train` wrote",
+        description="which questions begin with a dearer model than the cheapest: by `rules`, `never`, or by a file "
+        "that `ragsaver route train` wrote",
     )
     router_min_quality: float | None = Field(
         default=None,
@@ -129,6 +129,13 @@ class GenerationSettings(Section):
         le=1.0,
         description="of a trained router: share of questions that may go to the strongest model at once; default: the "
         "file's",
+    )
+    router_max_cost: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="of a trained router whose outcomes have costs: share of what the strongest model alone costs that "
+        "may be spent; default: the file's",
     )
     max_escalations: int = Field(
         default=1, ge=0, le=10, description="to the next tier, of an answer that fails the check"

@@ -106,8 +106,8 @@ class PacingSettings(Section):
     )
     small_from: _Bound | None = Field(
         default=0.5,
-        description="from which only the cheapest model is asked; till then the share of questions that go to the "
-        "strongest one falls to none",
+        description="from which only the cheapest model is asked; till then the share of questions that begin with "
+        "a dearer one falls to none",
     )
     extractive_from: _Bound | None = Field(default=0.8, description="from which no model is asked")
     cached_from: _Bound | None = Field(default=0.95, description="from which only answers that are cached are given")

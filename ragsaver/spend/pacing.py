@@ -43,7 +43,7 @@ class Pace:
     """How a request is served as its budgets stand.
 
     :ivar pressure: 0 to 1.
-    :ivar strong: factor, 0 to 1, of the share of questions that go to the strongest model at once.
+    :ivar strong: factor, 0 to 1, of what is spent on questions that begin with a dearer model than the cheapest.
     :ivar escalates: whether an answer that fails its check may go to a dearer model.
     :ivar budget: the one under the greatest pressure; empty if there is none.
     :ivar left: micro-dollars of it.

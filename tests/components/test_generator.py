@@ -247,6 +247,23 @@ def test_a_hard_question_begins_with_the_strongest_and_a_wish_moves_the_threshol
         assert ask(given, hard).reply.meta["tier"] == "small"
 
 
+def test_of_three_tiers_the_one_in_the_middle_can_be_the_first(tmp_path: Path, small: Script, large: Script):
+    from ragsaver.eval.route import train_route
+    from tests.eval.test_route import KINDS, three_models, write
+
+    medium = Script(reply="The veterinary office issues permits [1].")
+    with tiers(tmp_path, small, medium, large) as given:
+        asked = ask(given, "Why is it so?")
+        assert asked.lines("route") == [("medium: model-1", asked.reply.meta["route_reason"])]
+        assert "1 of 2 signs of a hard question: it asks why; so medium" in asked.reply.meta["route_reason"]
+    model, _ = train_route(write(tmp_path, three_models(300)), Settings(), lambda done, of: None, min_quality=0.93)
+    file = tmp_path / "router.json"
+    file.write_text(model.model_dump_json())
+    with tiers(tmp_path, small, medium, large, router=str(file)) as given:
+        found = [ask(given, query.format(n=777)).reply.meta["tier"] for query in KINDS]
+    assert found == ["small", "medium", "large"]
+
+
 def test_a_trained_router_takes_the_embedding_that_retrieval_paid_for(
     tmp_path: Path, small: Script, large: Script, monkeypatch: pytest.MonkeyPatch
 ):
@@ -270,7 +287,9 @@ def test_a_trained_router_takes_the_embedding_that_retrieval_paid_for(
             with gathering(Evidence()) as evidence:
                 evidence.vectors.update(vectors)
                 asked = ask(given, question)
-            assert asked.reply.meta["tier"] == tier and "is right with a chance of" in asked.reply.meta["route_reason"]
+            assert (
+                asked.reply.meta["tier"] == tier and "that a model will do: small" in asked.reply.meta["route_reason"]
+            )
     file.write_text("{}")
     with tiers(tmp_path, small, large, router=str(file)) as given, pytest.raises(SettingsError, match="is no router"):
         ask(given)

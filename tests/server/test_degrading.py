@@ -129,7 +129,7 @@ def test_hard_questions_go_to_the_strongest_model_until_the_budget_is_pressed(ru
         assert here.ask(HARD).json()["route"]["tier"] == "large"
         here.use_up(0.3)
         told = here.ask(HARD).json()["route"]
-        assert told["tier"] == "small" and "fewer go to the strongest: budget" in told["reason"]
+        assert told["tier"] == "small" and "fewer go to dearer models: budget" in told["reason"]
 
 
 def test_an_answer_that_fails_its_check_is_not_escalated_under_pressure(runtime: Runtime):
