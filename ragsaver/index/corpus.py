@@ -7,11 +7,11 @@ groups. Points that were deleted or changed count for the engine until the shard
 pointer's file remembers all that.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ragsaver.index.keys import GROUPS, scope_key
+from ragsaver.index.keys import scope_key
 from ragsaver.index.scope import Scope
 from ragsaver.index.shard import EMPTY, PointerFile
 
@@ -37,10 +37,10 @@ class Corpus:
         # To ask for groups takes twice the time, and where no point names any it says nothing.
         return scope if key in self._grouped else replace(scope, groups=None)
 
-    def note(self, scope: Scope, payloads: Iterable[Mapping[str, Any]]) -> None:
-        """Points of this scope are about to be written."""
+    def note(self, scope: Scope, *, grouped: bool) -> None:
+        """Points of this scope are about to be written; `grouped` if some name groups."""
         key = scope_key(scope)
-        if any(payload.get(GROUPS) for payload in payloads):
+        if grouped:
             self._grouped.add(key)
         alone = self._pointer.now.sole in (EMPTY, key) and key not in self._grouped
         self._now(sole=key if alone else None)

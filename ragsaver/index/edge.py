@@ -1,9 +1,9 @@
 """The embedded engine: Qdrant's own, in this process, owned by it alone.
 
 One shard holds every tenant. Tenant and collection are in every filter, a search's by the key `listed_in`, any other by
-`scope`. Word statistics (IDF) are counted within them and within what the reader's groups may read, so that nobody
-else's vocabulary shapes a ranking (see `corpus.py`). Unlisted points count as well: leaving them out takes twice the
-time.
+`scope`; only where no point of another scope is there at all, a search has none (see `sight.py`). Word statistics (IDF)
+are counted within them and within what the reader's groups may read, so that nobody else's vocabulary shapes a ranking
+(see `corpus.py`). Unlisted points count as well: leaving them out takes twice the time.
 """
 
 import shutil
@@ -18,13 +18,24 @@ import numpy as np
 import qdrant_edge as qdrant
 from numpy.typing import NDArray
 
-from ragsaver.errors import IndexLocked, RagSaverError, StorageError
+from ragsaver.errors import RagSaverError, StorageError
 from ragsaver.index.corpus import Corpus, sole_of
 from ragsaver.index.edge_config import dense_search, edge_config, index_payload, is_earlier, take_over
-from ragsaver.index.edge_requests import NAMES_GROUPS, hits, leg, listed_in, scope_keys, stored_point, within
+from ragsaver.index.edge_errors import explained
+from ragsaver.index.edge_requests import (
+    NAMES_GROUPS,
+    hits,
+    leg,
+    listed_in,
+    scope_keys,
+    stored_point,
+    unlisted_in,
+    within,
+)
 from ragsaver.index.identity import IndexIdentity, claim
 from ragsaver.index.keys import (
     DENSE,
+    GROUPS,
     LEXICAL,
     LISTED_IN,
     change_of,
@@ -40,6 +51,7 @@ from ragsaver.index.protocol import ChunkPoint, LegHits, StoredPoint
 from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
 from ragsaver.index.shard import EMPTY, Held, Pointer, PointerFile, discard_others, following
+from ragsaver.index.sight import Sight
 from ragsaver.index.swaps import Swaps
 from ragsaver.index.words import word_encoder, word_lists
 
@@ -97,15 +109,18 @@ class EdgeIndex:
         self._shard = Held(self._open(folder / self._pointer.now.name))
         discard_others(folder, self._pointer.now.name)
         with self._shard.use() as shard:
+            scopes = scope_keys(shard)
             self._writes = abs(self._ask(shard.info).points_count - self._pointer.now.optimised_points)
             grouped = scope_keys(shard, NAMES_GROUPS)
+            self._sight = Sight(sole_of(scopes, grouped), unlisted_in(shard, sum(scopes.values())))
         self._corpus = Corpus(grouped, self._pointer)
 
     def search(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
     ) -> LegHits:
         """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
-        visible, corpus = listed_in(scope), self._corpus.of(scope)
+        sight, corpus = self._sight.mark(scope), self._corpus.of(scope)
+        visible = listed_in(scope) if sight is None else None
         requests = [leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
         words = self._bm25.embed_query(text)
         if words.indices:
@@ -115,7 +130,8 @@ class EdgeIndex:
         answers = self._swaps.undisturbed(
             lambda: self._read(lambda shard: shard.query_batch(qdrant.QueryBatchRequest(requests)))
         )
-        if corpus != self._corpus.of(scope):  # words of another scope's first point, or of a group's, may have counted
+        # words of another scope's first point, or of a group's, may have counted; or points that may not be seen
+        if corpus != self._corpus.of(scope) or (sight is not None and sight != self._sight.mark(scope)):
             return self.search(scope, text, vector, limit, with_payload=with_payload)
         dense, lexical = (*answers, [])[:2]
         return LegHits(hits(dense, with_payload), hits(lexical, with_payload))
@@ -124,7 +140,7 @@ class EdgeIndex:
         """Write points, unlisted."""
         if not points:
             return
-        self._note(scope, [point.payload for point in points])
+        self._note(scope, [point.payload for point in points], unlisted=[point.id for point in points])
         batch = [
             qdrant.Point(
                 point.id,
@@ -144,10 +160,12 @@ class EdgeIndex:
             if listed:
                 show = qdrant.UpdateOperation.set_payload_by_filter(within(scope, ids=listed), shown_in(scope))
                 self._update(show, listed)
+                self._sight.listed(listed)
             if deleted:
                 self._leave(deleted)
                 drop = qdrant.UpdateOperation.delete_points_by_filter(within(scope, ids=deleted))
                 self._update(drop, deleted, frees=True)
+                self._sight.listed(deleted)
 
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""
@@ -188,7 +206,8 @@ class EdgeIndex:
 
     def restore(self, scope: Scope, points: Sequence[StoredPoint]) -> None:
         """Write points as they were kept in another index."""
-        self._note(scope, [one.payload for one in points])
+        unlisted = [one.id for one in points if LISTED_IN not in one.payload]
+        self._note(scope, [one.payload for one in points], unlisted)
         batch = [
             qdrant.Point(
                 one.id,
@@ -257,9 +276,11 @@ class EdgeIndex:
             self.flush()
             self._shard.close()
 
-    def _note(self, scope: Scope, payloads: Iterable[Mapping[str, Any]]) -> None:
+    def _note(self, scope: Scope, payloads: Iterable[Mapping[str, Any]], unlisted: Iterable[str] = ()) -> None:
+        grouped = any(payload.get(GROUPS) for payload in payloads)
         with self._writing:
-            self._corpus.note(scope, payloads)
+            self._corpus.note(scope, grouped=grouped)
+            self._sight.written(scope, unlisted, grouped=grouped)
 
     def _leave(self, points: Collection[str]) -> None:
         with self._writing:
@@ -295,6 +316,7 @@ class EdgeIndex:
             self._ask(lambda: self._shard.replace(shard))
             self._pointer.write(replace(self._pointer.now, sole=sole))
             self._corpus.leave(0)  # no sole one, if too much was written meanwhile
+            self._sight.counted(sole)
 
     def _bring_up_to_date(self, shard: qdrant.EdgeShard, ids: Sequence[str]) -> None:
         records = self._read(lambda old: old.retrieve(list(ids), with_payload=True, with_vector=True))
@@ -367,17 +389,4 @@ class EdgeIndex:
         except RagSaverError:
             raise
         except Exception as error:
-            raise _explain(error, self.folder) from error
-
-
-def _explain(error: Exception, folder: Path) -> RagSaverError:
-    text = str(error)
-    if "WouldBlock" in text:
-        return IndexLocked(
-            "the index is open in another process", where=str(folder), remedy="Wait for it to end, or stop it"
-        )
-    if "No space left" in text:
-        return StorageError("the disk is full", where=str(folder), remedy="Free some space and run it again")
-    return StorageError(
-        f"the index failed: {text}", where=str(folder), remedy="`ragsaver verify` checks and repairs it"
-    )
+            raise explained(error, self.folder) from error

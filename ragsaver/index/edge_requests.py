@@ -54,7 +54,7 @@ def leg(
     vector: Any,
     using: str,
     limit: int,
-    visible: qdrant.Filter,
+    visible: qdrant.Filter | None,
     with_payload: bool,
     params: qdrant.SearchParams | None = None,
 ) -> qdrant.QueryRequest:
@@ -99,6 +99,19 @@ def scope_keys(shard: qdrant.EdgeShard, having: qdrant.Filter | None = None) -> 
     """How many points of each scope's key there are."""
     found = shard.facet(qdrant.FacetRequest(SCOPE, limit=1_000_000, exact=True, filter=having)).hits
     return {_facet_text(hit.value): hit.count for hit in found if hit.count}
+
+
+def unlisted_in(shard: qdrant.EdgeShard, points: int) -> list[str]:
+    """The points that no question may find: those that were being written when their process ended.
+
+    :param points: there are.
+    """
+    listed = shard.facet(qdrant.FacetRequest(LISTED_IN, limit=1_000_000, exact=True)).hits
+    if sum(hit.count for hit in listed) == points:
+        return []
+    lacking = qdrant.Filter(must=[qdrant.IsEmptyCondition(LISTED_IN)])
+    records, _ = shard.scroll(qdrant.ScrollRequest(limit=points, filter=lacking, with_payload=False, with_vector=False))
+    return [str(record.id) for record in records]
 
 
 def _facet_text(value: Any) -> str:
