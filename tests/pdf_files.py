@@ -1,13 +1,22 @@
 """Small PDF files, written by hand: pages of lines, an outline, a password."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+# A grey dot as wide as the page, as a scan without text would be.
+_PICTURE = "q 612 0 0 792 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x7f EI Q "
 
 
-def pdf(pages: Sequence[Sequence[str]], outline: Sequence[tuple[str, int]] = (), encrypted: bool = False) -> bytes:
+def pdf(
+    pages: Sequence[Sequence[str]],
+    outline: Sequence[tuple[str, int]] = (),
+    encrypted: bool = False,
+    pictures: Collection[int] = (),
+) -> bytes:
     """A PDF.
 
     :param pages: lines of text of each page.
     :param outline: titles with their page, from 0.
+    :param pictures: pages that a picture fills, from 0.
     """
     first_page = 4
     first_outline = first_page + 2 * len(pages)
@@ -20,7 +29,7 @@ def pdf(pages: Sequence[Sequence[str]], outline: Sequence[tuple[str, int]] = (),
     ]
     for n, lines in enumerate(pages):
         shown = " ".join(f"({line}) Tj 0 -14 Td" for line in lines)
-        stream = f"BT /F1 12 Tf 50 750 Td {shown} ET"
+        stream = f"{_PICTURE if n in pictures else ''}BT /F1 12 Tf 50 750 Td {shown} ET"
         objects.append(
             f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {first_page + 2 * n + 1} 0 R "
             "/Resources << /Font << /F1 3 0 R >> >> >>"

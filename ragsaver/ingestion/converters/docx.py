@@ -13,6 +13,7 @@ from docx.oxml.ns import qn
 from lxml import etree
 
 from ragsaver.ingestion.blocks import Block, BlockKind, ParsedDocument
+from ragsaver.ingestion.converters.embedded_objects import objects_in, objects_note
 from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.converters.package import open_package
 from ragsaver.ingestion.converters.rows import squeeze, table
@@ -41,7 +42,8 @@ def from_docx(data: bytes, name: str, limits: ConversionLimits) -> ParsedDocumen
     blocks += _footnotes(document.part)
     core = document.core_properties.title or ""
     first = next((block.text for block in blocks if block.kind == "heading" and block.level == 1), None)
-    return ParsedDocument(tuple(blocks), first or core.strip() or None)
+    objects = objects_in(document.element.body)
+    return ParsedDocument(tuple(blocks), first or core.strip() or None, (objects_note(objects),) if objects else ())
 
 
 class _Styles:
