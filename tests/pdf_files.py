@@ -1,22 +1,23 @@
 """Small PDF files, written by hand: pages of lines, an outline, a password."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 # A grey dot as wide as the page, as a scan without text would be.
-_PICTURE = "q 612 0 0 792 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x7f EI Q "
+PICTURE = "q 612 0 0 792 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x7f EI Q "
 
 
 def pdf(
     pages: Sequence[Sequence[str]],
     outline: Sequence[tuple[str, int]] = (),
     encrypted: bool = False,
-    pictures: Collection[int] = (),
+    drawn: Mapping[int, str] = MappingProxyType({}),
 ) -> bytes:
     """A PDF.
 
     :param pages: lines of text of each page.
     :param outline: titles with their page, from 0.
-    :param pictures: pages that a picture fills, from 0.
+    :param drawn: what is drawn on a page before its text, by the page from 0: `PICTURE`, or `table(...)`.
     """
     first_page = 4
     first_outline = first_page + 2 * len(pages)
@@ -29,7 +30,7 @@ def pdf(
     ]
     for n, lines in enumerate(pages):
         shown = " ".join(f"({line}) Tj 0 -14 Td" for line in lines)
-        stream = f"{_PICTURE if n in pictures else ''}BT /F1 12 Tf 50 750 Td {shown} ET"
+        stream = f"{drawn.get(n, '')} BT /F1 12 Tf 50 750 Td {shown} ET"
         objects.append(
             f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {first_page + 2 * n + 1} 0 R "
             "/Resources << /Font << /F1 3 0 R >> >> >>"
@@ -57,3 +58,33 @@ def pdf(
     table = "".join(f"{place:010} 00000 n \n" for place in places)
     end = f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}trailer\n<< {trailer} >>\nstartxref\n{len(data)}\n%%EOF\n"
     return data + end.encode()
+
+
+def table(
+    rows: Sequence[Sequence[str]],
+    *,
+    left: float = 50,
+    top: float = 600,
+    widths: Sequence[float] = (150, 150),
+    height: float = 40,
+    lines: str = "re S",
+) -> str:
+    """A table with a box around each cell, which a page draws.
+
+    :param rows: texts of the cells; `\n` begins a line.
+    :param lines: `re S` for drawn boxes, `re f` for borders of thin filled ones, nothing for none.
+    """
+    shown: list[str] = []
+    for n, row in enumerate(rows):
+        bottom = top - (n + 1) * height
+        for column, text in enumerate(row):
+            x, width = left + sum(widths[:column]), widths[column]
+            sides = [(x, bottom, width, height)]
+            if lines == "re f":
+                sides = [(x, y, width, 0.5) for y in (bottom, bottom + height)]
+                sides += [(edge, bottom, 0.5, height) for edge in (x, x + width)]
+            if lines:
+                shown += [f"{a} {b} {c} {d} {lines}" for a, b, c, d in sides]
+            said = " 0 -12 Td ".join(f"({line}) Tj" for line in text.split("\n"))
+            shown.append(f"BT /F1 10 Tf {x + 4} {bottom + height - 12} Td {said} ET")
+    return " ".join(shown) + " "

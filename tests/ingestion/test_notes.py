@@ -11,9 +11,9 @@ from ragsaver.ingestion.notes import Note, NoteCode
 from ragsaver.ingestion.report import IngestNote
 from tests.commands import as_json, run
 from tests.ingestion.bench import Bench
-from tests.pdf_files import pdf
+from tests.pdf_files import PICTURE, pdf
 
-SCAN = pdf([["Owls hunt voles."], []], pictures={1})
+SCAN = pdf([["Owls hunt voles."], []], drawn={1: PICTURE})
 LOST = Note(NoteCode.FORMULAS, "3 formulas have no calculated value and are left out")
 
 

@@ -10,7 +10,7 @@ from ragsaver.ingestion.job_report import State
 from ragsaver.settings import DatabaseSettings
 from tests.ingestion.bench import SCOPE
 from tests.ingestion.converters.office_files import xlsx
-from tests.pdf_files import pdf
+from tests.pdf_files import PICTURE, pdf
 from tests.redis_server import RedisServer
 from tests.workers.test_outlines_and_expiry import put_files, whole_way
 from tests.workers.test_stages import Line
@@ -20,7 +20,7 @@ from tests.workers.test_stages import Line
 def line(tmp_path: Path, redis: RedisServer, database: DatabaseSettings) -> Iterator[Line]:
     made = Line(tmp_path, redis, database)
     (made.bench.docs / "a.md").write_text("# A\n\nthe zebra")
-    (made.bench.docs / "scan.pdf").write_bytes(pdf([["Owls hunt voles."], []], pictures={1}))
+    (made.bench.docs / "scan.pdf").write_bytes(pdf([["Owls hunt voles."], []], drawn={1: PICTURE}))
     (made.bench.docs / "sums.xlsx").write_bytes(xlsx({"S": [["Name", "Sum"], ["Tea", "=1+1"]]}))
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""PDF: its text page by page, paragraphs rejoined, headings where its outline names them.
+"""PDF: its text page by page, paragraphs rejoined, headings where its outline names them, tables where lines draw them.
 
 A scan without a text layer is named as one, and so are scanned pages among others.
 """
@@ -14,6 +14,9 @@ from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_IMAGE, FPDF_PAGEOBJ_PA
 
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block, ParsedDocument
+from ragsaver.ingestion.converters.pdf_drawing import chars_of, lines_of
+from ragsaver.ingestion.converters.pdf_tables import Rows, grids, split
+from ragsaver.ingestion.converters.rows import table
 from ragsaver.ingestion.notes import Note, NoteCode, attachments_note, pages_of, pages_without_text
 
 # PDFium is not thread-safe: one document at a time in a process.
@@ -41,11 +44,12 @@ class OutlineEntry:
 class _Read:
     """What a file holds: the text of its pages, and what is no text.
 
+    :ivar pages: the text of each, in parts between its tables, and the rows of these.
     :ivar pictures: pages that show something and have no text.
     :ivar attached: names of the files in it.
     """
 
-    pages: list[str]
+    pages: list[list[str | Rows]]
     outline: list[OutlineEntry]
     title: str
     pictures: list[int]
@@ -56,7 +60,7 @@ def from_pdf(data: bytes, name: str, *, max_pages: int = 2000) -> ParsedDocument
     """Headings and paragraphs of a PDF, each with its page."""
     with _ONE_AT_A_TIME:
         found = _read(data, name, max_pages)
-    if not any(page.strip() for page in found.pages):
+    if not any(map(_has_text, found.pages)):
         raise UnreadableDocument(
             f"has no text layer: its {len(found.pages)} pages are pictures",
             where=name,
@@ -65,7 +69,7 @@ def from_pdf(data: bytes, name: str, *, max_pages: int = 2000) -> ParsedDocument
     blocks = [
         block
         for number, page in enumerate(found.pages, 1)
-        for block in page_blocks(page, number, [entry for entry in found.outline if entry.page == number])
+        for block in _blocks(page, number, [entry for entry in found.outline if entry.page == number])
     ]
     unreadable = sorted({block.page or 0 for block in blocks if not _is_readable(block.text)})
     readable = tuple(block for block in blocks if _is_readable(block.text))
@@ -79,6 +83,22 @@ def _notes(found: _Read, unreadable: Sequence[int]) -> Iterator[Note]:
         yield Note(NoteCode.UNREADABLE_FONT, "text in a font without a character map is left out", pages_of(unreadable))
     if found.attached:
         yield attachments_note(found.attached)
+
+
+def _has_text(page: Sequence[str | Rows]) -> bool:
+    return any(not isinstance(part, str) or part.strip() for part in page)
+
+
+def _blocks(page: Sequence[str | Rows], number: int, outline: Sequence[OutlineEntry]) -> Iterator[Block]:
+    """A page's blocks in their order."""
+    for part in page:
+        if isinstance(part, str):
+            found = list(page_blocks(part, number, outline))
+            told = {block.text for block in found if block.kind == "heading"}
+            outline = [entry for entry in outline if entry.title.strip() not in told]
+            yield from found
+        elif (block := table(part, page=number)) is not None:
+            yield block
 
 
 def page_blocks(page: str, number: int, outline: Sequence[OutlineEntry]) -> Iterator[Block]:
@@ -122,13 +142,13 @@ def _read(data: bytes, name: str, max_pages: int) -> _Read:
                 where=name,
                 remedy="Split it, or raise `ingestion.max_pdf_pages`",
             )
-        pages: list[str] = []
+        pages: list[list[str | Rows]] = []
         pictures: list[int] = []
         for page in document:
             text_page = page.get_textpage()
-            pages.append(text_page.get_text_range().replace("\r\n", "\n").replace("\r", "\n"))
+            pages.append(_parts(page, text_page))
             text_page.close()
-            if not pages[-1].strip() and _shows_something(page):
+            if not _has_text(pages[-1]) and _shows_something(page):
                 pictures.append(len(pages))
             page.close()
         title = str(document.get_metadata_dict().get("Title", "")).strip()
@@ -137,6 +157,14 @@ def _read(data: bytes, name: str, max_pages: int) -> _Read:
         raise UnreadableDocument(f"a page can't be read: {error}", where=name) from None
     finally:
         document.close()
+
+
+def _parts(page: pypdfium2.PdfPage, text_page: pypdfium2.PdfTextPage) -> list[str | Rows]:
+    horizontal, upright = lines_of(page)
+    # Where each character stands takes long to ask: only a page with a grid is worth it.
+    found = grids(horizontal, upright)
+    parts = split(chars_of(text_page), found) if found else [text_page.get_text_range()]
+    return [part.replace("\r\n", "\n").replace("\r", "\n") if isinstance(part, str) else part for part in parts]
 
 
 def _shows_something(page: pypdfium2.PdfPage) -> bool:

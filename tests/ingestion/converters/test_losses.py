@@ -16,7 +16,7 @@ from pptx.util import Inches
 from ragsaver.ingestion.converters import convert
 from ragsaver.ingestion.notes import NoteCode, pages_of
 from tests.ingestion.converters.office_files import xlsx
-from tests.pdf_files import pdf
+from tests.pdf_files import PICTURE, pdf
 
 TEXT = ["Parrots eat seeds."]
 
@@ -27,7 +27,7 @@ def noted(name: str, data: bytes) -> list[tuple[str, str]]:
 
 class TestPdf:
     def test_scanned_pages_among_others_are_named_and_empty_ones_are_not(self):
-        data = pdf([TEXT, [], [], TEXT, [], []], pictures={0, 1, 4, 5})
+        data = pdf([TEXT, [], [], TEXT, [], []], drawn=dict.fromkeys((0, 1, 4, 5), PICTURE))
         assert noted("a.pdf", data) == [("pages-without-text", "pages 2, 5-6")]
 
     def test_letters_drawn_as_shapes_are_named_and_a_frame_is_not(self):
