@@ -12,17 +12,22 @@ def pdf(
     outline: Sequence[tuple[str, int]] = (),
     encrypted: bool = False,
     drawn: Mapping[int, str] = MappingProxyType({}),
+    fields: Sequence[tuple[str, str, str]] = (),
 ) -> bytes:
     """A PDF.
 
     :param pages: lines of text of each page.
     :param outline: titles with their page, from 0.
     :param drawn: what is drawn on a page before its text, by the page from 0: `PICTURE`, or `table(...)`.
+    :param fields: of a form on the first page: what each is named, what it is called, and what is filled in.
     """
     first_page = 4
     first_outline = first_page + 2 * len(pages)
+    first_field = first_outline + (len(outline) + 1 if outline else 0)
+    named = " ".join(f"{first_field + n} 0 R" for n in range(len(fields)))
+    form = f"/AcroForm << /Fields [{named}] /DA (/F1 12 Tf) >> " if fields else ""
     kids = " ".join(f"{first_page + 2 * n} 0 R" for n in range(len(pages)))
-    root = f"<< /Type /Catalog /Pages 2 0 R {f'/Outlines {first_outline} 0 R ' if outline else ''}>>"
+    root = f"<< /Type /Catalog /Pages 2 0 R {f'/Outlines {first_outline} 0 R ' if outline else ''}{form}>>"
     objects = [
         root,
         f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
@@ -33,7 +38,7 @@ def pdf(
         stream = f"{drawn.get(n, '')} BT /F1 12 Tf 50 750 Td {shown} ET"
         objects.append(
             f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {first_page + 2 * n + 1} 0 R "
-            "/Resources << /Font << /F1 3 0 R >> >> >>"
+            f"{f'/Annots [{named}] ' if fields and not n else ''}/Resources << /Font << /F1 3 0 R >> >> >>"
         )
         objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
     if outline:
@@ -45,6 +50,12 @@ def pdf(
                 f"<< /Title ({title}) /Parent {first_outline} 0 R {following}"
                 f"/Dest [{first_page + 2 * page} 0 R /Fit] >>"
             )
+    for n, (name, called, value) in enumerate(fields):
+        kind, said = ("/Btn", value) if value.startswith("/") else ("/Tx", f"({value})")
+        objects.append(
+            f"<< /Type /Annot /Subtype /Widget /FT {kind} /T ({name}) {f'/TU ({called}) ' if called else ''}/V {said} "
+            f"/Rect [200 {700 - 30 * n} 400 {720 - 30 * n}] /F 4 >>"
+        )
     trailer = f"/Size {len(objects) + 1} /Root 1 0 R"
     if encrypted:
         key = "41" * 32

@@ -3,6 +3,7 @@
 A scan without a text layer is named as one, and so are scanned pages among others.
 """
 
+import contextlib
 import re
 import statistics
 import threading
@@ -15,6 +16,7 @@ from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_IMAGE, FPDF_PAGEOBJ_PA
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block, ParsedDocument
 from ragsaver.ingestion.converters.pdf_drawing import chars_of, lines_of
+from ragsaver.ingestion.converters.pdf_form import fields_of
 from ragsaver.ingestion.converters.pdf_tables import Rows, grids, split
 from ragsaver.ingestion.converters.rows import table
 from ragsaver.ingestion.notes import Note, NoteCode, attachments_note, pages_of, pages_without_text
@@ -45,11 +47,13 @@ class _Read:
     """What a file holds: the text of its pages, and what is no text.
 
     :ivar pages: the text of each, in parts between its tables, and the rows of these.
+    :ivar fields: of a form that are filled in, by the page.
     :ivar pictures: pages that show something and have no text.
     :ivar attached: names of the files in it.
     """
 
     pages: list[list[str | Rows]]
+    fields: dict[int, list[str]]
     outline: list[OutlineEntry]
     title: str
     pictures: list[int]
@@ -60,7 +64,7 @@ def from_pdf(data: bytes, name: str, *, max_pages: int = 2000) -> ParsedDocument
     """Headings and paragraphs of a PDF, each with its page."""
     with _ONE_AT_A_TIME:
         found = _read(data, name, max_pages)
-    if not any(map(_has_text, found.pages)):
+    if not any(map(_has_text, found.pages)) and not found.fields:
         raise UnreadableDocument(
             f"has no text layer: its {len(found.pages)} pages are pictures",
             where=name,
@@ -69,7 +73,10 @@ def from_pdf(data: bytes, name: str, *, max_pages: int = 2000) -> ParsedDocument
     blocks = [
         block
         for number, page in enumerate(found.pages, 1)
-        for block in _blocks(page, number, [entry for entry in found.outline if entry.page == number])
+        for block in (
+            *_blocks(page, number, [entry for entry in found.outline if entry.page == number]),
+            *_field_blocks(found.fields.get(number, ()), number),
+        )
     ]
     unreadable = sorted({block.page or 0 for block in blocks if not _is_readable(block.text)})
     readable = tuple(block for block in blocks if _is_readable(block.text))
@@ -99,6 +106,11 @@ def _blocks(page: Sequence[str | Rows], number: int, outline: Sequence[OutlineEn
             yield from found
         elif (block := table(part, page=number)) is not None:
             yield block
+
+
+def _field_blocks(fields: Sequence[str], number: int) -> Iterator[Block]:
+    if fields:
+        yield Block("list", "\n".join(f"- {field}" for field in fields), page=number)
 
 
 def page_blocks(page: str, number: int, outline: Sequence[OutlineEntry]) -> Iterator[Block]:
@@ -142,7 +154,10 @@ def _read(data: bytes, name: str, max_pages: int) -> _Read:
                 where=name,
                 remedy="Split it, or raise `ingestion.max_pdf_pages`",
             )
+        with contextlib.suppress(pypdfium2.PdfiumError):  # a broken form leaves the text as it is
+            document.init_forms()
         pages: list[list[str | Rows]] = []
+        fields: dict[int, list[str]] = {}
         pictures: list[int] = []
         for page in document:
             text_page = page.get_textpage()
@@ -150,9 +165,11 @@ def _read(data: bytes, name: str, max_pages: int) -> _Read:
             text_page.close()
             if not _has_text(pages[-1]) and _shows_something(page):
                 pictures.append(len(pages))
+            if filled := fields_of(document, page):
+                fields[len(pages)] = filled
             page.close()
         title = str(document.get_metadata_dict().get("Title", "")).strip()
-        return _Read(pages, _outline(document), title, pictures, _attached(document))
+        return _Read(pages, fields, _outline(document), title, pictures, _attached(document))
     except pypdfium2.PdfiumError as error:
         raise UnreadableDocument(f"a page can't be read: {error}", where=name) from None
     finally:
