@@ -6,6 +6,11 @@ from types import MappingProxyType
 # A grey dot as wide as the page, as a scan without text would be.
 PICTURE = "q 612 0 0 792 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x7f EI Q "
 
+_CHARACTER_MAP = (
+    "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def /CMapType 2 def "
+    "1 begincodespacerange <00> <FF> endcodespacerange {count} beginbfchar {pairs} endbfchar endcmap end end"
+)
+
 
 def pdf(
     pages: Sequence[Sequence[str]],
@@ -13,6 +18,7 @@ def pdf(
     encrypted: bool = False,
     drawn: Mapping[int, str] = MappingProxyType({}),
     fields: Sequence[tuple[str, str, str]] = (),
+    means: Mapping[str, bytes] = MappingProxyType({}),
 ) -> bytes:
     """A PDF.
 
@@ -20,18 +26,20 @@ def pdf(
     :param outline: titles with their page, from 0.
     :param drawn: what is drawn on a page before its text, by the page from 0: `PICTURE`, or `table(...)`.
     :param fields: of a form on the first page: what each is named, what it is called, and what is filled in.
+    :param means: what signs say by the font's character map, in UTF-16.
     """
     first_page = 4
     first_outline = first_page + 2 * len(pages)
     first_field = first_outline + (len(outline) + 1 if outline else 0)
     named = " ".join(f"{first_field + n} 0 R" for n in range(len(fields)))
     form = f"/AcroForm << /Fields [{named}] /DA (/F1 12 Tf) >> " if fields else ""
+    last = first_field + len(fields)
     kids = " ".join(f"{first_page + 2 * n} 0 R" for n in range(len(pages)))
     root = f"<< /Type /Catalog /Pages 2 0 R {f'/Outlines {first_outline} 0 R ' if outline else ''}{form}>>"
     objects = [
         root,
         f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        f"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica {f'/ToUnicode {last} 0 R ' if means else ''}>>",
     ]
     for n, lines in enumerate(pages):
         shown = " ".join(f"({line}) Tj 0 -14 Td" for line in lines)
@@ -42,8 +50,10 @@ def pdf(
         )
         objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
     if outline:
-        first, last = first_outline + 1, first_outline + len(outline)
-        objects.append(f"<< /Type /Outlines /First {first} 0 R /Last {last} 0 R /Count {len(outline)} >>")
+        first = first_outline + 1
+        objects.append(
+            f"<< /Type /Outlines /First {first} 0 R /Last {first_outline + len(outline)} 0 R /Count {len(outline)} >>"
+        )
         for n, (title, page) in enumerate(outline):
             following = f"/Next {first + n + 1} 0 R " if n + 1 < len(outline) else ""
             objects.append(
@@ -56,6 +66,10 @@ def pdf(
             f"<< /Type /Annot /Subtype /Widget /FT {kind} /T ({name}) {f'/TU ({called}) ' if called else ''}/V {said} "
             f"/Rect [200 {700 - 30 * n} 400 {720 - 30 * n}] /F 4 >>"
         )
+    if means:
+        pairs = " ".join(f"<{ord(sign):02x}> <{said.hex()}>" for sign, said in means.items())
+        characters = _CHARACTER_MAP.format(count=len(means), pairs=pairs)
+        objects.append(f"<< /Length {len(characters)} >>\nstream\n{characters}\nendstream")
     trailer = f"/Size {len(objects) + 1} /Root 1 0 R"
     if encrypted:
         key = "41" * 32

@@ -41,12 +41,25 @@ def chars_of(text_page: pypdfium2.PdfTextPage) -> list[Char]:
     box = [ctypes.c_double() for _ in range(4)]
     left, right, bottom, top = box
     places = [ctypes.byref(side) for side in box]
+    high = 0
     for number in range(raw.FPDFText_CountChars(text_page)):
-        text = chr(raw.FPDFText_GetUnicode(text_page, number))
+        text, high = _letter(raw.FPDFText_GetUnicode(text_page, number), high)
         drawn = raw.FPDFText_IsGenerated(text_page, number) != 1 and raw.FPDFText_GetCharBox(text_page, number, *places)
         centre = ((left.value + right.value) / 2, (bottom.value + top.value) / 2) if drawn else None
         found.append(Char(text, centre))
     return found
+
+
+def _letter(unit: int, high: int) -> tuple[str, int]:
+    """What a unit of UTF-16 adds to the text, and what of it waits for the other half of its letter.
+
+    :param high: what waited; a half without the other one is nothing.
+    """
+    if 0xD800 <= unit < 0xDC00:
+        return "", unit
+    if 0xDC00 <= unit < 0xE000:
+        return chr(0x10000 + (high - 0xD800 << 10) + unit - 0xDC00) if high else "", 0
+    return chr(unit) if 0 < unit <= 0x10FFFF else "", 0
 
 
 def _is_drawn(path: raw.FPDF_PAGEOBJECT) -> bool:

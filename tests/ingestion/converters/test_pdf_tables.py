@@ -34,6 +34,12 @@ def test_a_cell_may_have_lines_of_its_own():
     assert found[0].text == "Place | What is there\nBonn | a museum and a river"
 
 
+def test_letters_of_two_halves_are_whole_in_tables_and_around_them():
+    means = {"A": "😀".encode("utf-16-be"), "B": b"\xd8\x3d", "C": b"\xde\x00"}
+    data = pdf([["A text."]], drawn={0: table([["xA", "yB"], ["Cz", "w"]])}, means=means)
+    assert [block.text for block in convert("a.pdf", data).blocks] == ["x😀 | y\nz | w", "😀 text."]
+
+
 def test_what_spans_columns_or_rows_stands_in_the_first_of_them():
     whole = table([["Prices"]], top=640, widths=(300,)) + table([["Bonn"]], top=600, widths=(150,), height=80)
     parts = table([["12"], ["13"]], left=200, widths=(150,))
