@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
-from ragsaver.cli.output import errors_told, print_json, say, tell_summaries, tell_what_stays_out
+from ragsaver.cli.output import errors_told, print_json, say, tell_losses, tell_summaries, tell_what_stays_out
 from ragsaver.control_characters import on_one_line
 from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.ingestion.turns import Priority
@@ -141,6 +141,7 @@ def _show(report: "IngestReport", as_json: bool) -> None:
         if line.unit == "sections":
             say(f"{line.quantity:g} {line.item}: {line.reason}", err=True)
     tell_what_stays_out(documents.tombstoned, report.passed_over)
+    tell_losses(report.notes, report.noted)
 
 
 @contextmanager

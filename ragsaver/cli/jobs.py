@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json, say, tell_summaries, tell_what_stays_out
+from ragsaver.cli.output import errors_told, print_json, say, tell_losses, tell_summaries, tell_what_stays_out
 from ragsaver.control_characters import on_one_line
 from ragsaver.errors import UsageError
 from ragsaver.settings import quiet_haystack
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 _Job = Annotated[str, typer.Argument(metavar="JOB", help="As `ragsaver jobs list` shows it.")]
+# What only `jobs show` tells.
+_OF_ONE = {"progress", "errors", "notes", "noted"}
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 
 
@@ -32,7 +34,7 @@ def list_jobs(
         settings = load_settings()
         reports = open_jobs(settings).reports(settings.tenant, settings.spend, limit=limit)
         if as_json:
-            shown = [json.loads(report.model_dump_json(exclude={"progress", "errors"})) for report in reports]
+            shown = [json.loads(report.model_dump_json(exclude=_OF_ONE)) for report in reports]
             print_json(json.dumps({"jobs": shown}))
         for report in [] if as_json else reports:
             say(line_of(report))
@@ -95,7 +97,7 @@ def line_of(report: "JobReport") -> str:
 
 
 def tell_notes(report: "JobReport") -> None:
-    """What a job's embedding and summaries took, what was not paid for again, and what it left out."""
+    """What a job's embedding and summaries took, what was not paid for again, and what is not in."""
     embedding, summaries = report.embedding, report.summaries
     if embedding.tokens:
         say(f"{embedding.tokens} tokens embedded (${embedding.cost_usd:.6f})")
@@ -107,6 +109,7 @@ def tell_notes(report: "JobReport") -> None:
     if summaries.lacking:
         say(f"{summaries.lacking} sections without a summary; the next ingestion tries them again", err=True)
     tell_what_stays_out(0, report.passed_over)
+    tell_losses(report.notes, report.noted)
 
 
 def _unknown(job: str) -> UsageError:

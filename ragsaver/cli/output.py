@@ -3,7 +3,7 @@
 import errno
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,11 @@ from ragsaver.control_characters import in_lines, on_one_line
 from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError
 
 if TYPE_CHECKING:
-    from ragsaver.ingestion.report import SummarySpend
+    from ragsaver.ingestion.notes import NoteCode
+    from ragsaver.ingestion.report import IngestNote, SummarySpend
+
+# Notes that are shown; the others are counted, and `--json` has more of them.
+_SHOWN = 20
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
@@ -34,6 +38,19 @@ def tell_what_stays_out(tombstoned: int, passed_over: Mapping[str, int]) -> None
     if passed_over:
         kinds = ", ".join(f"{count} {on_one_line(suffix)}" for suffix, count in passed_over.items())
         say(f"{sum(passed_over.values())} files passed over, their kind can't be read: {kinds}")
+
+
+def tell_losses(notes: "Sequence[IngestNote]", noted: "Mapping[NoteCode, int]") -> None:
+    """What documents lost that went in, each with where that was."""
+    if not noted:
+        return
+    kinds = ", ".join(f"{code} in {count}" for code, count in noted.items())
+    say(f"some of what these documents hold is not in the index: {kinds}")
+    for note in notes[:_SHOWN]:
+        where = f" ({on_one_line(note.where)})" if note.where else ""
+        say(f"  {on_one_line(note.source)}: {note.note}{where}")
+    if (rest := sum(noted.values()) - _SHOWN) > 0:
+        say(f"  and {rest} more")
 
 
 def tell_summaries(summaries: "SummarySpend") -> None:

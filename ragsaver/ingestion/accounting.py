@@ -1,18 +1,21 @@
 """What did a run do, and what did it cost? Added up while it goes, told as its report and receipt."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from ragsaver.ingestion.applying import Embedded, Paid
 from ragsaver.ingestion.estimating import MILLION
 from ragsaver.ingestion.gates import Seen, printable
+from ragsaver.ingestion.notes import Note
 from ragsaver.ingestion.report import (
     ChunkCounts,
     DocumentCounts,
     EmbeddingSpend,
     ExpiredDocument,
+    IngestNote,
     IngestReport,
     SummarySpend,
 )
@@ -26,6 +29,8 @@ from ragsaver.spend.receipt import OpenReceipt, Receipt
 # Kinds of files that are told by name; the others are told together.
 _KINDS = 10
 _OTHERS = "other"
+# Notes that are told; the others are counted.
+_NOTES = 100
 
 _STAGE = "outline"
 
@@ -40,6 +45,7 @@ class Tally:
     total: int = 0
     dropped: int = 0
     expired: list[Expiry] = field(default_factory=list)
+    notes: list[tuple[str, Sequence[Note]]] = field(default_factory=list)
     paid: Paid = field(default_factory=Paid)
 
     def add(self, embedded: Embedded) -> None:
@@ -50,6 +56,8 @@ class Tally:
             self.changed += change.old is not None
             self.total += len(change.chunks)
             self.dropped += len(change.dropped)
+            if change.notes:
+                self.notes.append((change.record.source, change.notes))
 
 
 def report_of(
@@ -94,6 +102,7 @@ def report_of(
             for expiry in tally.expired
         ),
         receipt=receipt,
+        **told_notes(tally.notes),
     )
 
 
@@ -108,6 +117,24 @@ def told_kinds(passed_over: Mapping[str, int]) -> dict[str, int]:
     ranked = Counter(passed_over).most_common()
     rest = sum(count for _, count in ranked[_KINDS:])
     return dict(ranked[:_KINDS]) | ({_OTHERS: rest} if rest else {})
+
+
+def told_notes(noted: Iterable[tuple[str, Sequence[Note]]]) -> dict[str, Any]:
+    """The fields `notes` and `noted` of a report.
+
+    :param noted: documents that have notes, by source, in the order in which they are told.
+    """
+    told: list[IngestNote] = []
+    counts: Counter[str] = Counter()
+    for source, notes in noted:
+        counts.update({one.code for one in notes})
+        for one in notes[: _NOTES - len(told)]:
+            told.append(
+                IngestNote(
+                    source=printable(source), code=one.code, note=printable(one.problem), where=printable(one.where)
+                )
+            )
+    return {"notes": tuple(told), "noted": dict(counts.most_common())}
 
 
 def _receipt(paid: Paid, prices: SpendSettings, summary_model: str | None) -> Receipt:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ragsaver.ingestion.notes import Note
+
 BlockKind = Literal["heading", "paragraph", "list", "table", "code"]
 
 
@@ -27,7 +29,8 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A document as blocks, with its title where it names one."""
+    """A document as blocks, with its title where it names one, and notes of what is not in them."""
 
     blocks: tuple[Block, ...]
     title: str | None = None
+    notes: tuple[Note, ...] = ()

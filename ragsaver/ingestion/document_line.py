@@ -20,6 +20,7 @@ from ragsaver.ingestion.job_tables import ROWS
 from ragsaver.ingestion.job_tables import documents as _documents
 from ragsaver.ingestion.job_tables import lines as _lines
 from ragsaver.ingestion.manifest import now
+from ragsaver.ingestion.notes import Note, to_values
 from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.text_tokens import TextTokens
 from ragsaver.ingestion.turns import Choice, Line, Place, Priority, choose, next_rounds
@@ -89,12 +90,14 @@ class DocumentLine:
         lease_s: float = 0.0,
         staged: bytes | None = None,
         error: str | None = None,
+        notes: Sequence[Note] = (),
     ) -> bool:
         """Move a document on; false if somebody else did, or it was dropped. Whoever does it may have lost its hold:
         the work is the same.
 
         :param lease_s: after which its message is taken for lost, if it waits for one.
         :param staged: kept for those after us; None leaves what there is.
+        :param notes: of what it lost, once it is in.
         """
         values: dict[str, Any] = {
             "state": after,
@@ -102,6 +105,7 @@ class DocumentLine:
             "round": None,
             "due_at": now() + lease_s,
             "error": error,
+            "notes": to_values(notes) or None,
         }
         if staged is not None:
             values["staged"] = staged

@@ -121,7 +121,7 @@ class Gates:
                     size=result.size,
                     content_hash=result.content_hash,
                 )
-                yield Change(record, result.chunks, read.old, read.reason, result.payload_bytes)
+                yield Change(record, result.chunks, read.old, read.reason, result.payload_bytes, result.notes)
             self._step()
 
     def _tasks(self, items: Iterable[SourceItem], reading: deque[_Read]) -> Iterator[tuple[str, Raw]]:

@@ -5,7 +5,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-from ragsaver.ingestion.report import EmbeddingSpend, IngestFailure, SummarySpend
+from ragsaver.ingestion.notes import NoteCode
+from ragsaver.ingestion.report import EmbeddingSpend, IngestFailure, IngestNote, SummarySpend
 from ragsaver.ingestion.turns import Priority
 
 
@@ -67,7 +68,8 @@ class JobDocument(_Frozen):
 class JobReport(_Frozen):
     """A job. `progress` is a page of its documents; `errors` are those that did not go in.
 
-    `passed_over` are files of kinds that can't be read, by suffix.
+    `passed_over` are files of kinds that can't be read, by suffix. `notes` and `noted` are those of `IngestReport`, of
+    the documents that are in by now.
     """
 
     job_id: str
@@ -81,6 +83,8 @@ class JobReport(_Frozen):
     passed_over: dict[str, int] = {}
     progress: tuple[JobDocument, ...] = ()
     errors: tuple[IngestFailure, ...] = ()
+    notes: tuple[IngestNote, ...] = ()
+    noted: dict[NoteCode, int] = {}
 
     @property
     def finished(self) -> bool:

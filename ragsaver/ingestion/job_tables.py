@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from ragsaver.dialects import AnyText, LongInteger, Steps, Words, add_column
 
-SCHEMA = 3
+SCHEMA = 4
 
 metadata = sa.MetaData()
 
@@ -33,7 +33,7 @@ jobs = sa.Table(
 
 # A document that waits stands in its line and has a round; `due_at` says when its message is taken for lost, 0 if it
 # has none. One without a round is held, or put back: it is overdue from `due_at` on. Of one that has come to its end
-# `due_at` says when it did.
+# `due_at` says when it did, and `notes` what it lost on its way in.
 documents = sa.Table(
     "documents",
     metadata,
@@ -60,6 +60,7 @@ documents = sa.Table(
     sa.Column("staged", sa.LargeBinary),
     sa.Column("tokens", LongInteger, nullable=False),
     sa.Column("cached_tokens", LongInteger, nullable=False, server_default="0"),
+    sa.Column("notes", sa.JSON(none_as_null=True)),
     sa.UniqueConstraint("job_id", "number"),
     sa.Index("documents_of_tenants", "tenant", "state", "priority", "round"),
 )
@@ -139,4 +140,7 @@ passed_over = sa.Table(
     sqlite_with_rowid=False,
 )
 
-STEPS: Steps = {2: lambda connection: add_column(connection, documents.c.cached_tokens)}
+STEPS: Steps = {
+    2: lambda connection: add_column(connection, documents.c.cached_tokens),
+    3: lambda connection: add_column(connection, documents.c.notes),
+}

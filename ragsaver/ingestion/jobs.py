@@ -13,7 +13,7 @@ from ragsaver.database import Place, copy_rows, open_database
 from ragsaver.dialects import chosen, insert, lock, write_rows
 from ragsaver.errors import QueueFull
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion.accounting import embedding_spend, told_kinds
+from ragsaver.ingestion.accounting import embedding_spend, told_kinds, told_notes
 from ragsaver.ingestion.bills import Bills, summary_spend
 from ragsaver.ingestion.document_line import DocumentLine, count, count_waiting, join_line, restart
 from ragsaver.ingestion.job_report import LOST, WAITING, JobDocument, JobReport, State, counted, job_state
@@ -25,6 +25,7 @@ from ragsaver.ingestion.job_tables import lines as _lines
 from ragsaver.ingestion.job_tables import metadata as _metadata
 from ragsaver.ingestion.job_tables import passed_over as _passed_over
 from ragsaver.ingestion.manifest import now
+from ragsaver.ingestion.notes import notes_of
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.ingestion.report import IngestFailure
@@ -130,6 +131,7 @@ class JobStore:
                     "round": None,
                     "due_at": now() + (lease_s if one.state is State.QUEUED else 0.0),
                     "staged": one.staged,
+                    "notes": None,
                     "tokens": 0,
                     "cached_tokens": 0,
                 }
@@ -218,6 +220,9 @@ class JobStore:
             query = sa.select(*shown).where(_documents.c.job_id == job_id).order_by(_documents.c.number)
             page = connection.execute(query.limit(limit).offset(offset)).all()
             lost = connection.execute(query.where(_documents.c.state.in_(LOST))).all()
+            noted = connection.execute(
+                query.with_only_columns(_documents.c.source, _documents.c.notes).where(_documents.c.notes.isnot(None))
+            ).all()
             summary = self._summary(connection, job, prices)
         return summary.model_copy(
             update={
@@ -226,6 +231,7 @@ class JobStore:
                     for row in page
                 ),
                 "errors": tuple(IngestFailure(source=row.source, error=row.error or "") for row in lost),
+                **told_notes((row.source, notes_of(row.notes)) for row in noted),
             }
         )
 

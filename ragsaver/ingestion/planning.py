@@ -8,6 +8,7 @@ from enum import StrEnum
 from ragsaver.index.keys import METADATA, NOTHING
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord, Intent
+from ragsaver.ingestion.notes import Note
 from ragsaver.ingestion.originals import Original, compressed
 from ragsaver.ingestion.sources import SourceItem
 
@@ -34,6 +35,7 @@ class Change:
     :param chunks: of the new version, in order.
     :param old: what the manifest has; None for a new document.
     :param payload_bytes: what the new version's points carry beside the vectors.
+    :param notes: of what the new version lost when it was read.
     """
 
     record: DocumentRecord
@@ -41,6 +43,7 @@ class Change:
     old: DocumentRecord | None
     reason: Reason
     payload_bytes: int
+    notes: tuple[Note, ...] = ()
 
     @property
     def new(self) -> list[IdentifiedChunk]:

@@ -15,9 +15,10 @@ from ragsaver.ingestion.chunker import chunk
 from ragsaver.ingestion.converters import convert
 from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.identity import Carried, IdentifiedChunk, content_hash, identify
+from ragsaver.ingestion.notes import Note
 
 # Raise it when the converters or the chunker cut differently: documents are then cut again.
-CHUNKER = "3"
+CHUNKER = "4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Prepared:
 
     :ivar size: of what was read, in bytes.
     :ivar payload_bytes: what its points carry beside the vectors: texts, headings, title, source and metadata.
+    :ivar notes: of what was read and is not in the chunks.
     """
 
     title: str
@@ -81,6 +83,7 @@ class Prepared:
     size: int
     content_hash: str
     payload_bytes: int
+    notes: tuple[Note, ...] = ()
 
 
 def prepare(raw: Raw) -> Prepared:
@@ -105,7 +108,7 @@ def prepare(raw: Raw) -> Prepared:
     # A file's name is shown where the document has no title; it is not embedded, so that renaming costs nothing.
     title = parsed.title or PurePosixPath(raw.source).stem
     named = identify(raw.id, chunks, Carried(raw.source, title, raw.metadata), recipe.model, recipe.words)
-    return Prepared(title, tuple(named), len(data), content_hash(data), _payload_bytes(named))
+    return Prepared(title, tuple(named), len(data), content_hash(data), _payload_bytes(named), parsed.notes)
 
 
 def _payload_bytes(named: Sequence[IdentifiedChunk]) -> int:

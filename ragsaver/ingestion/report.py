@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
+from ragsaver.ingestion.notes import NoteCode
 from ragsaver.ingestion.outlines import OutlineLine
 from ragsaver.spend.receipt import ZERO, Receipt, Usd
 
@@ -72,6 +73,15 @@ class IngestFailure(_Frozen):
     error: str
 
 
+class IngestNote(_Frozen):
+    """What a document that went in lost on its way: a code for scripts, a sentence for people, and where in it."""
+
+    source: str
+    code: NoteCode
+    note: str
+    where: str = ""
+
+
 class ExpiredDocument(_Frozen):
     """A document that retention took out, and why."""
 
@@ -84,7 +94,8 @@ class IngestReport(_Frozen):
 
     `expired` documents are counted as deleted. `passed_over` are files of kinds that can't be read, by suffix.
     `replaced` are names under which a posted text took the place of what was read from a file, store or page, or the
-    other way.
+    other way. `notes` say what is missing of the documents that were brought in, the first hundred; `noted` counts
+    documents by code.
     """
 
     documents: DocumentCounts = DocumentCounts()
@@ -96,6 +107,8 @@ class IngestReport(_Frozen):
     expired: tuple[ExpiredDocument, ...] = ()
     passed_over: dict[str, int] = {}
     replaced: tuple[str, ...] = ()
+    notes: tuple[IngestNote, ...] = ()
+    noted: dict[NoteCode, int] = {}
     receipt: Receipt = Receipt()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from ragsaver.ingestion.chunker import Chunk
 from ragsaver.ingestion.identity import Fingerprints, IdentifiedChunk
 from ragsaver.ingestion.manifest import DocumentRecord
+from ragsaver.ingestion.notes import Note, notes_of, to_values
 from ragsaver.ingestion.planning import Change, Reason
 
 
@@ -31,6 +32,7 @@ class Staged:
     :param record: as the manifest would have it; its chunks are those of `chunks`.
     :param base: generation that the manifest had when this was found out; 0 if the document was not in.
     :param payload_bytes: as `Change` has it.
+    :param notes: as `Change` has them.
     """
 
     action: Action
@@ -39,12 +41,15 @@ class Staged:
     reason: Reason
     base: int
     payload_bytes: int = 0
+    notes: tuple[Note, ...] = ()
 
     @classmethod
     def of(cls, change: Change) -> "Staged":
         """A change, as `Gates` found it."""
         base = change.old.generation if change.old else 0
-        return cls(Action.APPLY, change.record, tuple(change.chunks), change.reason, base, change.payload_bytes)
+        return cls(
+            Action.APPLY, change.record, tuple(change.chunks), change.reason, base, change.payload_bytes, change.notes
+        )
 
     @classmethod
     def touching(cls, record: DocumentRecord) -> "Staged":
@@ -87,7 +92,7 @@ def settle(staged: Staged, current: DocumentRecord | None) -> Change | DocumentR
             return Settled.SUPERSEDED
     generation = current.generation + 1 if current else 1
     record = found._replace(generation=generation, chunks=tuple(one.prints for one in staged.chunks))
-    return Change(record, staged.chunks, current, staged.reason, staged.payload_bytes)
+    return Change(record, staged.chunks, current, staged.reason, staged.payload_bytes, staged.notes)
 
 
 def pack(staged: Staged) -> bytes:
@@ -102,6 +107,7 @@ def pack(staged: Staged) -> bytes:
         "reason": staged.reason,
         "base": staged.base,
         "payload_bytes": staged.payload_bytes,
+        "notes": to_values(staged.notes),
     }
     return zlib.compress(json.dumps(values, ensure_ascii=False).encode(), level=1)
 
@@ -119,6 +125,7 @@ def unpack(data: bytes) -> Staged:
         Reason(values["reason"]),
         values["base"],
         values["payload_bytes"],
+        notes_of(values.get("notes")),  # what an earlier version packed has none
     )
 
 

@@ -17,6 +17,7 @@ from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.kept_vectors import KeptVectors
 from ragsaver.ingestion.manifest import DocumentRecord, now
+from ragsaver.ingestion.notes import Note
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.quota import admitted
@@ -136,7 +137,10 @@ class Drainer:
         todo = settle(staged, current)
         if isinstance(todo, Settled):
             done = State.APPLIED if todo is Settled.IS_IN else State.UNCHANGED
-            self._forward(document, done, None if done is State.APPLIED else todo.value)
+            if done is State.APPLIED:
+                self._forward(document, done, notes=staged.notes)
+            else:
+                self._forward(document, done, todo.value)
             return None
         return _Ready(document, staged, todo)
 
@@ -175,7 +179,10 @@ class Drainer:
         for one in ready:
             done = State.UNCHANGED if one.staged.action is Action.TOUCH else State.APPLIED
             error = refused.get(one.document.source)
-            self._forward(one.document, State.FAILED if error else done, error)
+            if error:
+                self._forward(one.document, State.FAILED, error)
+            else:
+                self._forward(one.document, done, notes=one.staged.notes)
 
     def _bill(self, ready: Sequence[_Ready]) -> Bill | None:
         """Charges documents' jobs for their summaries."""
@@ -190,8 +197,10 @@ class Drainer:
         of = _jobs_documents(ready)
         return lambda took: self._jobs.documents.took({of[one]: tokens for one, tokens in took.items()})
 
-    def _forward(self, document: QueuedDocument, after: State, error: str | None) -> None:
-        if self._jobs.documents.forward(document.id, State.EMBEDDED, after, error=error):
+    def _forward(
+        self, document: QueuedDocument, after: State, error: str | None = None, notes: Sequence[Note] = ()
+    ) -> None:
+        if self._jobs.documents.forward(document.id, State.EMBEDDED, after, error=error, notes=notes):
             self._moved(after, 1)
 
     def _admitted(

@@ -13,6 +13,7 @@ from docx.oxml.ns import qn
 from lxml import etree
 
 from ragsaver.ingestion.blocks import Block, BlockKind, ParsedDocument
+from ragsaver.ingestion.converters.embedded_objects import objects_in, objects_note
 from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.converters.package import open_package
 from ragsaver.ingestion.converters.rows import squeeze, table
@@ -22,7 +23,9 @@ _CONTENTS_STYLE = re.compile(r"toc\b", re.IGNORECASE)
 _HEADING_STYLE = re.compile(r"heading (\d)", re.IGNORECASE)
 _BODY_LEVEL = 9  # the outline level of text that is no heading
 _MAX_SPAN = 63  # columns that Word allows
-_FOOTNOTES = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/footnotes"
+_NOTES = [
+    f"http://schemas.openxmlformats.org/officeDocument/2006/relationships/{kind}" for kind in ("footnotes", "endnotes")
+]
 
 _P, _TBL, _TR, _TC, _STYLE = qn("w:p"), qn("w:tbl"), qn("w:tr"), qn("w:tc"), qn("w:style")
 _VAL, _STYLE_ID, _TEXT_BOX = qn("w:val"), qn("w:styleId"), qn("w:txbxContent")
@@ -34,14 +37,15 @@ _CHARACTERS = {qn("w:tab"): "\t", qn("w:br"): "\n", qn("w:cr"): "\n", qn("w:noBr
 
 
 def from_docx(data: bytes, name: str, limits: ConversionLimits) -> ParsedDocument:
-    """Blocks of a .docx; headers and footers are left out, footnotes stand at the end."""
+    """Blocks of a .docx; headers and footers are left out, footnotes and endnotes stand at the end."""
     open_package(data, name, limits, "word/").close()
     document = Document(io.BytesIO(data))
     blocks = _Body(_Styles(document.styles.element)).read(document.element.body)
-    blocks += _footnotes(document.part)
+    blocks += [block for kind in _NOTES for block in _notes(document.part, kind)]
     core = document.core_properties.title or ""
     first = next((block.text for block in blocks if block.kind == "heading" and block.level == 1), None)
-    return ParsedDocument(tuple(blocks), first or core.strip() or None)
+    objects = objects_in(document.element.body)
+    return ParsedDocument(tuple(blocks), first or core.strip() or None, (objects_note(objects),) if objects else ())
 
 
 class _Styles:
@@ -199,9 +203,9 @@ def _list_depth(properties: list[Any]) -> int | None:
     return None
 
 
-def _footnotes(part: Any) -> list[Block]:
+def _notes(part: Any, kind: str) -> list[Block]:
     try:
-        notes = part.part_related_by(_FOOTNOTES)
+        notes = part.part_related_by(kind)
     except KeyError:
         return []
     root = etree.fromstring(notes.blob, etree.XMLParser(resolve_entities=False, no_network=True))

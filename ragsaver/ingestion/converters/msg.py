@@ -11,6 +11,7 @@ from ragsaver.ingestion.blocks import Block, ParsedDocument
 from ragsaver.ingestion.converters.html import from_html
 from ragsaver.ingestion.converters.plain_text import from_text
 from ragsaver.ingestion.converters.rows import squeeze
+from ragsaver.ingestion.notes import attachments_note
 
 
 def from_msg(data: bytes, name: str) -> ParsedDocument:
@@ -25,7 +26,8 @@ def from_msg(data: bytes, name: str) -> ParsedDocument:
     attached = [squeeze(one.file_name or "") for one in message.attachments]
     if any(attached):
         blocks.append(Block("list", "\n".join(f"Attachment: {one}" for one in attached if one)))
-    return ParsedDocument(tuple(blocks), subject or None)
+    notes = (attachments_note(attached),) if attached else ()
+    return ParsedDocument(tuple(blocks), subject or None, notes)
 
 
 def _about(message: Any) -> list[str]:

@@ -11,6 +11,7 @@ from charset_normalizer import CharsetMatch, from_bytes
 
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block, ParsedDocument
+from ragsaver.ingestion.converters.latin import by_language
 
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -92,9 +93,10 @@ def _encodings_of(lines: Sequence[bytes]) -> list[str]:
     sample = b"\n".join(lines[::step])
     found = sorted(from_bytes(sample, cp_exclusion=_NOT_IN_LINES), key=_unlikeliness)
     if not found and 3 * sum(byte > 0x7F for byte in sample) < len(sample):  # names and the like in an ASCII text
-        return [_USUAL]
+        return by_language(sample, [_USUAL])
     named = ((match.encoding, *match.could_be_from_charset) for match in found)
-    return list(dict.fromkeys(one for names in named for one in sorted(names, key=lambda name: name != _USUAL)))
+    ranked = dict.fromkeys(one for names in named for one in sorted(names, key=lambda name: name != _USUAL))
+    return by_language(sample, list(ranked))
 
 
 def _unlikeliness(match: CharsetMatch) -> tuple[bool, float, float, bool]:

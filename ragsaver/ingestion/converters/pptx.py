@@ -1,20 +1,26 @@
 """Presentations: a slide's title is a heading, its number the page; lists, tables and speaker notes follow."""
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pptx import Presentation
 from pptx.enum.shapes import PP_PLACEHOLDER
+from pptx.oxml.ns import qn
 
 from ragsaver.ingestion.blocks import Block, ParsedDocument
+from ragsaver.ingestion.converters.embedded_objects import objects_in, objects_note
 from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.converters.package import open_package
 from ragsaver.ingestion.converters.rows import squeeze, table
+from ragsaver.ingestion.notes import Note, pages_of, pages_without_text
 
 _TITLES = frozenset({PP_PLACEHOLDER.TITLE, PP_PLACEHOLDER.CENTER_TITLE, PP_PLACEHOLDER.VERTICAL_TITLE})
 # What stands on every slide alike.
 _FURNITURE = frozenset({PP_PLACEHOLDER.DATE, PP_PLACEHOLDER.FOOTER, PP_PLACEHOLDER.SLIDE_NUMBER, PP_PLACEHOLDER.HEADER})
+
+_PICTURE = qn("p:pic")
 
 
 def from_pptx(data: bytes, name: str, limits: ConversionLimits) -> ParsedDocument:
@@ -26,7 +32,22 @@ def from_pptx(data: bytes, name: str, limits: ConversionLimits) -> ParsedDocumen
     titles = (block.text for block in blocks if block.kind == "heading" and block.text != f"Slide {block.page}")
     core = (deck.core_properties.title or "").strip()
     # PowerPoint itself names a deck that nobody named.
-    return ParsedDocument(blocks, next(titles, None) or (None if core.startswith("PowerPoint") else core or None))
+    title = next(titles, None) or (None if core.startswith("PowerPoint") else core or None)
+    return ParsedDocument(blocks, title, tuple(_notes(deck, {block.page for block in blocks})))
+
+
+def _notes(deck: Any, read: set[int | None]) -> Iterator[Note]:
+    """What slides show and do not say.
+
+    :param read: slides with text.
+    """
+    slides = {number: slide.element for number, slide in enumerate(deck.slides, 1)}
+    pictures = [n for n, slide in slides.items() if n not in read and next(slide.iter(_PICTURE), None) is not None]
+    if pictures:
+        yield pages_without_text(pictures, "slide")
+    objects = {number: found for number, slide in slides.items() if (found := objects_in(slide))}
+    if objects:
+        yield objects_note(sum(objects.values(), Counter()), pages_of(objects, "slide"))
 
 
 def _slide(slide: Any, number: int) -> Iterator[Block]:

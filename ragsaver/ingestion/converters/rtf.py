@@ -8,6 +8,7 @@ from striprtf.striprtf import rtf_to_text
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block, BlockKind, ParsedDocument
 from ragsaver.ingestion.converters.rows import squeeze, table
+from ragsaver.ingestion.notes import replaced_note
 
 # An outline level becomes a private character, U+E100 and on, which survives as the text of its paragraph.
 _OUTLINE = re.compile(r"\\outlinelevel([0-8])(?!\d)")
@@ -32,7 +33,8 @@ def from_rtf(data: bytes, name: str) -> ParsedDocument:
     for kind, lines in groupby(whole.replace("\r", "").split("\n"), key=_kind):
         blocks += _blocks(kind, list(lines))
     title = next((block.text for block in blocks if block.kind == "heading" and block.level == 1), None)
-    return ParsedDocument(tuple(blocks), title)
+    replaced = whole.count("\N{REPLACEMENT CHARACTER}")
+    return ParsedDocument(tuple(blocks), title, (replaced_note(replaced),) if replaced else ())
 
 
 def _kind(line: str) -> BlockKind:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block, ParsedDocument
+from ragsaver.ingestion.converters.formulas import formulas_note
 from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.converters.package import open_package
 from ragsaver.ingestion.converters.rows import squeeze, table
@@ -23,7 +24,8 @@ _IMPORTING = threading.Lock()
 
 def from_xlsx(data: bytes, name: str, limits: ConversionLimits) -> ParsedDocument:
     """Blocks of an .xlsx: the values as they were last calculated; empty rows part the tables of a sheet."""
-    open_package(data, name, limits, "xl/").close()
+    with open_package(data, name, limits, "xl/") as archive:
+        note = formulas_note(archive)
     workbook = _openpyxl().load_workbook(io.BytesIO(data), read_only=True, data_only=True)
     blocks: list[Block] = []
     cells = 0
@@ -43,7 +45,7 @@ def from_xlsx(data: bytes, name: str, limits: ConversionLimits) -> ParsedDocumen
         if found := list(sheet_blocks(counted(sheet.iter_rows(values_only=True)))):
             blocks += [Block("heading", sheet.title, level=1), *found]
     title = workbook.properties.title or ""
-    return ParsedDocument(tuple(blocks), title.strip() or None)
+    return ParsedDocument(tuple(blocks), title.strip() or None, (note,) if note else ())
 
 
 def sheet_blocks(rows: Iterable[Sequence[str]]) -> Iterator[Block]:

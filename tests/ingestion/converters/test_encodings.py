@@ -28,6 +28,57 @@ def test_one_line_after_a_hundred_kilobytes_of_ascii_tells_the_encoding(encoding
     assert decode(text.encode(encoding), "a.txt") == text
 
 
+@pytest.mark.parametrize(
+    ("encodings", "text"),
+    [
+        (["cp1250"], "A szerződés felmondása esetén az előfizető köteles a készüléket hibátlanul visszaszolgáltatni."),
+        (["cp1250"], "Kedves Ügyfelünk! Köszönjük a megrendelést, a csomagot három napon belül kézbesítjük."),
+        (["cp1250", "iso8859_2"], "Umowa została zawarta na czas nieokreślony. Dziękujemy za złożenie zamówienia."),
+        (["cp1250", "iso8859_2"], "Výbor rozhodl, že rozpočet bude příští rok zvýšen, protože loni chyběly peníze."),
+        (["cp1250", "iso8859_2"], "Výbor rozhodol, že rozpočet bude budúci rok zvýšený, pretože chýbali peniaze."),
+        (["iso8859_2"], "Comisia a hotărât că bugetul va fi mărit anul viitor, pentru drumuri şi şcoli."),
+        (["cp1250"], "Odbor je odlučio da će proračun biti povećan, jer nije bilo dovoljno novca za škole."),
+        (["cp1254"], "Komisyon, okullara para yetmediği için bütçenin gelecek yıl artırılmasına karar verdi."),
+        (["cp1257"], "Komisija nolēma, ka budžets nākamgad tiks palielināts, jo pērn nepietika naudas ceļiem."),
+        (["cp1252", "iso8859_15"], "Wir möchten für die Rechnung über 1200 € danken; Größe und Maß fügen wir bei."),
+        (["cp1252", "iso8859_15"], "Nous vous remercions ; l'œuvre a été reçue à l'école, près de la forêt."),
+        (["cp1252"], "¿Cuándo llegará el envío? El próximo año, señor García, según la comisión."),
+        (["cp1252"], "A comissão decidiu que não há dinheiro para estradas, e o orçamento será menor."),
+        (["cp1252"], "La commissione ha deciso: perché mancavano i soldi, più tardi si vedrà."),
+        (["cp1252"], "Kommittén beslutade att budgeten ska höjas nästa år för vägar och skolor på landet."),
+        (["cp1252"], "Udvalget besluttede, at budgettet skal hæves næste år; pengene rakte ikke på øen."),
+        (["cp1251"], "Комиссия решила, что бюджет в будущем году будет увеличен."),
+        (["cp1253"], "Η επιτροπή αποφάσισε ότι ο προϋπολογισμός θα αυξηθεί το επόμενο έτος."),
+        (["shift_jis", "euc_jp"], "これは日本語のテキストファイルです。来年の予算を増やすことを委員会が決めました。"),
+        (["gb18030"], "委员会决定明年增加预算，因为去年道路和学校的资金不足。"),
+        (["cp949"], "위원회는 작년에 도로와 학교를 위한 돈이 부족했기 때문에 예산을 늘리기로 결정했습니다."),
+    ],
+)
+def test_the_language_of_a_sentence_tells_its_encoding(encodings: list[str], text: str):
+    for encoding in [*encodings, "utf-8", "utf-16"]:
+        assert decode(text.encode(encoding), "a.txt") == text, encoding
+
+
+@pytest.mark.parametrize(
+    "text", ["São Paulo", "Smørrebrød", "± 5 °C", "© 2026 ACME®", "a ¦ b", "§ 3 ¶ 1", "£5, ¥7", "Zoë"]
+)
+def test_single_signs_among_ascii_are_western(text: str):
+    assert decode(f"{text}\n".encode("cp1252"), "a.txt") == f"{text}\n"
+
+
+def test_single_signs_of_another_script_are_not():
+    assert decode("アイウ カキ".encode("shift_jis"), "a.txt") == "アイウ カキ"
+
+
+def test_names_in_a_table_are_western_unless_a_language_says_otherwise():
+    western = "id;name\n" + "".join(f"{n};Smith\n" for n in range(200)) + "201;Núñez\n202;Zoë Müller\n203;Åsa Strøm\n"
+    assert decode(western.encode("cp1252"), "a.csv") == western
+    polish = (
+        western.replace("Núñez", "Łukasz Żółć").replace("Zoë Müller", "Grażyna Dąbrowska").replace("Åsa Strøm", "Ewa")
+    )
+    assert decode(polish.encode("cp1250"), "a.csv") == polish
+
+
 def test_a_text_that_is_one_long_line_is_told_too():
     text = ASCII.replace("\n", " ") + GERMAN
     assert decode(text.encode("cp1252"), "a.txt") == text

@@ -1,15 +1,22 @@
 """What is kept of Office, OpenDocument, RTF and Outlook files."""
 
 import datetime
+import io
 from pathlib import Path
 
 import pytest
+from docx import Document
+from docx.opc.constants import RELATIONSHIP_TYPE
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
+from docx.oxml.ns import nsdecls
 
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block
 from ragsaver.ingestion.converters import convert
 from tests.ingestion.converters.office_files import docx, odt, pptx, xlsx
 
+CONTENT = "application/vnd.openxmlformats-officedocument.wordprocessingml."
 SAMPLES = Path(__file__).resolve().parents[4] / "shared" / "data" / "formats"
 
 
@@ -27,6 +34,25 @@ class TestDocx:
             Block("code", "def f():\n    return 1"),
             Block("heading", "By outline level", level=3),
             Block("paragraph", "In a content control."),
+        ]
+
+    def test_footnotes_and_endnotes_stand_at_the_end(self):
+        document = Document()
+        document.add_paragraph("Text.")
+        for kind, said in ((RELATIONSHIP_TYPE.ENDNOTES, "See Bonn."), (RELATIONSHIP_TYPE.FOOTNOTES, "See Ulm.")):
+            root = kind.rpartition("/")[2]
+            parted = '<w:note w:type="separator"><w:p><w:r><w:separator/></w:r></w:p></w:note>'
+            xml = (
+                f"<w:{root} {nsdecls('w')}>{parted}<w:note><w:p><w:r><w:t>{said}</w:t></w:r></w:p></w:note></w:{root}>"
+            )
+            part = Part(PackURI(f"/word/{root}.xml"), f"{CONTENT}{root}+xml", xml.encode(), document.part.package)
+            document.part.relate_to(part, kind)
+        out = io.BytesIO()
+        document.save(out)
+        assert [block.text for block in convert("a.docx", out.getvalue()).blocks] == [
+            "Text.",
+            "- See Ulm.",
+            "- See Bonn.",
         ]
 
 
