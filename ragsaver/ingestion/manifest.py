@@ -12,6 +12,7 @@ import xxhash
 from ragsaver import dialects
 from ragsaver.database import Place, copy_rows, open_database
 from ragsaver.dialects import VARIABLES, LongInteger, write_rows
+from ragsaver.index import generation
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion import changes, originals, quiet, tombstones, uses
 from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
@@ -84,6 +85,10 @@ _paces = sa.Table(
     sa.Column("model", sa.String, primary_key=True),
     sa.Column("tokens_per_s", sa.Float, nullable=False),
 )
+
+
+# What another manifest takes over; the rest is found out again.
+_COPIED = (_metadata, originals.metadata, uses.metadata, tombstones.metadata, generation.metadata)
 
 
 class DocumentRecord(NamedTuple):
@@ -169,8 +174,9 @@ class Manifest:
         self.tombstones = tombstones.Tombstones(self._database)
         self.quiet_runs = quiet.QuietRuns(self._database)
         self.changes = changes.Changes(self._database)
+        self.generation = generation.GenerationNote(self._database)
         self._database.set_up(
-            (_metadata, originals.metadata, uses.metadata, tombstones.metadata, quiet.metadata, changes.metadata),
+            (*_COPIED, quiet.metadata, changes.metadata),
             SCHEMA,
             "Point `home` (RAGSAVER_HOME) to a new folder, or `database` to a new schema, and ingest again",
         )
@@ -355,8 +361,7 @@ class Manifest:
 
         :raises StorageError: if this one holds something, or can't take all of it; then it takes nothing.
         """
-        kept = (_metadata, originals.metadata, uses.metadata, tombstones.metadata)
-        tables = [table for some in kept for table in some.sorted_tables]
+        tables = [table for some in _COPIED for table in some.sorted_tables]
         return copy_rows(other._database, self._database, tables)
 
     def close(self) -> None:

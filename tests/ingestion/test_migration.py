@@ -272,11 +272,11 @@ def test_a_stop_just_after_the_switch_leaves_the_new_half_and_the_next_owner_cle
 ):
     encoder = NewEncoder()
 
-    def dies(home: Path) -> None:
+    def dies(settings: Settings) -> None:
         raise Stopped
 
     with migration(old, encoder) as under_way:
-        monkeypatch.setattr("ragsaver.ingestion.migration.discard_others", dies)
+        monkeypatch.setattr("ragsaver.ingestion.migration.remove_replaced", dies)
         with pytest.raises(Stopped):
             under_way.run()
     assert (old.settings.home / "manifest.sqlite").exists()
