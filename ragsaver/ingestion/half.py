@@ -151,6 +151,7 @@ class Half:
         still()
         if self._settings.index.shared and not isinstance(place, Path):
             note_place(self._settings, place)
+            shutil.rmtree(self.folder, ignore_errors=True)  # the database says it all
         else:
             switch(self._settings.home, self.folder)
 

@@ -1,5 +1,6 @@
 """Another model takes the old one's place in a Qdrant server: a collection beside the old one, which goes later."""
 
+import copy
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from ragsaver.errors import IndexMoved, IndexUnavailable, StorageError
+from ragsaver.errors import IndexLocked, IndexMoved, IndexUnavailable, StorageError
 from ragsaver.index.connection import Connection, ServerPlace
 from ragsaver.index.generation import settings_at
 from ragsaver.index.manifest_place import place_in_use
 from ragsaver.index.opening import open_server, server_identity
 from ragsaver.index.protocol import ChunkPoint
 from ragsaver.index.scope import Scope
+from ragsaver.index.store import current_store
 from ragsaver.ingestion import half, replaced
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.half import Building, take_ready
@@ -26,7 +28,7 @@ from ragsaver.ingestion.replaced import remove_when_due
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.writers import turns
 from ragsaver.settings import Settings
-from tests.databases import KINDS, database
+from tests.databases import KINDS, database, schemas
 from tests.index.engines import URL, needs_server
 from tests.ingestion.bench import SCOPE, Bench, CountingEncoder, Stopped
 from tests.qdrant_server import StandIn, qdrant_server
@@ -57,7 +59,9 @@ class Project:
         return self.bench.settings
 
     @contextmanager
-    def migration(self, encoder: CountingEncoder, stop_after: Step | None = None, times: int = 1) -> Iterator[Migration]:
+    def migration(
+        self, encoder: CountingEncoder, stop_after: Step | None = None, times: int = 1
+    ) -> Iterator[Migration]:
         """One that ends when that step was done so many times."""
         left = times
 
@@ -227,9 +231,7 @@ def test_a_plan_makes_nothing_at_the_server(old: Project):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_stop_at_the_switch_leaves_one_whole_half_in_use(
-    old: Project, moment: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_stop_at_the_switch_leaves_one_whole_half_in_use(old: Project, moment: str, monkeypatch: pytest.MonkeyPatch):
     encoder = NewEncoder()
 
     def dying(switch):
@@ -295,9 +297,8 @@ def test_who_writes_by_the_old_half_is_told_and_who_is_at_it_is_waited_for(old: 
         assert old.found(encoder, Scope("new tenant", "docs")) == {"zebra that came late"}
         with pytest.raises(IndexMoved, match="ragsaver migrate"), others.turn("acme"):
             pass
-    with closing(turns(old.settings, home / "store-1" if (home / "current").exists() else home)) as anew:
-        with anew.turn("acme"):
-            pass
+    with closing(turns(old.settings, current_store(home))) as anew, anew.turn("acme"):
+        pass
 
 
 def test_a_right_to_write_that_was_lost_meanwhile_leaves_the_old_half(old: Project, monkeypatch: pytest.MonkeyPatch):
@@ -337,6 +338,25 @@ def test_what_comes_in_after_the_switch_goes_into_the_new_collection(old: Projec
         report = Ingestor(old.settings, index, encoder, manifest, old.bench.cache).ingest(old.bench.order(), SCOPE)
     assert (report.documents.added, report.documents.unchanged, report.chunks.embedded) == (1, 4, 1)
     assert old.bench.found("new") == set()
+
+
+def test_machines_with_homes_of_their_own_follow_one_another(old: Project, tmp_path: Path):
+    if old.settings.database.url is None:
+        pytest.skip("files are on one machine")
+    encoder = NewEncoder()
+    old.migrate(encoder)
+    elsewhere = copy.copy(old)
+    elsewhere.bench = copy.copy(old.bench)
+    elsewhere.bench.settings = old.settings.model_copy(update={"home": tmp_path / "elsewhere"})
+    assert elsewhere.found(encoder) == ALL
+    elsewhere.migrate(old.bench.encoder)
+    assert old.found(old.bench.encoder) == elsewhere.found(old.bench.encoder) == ALL
+    with old.migration(encoder), pytest.raises(IndexLocked, match="under way"), elsewhere.migration(encoder):
+        pass
+    old.migrate(encoder)
+    assert elsewhere.found(encoder) == ALL and len(encoder.paid) == 6
+    assert remove_when_due(elsewhere.after_a_while())
+    assert len(old.collections()) == 1 and len(schemas(old.settings.database)) == 2
 
 
 def test_in_local_mode_the_half_has_a_folder_of_its_own_and_its_owner_takes_it(tmp_path: Path):
