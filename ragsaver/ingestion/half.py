@@ -147,6 +147,7 @@ class Half:
         with closing(Manifest(place)) as new:
             bring_uses(old, new)
             new.tombstones.become(old.tombstones)
+            new.changes.take_over(old.changes)
             new.generation.serves()
         still()
         if self._settings.index.shared and not isinstance(place, Path):

@@ -25,8 +25,15 @@ from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
 SCHEMA = 1
 
-# What another manifest takes over; the rest is found out again.
-_COPIED = (_metadata, originals.metadata, uses.metadata, tombstones.metadata, generation.metadata)
+# What another manifest takes over; which runs were quiet is found out again.
+_COPIED = (
+    _metadata,
+    originals.metadata,
+    uses.metadata,
+    tombstones.metadata,
+    changes.metadata,
+    generation.metadata,
+)
 
 
 class DocumentRecord(NamedTuple):
@@ -114,7 +121,7 @@ class Manifest:
         self.changes = changes.Changes(self._database)
         self.generation = generation.GenerationNote(self._database)
         self._database.set_up(
-            (*_COPIED, quiet.metadata, changes.metadata),
+            (*_COPIED, quiet.metadata),
             SCHEMA,
             "Point `home` (RAGSAVER_HOME) to a new folder, or `database` to a new schema, and ingest again",
         )
