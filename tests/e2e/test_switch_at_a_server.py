@@ -1,13 +1,16 @@
 """`ragsaver migrate` under servers that share an index in a Qdrant server: each moves by itself, and nothing is lost."""
 
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.commands import as_json, serving, started
+from tests.commands import as_json, committed_documents, environment, serving, started
 from tests.e2e.zebras import DOCUMENTS, NEW, Client, Poster, ask, make, search, sources, stream
 from tests.qdrant_server import StandIn, qdrant_server
 
@@ -82,3 +85,32 @@ def test_a_server_whose_own_settings_mean_something_else_says_so_and_moves_once_
         answers = searching.stop()
         assert answers == sorted(answers, reverse=True)
         assert Poster()(client) == "posted"
+
+
+def test_a_server_that_is_started_in_the_middle_serves_the_old_half_and_moves_at_the_end(
+    project: Path, server: StandIn
+):
+    (project / "ragsaver.yaml").write_text(NEW + at(server))
+    migration = subprocess.Popen(
+        [sys.executable, "-m", "ragsaver", "migrate", "--json"],
+        cwd=project,
+        env=environment(project, RAGSAVER_INGESTION__BATCH_CHUNKS="2"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while not committed_documents(project / ".ragsaver" / "store-1"):
+        assert migration.poll() is None, migration.communicate()
+        threading.Event().wait(0.02)
+    migration.kill()
+    migration.communicate()
+    with serving(project, says="the old one serves") as url, httpx.Client(base_url=url) as client:
+        assert search(client) == "old"
+        poster = Poster()
+        assert poster(client) == "posted"
+        assert as_json(project, "migrate")["switched"]
+        assert poster(client) == "posted"
+        searching = Client(search, url)
+        searching.start()
+        searching.one_more()
+        assert set(searching.stop()) == {"new"}
+        assert sources(project) == {*(f"docs/{n:02}.md" for n in range(DOCUMENTS)), *poster.posted}

@@ -20,6 +20,7 @@ from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
 from ragsaver.ingestion import half, replaced
 from ragsaver.ingestion.applying import Step
+from ragsaver.ingestion.copying import copy_to_database
 from ragsaver.ingestion.half import Building, take_ready
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import Manifest
@@ -28,7 +29,7 @@ from ragsaver.ingestion.replaced import remove_when_due
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.writers import turns
 from ragsaver.settings import Settings
-from tests.databases import KINDS, database, schemas
+from tests.databases import KINDS, database, needs_postgres, schemas
 from tests.index.engines import URL, needs_server
 from tests.ingestion.bench import SCOPE, Bench, CountingEncoder, Stopped
 from tests.qdrant_server import StandIn, qdrant_server
@@ -357,6 +358,20 @@ def test_machines_with_homes_of_their_own_follow_one_another(old: Project, tmp_p
     assert elsewhere.found(encoder) == ALL and len(encoder.paid) == 6
     assert remove_when_due(elsewhere.after_a_while())
     assert len(old.collections()) == 1 and len(schemas(old.settings.database)) == 2
+
+
+@needs_postgres
+def test_state_that_is_copied_to_a_database_names_the_collection_too(old: Project):
+    if old.settings.database.url is not None:
+        pytest.skip("it is there already")
+    encoder = NewEncoder()
+    old.migrate(encoder)
+    with database("postgres") as made:
+        old.bench.settings = old.settings.model_copy(update={"database": made})
+        copy_to_database(old.settings)
+        assert old.found(encoder) == ALL
+        old.migrate(old.bench.encoder)
+        assert old.found(old.bench.encoder) == ALL
 
 
 def test_in_local_mode_the_half_has_a_folder_of_its_own_and_its_owner_takes_it(tmp_path: Path):
