@@ -22,6 +22,7 @@ _generation = sa.Table(
     "generation",
     metadata,
     sa.Column("name", sa.String, primary_key=True),
+    sa.Column("collection", sa.String, nullable=False),
     sa.Column("built", sa.String, nullable=False),
     sa.Column("since", sa.Float),
 )
@@ -32,11 +33,13 @@ class Generation:
     """What a migration has built at a server.
 
     :ivar name: ends the collection's name; given once, never again.
+    :ivar collection: that the settings named when it was begun.
     :ivar built: by what, as whoever builds it writes that.
     :ivar since: seconds since 1970 when it took the old one's place; None while it is built.
     """
 
     name: str
+    collection: str
     built: str
     since: float | None = None
 
@@ -52,11 +55,13 @@ class GenerationNote:
         with self._database.reading() as connection:
             return _noted(connection)
 
-    def begin(self, built: str) -> None:
+    def begin(self, collection: str, built: str) -> None:
         """Give it a name, before anything is made by that."""
         with self._database.writing() as connection:
             if _noted(connection) is None:
-                connection.execute(sa.insert(_generation).values(name=uuid.uuid4().hex[:12], built=built))
+                connection.execute(
+                    sa.insert(_generation).values(name=uuid.uuid4().hex[:12], collection=collection, built=built)
+                )
 
     def serves(self) -> None:
         """It takes the old one's place now."""
@@ -88,4 +93,4 @@ def settings_at(index: IndexSettings, place: Place) -> IndexSettings:
 
 def _noted(connection: sa.Connection) -> Generation | None:
     row = connection.execute(sa.select(_generation)).first()
-    return None if row is None else Generation(row.name, row.built, row.since)
+    return None if row is None else Generation(row.name, row.collection, row.built, row.since)

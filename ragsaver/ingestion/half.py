@@ -95,7 +95,7 @@ class Half:
         settings = self._settings
         with closing(open_manifest(settings, self.folder)) as manifest:
             if settings.index.engine != "edge":
-                manifest.generation.begin(self._text)
+                manifest.generation.begin(settings.index.collection, self._text)
             at = settings_of(settings.index, manifest.generation.get())
             with closing(open_alike(self.folder, at, identity)) as index:
                 yield manifest, index
@@ -129,7 +129,9 @@ class Half:
 
         :raises IndexUnavailable: if the server that has a part of it does not answer; it is left then.
         """
-        there = self.folder.exists() and not self.in_use()
+        if current_store(self._settings.home) == self.folder:
+            return False
+        there = self.folder.exists() and not self.in_use()  # in use by what a database says, all here is notes
         if there:
             remove_begun(self._settings, self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -32,7 +32,7 @@ def remove_begun(settings: Settings, folder: Path) -> None:
     place = manifest_place(settings, folder)
     begun = generation_at(place)
     if begun is not None:
-        drop_server(settings.index.of_generation(begun.name))
+        _drop(settings, begun)
     if isinstance(place, PostgresSchema):
         with notes(settings) as database:
             database.drop(place.name)
@@ -88,11 +88,18 @@ def _remove_points(settings: Settings, places: list[Place]) -> None:
         if _name(generation) == in_use or not _is_there(place):
             continue
         if generation is not None:
-            drop_server(settings.index.of_generation(generation.name))
+            _drop(settings, generation)
             continue
         with closing(Manifest(place)) as manifest:  # other projects may have points in the collection of the settings
             scopes = manifest.scopes()
         drop_server(settings.index, scopes)
+
+
+def _drop(settings: Settings, generation: Generation) -> None:
+    """By the name it was given, and by the one that it has if the settings have been changed since."""
+    for collection in sorted({generation.collection, settings.index.collection}):
+        index = settings.index.model_copy(update={"collection": collection})
+        drop_server(index.of_generation(generation.name))
 
 
 def _name(generation: Generation | None) -> str | None:

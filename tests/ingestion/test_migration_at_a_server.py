@@ -208,6 +208,16 @@ def test_abort_removes_the_half_and_only_that(old: Project):
     assert old.found(old.bench.encoder) == ALL
 
 
+def test_abort_finds_the_half_though_the_settings_name_another_collection_by_now(old: Project):
+    name = old.settings.index.collection
+    with old.migration(NewEncoder(), Step.CLEARED) as under_way, pytest.raises(Stopped):
+        under_way.run()
+    renamed = old.settings.index.model_copy(update={"collection": "another"})
+    with open_migration(old.settings.model_copy(update={"index": renamed}), NewEncoder()) as under_way:
+        assert under_way.abort()
+    assert old.collections() == {name}
+
+
 def test_a_half_whose_server_is_away_is_not_forgotten(old: Project):
     if old.server is None:
         pytest.skip("a real server does not fail on purpose")
