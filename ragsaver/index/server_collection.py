@@ -71,7 +71,7 @@ def open_collection(
         read_server_identity(connection, name),
         identity,
         where=_where(connection, name),
-        otherwise=MIGRATE,
+        otherwise=f"{MIGRATE}; where it is another project's, name another `index.collection`",
     )
     _index_payload(connection, name)
 
