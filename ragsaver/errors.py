@@ -170,6 +170,12 @@ class IndexLocked(RagSaverError):
     title = "Index locked"
 
 
+class IndexMoved(IndexLocked):
+    """A migration has put another index in place, and this process still has the one before."""
+
+    title = "Index moved"
+
+
 class ModelMismatch(RagSaverError):
     """The index was built by another embedding model: its vectors can't be compared with this one's."""
 

@@ -69,6 +69,9 @@ class Service:
         )
         return messages.CollectionOperationResponse(result=True)
 
+    def _Delete(self, request: Any) -> Any:
+        return messages.CollectionOperationResponse(result=self._client.delete_collection(request.collection_name))
+
     def _GetInfo(self, request: Any) -> Any:
         info = RestToGrpc.convert_collection_info(self._client.get_collection(request.collection_name))
         for field in self._stand_in.indexed.get(request.collection_name, {}):
@@ -132,7 +135,7 @@ class Service:
 
 
 _DONE = messages.UpdateResult(operation_id=0, status=messages.UpdateStatus.Completed)
-_COLLECTIONS = {"CollectionExists": "CollectionExists", "Create": "Create", "Get": "GetInfo"}
+_COLLECTIONS = {"CollectionExists": "CollectionExists", "Create": "Create", "Delete": "Delete", "Get": "GetInfo"}
 _POINTS = ("CreateFieldIndex", "Upsert", "UpdateBatch", "Get", "Scroll", "Count", "Facet", "QueryBatch")
 
 

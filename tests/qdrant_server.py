@@ -57,6 +57,8 @@ class StandIn:
             failure = self.failures.pop(0) if self.failures else 0
             if failure > 0:
                 return JSONResponse({"status": {"error": "on purpose"}}, failure, {"retry-after": "0"})
+            if path == "/collections":
+                return JSONResponse({"result": self.client.get_collections().model_dump(), "status": "ok", "time": 0.0})
             if path == "/":
                 return JSONResponse({"title": "qdrant", "version": self.version})
             try:
@@ -142,6 +144,7 @@ def qdrant_server(version: str = "1.19.1", api_key: str | None = None) -> Iterat
     methods = ["GET", "PUT", "POST", "DELETE"]
     routes = [
         Route("/", stand_in.answer, methods=methods),
+        Route("/collections", stand_in.answer, methods=methods),
         Route("/collections/{name}", stand_in.answer, methods=methods),
         Route("/collections/{name}/{rest:path}", stand_in.answer, methods=methods),
     ]

@@ -73,9 +73,13 @@ def _database(settings: Settings) -> str:
 
 
 def _index(settings: Settings) -> str:
+    from ragsaver.index.generation import settings_at
+    from ragsaver.index.manifest_place import place_in_use
     from ragsaver.index.opening import asked_server
 
-    return asked_server(settings.index) or "embedded"
+    if settings.index.engine == "edge":
+        return "embedded"
+    return asked_server(settings_at(settings.index, place_in_use(settings))) or ""
 
 
 def _owner(settings: Settings) -> str:

@@ -40,6 +40,8 @@ def pull(prune: _Prune = False, as_json: _Json = False) -> None:
 
 
 def _moved(settings: "Settings", *, to_server: bool, prune: bool) -> "Moved":
+    from ragsaver.index.generation import settings_at
+    from ragsaver.index.manifest_place import manifest_place
     from ragsaver.index.moving import move, require_alike
     from ragsaver.index.opening import edge_identity, open_edge, open_server, server_identity
     from ragsaver.index.ownership import Ownership
@@ -51,7 +53,8 @@ def _moved(settings: "Settings", *, to_server: bool, prune: bool) -> "Moved":
     with ExitStack() as opened:
         opened.callback(ownership.release)
         store = current_store(settings.home)
-        embedded, remote = edge_identity(store), server_identity(settings.index)
+        at = settings_at(settings.index, manifest_place(settings, store))
+        embedded, remote = edge_identity(store), server_identity(at)
         identity = embedded if to_server else remote
         if identity is None:
             what = f"no embedded index under {store}" if to_server else "no index at the server"
@@ -59,11 +62,11 @@ def _moved(settings: "Settings", *, to_server: bool, prune: bool) -> "Moved":
         if to_server:
             remedy = "Name another collection in `index.collection`"
             there = without_password(str(settings.index.url))
-            require_alike(identity, remote, where=f"{there}, {settings.index.collection}", remedy=remedy)
+            require_alike(identity, remote, where=f"{there}, {at.collection}", remedy=remedy)
         else:
             require_alike(identity, embedded, where=str(store), remedy="Point RAGSAVER_HOME to a new folder")
         edge = opened.enter_context(closing(open_edge(store, settings.index, identity)))
-        server = opened.enter_context(closing(open_server(settings.index, identity)))
+        server = opened.enter_context(closing(open_server(at, identity)))
         source, target = (edge, server) if to_server else (server, edge)
         writers = opened.enter_context(closing(turns(settings, store)))
         is_emptied = opened.enter_context(closing(open_manifest(settings, store))).is_emptied

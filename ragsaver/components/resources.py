@@ -17,6 +17,9 @@ from ragsaver.components.question_vectors import QuestionVectors
 from ragsaver.components.request import current_request
 from ragsaver.components.reranking import Reranking
 from ragsaver.components.uses import UseLog
+from ragsaver.database import Place
+from ragsaver.index.generation import settings_at
+from ragsaver.index.manifest_place import manifest_place
 from ragsaver.index.opening import open_index
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
@@ -41,6 +44,7 @@ class Resources:
 
     :ivar default_scope: what a question may see that says no collection.
     :ivar store: the folder that holds the index and the manifest.
+    :ivar manifest_at: where the manifest is that speaks of the index, if that is in a server; None for the store's.
     :ivar embed_question: a question's vector, (dim,) float32; those asked at the same time share a run of the model,
         and those asked before need none.
     :ivar till: where calls of language models are paid for.
@@ -52,6 +56,7 @@ class Resources:
     prices: PriceBook
     ownership: Ownership
     store: Path
+    manifest_at: Place | None = None
     uses: UseLog = field(default_factory=UseLog)
     favourites: Favourites = field(default_factory=Favourites)
     default_scope: Scope = field(init=False)
@@ -134,14 +139,18 @@ def resources_on(store: Path, settings: Settings, encoder: Encoder, ownership: O
 
     :raises ModelMismatch: if another model built it.
     """
+    at, manifest_at = settings.index, None
+    if at.engine != "edge":
+        manifest_at = manifest_place(settings, store)
+        at = settings_at(at, manifest_at)
     index = open_index(
         store,
-        settings.index,
+        at,
         dim=encoder.dim,
         fingerprint=encoder.fingerprint,
         model_name=encoder.name,
     )
-    return Resources(settings, index, encoder, PriceBook.of(settings.spend), ownership, store)
+    return Resources(settings, index, encoder, PriceBook.of(settings.spend), ownership, store, manifest_at)
 
 
 _projects: dict[Path, Resources] = {}

@@ -3,6 +3,7 @@
 Every request here may be made twice: points have ids, and payloads are set, not added to.
 """
 
+import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -85,6 +86,11 @@ class Connection:
         self._client = self._opened()
 
     @property
+    def folder(self) -> Path | None:
+        """Of the client's local mode; None for a server."""
+        return self._place.folder
+
+    @property
     def is_local(self) -> bool:
         """Whether it is the client's local mode: a search through all points, in Python."""
         return self._place.folder is not None
@@ -123,7 +129,13 @@ class Connection:
             await client.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, those of running event loops too."""
+        with self._opening:
+            clients = dict(self._clients)
+            self._clients.clear()
+        for loop, client in clients.items():
+            if loop.is_running():
+                asyncio.run_coroutine_threadsafe(client.close(), loop)
         with self._one_at_a_time:
             self._client.close()
 

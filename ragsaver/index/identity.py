@@ -10,6 +10,8 @@ from ragsaver.index.words import WordSettings
 FORMAT = 1
 # Settings that shape how BM25 sees a text.
 OF_WORDS = "`index.language`, `index.bm25_avg_words`, `index.bm25_k1`, `index.bm25_b`"
+# What else can be done about an index that was built otherwise.
+MIGRATE = "run `ragsaver migrate` to build a new index from the documents and put it in this one's place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def claim(folder: Path, wanted: IndexIdentity) -> None:
         _read(file),
         wanted,
         where=str(folder),
-        otherwise="run `ragsaver migrate` to build a new index from the documents and put it in this one's place",
+        otherwise=MIGRATE,
     )
 
 

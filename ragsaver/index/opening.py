@@ -1,5 +1,7 @@
 """Open the engine that the settings name. The only place that knows which engines there are."""
 
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +10,7 @@ from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity, read_identity
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.quantization import Quantization
+from ragsaver.index.scope import Scope
 from ragsaver.settings import IndexSettings
 
 if TYPE_CHECKING:
@@ -26,6 +29,11 @@ def open_index(store: Path, settings: IndexSettings, *, dim: int, fingerprint: s
     :raises MissingExtra: if the server's client is not installed.
     """
     identity = wanted_identity(settings, dim=dim, fingerprint=fingerprint, model_name=model_name)
+    return open_alike(store, settings, identity)
+
+
+def open_alike(store: Path, settings: IndexSettings, identity: IndexIdentity) -> VectorIndex:
+    """As `open_index`, by what the index is built with."""
     return open_edge(store, settings, identity) if settings.engine == "edge" else open_server(settings, identity)
 
 
@@ -69,6 +77,28 @@ def server_identity(settings: IndexSettings) -> IndexIdentity | None:
         return read_server_identity(connection, settings.collection) if there else None
     finally:
         connection.close()
+
+
+def drop_server(settings: IndexSettings, scopes: Collection[Scope] | None = None) -> None:
+    """Remove the index in the server, or, where others have points there, those of these scopes.
+
+    :param scopes: None if nobody else can have any.
+    :raises IndexUnavailable: if the server does not answer.
+    """
+    connection = connect(settings)
+    from ragsaver.index.server_collection import drop_collection
+
+    try:
+        drop_collection(connection, settings.collection, scopes)
+    finally:
+        connection.close()
+    if scopes is None and connection.folder is not None:
+        shutil.rmtree(connection.folder, ignore_errors=True)
+
+
+def identity_of(store: Path, settings: IndexSettings) -> IndexIdentity | None:
+    """What the index was built with that the settings name; None if there is none yet."""
+    return edge_identity(store) if settings.engine == "edge" else server_identity(settings)
 
 
 def edge_identity(store: Path) -> IndexIdentity | None:

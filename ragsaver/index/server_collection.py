@@ -5,6 +5,7 @@ one does, and the other finds it.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from operator import methodcaller
 from typing import Any
@@ -13,9 +14,19 @@ from qdrant_client import models
 
 from ragsaver.errors import StorageError
 from ragsaver.index.connection import Connection, is_there_already
-from ragsaver.index.identity import IndexIdentity, require_same
-from ragsaver.index.keys import DENSE, EARLIER_LISTED, EARLIER_STATE, GROUPS, LEXICAL, LISTED_IN, SCOPE
+from ragsaver.index.identity import MIGRATE, IndexIdentity, require_same
+from ragsaver.index.keys import (
+    DENSE,
+    EARLIER_LISTED,
+    EARLIER_STATE,
+    GROUPS,
+    LEXICAL,
+    LISTED_IN,
+    SCOPE,
+    scope_key,
+)
 from ragsaver.index.quantization import Quantization
+from ragsaver.index.scope import Scope
 
 _METADATA = "ragsaver"
 
@@ -60,8 +71,7 @@ def open_collection(
         read_server_identity(connection, name),
         identity,
         where=_where(connection, name),
-        otherwise="name another `index.collection` and ingest again: what is in the embedding cache is not paid for "
-        "twice",
+        otherwise=f"{MIGRATE}; where it is another project's, name another `index.collection`",
     )
     _index_payload(connection, name)
 
@@ -80,6 +90,27 @@ def read_server_identity(connection: Connection, name: str) -> IndexIdentity:
             where=_where(connection, name),
             remedy="Name another one in `index.collection`",
         ) from error
+
+
+def drop_collection(connection: Connection, name: str, scopes: Collection[Scope] | None) -> None:
+    """Remove a collection; one that is not there is gone.
+
+    :param scopes: those whose points may go; where it has others too, which are somebody else's, it stays with these.
+        None if all is ours.
+    """
+    if not connection.ask(lambda client: client.collection_exists(name)):
+        return
+    if scopes is not None:
+        ours = {scope_key(scope) for scope in scopes}
+        hits = connection.ask(lambda client: client.facet(name, SCOPE, limit=1_000_000, exact=True)).hits
+        if any(str(hit.value) not in ours for hit in hits):
+            if not ours:
+                return
+            some = models.FieldCondition(key=SCOPE, match=models.MatchAny(any=sorted(ours)))
+            gone = models.DeleteOperation(delete=models.FilterSelector(filter=models.Filter(must=[some])))
+            connection.ask(methodcaller("batch_update_points", name, [gone], wait=True))
+            return
+    connection.ask(lambda client: client.delete_collection(name))
 
 
 def _create(connection: Connection, name: str, identity: IndexIdentity, growth: Growth) -> None:

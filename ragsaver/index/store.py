@@ -56,13 +56,19 @@ def switch(home: Path, store: Path) -> None:
         raise StorageError(f"can't be written: {error.strerror}", where=str(home)) from error
 
 
+def other_stores(home: Path) -> list[Path]:
+    """Folders that are not in use any more, without what is being built."""
+    store, coming = current_store(home), next_store(home)
+    entries = [entry for entry in home.glob("store-*") if _NAME.fullmatch(entry.name)]
+    return [entry for entry in (home, *entries) if entry not in (store, coming)]
+
+
 def discard_others(home: Path) -> None:
     """Remove what is not in use any more, and leave what is being built; the caller owns `home`."""
-    store, coming = current_store(home), next_store(home)
-    if store != home:
+    for store in other_stores(home):
+        if store != home:
+            shutil.rmtree(store, ignore_errors=True)
+            continue
         shutil.rmtree(home / "index", ignore_errors=True)
         for file in home.glob("manifest.sqlite*"):
             file.unlink(missing_ok=True)
-    for entry in home.glob("store-*"):
-        if _NAME.fullmatch(entry.name) and entry not in (store, coming):
-            shutil.rmtree(entry, ignore_errors=True)

@@ -213,6 +213,15 @@ class Applier:
         self._fault(Step.CLEARED)
         return taken
 
+    def keep(self, scope: Scope, records: Sequence[DocumentRecord]) -> None:
+        """Give the cache what it lacks of documents' vectors."""
+        points = {prints.embedded: prints.id for one in records for prints in one.chunks if prints.embedded}
+        partition = self.partition(scope)
+        lacking = {points[name]: name for name in points.keys() - self._cache.holds(partition, list(points))}
+        if lacking:
+            found = self._index.vectors(scope, list(lacking))
+            self._cache.put(partition, {lacking[point]: rounded(vector) for point, vector in found.items()})
+
     def forget(self, scope: Scope, records: Sequence[DocumentRecord], buried: Sequence[Tombstone] = ()) -> None:
         """Remove documents and their points.
 

@@ -6,6 +6,7 @@ started again in the middle of a migration does not stay away until its end.
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,14 @@ def note(store: Path, settings: Settings) -> None:
     file = store / _FILE
     if file.exists() and file.read_text(encoding="utf-8") == text:
         return
-    draft = file.with_suffix(".new")
+    draft = file.with_suffix(f".{os.getpid()}")  # several processes may note the same
     draft.write_text(text, encoding="utf-8")
     draft.replace(file)
 
 
 def settings_in_use(settings: Settings, encoder: Encoder) -> Settings:
     """The settings to open the half in use with: these, or while a half for these is built, those noted with it."""
-    if not Half(settings.home, Building.of(settings, encoder)).begun():
+    if not Half(settings, Building.of(settings, encoder)).begun():
         return settings
     file = current_store(settings.home) / _FILE
     if not file.exists():

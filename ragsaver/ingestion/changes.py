@@ -48,6 +48,15 @@ class Changes:
         rows = self._database.rows(_MARK, {"tenant": scope.tenant, "collection": scope.collection})
         return str(rows[0][0]) if rows else ""
 
+    def take_over(self, other: "Changes") -> None:
+        """Collections that had documents in another manifest had some: marks of their own for those that have none."""
+        with other._database.reading() as connection:
+            before = {Scope(row.tenant, row.collection) for row in connection.execute(sa.select(_marks))}
+        for scope in before:
+            if not self.mark(scope):
+                with self._database.writing() as connection:
+                    note(connection, scope)
+
 
 def note(connection: sa.Connection, scope: Scope) -> None:
     """Something of the scope changes; first in the transaction that commits it."""

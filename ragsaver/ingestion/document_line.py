@@ -258,6 +258,11 @@ class DocumentLine:
         with self._reading() as connection:
             return count_waiting(connection, state)
 
+    def more_waiting_than(self, number: int) -> bool:
+        """Whether more documents are on their way."""
+        with self._reading() as connection:
+            return count_waiting(connection, *WAITING) > number
+
     def backlog(self) -> dict[State, tuple[int, float]]:
         """By state, the documents that wait and that nobody holds: how many, and when the oldest was given.
 

@@ -1,40 +1,47 @@
-"""The new half of a migration on disk: what it is built for, whether it is complete, and how it becomes the old one.
+"""The new half of a migration: what it is built for, whether it is complete, and how it becomes the old one.
 
 The folder that comes after the one in use (`store`) holds index, manifest and notes: `building.json` says by which
 model and recipe it is built; `ready.json`, once it is complete, which state of the old manifest it has reached; and
-`refused.json` why the old one's owner did not take it. `home/next.lock` is held by whoever works on it; the right to
-`home` is another one.
+`refused.json` why the old one's owner did not take it. Whoever works on it holds a lock (`migrating`); the right to
+`home` is another one. An index in a server is a collection there, which the new manifest names (`generation`).
 """
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ragsaver.errors import IndexLocked
+from ragsaver.index.generation import settings_of
 from ragsaver.index.identity import IndexIdentity
-from ragsaver.index.opening import wanted_identity
+from ragsaver.index.manifest_place import manifest_place, note_place, place_in_use
+from ragsaver.index.opening import open_alike, wanted_identity
+from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
-from ragsaver.index.store import current_store, discard_others, next_store, switch
+from ragsaver.index.store import current_store, next_store, switch
 from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.migrating import holding
 from ragsaver.ingestion.opening import note_in_use, open_manifest
+from ragsaver.ingestion.replaced import remove_begun, remove_replaced
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
 
-_LOCK, _BUILDING, _READY, _REFUSED = "next.lock", "building.json", "ready.json", "refused.json"
+_BUILDING, _READY, _REFUSED = "building.json", "ready.json", "refused.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """What a half is built with; one that was built otherwise is of no use."""
+    """What a half is built with; one that was built otherwise is of no use.
+
+    :ivar collection: of the server whose collection it is built beside; None for an embedded index.
+    """
 
     identity: IndexIdentity
     config: str
+    collection: str | None = None
 
     @classmethod
     def of(cls, settings: Settings, encoder: Encoder) -> "Building":
@@ -42,7 +49,12 @@ class Building:
         identity = wanted_identity(
             settings.index, dim=encoder.dim, fingerprint=encoder.fingerprint, model_name=encoder.name
         )
-        return cls(identity, recipe_of(settings, encoder.fingerprint).config)
+        collection = None if settings.index.engine == "edge" else settings.index.collection
+        return cls(identity, recipe_of(settings, encoder.fingerprint).config, collection)
+
+    def text(self) -> str:
+        """The same for notes; two that are equal are noted alike."""
+        return json.dumps({name: one for name, one in asdict(self).items() if one is not None}, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +72,14 @@ class Ready:
 class Half:
     """The half under a home, for one way of building it."""
 
-    def __init__(self, home: Path, building: Building) -> None:
-        self.folder = next_store(home)
-        self._home = home
-        self._text = json.dumps(asdict(building), sort_keys=True)
+    def __init__(self, settings: Settings, building: Building) -> None:
+        self.folder = next_store(settings.home)
+        self._settings = settings
+        self._text = building.text()
 
     def begun(self) -> bool:
         """Whether a half of this kind is there."""
-        return _text(self.folder / _BUILDING) == self._text
+        return _text(self.folder / _BUILDING) == self._text and not self.in_use()
 
     def begin(self) -> None:
         """Make it, or go on with it; one of another kind is removed. It is not ready from now on."""
@@ -76,6 +88,17 @@ class Half:
             self.folder.mkdir(parents=True)
             _write(self.folder / _BUILDING, self._text)
         self.mark_unready()
+
+    @contextmanager
+    def opened(self, identity: IndexIdentity) -> Iterator[tuple[Manifest, VectorIndex]]:
+        """Its manifest and its index, made if they are not there."""
+        settings = self._settings
+        with closing(open_manifest(settings, self.folder)) as manifest:
+            if settings.index.engine != "edge":
+                manifest.generation.begin(settings.index.collection, self._text)
+            at = settings_of(settings.index, manifest.generation.get())
+            with closing(open_alike(self.folder, at, identity)) as index:
+                yield manifest, index
 
     def mark_ready(self, ready: Ready) -> None:
         """It holds what the old manifest held in that state."""
@@ -98,54 +121,42 @@ class Half:
 
     def in_use(self) -> bool:
         """Whether it is no half any more: it has taken the old one's place."""
-        return current_store(self._home) == self.folder
+        there = self.folder.exists()
+        return there and manifest_place(self._settings, self.folder) == place_in_use(self._settings)
 
     def remove(self) -> bool:
-        """Remove it, whatever its kind; true if there was one."""
-        there = self.folder.exists()
+        """Remove it, whatever its kind; true if there was one.
+
+        :raises IndexUnavailable: if the server that has a part of it does not answer; it is left then.
+        """
+        if current_store(self._settings.home) == self.folder:
+            return False
+        there = self.folder.exists() and not self.in_use()  # in use by what a database says, all here is notes
+        if there:
+            remove_begun(self._settings, self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         return there
 
-    def take_over(self, old: Manifest, settings: Settings) -> None:
-        """Put it in the old one's place; the caller owns `home`, and removes the old one once nothing is open of it.
+    def take_over(self, old: Manifest, still: Callable[[], None] = lambda: None) -> None:
+        """Put it in the old one's place; the caller owns `home`, or keeps all others from writing, and removes the old
+        one once nothing is open of it.
 
         :param old: the manifest in use, in a state that the half has reached.
-        :raises StorageError: if the disk refuses; the old one stays in use then.
+        :param still: asks, just before, whether nobody else writes yet.
+        :raises StorageError: if the disk refuses, or the database; the old one stays in use then.
         """
-        with closing(open_manifest(settings, self.folder)) as new:
+        place = manifest_place(self._settings, self.folder)
+        with closing(Manifest(place)) as new:
             bring_uses(old, new)
             new.tombstones.become(old.tombstones)
-        switch(self._home, self.folder)
-
-
-@contextmanager
-def holding(home: Path) -> Iterator[FileLock]:
-    """Hold the lock of the half under `home` for the code inside, which may let go of it sooner.
-
-    :raises IndexLocked: if another process works on it.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home / _LOCK)
-    hold(lock)
-    try:
-        yield lock
-    finally:
-        lock.release()
-
-
-def hold(lock: FileLock) -> None:
-    """Take the lock of a half.
-
-    :raises IndexLocked: if another process works on it.
-    """
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise IndexLocked(
-            "another `ragsaver migrate` is under way",
-            where=str(Path(lock.lock_file).parent),
-            remedy="Wait for it to end, or stop it",
-        ) from None
+            new.changes.take_over(old.changes)
+            new.generation.serves()
+        still()
+        if self._settings.index.shared and not isinstance(place, Path):
+            note_place(self._settings, place)
+            shutil.rmtree(self.folder, ignore_errors=True)  # the database says it all
+        else:
+            switch(self._settings.home, self.folder)
 
 
 @contextmanager
@@ -180,15 +191,15 @@ def take_ready(settings: Settings, encoder: Encoder) -> Path:
     """
     home = settings.home
     if (next_store(home) / _READY).exists():
-        half = Half(home, Building.of(settings, encoder))
+        half = Half(settings, Building.of(settings, encoder))
         try:
-            with holding(home), manifest_in_use(settings) as old:
+            with holding(settings), manifest_in_use(settings) as old:
                 ready = half.ready()
                 if ready is not None and ready.state == old.state():
-                    half.take_over(old, settings)
+                    half.take_over(old)
         except IndexLocked:
             pass  # it is worked on, so it is not complete: the old one goes on
-    discard_others(home)
+    remove_replaced(settings)
     note_in_use(settings, current_store(home))
     return current_store(home)
 

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from ragsaver.errors import IndexLocked
 from ragsaver.index.ownership import APPLIES, SERVES, Owner, current_owner
-from ragsaver.ingestion.half import Half, holding
+from ragsaver.ingestion.half import Half
+from ragsaver.ingestion.migrating import holding
+from ragsaver.settings import Settings
 
 # These look for a new half while they run.
 _TAKE_OVER = frozenset({SERVES, APPLIES})
@@ -14,17 +15,18 @@ _TAKE_OVER = frozenset({SERVES, APPLIES})
 _LOOK_S = 0.1
 
 
-def hand_over(home: Path, half: Half, waits: Callable[[str], None]) -> str | None:
+def hand_over(settings: Settings, half: Half, waits: Callable[[str], None]) -> str | None:
     """Wait for the owner.
 
     :param half: complete, and not held by this process.
     :param waits: called once with what is waited for.
     :returns: why the half is not taken; None if it is, or if nobody owns `home` any more.
     """
+    home = settings.home
     told: int | None = None
     while not half.in_use() and (owner := current_owner(home)) is not None:
         reason = _refused(half, owner) if owner.role in _TAKE_OVER else _goes_on(owner)
-        if reason is None and _given_up(home, half):
+        if reason is None and _given_up(settings, half):
             reason = f"{_name(owner)} stopped before it had taken the new index; run `ragsaver migrate` once more"
         if reason is not None:
             return reason
@@ -49,12 +51,12 @@ def _goes_on(owner: Owner) -> str | None:
     )
 
 
-def _given_up(home: Path, half: Half) -> bool:
+def _given_up(settings: Settings, half: Half) -> bool:
     """Whether the half is not complete any more, and nobody works on it."""
     if half.ready() is not None:
         return False
     try:
-        with holding(home):
+        with holding(settings):
             return half.ready() is None and not half.in_use()
     except IndexLocked:
         return False

@@ -21,7 +21,7 @@ from ragsaver.ingestion.applying import Applier, Paid, Step
 from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.gates import Gates, InProcess, Preparing, Seen
 from ragsaver.ingestion.identity import IdentifiedChunk
-from ragsaver.ingestion.kept_vectors import KeptVectors
+from ragsaver.ingestion.kept_vectors import KeptVectors, among
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.ordered import gone_from, items_of, replaced_by
@@ -208,7 +208,7 @@ class Ingestor:
 
     def _plan(self, items: Sequence[SourceItem], scope: Scope, way: _Way) -> PlanReport:
         known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
-        kept = KeptVectors(self._index, scope, known.values(), way.gone)
+        kept = KeptVectors(self._index, scope, among(known.values()), way.gone)
         planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._summaries, kept.vectors)
         gates = self._gates(scope, known, way)
         with self._writers.one_of_ours():
@@ -367,7 +367,7 @@ class Ingestor:
         gates = self._gates(scope, known, way, step)
         posted = {item.source: item for item in items if item.location is None}
         changes = self._admitted(gates, items, scope, way.gone)
-        kept = KeptVectors(self._index, scope, known.values(), way.gone)
+        kept = KeptVectors(self._index, scope, among(known.values()), way.gone)
         with Writing(self._applier, scope, way.allowance) as writing:
             for batch in batches(changes, self._settings.ingestion.batch_chunks):
                 originals = [original_of(change, posted.get(change.record.source)) for change in batch]

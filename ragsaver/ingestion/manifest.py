@@ -11,78 +11,28 @@ import xxhash
 
 from ragsaver import dialects
 from ragsaver.database import Place, copy_rows, open_database
-from ragsaver.dialects import VARIABLES, LongInteger, write_rows
+from ragsaver.dialects import VARIABLES, write_rows
+from ragsaver.index import generation
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion import changes, originals, quiet, tombstones, uses
-from ragsaver.ingestion.identity import Fingerprints, StoredFingerprints
+from ragsaver.ingestion.identity import Fingerprints
+from ragsaver.ingestion.manifest_tables import documents as _documents
+from ragsaver.ingestion.manifest_tables import intents as _intents
+from ragsaver.ingestion.manifest_tables import metadata as _metadata
+from ragsaver.ingestion.manifest_tables import outlines as _outlines
+from ragsaver.ingestion.manifest_tables import paces as _paces
 from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
 SCHEMA = 1
 
-_metadata = sa.MetaData()
-
-
-class _Chunks(sa.types.TypeDecorator[Sequence[Fingerprints]]):
-    """A document's chunks as JSON, read once somebody wants them."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Sequence[Fingerprints] | None, dialect: sa.Dialect) -> str | None:
-        return value if value is None else StoredFingerprints.of(value).text
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> StoredFingerprints | None:
-        return value if value is None else StoredFingerprints(value)
-
-
-_documents = sa.Table(
-    "documents",
+# What another manifest takes over; which runs were quiet is found out again.
+_COPIED = (
     _metadata,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("tenant", sa.String, nullable=False),
-    sa.Column("collection", sa.String, nullable=False),
-    sa.Column("source", sa.String, nullable=False),
-    sa.Column("location", sa.String),
-    sa.Column("size", LongInteger, nullable=False),
-    sa.Column("version", sa.String, nullable=False),
-    sa.Column("content_hash", sa.String, nullable=False),
-    sa.Column("metadata_hash", sa.String, nullable=False),
-    sa.Column("config", sa.String, nullable=False),
-    sa.Column("generation", sa.Integer, nullable=False),
-    sa.Column("ingested_at", sa.Float, nullable=False),
-    sa.Column("chunks", _Chunks, nullable=False),
-    sa.UniqueConstraint("tenant", "collection", "source").ddl_if(dialect="sqlite"),
-    # A source may be longer than what PostgreSQL keeps in an ordered index; ids are made of scope and source.
-    sa.Index("documents_by_source", "source", postgresql_using="hash", info=dialects.only_in(dialects.POSTGRES)),
-    sa.Index("documents_of_a_scope", "tenant", "collection", "id"),
-)
-
-_intents = sa.Table(
-    "intents",
-    _metadata,
-    sa.Column("document_id", sa.String, primary_key=True),
-    sa.Column("tenant", sa.String, nullable=False),
-    sa.Column("collection", sa.String, nullable=False),
-    sa.Column("generation", sa.Integer, nullable=False),
-    sa.Column("listed", sa.JSON, nullable=False),
-    sa.Column("deleted", sa.JSON, nullable=False),
-    sa.Column("payloads", sa.JSON, nullable=False),
-)
-
-_outlines = sa.Table(
-    "outlines",
-    _metadata,
-    sa.Column("document_id", sa.String, primary_key=True),
-    sa.Column("outliner", sa.String, nullable=False),
-    sa.Column("outline", sa.JSON, nullable=False),
-    sa.Index("outlines_by_outliner", "document_id", "outliner"),  # so that no outline is read to see that it is there
-)
-
-_paces = sa.Table(
-    "paces",
-    _metadata,
-    sa.Column("model", sa.String, primary_key=True),
-    sa.Column("tokens_per_s", sa.Float, nullable=False),
+    originals.metadata,
+    uses.metadata,
+    tombstones.metadata,
+    changes.metadata,
+    generation.metadata,
 )
 
 
@@ -169,8 +119,9 @@ class Manifest:
         self.tombstones = tombstones.Tombstones(self._database)
         self.quiet_runs = quiet.QuietRuns(self._database)
         self.changes = changes.Changes(self._database)
+        self.generation = generation.GenerationNote(self._database)
         self._database.set_up(
-            (_metadata, originals.metadata, uses.metadata, tombstones.metadata, quiet.metadata, changes.metadata),
+            (*_COPIED, quiet.metadata),
             SCHEMA,
             "Point `home` (RAGSAVER_HOME) to a new folder, or `database` to a new schema, and ingest again",
         )
@@ -205,6 +156,13 @@ class Manifest:
     def document(self, scope: Scope, source: str) -> DocumentRecord | None:
         """One document; None if it is not in."""
         query = sa.select(*_FIELDS).where(*_in(_documents, scope), _documents.c.source == source)
+        with self._reading() as connection:
+            row = connection.execute(query).first()
+        return DocumentRecord(*row) if row else None
+
+    def alike(self, scope: Scope, content_hash: str) -> DocumentRecord | None:
+        """A document of this content, whatever its name; None if none is in."""
+        query = sa.select(*_FIELDS).where(_documents.c.content_hash == content_hash, *_in(_documents, scope)).limit(1)
         with self._reading() as connection:
             row = connection.execute(query).first()
         return DocumentRecord(*row) if row else None
@@ -355,8 +313,7 @@ class Manifest:
 
         :raises StorageError: if this one holds something, or can't take all of it; then it takes nothing.
         """
-        kept = (_metadata, originals.metadata, uses.metadata, tombstones.metadata)
-        tables = [table for some in kept for table in some.sorted_tables]
+        tables = [table for some in _COPIED for table in some.sorted_tables]
         return copy_rows(other._database, self._database, tables)
 
     def close(self) -> None:

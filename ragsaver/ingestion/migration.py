@@ -6,7 +6,7 @@ removed where the settings have changed again. The embedding cache is shared, so
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,21 +16,26 @@ from filelock import FileLock
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.errors import IndexLocked, TooExpensive, UsageError
-from ragsaver.index.identity import OF_WORDS, read_identity
-from ragsaver.index.opening import open_index
+from ragsaver.index.generation import settings_at
+from ragsaver.index.identity import OF_WORDS, IndexIdentity
+from ragsaver.index.manifest_place import place_in_use
+from ragsaver.index.opening import identity_of, open_edge
 from ragsaver.index.ownership import Ownership
-from ragsaver.index.store import current_store, discard_others
+from ragsaver.index.protocol import VectorIndex
+from ragsaver.index.store import current_store
 from ragsaver.ingestion.applying import Step
 from ragsaver.ingestion.following import Follower, Tell, items_again, too_many_missing, without_limits
 from ragsaver.ingestion.gates import Preparing
-from ragsaver.ingestion.half import Building, Half, Ready, hold, holding, manifest_in_use
+from ragsaver.ingestion.half import Building, Half, Ready, manifest_in_use
 from ragsaver.ingestion.handing_over import hand_over
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.migrating import hold, holding
 from ragsaver.ingestion.migration_report import MigrationPlan, MigrationReport, PlanTally, RunTally
-from ragsaver.ingestion.opening import open_manifest
+from ragsaver.ingestion.replaced import remove_replaced
 from ragsaver.ingestion.summarising import Summaries, open_summaries
 from ragsaver.ingestion.verify import STALE
+from ragsaver.ingestion.writers import turns
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import Settings
 
@@ -61,14 +66,14 @@ class Migration:
         self._fault = fault
         self._summaries = summaries
         self._building = Building.of(settings, encoder)
-        self._half = Half(settings.home, self._building)
+        self._half = Half(settings, self._building)
 
     def reason(self) -> str | None:
         """Why a new index is needed; None if it is not.
 
         :raises UsageError: if there is no index yet.
         """
-        found, wanted = read_identity(current_store(self._home) / "index"), self._building.identity
+        found, wanted = self._found(), self._building.identity
         if found is None:
             raise UsageError(
                 "there is no index yet",
@@ -133,53 +138,51 @@ class Migration:
         """Remove the new half; true if there was one."""
         return self._half.remove()
 
-    @contextmanager
-    def _for_planning(self) -> Iterator[tuple[Manifest, Ingestor]]:
-        """The half as far as it is built; an empty one of no duration where none of this kind is there."""
-        begun = self._half.begun()
-        with (
-            TemporaryDirectory(dir=self._home, prefix="plan-") as empty,
-            self._opened(self._half.folder if begun else Path(empty)) as opened,
-        ):
-            yield opened
+    def _found(self) -> IndexIdentity | None:
+        """What the index in use was built with."""
+        index = self._settings.index
+        if index.engine != "edge":
+            index = settings_at(index, place_in_use(self._settings))
+        return identity_of(current_store(self._home), index)
 
     @contextmanager
-    def _opened(self, folder: Path) -> Iterator[tuple[Manifest, Ingestor]]:
-        encoder = self._encoder
-        index = open_index(
-            folder,
-            self._settings.index,
-            dim=encoder.dim,
-            fingerprint=encoder.fingerprint,
-            model_name=encoder.name,
+    def _for_planning(self) -> Iterator[tuple[Manifest, Ingestor]]:
+        """The way into the half as far as it is built; into an empty one of no duration where none of this kind is
+        there, which leaves nothing behind and so is embedded, with its manifest in a file.
+        """
+        if self._half.begun():
+            with self._opened() as opened:
+                yield opened
+            return
+        with (
+            TemporaryDirectory(dir=self._home, prefix="plan-") as empty,
+            closing(open_edge(Path(empty), self._settings.index, self._building.identity)) as index,
+            closing(Manifest(Path(empty) / "manifest.sqlite")) as manifest,
+        ):
+            yield manifest, self._ingestor(manifest, index)
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Manifest, Ingestor]]:
+        """The half, and the way into it."""
+        with self._half.opened(self._building.identity) as (manifest, index):
+            yield manifest, self._ingestor(manifest, index)
+
+    def _ingestor(self, manifest: Manifest, index: VectorIndex) -> Ingestor:
+        return Ingestor(
+            self._settings,
+            index,
+            self._encoder,
+            manifest,
+            self._cache,
+            self._preparing,
+            self._fault,
+            summaries=self._summaries,
         )
-        try:
-            # What is only planned with leaves nothing behind, so it is a file.
-            built = folder == self._half.folder
-            new = open_manifest(self._settings, folder) if built else Manifest(folder / "manifest.sqlite")
-            try:
-                yield (
-                    new,
-                    Ingestor(
-                        self._settings,
-                        index,
-                        encoder,
-                        new,
-                        self._cache,
-                        self._preparing,
-                        self._fault,
-                        summaries=self._summaries,
-                    ),
-                )
-            finally:
-                new.close()
-        finally:
-            index.close()
 
     def _build(self, old: Manifest, tally: RunTally, drop_missing: bool, progress: Tell | None) -> str | None:
         """Bring the half to where the old manifest is; says why it may not be used."""
         self._half.begin()
-        with self._opened(self._half.folder) as (new, ingestor):
+        with self._opened() as (new, ingestor):
             state = Follower(self._settings, new, ingestor, self._summaries).follow(old, tally, progress)
         waiting = too_many_missing(tally, drop_missing)
         if waiting is None:
@@ -190,34 +193,60 @@ class Migration:
         self, tally: RunTally, drop_missing: bool, progress: Tell | None, waits: Callable[[str], None]
     ) -> str | None:
         """Have the half put in the old one's place. Where that can't be yet, says why and what to do."""
+        if self._settings.index.shared:
+            return self._switch_among_others(tally, drop_missing, progress, waits)
         waiting: str | None = None
         while waiting is None and not self._half.in_use():
             try:
                 ownership = Ownership.acquire(self._home, ROLE)
             except IndexLocked:
                 self._lock.release()  # the owner takes the half, and must hold it for that
-                waiting = hand_over(self._home, self._half, waits)
+                waiting = hand_over(self._settings, self._half, waits)
                 continue
             try:
                 if not self._half.in_use():  # else an owner took it and ended
-                    waiting = self._take_over(tally, drop_missing, progress)
+                    waiting = self._switch_alone(tally, drop_missing, progress)
             finally:
                 ownership.release()
         return waiting
 
-    def _take_over(self, tally: RunTally, drop_missing: bool, progress: Tell | None) -> str | None:
+    def _switch_among_others(
+        self, tally: RunTally, drop_missing: bool, progress: Tell | None, waits: Callable[[str], None]
+    ) -> str | None:
+        """Switch an index that nobody owns while nobody writes it; others find out, and what they have open stays."""
+        waits("the new index is ready; it is put in place once nobody writes the old one")
+        with (
+            closing(turns(self._settings, current_store(self._home))) as writers,
+            writers.everybody() as still,
+            manifest_in_use(self._settings) as old,
+        ):
+            return self._take_over(old, tally, drop_missing, progress, still)
+
+    def _switch_alone(self, tally: RunTally, drop_missing: bool, progress: Tell | None) -> str | None:
         """Switch here: this process owns both."""
         if not self._lock.is_locked:
             hold(self._lock)
-        waiting = None
         with manifest_in_use(self._settings) as old:
-            ready = self._half.ready()
-            if ready is None or ready.state != old.state():  # nobody else writes now: this pass is the last one
-                waiting = self._build(old, tally, drop_missing, progress)
-            if waiting is None:
-                self._half.take_over(old, self._settings)
+            waiting = self._take_over(old, tally, drop_missing, progress)
         if waiting is None:
-            discard_others(self._home)
+            remove_replaced(self._settings)
+        return waiting
+
+    def _take_over(
+        self,
+        old: Manifest,
+        tally: RunTally,
+        drop_missing: bool,
+        progress: Tell | None,
+        still: Callable[[], None] = lambda: None,
+    ) -> str | None:
+        """Put the half in place; nobody writes the old one now."""
+        waiting = None
+        ready = self._half.ready()
+        if ready is None or ready.state != old.state():  # this pass is the last one
+            waiting = self._build(old, tally, drop_missing, progress)
+        if waiting is None:
+            self._half.take_over(old, still)
         return waiting
 
 
@@ -233,17 +262,8 @@ def open_migration(
     :param preparing: where documents are cut; in this process if None.
     :param fault: called with each step of the ingestion; tests stop the run there.
     :raises IndexLocked: if another migration is under way.
-    :raises UsageError: if the index is in a server.
     """
-    if settings.index.engine != "edge":
-        raise UsageError(
-            "an index in a server is not migrated in place",
-            where="`index.engine`",
-            remedy="Name another `index.collection` and `database.schema_name` (or RAGSAVER_HOME) and ingest again: "
-            "what is in the embedding cache is not paid for twice. Or migrate with `index.engine: edge`, then "
-            "`ragsaver index push`",
-        )
-    with holding(settings.home) as lock:
+    with holding(settings) as lock:
         cache = open_embedding_cache(settings.home, settings.embedding_cache)
         # Nobody is asked: what is not summarised yet, the first ingestion after the switch summarises.
         summaries = open_summaries(settings, None, encoder.count_tokens)

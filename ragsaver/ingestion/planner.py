@@ -1,6 +1,6 @@
 """What would bringing documents in take, and is that too much? Asked before anything is spent, without the index."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, closing
 from decimal import Decimal
 
@@ -14,9 +14,11 @@ from ragsaver.ingestion.cutting import cutters, recipe_of
 from ragsaver.ingestion.estimating import Estimate, Kept, nothing_kept
 from ragsaver.ingestion.gates import Gates
 from ragsaver.ingestion.identity import IdentifiedChunk
+from ragsaver.ingestion.kept_vectors import held_by
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
 from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.outlining import to_outline, to_summarise
+from ragsaver.ingestion.planning import Change
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import PlanReport
 from ragsaver.ingestion.sources import SourceItem
@@ -115,7 +117,12 @@ def plan_without_index(
             tombstones={} if include_expired else manifest.tombstones.of(scope),
             rule=settings.lifecycle.retention.get(scope.collection),
         )
-        planner = Planner(settings, encoder, manifest, cache, summaries)
+
+        def kept(changes: Sequence[Change], lacking: Collection[str]) -> set[str]:
+            alike = (manifest.alike(scope, change.record.content_hash) for change in changes)
+            return held_by(*(change.old for change in changes), *alike, *gone).intersection(lacking)
+
+        planner = Planner(settings, encoder, manifest, cache, summaries, kept)
         return planner.plan(gates, items, scope, gone=gone, pace=lambda _: manifest.pace(recipe.model))
 
 

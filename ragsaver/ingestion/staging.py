@@ -78,10 +78,10 @@ def settle(staged: Staged, current: DocumentRecord | None) -> Change | DocumentR
     """What there is to do, now that the manifest has `current`: a change, a record to note or to forget, or nothing."""
     found = staged.record
     if staged.action is not Action.APPLY:
-        if current is None or current.generation != staged.base:
+        if current is None or current.generation != staged.base or _content(current) != _content(found):
             return Settled.SUPERSEDED
         if staged.action is Action.FORGET:
-            return current
+            return current if _came_in(current) == _came_in(found) else Settled.SUPERSEDED
         return current._replace(
             location=found.location, version=found.version, size=found.size, ingested_at=found.ingested_at
         )
@@ -127,6 +127,11 @@ def unpack(data: bytes) -> Staged:
         values["payload_bytes"],
         notes_of(values.get("notes")),  # what an earlier version packed has none
     )
+
+
+def _came_in(record: DocumentRecord) -> tuple[float, str | None]:
+    """One that was deleted and brought in again begins with the first generation, too."""
+    return record.ingested_at, record.location
 
 
 def _content(record: DocumentRecord) -> tuple[str, str, str]:

@@ -88,6 +88,11 @@ class LiveRuntime:
                 self._replacing = False
                 self._changed.notify_all()
 
+    def replaced(self, old: Runtime, patience_s: float) -> bool:
+        """Wait until another runtime has taken the place of this one; whether it has."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._now is not old, patience_s)
+
     def let_go(self, old: Runtime, last: Callable[[], None], stopping: threading.Event) -> bool:
         """Wait until nothing runs on a runtime that was replaced, then close it.
 

@@ -11,6 +11,7 @@ from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.components.favourites import Outlined
 from ragsaver.components.resources import Resources, reader, resources_on
+from ragsaver.index.manifest_place import manifest_place
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
@@ -22,10 +23,10 @@ from ragsaver.ingestion.half import take_ready
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.lifecycle import Lifecycle
 from ragsaver.ingestion.manifest import Manifest
-from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.outlines import render
 from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.preparing import Prepared, Raw
+from ragsaver.ingestion.replaced import remove_when_due
 from ragsaver.ingestion.report import OutlineReport
 from ragsaver.ingestion.summarising import Summaries, open_summaries
 from ragsaver.ingestion.writers import Writers, open_writers
@@ -55,17 +56,19 @@ class Runtime:
     def open(cls, settings: Settings, role: str, on_batch: BatchObserver | None = None) -> "Runtime":
         """Own the index under `settings.home`; the caller closes the runtime, then releases its `ownership`.
 
-        A new half that is ready is taken first. While one is built, the old one is opened as it was before. An index
-        in a server is owned by nobody, and has no halves.
+        A new half that is ready is taken first. While one is built, the old one is opened as it was before. Of an index
+        that all share, the half in use is opened: who built it has put it in place.
 
         :param on_batch: told of each batch of documents that is embedded.
         """
         encoder = load_encoder(settings.embedding, on_batch)
         ownership = Ownership.of(settings.home, role, shared=settings.index.shared)
         try:
-            if settings.index.engine != "edge":
-                return cls(resources_on(current_store(settings.home), settings, encoder, ownership))
-            store = take_ready(settings, encoder)
+            if settings.index.shared:
+                remove_when_due(settings)
+                store = current_store(settings.home)
+            else:
+                store = take_ready(settings, encoder)
             in_use = settings_in_use(settings, encoder)
             if in_use != settings:
                 encoder = load_encoder(in_use.embedding, on_batch)
@@ -107,7 +110,7 @@ class Runtime:
     @cached_property
     def manifest(self) -> Manifest:
         """What was ingested."""
-        return open_manifest(self.settings, self.resources.store)
+        return Manifest(self.resources.manifest_at or manifest_place(self.settings, self.resources.store))
 
     @cached_property
     def embeddings(self) -> EmbeddingCache:
@@ -146,7 +149,7 @@ class Runtime:
     @cached_property
     def writers(self) -> Writers:
         """Who keeps others from changing a tenant's documents meanwhile."""
-        return open_writers(self.settings, self.resources.store)
+        return open_writers(self.settings, self.resources.store, self.resources.manifest_at)
 
     @cached_property
     def lifecycle(self) -> Lifecycle:

@@ -4,6 +4,9 @@ It reads its own settings again and takes the half only if they mean it: started
 new half is opened and warmed up beside the old one, whatever came in meanwhile is brought over while nothing else is
 written, and one write of a pointer decides. Before it the old half serves, in this process and in the next one; after
 it the new one does.
+
+An index in a server is nobody's: `ragsaver migrate` puts the new half in place by itself, and each process that has the
+old one open moves to it within seconds.
 """
 
 import logging
@@ -12,18 +15,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ragsaver.errors import RUN_AGAIN, IndexLocked, RagSaverError, SettingsError, Stopped, StorageError
-from ragsaver.index.store import current_store, discard_others
+from ragsaver.index.store import current_store
 from ragsaver.ingestion.following import Follower, too_many_missing, without_limits
-from ragsaver.ingestion.half import Building, Half, Ready, bring_uses, holding, refuse, waits_for_owner
+from ragsaver.ingestion.half import Building, Half, Ready, refuse, waits_for_owner
 from ragsaver.ingestion.ingest import Ingestor
+from ragsaver.ingestion.migrating import holding
 from ragsaver.ingestion.migration_report import RunTally
 from ragsaver.ingestion.opening import note_in_use
+from ragsaver.ingestion.replaced import remove_replaced
 from ragsaver.ingestion.report import Progress
 from ragsaver.ingestion.summarising import open_summaries
 from ragsaver.models.batching import BatchObserver
-from ragsaver.models.protocol import Encoder
-from ragsaver.models.registry import load_encoder
 from ragsaver.pipelines.live import LiveRuntime
+from ragsaver.pipelines.moving_along import MovingAlong, encoder_for, leave, taken_over
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.settings import Settings
 from ragsaver.settings_file import load_settings
@@ -54,12 +58,13 @@ class Succession:
         self._stopping = stopping
         self._reload = reload
         self._on_batch = on_batch
+        shared = live.settings.index.shared
+        self._among_others = MovingAlong(live, stopping, reload, on_batch) if shared else None
         self._thread = threading.Thread(target=self._go, name="succession", daemon=True)
 
     def start(self) -> None:
-        """Begin to look; an index in a server has no halves."""
-        if self._live.settings.index.engine == "edge":
-            self._thread.start()
+        """Begin to look."""
+        self._thread.start()
 
     def join(self) -> None:
         """Wait for its end; the caller has told it to stop."""
@@ -69,14 +74,16 @@ class Succession:
     def _go(self) -> None:
         while not self._stopping.wait(_LOOK_S):
             try:
-                if waits_for_owner(self._home):
+                if self._among_others is not None:
+                    self._among_others.look()
+                elif waits_for_owner(self._home):
                     self._look()
             except Exception:
                 _log.exception("a new index was not looked at")
 
     def _look(self) -> None:
         try:
-            with holding(self._home):
+            with holding(self._live.settings):
                 old = self._take()
         except IndexLocked:
             return  # it is worked on: later
@@ -96,9 +103,9 @@ class Succession:
     def _take(self) -> Runtime:
         """Move to the half, whose lock this process holds; gives the runtime that was in use."""
         with self._live.use() as old:
-            settings = _taken_over(old.settings, self._reload())
-            encoder = self._encoder(settings, old)
-            half = Half(self._home, Building.of(settings, encoder))
+            settings = taken_over(old.settings, self._reload())
+            encoder = encoder_for(settings, old, self._on_batch)
+            half = Half(settings, Building.of(settings, encoder))
             ready = half.ready()
             if ready is None:
                 raise SettingsError(
@@ -125,46 +132,22 @@ class Succession:
             waiting = too_many_missing(tally, ready.drop_missing)
             if waiting:
                 raise RagSaverError(waiting)
-        half.take_over(old.manifest, new.settings)
+        half.take_over(old.manifest)
 
     def _go_on(self, _: Progress) -> None:
         if self._stopping.is_set():
             raise Stopped("the process was told to stop", remedy=RUN_AGAIN)
 
     def _leave(self, old: Runtime) -> None:
-        def last() -> None:
-            old.resources.uses.close()
-            with self._live.use() as new:
-                bring_uses(old.manifest, new.manifest)
-
-        old.index.stop_optimising()
         self._note_in_use()
-        if self._live.let_go(old, last, self._stopping):
-            discard_others(self._home)
+        if leave(self._live, old, self._stopping):
+            remove_replaced(self._live.settings)
 
     def _note_in_use(self) -> None:
         try:
             note_in_use(self._live.settings, current_store(self._home))
         except StorageError as error:  # the next start notes it; until then others see the old manifest
             _log.warning("workers on other machines do not know of the new index yet: %s", error)
-
-    def _encoder(self, settings: Settings, old: Runtime) -> Encoder:
-        """The model that the settings name; the one in use if it is the same, so that none is open twice."""
-        encoder = load_encoder(settings.embedding, self._on_batch)
-        same = settings.embedding == old.settings.embedding and encoder.fingerprint == old.encoder.fingerprint
-        return old.encoder if same else encoder
-
-
-def _taken_over(old: Settings, fresh: Settings) -> Settings:
-    """Settings read again; what a process is started with stays.
-
-    :raises SettingsError: if they are for another home.
-    """
-    if fresh.home != old.home:
-        raise SettingsError(
-            f"its own settings name another home now: {fresh.home}", remedy="Stop it and start it again"
-        )
-    return fresh.model_copy(update={"server": old.server, "queue": old.queue})
 
 
 @contextmanager

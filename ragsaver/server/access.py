@@ -16,7 +16,7 @@ from starlette.types import Receive
 from ragsaver.access.identity import Identity, Permission
 from ragsaver.access.key_store import KeyStore, open_keys
 from ragsaver.components.caller import Caller
-from ragsaver.errors import RUN_AGAIN, Stopped
+from ragsaver.errors import RUN_AGAIN, IndexMoved, Stopped
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.report import IngestReport, Progress
@@ -33,6 +33,8 @@ T = TypeVar("T")
 _AT_WORK = 32
 # With those that wait for an endpoint that generates.
 _THREADS = 256
+
+_MOVES_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,16 @@ class Access:
         return await asyncio.get_running_loop().run_in_executor(self.ingestion, copy_context().run, self.writing, work)
 
     def writing(self, work: Callable[[Runtime], T]) -> T:
-        """Run work of ingestion; called on its thread."""
-        with self.live.write() as runtime:
-            return work(runtime)
+        """Run work of ingestion; called on its thread. Where another index is in use by now, this process moves to it
+        within seconds, and the work is done there.
+        """
+        while True:
+            try:
+                with self.live.write() as runtime:
+                    return work(runtime)
+            except IndexMoved:
+                if not self.live.replaced(runtime, _MOVES_WITHIN_S):
+                    raise
 
     def count(self, report: IngestReport) -> IngestReport:
         """Tell what became of the documents of an ingestion; returns its report."""

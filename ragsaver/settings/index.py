@@ -56,6 +56,13 @@ class IndexSettings(Section):
     deadline_s: float = Field(
         default=30.0, gt=0, le=3600, description="after which a request that failed is not made again"
     )
+    keep_replaced_s: float = Field(
+        default=600.0,
+        ge=0,
+        le=30 * 86_400,
+        description="for which a server keeps the collection that a migration has replaced: processes that have not "
+        "noticed it yet go on asking that one",
+    )
     language: str = Field(default="english", description="stemming and stop words of BM25")
     bm25_avg_words: float = Field(default=100.0, gt=0, description="mean chunk length that BM25 normalises by")
     bm25_k1: float = Field(default=1.2, gt=0, le=10, description="how much more BM25 gives to a word that is repeated")
@@ -83,3 +90,10 @@ class IndexSettings(Section):
     def shared(self) -> bool:
         """Whether several processes may have the index open, so that none owns it."""
         return self.engine == "qdrant" and not (self.url or "").startswith(LOCAL)
+
+    def of_generation(self, name: str) -> "IndexSettings":
+        """These, for the collection of points that a migration has built; in local mode it has a folder of its own, so
+        that another process can build it."""
+        if self.url is not None and self.url.startswith(LOCAL):
+            return self.model_copy(update={"url": f"{self.url.rstrip('/')}-{name}"})
+        return self.model_copy(update={"collection": f"{self.collection}_{name}"})

@@ -96,12 +96,12 @@ class Converting:
             self._end(document, State.UNCHANGED)
 
     def _stage(self, document: QueuedDocument, staged: Staged) -> None:
-        """Keep what was found; where every text was embedded before, there is no second stage."""
+        """Keep what was found; where cache or index has every text's vector, there is no second stage."""
         worker = self._worker
         if document.text is not None:
             # A text is as old as its job: of two, the one that was posted last wins, whichever is cut first.
             staged = replace(staged, record=staged.record._replace(ingested_at=document.created_at))
-        texts = staged.texts(worker.manifest.document(document.scope, document.source))
+        texts = worker.lacking(document, staged)
         there = worker.cache.holds(worker.partition(document.scope), list(texts))
         after = State.EMBEDDED if texts.keys() <= there else State.CONVERTED
         lease_s = worker.lease_s if after is State.CONVERTED else 0.0

@@ -6,6 +6,7 @@ Vectors come from the cache. What stopped it is mended as any ingestion is: the 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ragsaver.errors import IndexLocked, StorageError
 from ragsaver.index.scope import Scope
@@ -160,6 +161,7 @@ class Drainer:
         gone = [record for action, record in others if action is Action.FORGET]
         posted = {one.document.source: item for one in ready if (item := one.document.item())}
         seen = Seen()
+        manifest = self._runtime.manifest
         for batch in batches(self._admitted(changes, seen, scope, gone), self._settings.ingestion.batch_chunks):
             originals = [original_of(change, posted.get(change.record.source)) for change in batch]
             paid = self._applier.apply(
@@ -168,13 +170,15 @@ class Drainer:
                 originals=originals,
                 bill=self._bill(ready),
                 told=self._told(ready),
-                kept=KeptVectors(self._runtime.index, scope, gone=gone),
+                kept=KeptVectors(self._runtime.index, scope, partial(manifest.alike, scope), gone),
             )
             lacking = paid.summaries
             if lacking.lacking:
                 _log.warning("%d sections are without a summary: %s", lacking.lacking, lacking.problem)
+        if gone and self._jobs.documents.more_waiting_than(len(ready)):
+            self._applier.keep(scope, gone)  # one of those that wait may be one of these under another name
         self._applier.forget(scope, gone)
-        self._runtime.manifest.commit(scope, [record for action, record in others if action is Action.TOUCH])
+        manifest.commit(scope, [record for action, record in others if action is Action.TOUCH])
         refused = {failure.source: failure.error for failure in seen.errors}
         for one in ready:
             done = State.UNCHANGED if one.staged.action is Action.TOUCH else State.APPLIED

@@ -72,7 +72,7 @@ class Embedding:
                     where=document.source,
                     remedy="Give all workers the same settings, then `ragsaver jobs retry`",
                 )
-            texts = staged.texts(worker.manifest.document(document.scope, document.source))
+            texts = worker.lacking(document, staged)
         except Exception as error:
             worker.again(document, holder, State.CONVERTED, error)
             return None

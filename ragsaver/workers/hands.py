@@ -12,8 +12,7 @@ from typing import Generic, TypeVar
 
 from ragsaver.database import Place
 from ragsaver.errors import StorageError
-from ragsaver.index.store import current_store
-from ragsaver.ingestion.opening import manifest_place
+from ragsaver.index.manifest_place import place_in_use
 from ragsaver.models.batching import BatchObserver
 from ragsaver.settings import Settings
 from ragsaver.settings_file import load_settings
@@ -129,7 +128,7 @@ class _InUse:
         if self._place is None or not fresh:
             self._asked_at = time.monotonic()
             try:
-                self._place = manifest_place(self._settings, current_store(self._settings.home))
+                self._place = place_in_use(self._settings)
             except StorageError as error:
                 if self._place is None:
                     raise

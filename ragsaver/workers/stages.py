@@ -14,9 +14,11 @@ from ragsaver.index.scope import Scope
 from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
+from ragsaver.ingestion.kept_vectors import held_by
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.preparing import Recipe
 from ragsaver.ingestion.queued_document import QueuedDocument
+from ragsaver.ingestion.staging import Staged
 from ragsaver.models.batching import BatchObserver
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
@@ -127,6 +129,17 @@ class Worker:
     def partition(self, scope: Scope) -> str:
         """The part of the embedding cache that a scope may use."""
         return partition_of(scope.tenant, self.settings.embedding_cache)
+
+    def lacking(self, document: QueuedDocument, staged: Staged) -> dict[str, str]:
+        """What is embedded of a document's new chunks, by fingerprint, without what the index has vectors of: those are
+        taken from there as it is brought in.
+        """
+        current = self.manifest.document(document.scope, document.source)
+        texts = staged.texts(current)
+        if texts.keys() <= self.cache.holds(self.partition(document.scope), list(texts)):
+            return {}
+        there = held_by(current, self.manifest.alike(document.scope, staged.record.content_hash))
+        return {name: text for name, text in texts.items() if name not in there}
 
     def claim(self, state: State, limit: int) -> tuple[list[QueuedDocument], str]:
         """Hold the documents whose turn it is, `limit` at most, under a name of our own; none if none waits."""

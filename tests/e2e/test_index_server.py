@@ -126,6 +126,21 @@ def test_an_index_goes_to_the_server_and_back_without_the_model(
     ]
 
 
+def test_after_a_migration_at_the_server_pull_push_and_doctor_mean_the_new_collection(project: Path, server: StandIn):
+    as_json(project, "ingest", "docs", **in_server(server))
+    german = {"RAGSAVER_INDEX__LANGUAGE": "german"}
+    assert as_json(project, "migrate", **in_server(server), **german)["switched"]
+    names = [one.name for one in server.client.get_collections().collections]
+    (new,) = [name for name in names if name != "ragsaver"]
+    checks = {row["check"]: row for row in as_json(project, "doctor", **in_server(server), **german)["checks"]}
+    assert checks["index"]["detail"].endswith(f"collection {new}")
+    for way in ("pull", "push"):
+        moved = as_json(project, "index", way, **at(server), **german)
+        assert (moved["points"], moved["copied"]) == (2, 2 if way == "pull" else 0)
+    assert as_json(project, "verify", **in_server(server), **german)["missing"] == 0
+    assert as_json(project, "search", QUESTION, **german)["passages"]
+
+
 def test_a_collection_that_was_emptied_goes_from_the_server_and_others_stay(project: Path, server: StandIn):
     elsewhere = {"RAGSAVER_HOME": str(project / "another project")}
     for collection, home in (("kept", {}), ("dropped", {}), ("another", elsewhere)):
@@ -167,7 +182,6 @@ def test_a_move_says_what_it_needs(project: Path, server: StandIn):
 
 def test_what_an_index_in_a_server_can_not_do_is_said(project: Path, server: StandIn):
     as_json(project, "ingest", "docs", **in_server(server))
-    assert "index push" in run(project, "migrate", code=2, **in_server(server)).stderr
     missing = run(project, "ingest", "docs", code=2, RAGSAVER_INDEX__ENGINE="qdrant").stderr
     assert "`index.engine: qdrant` needs a server" in missing
     server.failures = [503] * 1000

@@ -271,6 +271,24 @@ def test_what_was_opened_for_an_event_loop_that_is_over_is_let_go(index: ServerI
     assert len(index._connection._clients) == 1
 
 
+def test_who_closes_it_lets_go_of_what_running_event_loops_have_open(index: ServerIndex) -> None:
+    async def ask() -> None:
+        await index.search_async(ACME, "zebra", vector(0), 5)
+        (client,) = index._connection._clients.values()
+        closed, close = asyncio.Event(), client.close
+
+        async def noticed() -> None:
+            await close()
+            closed.set()
+
+        client.close = noticed
+        await asyncio.to_thread(index.close)
+        await closed.wait()
+
+    asyncio.run(ask())
+    assert not index._connection._clients
+
+
 def test_local_mode_is_one_process_s_and_serves_coroutines_too(tmp_path: Path) -> None:
     place = ServerPlace(f"file:{tmp_path / 'qdrant'}")
     with closing(ServerIndex(Connection(place), "corpus", IDENTITY)) as index:

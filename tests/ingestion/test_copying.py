@@ -11,6 +11,7 @@ from ragsaver import database as databases
 from ragsaver.access.key_store import KeyStore, open_keys
 from ragsaver.errors import IndexLocked, StorageError, UsageError
 from ragsaver.index.ownership import Ownership
+from ragsaver.index.scope import Scope
 from ragsaver.ingestion.copying import copy_to_database
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
@@ -23,6 +24,7 @@ from ragsaver.settings import SpendSettings
 from tests.databases import database, needs_postgres
 from tests.ingestion.bench import SCOPE, Bench, CountingSummariser
 
+EMPTIED = Scope("acme", "emptied")
 TEXT = "# Owls\n\n" + "Owls hunt voles at night. " * 40
 
 
@@ -37,6 +39,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.ingestor().ingest_texts(documents, SCOPE)
     gone = made.manifest.document(SCOPE, "2.md")
     made.ingestor().forget(SCOPE, lambda known: [gone], [Tombstone(gone.id, "2.md", "/a", "", "x", 1, 2, "r", "k", 3)])
+    made.ingestor().ingest_texts([PostedDocument("b.md", "Bees dance.")], EMPTIED)
+    made.ingestor().forget(EMPTIED, lambda known: list(known.values()))
     made.manifest.uses.note({made.manifest.document(SCOPE, "0.md").id: 5.0})
     yield made
     made.close()
@@ -64,6 +68,8 @@ def told(manifest: Manifest) -> dict[str, object]:
         "uses": manifest.uses.of(SCOPE),
         "without": manifest.without_outline(SCOPE),
         "intents": manifest.intents(SCOPE),
+        "mark": manifest.changes.mark(SCOPE),
+        "emptied": [manifest.is_emptied(scope) for scope in (SCOPE, EMPTIED, Scope("acme", "never"))],
     }
 
 
@@ -72,6 +78,7 @@ def test_another_manifest_takes_all_and_a_second_time_nothing(bench: Bench, tmp_
         counts = other.copy_from(bench.manifest)
         assert counts["documents"] == 3 and counts["tombstones"] == counts["uses"] == 1
         assert told(other) == told(bench.manifest)
+        assert told(other)["emptied"] == [False, True, False]
         assert other.copy_from(bench.manifest) == counts
         bench.ingestor().ingest_texts([PostedDocument("more.md", TEXT)], SCOPE)
         with pytest.raises(StorageError, match="already"):

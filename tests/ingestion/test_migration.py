@@ -91,6 +91,9 @@ ALL = {*(f"zebra number {n}" for n in range(5)), "zebra posted"}
 
 def test_all_tenants_files_and_posted_texts_come_over_and_the_old_half_goes(old: Bench):
     encoder = NewEncoder()
+    emptied = Scope("acme", "emptied")
+    old.ingestor().ingest_texts([PostedDocument("b.md", "Bees dance.")], emptied)
+    old.ingestor().forget(emptied, lambda known: list(known.values()))
     uses = {old.manifest.documents(SCOPE)["note"].id: 5.0}
     old.manifest.uses.note(uses)
     before = {source: record.ingested_at for source, record in old.manifest.documents(SCOPE).items()}
@@ -107,6 +110,8 @@ def test_all_tenants_files_and_posted_texts_come_over_and_the_old_half_goes(old:
     new = Manifest(current_store(home) / "manifest.sqlite")
     assert {source: record.ingested_at for source, record in new.documents(SCOPE).items()} == before
     assert new.uses.of(SCOPE) == uses
+    assert (new.is_emptied(emptied), new.is_emptied(SCOPE)) == (True, False)
+    assert new.changes.mark(SCOPE) != old.manifest.changes.mark(SCOPE) != ""
     note = new.documents(SCOPE)["note"]
     assert new.originals.get(note.id, note.generation).metadata == {"by": "me"}
     new.close()
@@ -272,11 +277,11 @@ def test_a_stop_just_after_the_switch_leaves_the_new_half_and_the_next_owner_cle
 ):
     encoder = NewEncoder()
 
-    def dies(home: Path) -> None:
+    def dies(settings: Settings) -> None:
         raise Stopped
 
     with migration(old, encoder) as under_way:
-        monkeypatch.setattr("ragsaver.ingestion.migration.discard_others", dies)
+        monkeypatch.setattr("ragsaver.ingestion.migration.remove_replaced", dies)
         with pytest.raises(Stopped):
             under_way.run()
     assert (old.settings.home / "manifest.sqlite").exists()

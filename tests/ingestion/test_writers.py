@@ -152,7 +152,8 @@ def test_an_embedded_index_has_an_owner_and_no_turns(tmp_path: Path) -> None:
 
 def test_a_folder_that_can_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="RAGSAVER_HOME"), Turns(tmp_path / "file" / "manifest.sqlite").turn("acme"):
+    place = tmp_path / "file" / "manifest.sqlite"
+    with pytest.raises(StorageError, match="RAGSAVER_HOME"), Turns(place, lambda: place).turn("acme"):
         pass
 
 

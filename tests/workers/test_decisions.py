@@ -80,6 +80,17 @@ def test_a_document_is_forgotten_only_as_it_was_when_its_source_was_gone():
     assert settle(gone, None) is Settled.SUPERSEDED
 
 
+@pytest.mark.parametrize("anew", [{"ingested_at": 11.0}, {"location": None}, {"content_hash": "other"}])
+def test_one_that_was_deleted_and_brought_in_again_is_not_forgotten_though_it_begins_anew(anew: dict[str, object]):
+    assert settle(Staged.forgetting(record()), record(**anew)) is Settled.SUPERSEDED
+
+
+def test_another_version_is_noted_of_the_same_content_only():
+    touched = Staged.touching(record(version="w", ingested_at=12.0))
+    assert settle(touched, record()) == record(version="w", ingested_at=12.0)
+    assert settle(touched, record(content_hash="other")) is Settled.SUPERSEDED
+
+
 @pytest.mark.parametrize(
     ("env", "url"),
     [

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from ragsaver.models.registry import bundled_folder
+from tests.qdrant_server import qdrant_server
 from tests.workers.fleet import MORTAL, Project
 
 NEW = "embedding: {model: other-model}\nchunking: {embed_headings: false}\n"
@@ -35,6 +36,25 @@ def test_workers_go_on_by_the_new_settings_after_a_migration(project: Project, w
     home = project.folder / ".ragsaver"
     assert [entry.name for entry in home.glob("store-*")] == ["store-1"]
     assert not (home / "index").exists() and not list(home.glob("manifest.sqlite*"))
+
+
+def test_workers_of_an_index_in_a_server_move_by_themselves(project: Project):
+    other_model(project)
+    project.write("0.md", "animal0")
+    with qdrant_server() as server, ExitStack() as running:
+        index = f"index: {{engine: qdrant, url: {server.url}, grpc_port: null}}\n"
+        (project.folder / "ragsaver.yaml").write_text(index)
+        for command in (["--apply", "--queues", "embed"], ["--queues", "convert"]):
+            running.enter_context(project.running("worker", *command))
+        assert project.run("ingest", "docs", "--queue", "--wait")["documents"]["applied"] == 1
+        (project.folder / "ragsaver.yaml").write_text(NEW + index)
+        assert project.run("migrate")["switched"]
+        project.write("late.md", "latecomer")
+        done = project.run("ingest", "docs", "--queue", "--wait")["documents"]
+        assert (done["applied"], done["unchanged"]) == (1, 1)
+        assert project.run("migrate")["reason"] is None
+        checked = project.run("verify")
+        assert (checked["documents"], checked["missing"], checked["orphaned"]) == (2, 0, 0)
 
 
 def other_model(project: Project) -> None:

@@ -1,9 +1,12 @@
 """Documents that are gone, told to the queue while others write."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from ragsaver.ingestion.lifecycle import Lifecycle
+from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.settings import DatabaseSettings
 from ragsaver.workers import queueing
 from tests.ingestion.bench import SCOPE
@@ -32,3 +35,23 @@ def test_a_file_that_came_in_after_the_list_was_made_is_not_taken_for_gone(
     sources = [one.source for one in line.queue.report(job.job_id, SCOPE.tenant).progress]
     assert sorted(sources) == ["docs/old.md", "docs/stays.md"]
     line.close()
+
+
+@pytest.mark.parametrize("source", ["docs/old.md", "other"])
+def test_a_document_that_was_deleted_and_posted_again_meanwhile_stays(
+    tmp_path: Path, redis: RedisServer, database: DatabaseSettings, source: str
+):
+    with closing(Line(tmp_path, redis, database)) as line:
+        bench = line.bench
+        (bench.docs / "old.md").write_text("owls")
+        (bench.docs / "stays.md").write_text("voles")
+        bench.ingest()
+        (bench.docs / "old.md").unlink()
+        line.queue.put(bench.order(prune=True), SCOPE)
+        record = bench.manifest.document(SCOPE, "docs/old.md")
+        lifecycle = Lifecycle(line.settings, bench.manifest, bench.ingestor(), bench.encoder.dim)
+        assert lifecycle.delete_one(record.id, SCOPE)
+        bench.ingestor().ingest_texts([PostedDocument(source, "owls")], SCOPE)
+        line.drain()
+        assert set(bench.manifest.documents(SCOPE)) == {source, "docs/stays.md"}
+        assert bench.found("owls") == {"owls"}
