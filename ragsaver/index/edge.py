@@ -160,12 +160,12 @@ class EdgeIndex:
             if listed:
                 show = qdrant.UpdateOperation.set_payload_by_filter(within(scope, ids=listed), shown_in(scope))
                 self._update(show, listed)
-                self._sight.listed(listed)
+                self._sight.listed(scope, listed)
             if deleted:
                 self._leave(deleted)
                 drop = qdrant.UpdateOperation.delete_points_by_filter(within(scope, ids=deleted))
                 self._update(drop, deleted, frees=True)
-                self._sight.listed(deleted)
+                self._sight.listed(scope, deleted)
 
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""

@@ -101,17 +101,20 @@ def scope_keys(shard: qdrant.EdgeShard, having: qdrant.Filter | None = None) -> 
     return {_facet_text(hit.value): hit.count for hit in found if hit.count}
 
 
-def unlisted_in(shard: qdrant.EdgeShard, points: int) -> list[str]:
-    """The points that no question may find: those that were being written when their process ended.
+def unlisted_in(shard: qdrant.EdgeShard, points: int) -> dict[str, str]:
+    """The points that no question may find, with the keys of their scopes: those that were being written when their
+    process ended.
 
     :param points: there are.
     """
     listed = shard.facet(qdrant.FacetRequest(LISTED_IN, limit=1_000_000, exact=True)).hits
     if sum(hit.count for hit in listed) == points:
-        return []
+        return {}
     lacking = qdrant.Filter(must=[qdrant.IsEmptyCondition(LISTED_IN)])
-    records, _ = shard.scroll(qdrant.ScrollRequest(limit=points, filter=lacking, with_payload=False, with_vector=False))
-    return [str(record.id) for record in records]
+    records, _ = shard.scroll(
+        qdrant.ScrollRequest(limit=points, filter=lacking, with_payload=[SCOPE], with_vector=False)
+    )
+    return {str(record.id): str((record.payload or {}).get(SCOPE)) for record in records}
 
 
 def _facet_text(value: Any) -> str:

@@ -5,7 +5,7 @@ scope has all points, none names groups, and all are listed. That is known here 
 neither wish it nor prevent it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from threading import Lock
 
 from ragsaver.index.keys import scope_key
@@ -18,12 +18,12 @@ class Sight:
 
     :param sole: key of the only scope that has points; `EMPTY` if there are none, None if there are several, or points
         that name groups.
-    :param unlisted: points that no question may find.
+    :param unlisted: points that no question may find, each with the key of its scope.
     """
 
-    def __init__(self, sole: str | None, unlisted: Iterable[str]) -> None:
+    def __init__(self, sole: str | None, unlisted: Mapping[str, str]) -> None:
         self._sole = sole
-        self._unlisted = set(unlisted)
+        self._unlisted = dict(unlisted)
         self._changes = 0
         self._changing = Lock()
 
@@ -42,7 +42,7 @@ class Sight:
         :param grouped: whether some name groups.
         """
         with self._changing:
-            self._unlisted.update(unlisted)
+            self._unlisted.update(dict.fromkeys(unlisted, scope_key(scope)))
             if grouped or self._sole not in (EMPTY, scope_key(scope)):
                 self._sole = None
             else:
@@ -55,7 +55,10 @@ class Sight:
             self._sole = sole
             self._changes += 1
 
-    def listed(self, points: Iterable[str]) -> None:
-        """These are listed, or gone."""
+    def listed(self, scope: Scope, points: Iterable[str]) -> None:
+        """These are listed, or gone, as far as they are of this scope."""
+        key = scope_key(scope)
         with self._changing:
-            self._unlisted.difference_update(points)
+            for point in points:
+                if self._unlisted.get(point) == key:
+                    del self._unlisted[point]

@@ -81,6 +81,13 @@ def test_a_point_that_is_written_again_is_not_listed_any_more(index: EdgeIndex, 
     assert asked(index) == (HORSES, True)
 
 
+def test_who_has_no_points_shows_none_of_others(index: EdgeIndex, asked: Asked):
+    new = point("horse to come")
+    index.upsert(ACME, [new])
+    index.list_and_delete(RIVAL, [new.id], [new.id])
+    assert asked(index) == (HORSES, True)
+
+
 def test_another_scope_s_first_point_brings_the_filter_for_good(index: EdgeIndex, folder: Path, asked: Asked):
     theirs = point("horse of others")
     index.upsert(RIVAL, [theirs])
@@ -147,15 +154,15 @@ def test_what_is_written_in_the_midst_of_a_search_is_not_seen_by_it(
 IDS = st.sampled_from("abcd")
 CHANGES = st.one_of(
     st.tuples(st.just("write"), st.sampled_from([ACME, RIVAL]), st.sets(IDS, max_size=2), st.booleans()),
-    st.tuples(st.just("list"), st.just(ACME), st.sets(IDS, max_size=3), st.just(False)),
+    st.tuples(st.just("list"), st.sampled_from([ACME, RIVAL]), st.sets(IDS, max_size=3), st.just(False)),
 )
 
 
 @given(st.lists(CHANGES, max_size=8), st.lists(CHANGES, max_size=3))
 @settings(max_examples=200)
 def test_a_mark_is_given_only_where_nothing_is_hidden_and_a_change_makes_another(before: list, between: list):
-    sight = Sight("", ())
-    hidden: set[str] = set()
+    sight = Sight("", {})
+    hidden: dict[str, Scope] = {}
     scopes: set[Scope] = set()
     grouped = False
 
@@ -164,12 +171,14 @@ def test_a_mark_is_given_only_where_nothing_is_hidden_and_a_change_makes_another
         for kind, scope, ids, names_groups in changes:
             if kind == "write":
                 sight.written(scope, ids, grouped=names_groups)
-                hidden.update(ids)
+                hidden.update(dict.fromkeys(ids, scope))
                 scopes.add(scope)
                 grouped |= names_groups
             else:
-                sight.listed(ids)
-                hidden.difference_update(ids)
+                sight.listed(scope, ids)
+                for one in ids:
+                    if hidden.get(one) is scope:
+                        del hidden[one]
 
     take(before)
     mark = sight.mark(ACME)
