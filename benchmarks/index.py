@@ -10,13 +10,18 @@ index; the pages of mapped files among it (`resident_mb` less `anonymous_mb`) ca
 For one kind (`--during`) the index is optimised with four fifths of the chunks, gets the rest, and is asked before and
 while it is optimised again.
 
-Peers, of the same chunks: qdrant-client's local mode and numpy for the vectors, bm25s and rank_bm25 for the words.
+Peers, of the same chunks: qdrant-client's local mode and numpy for the vectors, bm25s and rank_bm25 for the words. Each
+has a limit of memory (`--peer-gb`) and of time (`--peer-minutes`), and is told as not run where it passes one; a slow
+one is asked for a quarter of that time, so fewer questions. Chunks are made and written a thousand at a time, so this
+takes no more memory for a million of them (`--sizes 1000000`); they need 1.5 GB of disk, and each index its own.
 Every process multiplies matrices with one thread: two of them wait for each other where something else runs.
 """
 
 import argparse
 import json
+import math
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -58,6 +63,8 @@ def main() -> None:
     arguments.add_argument("--during", choices=KINDS, default="int8", help="asked while it is optimised")
     arguments.add_argument("--oversampling", type=float, nargs="+", default=[2.0])
     arguments.add_argument("--peers", choices=list(PEERS), nargs="*", default=list(PEERS))
+    arguments.add_argument("--peer-gb", type=float, default=12.0, help="of memory that a peer may take")
+    arguments.add_argument("--peer-minutes", type=float, default=20.0, help="that a peer may fill and be asked")
     arguments.add_argument("--out", type=Path, help="runs of other sizes and kinds that are there stay")
     arguments.add_argument("--measure", help=argparse.SUPPRESS)
     arguments.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -79,9 +86,9 @@ def main() -> None:
                     result = kept(runs, given.out)
                 fresh(folder, "drop", "--kinds", kind)
             for peer in given.peers:
-                if size <= PEERS[peer][1]:
-                    runs.append({"engine": peer, "size": size, **fresh(folder, peer)})
-                    result = kept(runs, given.out)
+                limits = "--peer-gb", str(given.peer_gb), "--peer-minutes", str(given.peer_minutes)
+                runs.append({"engine": peer, "size": size, **fresh_within(given.peer_minutes, folder, peer, *limits)})
+                result = kept(runs, given.out)
     print(json.dumps(result))
 
 
@@ -96,12 +103,24 @@ def kept(runs: Sequence[dict[str, Any]], out: Path | None) -> dict[str, Any]:
     return result
 
 
-def fresh(folder: str, what: str, *options: str) -> dict[str, Any]:
+def fresh_within(minutes: float, folder: str, peer: str, *options: str) -> dict[str, Any]:
+    """The same of a peer, or why there is nothing to say."""
+    try:
+        return fresh(folder, peer, *options, timeout_s=minutes * 60)
+    except subprocess.TimeoutExpired:
+        return {"not_run": f"was not done within {minutes:g} minutes"}
+    except subprocess.CalledProcessError as error:
+        return {"not_run": f"ended with code {error.returncode}"}
+
+
+def fresh(folder: str, what: str, *options: str, timeout_s: float | None = None) -> dict[str, Any]:
     """What a process of its own says."""
     load = round(os.getloadavg()[0], 1)
     command = [sys.executable, __file__, "--measure", what, "--folder", folder, *options]
     one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=one_thread).stdout
+    said = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=one_thread, timeout=timeout_s
+    ).stdout
     answer: dict[str, Any] = json.loads(said.splitlines()[-1])
     return answer | ({f"load_before_{what}": load} if answer else {})
 
@@ -146,7 +165,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             shutil.rmtree(home)
             return {}
         case peer:
-            return ask_peer(chunks, peer)
+            return peer_within(given.peer_gb, chunks, peer, given.peer_minutes * 60 / 4)
 
 
 def opened(home: Path, kind: str, oversampling: float = 2.0, *, tenant_idf: bool = True) -> EdgeIndex:
@@ -232,19 +251,30 @@ def ask(chunks: SyntheticChunks, home: Path, kind: str, oversampling: float) -> 
     return result
 
 
-def ask_peer(chunks: SyntheticChunks, peer: str) -> dict[str, Any]:
-    """Fill a peer, and ask."""
+def peer_within(gb: float, chunks: SyntheticChunks, peer: str, most_s: float) -> dict[str, Any]:
+    """Fill a peer and ask, in no more memory than it may take; what is mapped from files is not counted."""
+    room = int(gb * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (room, room))
+    try:
+        return ask_peer(chunks, peer, most_s)
+    except MemoryError:
+        return {"not_run": f"wanted more than {gb:g} GB of memory"}
+
+
+def ask_peer(chunks: SyntheticChunks, peer: str, most_s: float) -> dict[str, Any]:
+    """Fill a peer, and ask for so long."""
     texts, before = chunks.asked(), status_mb("RssAnon")
     started = time.perf_counter()
-    search = PEERS[peer][0](chunks)
+    search = PEERS[peer](chunks)
     filled_s = time.perf_counter() - started
-    found = answered(search, chunks, texts)
+    found = answered(search, chunks, texts, most_s)
     if peer in LEXICAL:
         del found["recall_at_10"]
     return {
         "fill_s": round(filled_s, 1),
         "lexical" if peer in LEXICAL else "dense": found,
         "anonymous_mb": round(status_mb("RssAnon") - before),
+        "peak_mb": round(status_mb("VmHWM")),
     }
 
 
@@ -267,26 +297,38 @@ def dense(index: EdgeIndex) -> Search:
     return search
 
 
-def answered(search: Search, chunks: SyntheticChunks, texts: Sequence[str]) -> dict[str, float]:
-    """Times of each question, after some that warm up, and the recall; what is fast is asked twice."""
+def answered(
+    search: Search, chunks: SyntheticChunks, texts: Sequence[str], most_s: float = math.inf
+) -> dict[str, float]:
+    """Times of each question, after some that warm up, and the recall; what is fast is asked twice.
+
+    :param most_s: after which no other question is asked; the number of those that were is then told.
+    """
     questions = list(zip(texts, chunks.questions, strict=True))
     warm_ms, _ = timed(search, questions[:5])
     fast = max(warm_ms) < FAST_MS
     if fast:
         timed(search, questions[:WARM])
     cpu_started = time.process_time()
-    spent_ms, found = timed(search, questions)
+    spent_ms, found = timed(search, questions, most_s)
+    asked = {"questions": len(found)} if len(found) < len(questions) else {}
     if fast:
         spent_ms += timed(search, questions)[0]
     cpu_ms = (time.process_time() - cpu_started) * 1000 / len(spent_ms)
-    return {**percentiles(spent_ms, 95), "cpu_ms": round(cpu_ms, 2), "recall_at_10": round(chunks.recall(found), 4)}
+    recall = round(chunks.recall(found), 4)
+    return {**percentiles(spent_ms, 95), "cpu_ms": round(cpu_ms, 2), "recall_at_10": recall, **asked}
 
 
-def timed(search: Search, questions: Sequence[tuple[str, NDArray[np.float32]]]) -> tuple[list[float], list[list[int]]]:
+def timed(
+    search: Search, questions: Sequence[tuple[str, NDArray[np.float32]]], most_s: float = math.inf
+) -> tuple[list[float], list[list[int]]]:
     """Milliseconds of each question, and what was found."""
     spent_ms, found = [], []
+    until = time.perf_counter() + most_s
     for text, vector in questions:
         started = time.perf_counter()
+        if found and started > until:
+            break
         found.append(search(text, vector))
         spent_ms.append((time.perf_counter() - started) * 1000)
     return spent_ms, found

@@ -53,8 +53,9 @@ class SyntheticChunks:
         return [" ".join(dice.choice(words, QUESTION_WORDS, replace=False)) for words in some]
 
     def recall(self, found: list[list[int]]) -> float:
-        """The share of the exactly nearest chunks that is among the first ten found."""
-        same = [len(set(ids[:NEAREST]) & set(truth.tolist())) for ids, truth in zip(found, self.nearest, strict=True)]
+        """The share of the exactly nearest chunks that is among the first ten found, of the first questions."""
+        truths = self.nearest[: len(found)]
+        same = [len(set(ids[:NEAREST]) & set(truth.tolist())) for ids, truth in zip(found, truths, strict=True)]
         return float(np.mean(same)) / NEAREST
 
 

@@ -57,6 +57,16 @@ def test_the_scales_are_the_ones_of_their_formulas():
     assert by_distribution(scores) == pytest.approx({"a": 8 / 12, "b": 6 / 12, "c": 4 / 12})
 
 
+def test_a_passage_far_above_all_others_is_ahead_of_the_best_of_the_other_leg():
+    # its words' score is 3.9 standard deviations above the mean
+    lexical = {"outlier": 100.0} | {f"w{place}": 1 + place / 100 for place in range(20)}
+    dense = {"first": 0.9, "outlier": 0.1} | {f"d{place}": place / 30 for place in range(20)}
+    assert by_distribution(lexical)["outlier"] > 1
+    assert fuse(dense, lexical, 0.7, Fusion.DBSF)[0][0] == "outlier"
+    ranked = fuse({}, lexical, 0.5, Fusion.DBSF)
+    assert ranked[0][1] < 1, "scores stay shares"
+
+
 def test_equal_scores_favour_nobody():
     alike = {"a": 2.0, "b": 2.0}
     assert z_scores(alike) == {"a": 1.0, "b": 1.0}

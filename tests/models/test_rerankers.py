@@ -321,6 +321,29 @@ def test_a_cross_encoder_reads_the_pair_and_gives_up_in_time(classifier, encoder
 
 @pytest.mark.train
 @pytest.mark.parametrize("backend", ["onnx", "sentence-transformers"])
+def test_questions_that_share_runs_get_the_scores_that_they_get_alone(classifier, encoder, backend):
+    settings = RerankSettings(backend=backend, model=str(classifier), max_tokens=64)
+    cross = open_reranker(settings, EmbeddingSettings(device="cpu", threads=1), encoder)
+    asked = [(f"question {letter}", [f"text {letter} " * n for n in range(1, 8)]) for letter in "abcdefgh"]
+    alone = [cross.score(*one) for one in asked]
+    together, sizes = threading.Barrier(len(asked)), []
+    runs = cross._runs if backend == "onnx" else cross._opened_once()[0]
+    runs._are_shared, run = True, runs._run
+    runs._run = lambda pairs: sizes.append(len(pairs)) or run(pairs)
+
+    def ask(one):
+        together.wait()
+        return cross.score(*one)
+
+    with ThreadPoolExecutor(len(asked)) as pool:
+        shared = list(pool.map(ask, asked))
+    for mine, theirs in zip(alone, shared, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+    assert sum(sizes) == 8 * 7
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("backend", ["onnx", "sentence-transformers"])
 def test_a_model_that_is_no_cross_encoder_is_refused(exported, encoder, backend, tmp_path):
     folder = exported[1]
     if backend == "sentence-transformers":

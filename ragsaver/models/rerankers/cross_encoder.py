@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ragsaver.errors import SettingsError
-from ragsaver.models.batching import batches, mask_of, pad_right
+from ragsaver.models.batching import mask_of, pad_right
 from ragsaver.models.devices import TOKENIZER, WEIGHTS, Wanted, batch_budget
 from ragsaver.models.onnx_session import OnnxSession, open_on_best, require_model
+from ragsaver.models.rerankers.pair_runs import PairRuns
 from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
 
 
 class OnnxCrossEncoder:
     """A sequence classifier with one label, exported to `folder` (`model.onnx`, `tokenizer.json`).
 
-    Its inputs are those of `OnnxEncoder`; its first output is (batch, 1): a logit.
+    Its inputs are those of `OnnxEncoder`; its first output is (batch, 1): a logit. Questions that are asked
+    at the same time share its runs on a GPU.
 
     :param max_tokens: of question and passage together; the passage is cut.
     :raises SettingsError: if the folder holds no such model.
@@ -33,7 +35,7 @@ class OnnxCrossEncoder:
         self._threads = threads
         self._max_tokens = max_tokens
         self._opening = threading.Lock()
-        self._opened: OnnxSession | None = None
+        self._opened: PairRuns[Any] | None = None
 
     @property
     def name(self) -> str:
@@ -44,17 +46,10 @@ class OnnxCrossEncoder:
         self, question: str, texts: Sequence[str], *, until: float = NO_LIMIT, tenant: str = ""
     ) -> NDArray[np.float32]:
         """Logits."""
-        look = giving_up(until, self.name)
-        session = self._session
+        giving_up(until, self.name)(0)
+        runs = self._runs
         encodings = self._tokenizer.encode_batch([(question, text) for text in texts])
-        found = np.zeros(len(texts), dtype=np.float32)
-        budget = batch_budget(0, session.device, self._threads)
-        for group in batches([len(one.ids) for one in encodings], budget):
-            look(0)
-            ids = [encodings[position].ids for position in group]
-            kinds = pad_right([encodings[position].type_ids for position in group])
-            found[group] = session.run(pad_right(ids), mask_of(ids), kinds)[:, 0]
-        return found
+        return runs.score(encodings, [len(one.ids) for one in encodings], until)
 
     def close(self) -> None:
         """Nothing is open but the model."""
@@ -67,7 +62,7 @@ class OnnxCrossEncoder:
         return tokenizer
 
     @property
-    def _session(self) -> OnnxSession:
+    def _runs(self) -> PairRuns[Any]:
         with self._opening:
             if self._opened is None:
                 session = open_on_best(self._device, lambda _: self._folder / WEIGHTS, threads=self._threads)
@@ -77,5 +72,14 @@ class OnnxCrossEncoder:
                         where=str(self._folder / WEIGHTS),
                         remedy="Export a sequence classifier with one label",
                     )
-                self._opened = session
+                budget = batch_budget(0, session.device, self._threads)
+                # a CPU's runs are soon full, and side by side they don't wait for each other's threads
+                shared = session.device == "cuda"
+                self._opened = PairRuns(self.name, lambda pairs: _logits(session, pairs), budget, shared=shared)
             return self._opened
+
+
+def _logits(session: OnnxSession, encodings: Sequence[Any]) -> NDArray[np.float32]:
+    ids = [one.ids for one in encodings]
+    kinds = pad_right([one.type_ids for one in encodings])
+    return session.run(pad_right(ids), mask_of(ids), kinds)[:, 0]

@@ -1,4 +1,4 @@
-"""Any cross-encoder of sentence-transformers, from the hub or a folder."""
+"""Any cross-encoder of sentence-transformers, from the hub or a folder; questions share its runs."""
 
 import threading
 from collections.abc import Sequence
@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.errors import SettingsError
-from ragsaver.models.devices import Wanted
+from ragsaver.models.devices import Wanted, batch_budget
+from ragsaver.models.rerankers.pair_runs import PairRuns
 from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up
 from ragsaver.models.torch_loading import origin, packages
 
-_BATCH_PAIRS = 16
+# Its tokenizer is not safe from two threads, so lengths are told from the bytes: about so many a token in any writing.
+_BYTES_A_TOKEN = 4
+_SPECIAL_TOKENS = 3
+
+_Pair = tuple[str, str]
 
 
 class TorchCrossEncoder:
@@ -26,8 +31,8 @@ class TorchCrossEncoder:
         self._folder, self._name, self._revision = origin(model)
         self._device = device
         self._max_tokens = max_tokens
-        self._running = threading.Lock()  # its tokenizer is not safe from two threads
-        self._opened: Any = None
+        self._opening = threading.Lock()
+        self._opened: tuple[PairRuns[_Pair], int] | None = None
 
     @property
     def name(self) -> str:
@@ -38,23 +43,30 @@ class TorchCrossEncoder:
         self, question: str, texts: Sequence[str], *, until: float = NO_LIMIT, tenant: str = ""
     ) -> NDArray[np.float32]:
         """Logits."""
-        look = giving_up(until, self.name)
-        parts: list[NDArray[np.float32]] = []
-        with self._running:
-            model = self._model()
-            as_it_is = import_module("torch").nn.Identity()
-            for start in range(0, len(texts), _BATCH_PAIRS):
-                look(0)
-                pairs = [(question, text) for text in texts[start : start + _BATCH_PAIRS]]
-                parts.append(model.predict(pairs, show_progress_bar=False, activation_fn=as_it_is))
-        return np.asarray(np.concatenate(parts), dtype=np.float32) if parts else np.zeros(0, dtype=np.float32)
+        giving_up(until, self.name)(0)
+        runs, longest = self._opened_once()
+        pairs = [(question, text) for text in texts]
+        return runs.score(pairs, [_tokens_about(pair, longest) for pair in pairs], until)
 
     def close(self) -> None:
         """Nothing is open but the model."""
 
-    def _model(self) -> Any:
-        if self._opened is not None:
+    def _opened_once(self) -> tuple[PairRuns[_Pair], int]:
+        """Its runs, and the most tokens of a pair."""
+        with self._opening:
+            if self._opened is None:
+                model = self._loaded()
+                as_it_is = import_module("torch").nn.Identity()
+
+                def logits(pairs: list[_Pair]) -> NDArray[np.float32]:
+                    found = model.predict(pairs, batch_size=len(pairs), show_progress_bar=False, activation_fn=as_it_is)
+                    return np.asarray(found, dtype=np.float32)
+
+                budget = batch_budget(0, "cuda" if model.device.type == "cuda" else "cpu")
+                self._opened = PairRuns(self.name, logits, budget, shared=True), int(model.max_length)
             return self._opened
+
+    def _loaded(self) -> Any:
         _, transformers, device = packages(self._device, setting="rerank.backend", instead="`maxsim` or `onnx`")
         source = str(self._folder) if self._folder else self._name
         try:
@@ -71,5 +83,9 @@ class TorchCrossEncoder:
                 f"gives {labels} scores for a pair, not one", where=source, remedy="Set `rerank.model` to a reranker"
             )
         model.max_length = min(self._max_tokens, model.max_length or self._max_tokens)
-        self._opened = model
         return model
+
+
+def _tokens_about(pair: _Pair, longest: int) -> int:
+    question, text = pair
+    return min(longest, _SPECIAL_TOKENS + (len(question.encode()) + len(text.encode())) // _BYTES_A_TOKEN)
