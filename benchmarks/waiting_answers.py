@@ -7,18 +7,14 @@ says the same to everybody. `most_per_s` is what they could get if all else took
 import argparse
 import json
 import os
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
-from query_latency import Endpoint
+from served import Endpoint, served
 
 # Were answers to wait on the threads that work, there would be so many.
 THREADS = 32
@@ -33,22 +29,9 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=30.0)
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
-    names = [path.stem.replace("-", " ") for path in sorted(given.corpus.rglob("*.md*"))]
-    ragsaver = [sys.executable, "-m", "ragsaver"]
     endpoint = Endpoint(given.thinks_s)
-    with tempfile.TemporaryDirectory() as home, endpoint:
-        environment = {**os.environ, "RAGSAVER_HOME": home, **endpoint.environment()}
-        subprocess.run([*ragsaver, "ingest", str(given.corpus)], env=environment, check=True, stdout=sys.stderr)
-        server = subprocess.Popen(
-            [*ragsaver, "serve", "--port", "0"], env=environment, stderr=subprocess.PIPE, text=True
-        )
-        try:
-            url = server.stderr.readline().split()[-1]
-            threading.Thread(target=server.stderr.read, daemon=True).start()  # a full pipe would stop the server
-            took_s, passed_s = ask(url.partition("//")[2], names, given.clients, given.seconds)
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait()
+    with endpoint, served(given.corpus, endpoint.environment()) as (url, names):
+        took_s, passed_s = ask(url.partition("//")[2], names, given.clients, given.seconds)
     per_s = len(took_s) / passed_s
     result = {
         "clients": given.clients,
