@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -48,9 +49,9 @@ class TokenCounts:
             return self._tokenised(texts)
         counted = self._counted
         cut = [self._cut(text) for text in texts]
-        lacking = [word for word in {word for words, _ in cut for word in words} if word not in counted]
-        if not lacking:
+        with suppress(KeyError):  # mostly all words are known: to look which ones are not takes as long again
             return [sum(map(counted.__getitem__, words)) + signs for words, signs in cut]
+        lacking = [word for word in {word for words, _ in cut for word in words} if word not in counted]
         fresh = self._of_words(lacking)
         counted.update((word, count) for word, count in fresh.items() if len(word) <= _LONGEST)
         if len(counted) > _REMEMBERED:
