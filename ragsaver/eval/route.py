@@ -101,10 +101,11 @@ def evaluate_route(
     unseen = left_out(seen, outcomes, folds(outcomes.groups, count))
     calibrations = calibrate(unseen, outcomes.ok)
     losses = losses_of(unseen, calibrations)
-    spread = _curve(unseen, outcomes)
+    spread = _curve(unseen, calibrations, outcomes)
     new_groups = None
     if len(np.unique(outcomes.groups)) >= count:
-        new_groups = _curve(left_out(seen, outcomes, whole_groups(outcomes.groups, count)), outcomes)
+        apart = left_out(seen, outcomes, whole_groups(outcomes.groups, count))
+        new_groups = _curve(apart, calibrate(apart, outcomes.ok), outcomes)
     model = _model(fit(seen, outcomes.ok), encoder, seen, calibrations, outcomes, unseen)
     spent_ms = _timed(model, seen, outcomes)
     return RouteReport(
@@ -191,10 +192,10 @@ def _recorded(file: Path, settings: Settings, role: str, progress: Progress, sea
     return replace(outcomes, queries=as_looked_for(outcomes, settings.generation.follow_ups))
 
 
-def _curve(unseen: Floats, outcomes: Outcomes) -> Floats:
+def _curve(unseen: Floats, calibrations: tuple[tuple[float, float], ...], outcomes: Outcomes) -> Floats:
     if outcomes.tiers == 2:
         return recovered(unseen[:, 1] - unseen[:, 0], outcomes.gain)
-    return recovered_by_spending(curve(losses_of(unseen, calibrate(unseen, outcomes.ok)), outcomes), outcomes)
+    return recovered_by_spending(curve(losses_of(unseen, calibrations), outcomes), outcomes)
 
 
 def _model(
@@ -209,7 +210,7 @@ def _model(
 
     :param unseen: (questions, tiers) by routers that did not see them, for its curve.
     """
-    by_share = _curve(unseen, outcomes)
+    by_share = _curve(unseen, calibrations, outcomes)
     return RouterModel(
         version=VERSION,
         encoder=encoder.fingerprint,

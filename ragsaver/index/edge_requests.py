@@ -97,8 +97,7 @@ def stored_point(record: qdrant.Record) -> StoredPoint:
 
 def scope_keys(shard: qdrant.EdgeShard, having: qdrant.Filter | None = None) -> dict[str, int]:
     """How many points of each scope's key there are."""
-    found = shard.facet(qdrant.FacetRequest(SCOPE, limit=1_000_000, exact=True, filter=having)).hits
-    return {_facet_text(hit.value): hit.count for hit in found if hit.count}
+    return _counted(shard, SCOPE, having)
 
 
 def unlisted_in(shard: qdrant.EdgeShard, points: int) -> dict[str, str]:
@@ -107,14 +106,18 @@ def unlisted_in(shard: qdrant.EdgeShard, points: int) -> dict[str, str]:
 
     :param points: there are.
     """
-    listed = shard.facet(qdrant.FacetRequest(LISTED_IN, limit=1_000_000, exact=True)).hits
-    if sum(hit.count for hit in listed) == points:
+    if sum(_counted(shard, LISTED_IN).values()) == points:
         return {}
     lacking = qdrant.Filter(must=[qdrant.IsEmptyCondition(LISTED_IN)])
     records, _ = shard.scroll(
         qdrant.ScrollRequest(limit=points, filter=lacking, with_payload=[SCOPE], with_vector=False)
     )
     return {str(record.id): str((record.payload or {}).get(SCOPE)) for record in records}
+
+
+def _counted(shard: qdrant.EdgeShard, key: str, having: qdrant.Filter | None = None) -> dict[str, int]:
+    found = shard.facet(qdrant.FacetRequest(key, limit=1_000_000, exact=True, filter=having)).hits
+    return {_facet_text(hit.value): hit.count for hit in found if hit.count}
 
 
 def _facet_text(value: Any) -> str:
