@@ -218,9 +218,8 @@ def test_abort_finds_the_half_though_the_settings_name_another_collection_by_now
     assert old.collections() == {name}
 
 
+@pytest.mark.parametrize("old", ["stand-in"], indirect=True)  # a real server does not fail on purpose
 def test_a_half_whose_server_is_away_is_not_forgotten(old: Project):
-    if old.server is None:
-        pytest.skip("a real server does not fail on purpose")
     with old.migration(NewEncoder(), Step.CLEARED) as under_way, pytest.raises(Stopped):
         under_way.run()
     with old.migration(NewEncoder()) as under_way:
@@ -351,9 +350,9 @@ def test_what_comes_in_after_the_switch_goes_into_the_new_collection(old: Projec
     assert old.bench.found("new") == set()
 
 
+@needs_postgres
+@pytest.mark.parametrize("state", ["postgres"], indirect=True)  # files are on one machine
 def test_machines_with_homes_of_their_own_follow_one_another(old: Project, tmp_path: Path):
-    if old.settings.database.url is None:
-        pytest.skip("files are on one machine")
     encoder = NewEncoder()
     old.migrate(encoder)
     elsewhere = copy.copy(old)
@@ -371,9 +370,8 @@ def test_machines_with_homes_of_their_own_follow_one_another(old: Project, tmp_p
 
 
 @needs_postgres
+@pytest.mark.parametrize("state", ["sqlite"], indirect=True)  # the other one is there already
 def test_state_that_is_copied_to_a_database_names_the_collection_too(old: Project):
-    if old.settings.database.url is not None:
-        pytest.skip("it is there already")
     encoder = NewEncoder()
     old.migrate(encoder)
     with database("postgres") as made:
