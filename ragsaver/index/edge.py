@@ -22,6 +22,7 @@ from ragsaver.errors import RagSaverError, StorageError
 from ragsaver.index.corpus import Corpus, sole_of
 from ragsaver.index.edge_config import dense_search, edge_config, index_payload, is_earlier, take_over
 from ragsaver.index.edge_errors import explained
+from ragsaver.index.edge_payload import packed, unpacked
 from ragsaver.index.edge_requests import (
     NAMES_GROUPS,
     hits,
@@ -148,7 +149,7 @@ class EdgeIndex:
                     DENSE: point.vector.tolist(),
                     LEXICAL: qdrant.SparseVector(*word_lists(point.lexical_text, point.words, self.words)),
                 },
-                payload_of(scope, point),
+                packed(payload_of(scope, point)),
             )
             for point in points
         ]
@@ -171,15 +172,17 @@ class EdgeIndex:
         """Change what points carry, and embed nothing."""
         self._note(scope, payloads.values())
         self._leave(payloads)
-        for point_id, payload in payloads.items():
-            change = qdrant.UpdateOperation.set_payload_by_filter(within(scope, ids=[point_id]), change_of(payload))
-            self._update(change, [point_id])
+        with self._writing:  # what is carried is one text, of which nobody else may change another part meanwhile
+            for point_id, carried in self.payloads(scope, list(payloads)).items():
+                changed = packed({**carried, **change_of(payloads[point_id])})
+                wanted = within(scope, ids=[point_id])
+                self._update(qdrant.UpdateOperation.set_payload_by_filter(wanted, changed), [point_id])
 
     def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What those of the points that are there carry."""
         records = self._read(lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=False))
-        carried = ((record.id, record.payload) for record in records)  # each look makes a payload anew
-        return {str(one): payload or {} for one, payload in carried if sees(scope, payload)}
+        carried = ((str(record.id), record.payload) for record in records)  # each look makes a payload anew
+        return {one: unpacked(payload) for one, payload in carried if sees(scope, payload)}
 
     def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The dense vectors of those points that are there."""
@@ -215,7 +218,7 @@ class EdgeIndex:
                     DENSE: one.vector.tolist(),
                     LEXICAL: qdrant.SparseVector(list(one.word_ids), list(one.word_weights)),
                 },
-                payload_in(scope, one),
+                packed(payload_in(scope, one)),
             )
             for one in points
         ]

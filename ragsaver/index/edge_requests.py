@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge as qdrant
 
+from ragsaver.index.edge_payload import unpacked
 from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, LISTED_IN, SCOPE, scope_key
 from ragsaver.index.protocol import Hit, StoredPoint
 from ragsaver.index.scope import Scope
@@ -72,7 +73,7 @@ def hits(points: Sequence[qdrant.ScoredPoint], with_payload: bool) -> tuple[Hit,
     """One leg's answer."""
     # to look for a payload that was not asked for takes as long as all the rest
     if with_payload:
-        return tuple(Hit(str(point.id), point.score, point.payload or {}) for point in points)
+        return tuple(Hit(str(point.id), point.score, unpacked(point.payload)) for point in points)
     return tuple(Hit(_id_of(point), point.score, {}) for point in points)
 
 
@@ -91,7 +92,7 @@ def stored_point(record: qdrant.Record) -> StoredPoint:
         np.asarray(record.vector[DENSE], dtype=np.float32),
         list(words.indices) if words else [],
         list(words.values) if words else [],
-        record.payload or {},
+        unpacked(record.payload),
     )
 
 

@@ -1,0 +1,30 @@
+"""How the embedded engine keeps what points carry: what filters name as it is, and all else as one text.
+
+To take a value over from Python costs the engine as long for each word of metadata as for a whole text, and half of all
+that writing a point takes was that.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ragsaver.index.keys import GROUPS, LISTED_IN, SCOPE
+
+_REST = "packed"
+_FILTERED = frozenset((SCOPE, LISTED_IN, GROUPS))
+_JSON = TypeAdapter(dict[str, Any])
+
+
+def packed(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What the engine is given."""
+    rest = {key: value for key, value in payload.items() if key not in _FILTERED}
+    kept = {key: payload[key] for key in payload if key in _FILTERED}
+    return {**kept, _REST: _JSON.dump_json(rest).decode()}
+
+
+def unpacked(payload: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What was carried; a point of an earlier version carries it as it is, and what has changed since is in the text."""
+    carried = dict(payload or {})
+    rest = carried.pop(_REST, None)
+    return {**carried, **_JSON.validate_json(rest)} if rest is not None else carried
