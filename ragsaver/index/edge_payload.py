@@ -12,14 +12,14 @@ from pydantic import TypeAdapter
 from ragsaver.index.keys import GROUPS, LISTED_IN, SCOPE
 
 _REST = "packed"
-_FILTERED = frozenset((SCOPE, LISTED_IN, GROUPS))
+_FILTERED = (SCOPE, LISTED_IN, GROUPS)
 _JSON = TypeAdapter(dict[str, Any])
 
 
 def packed(payload: Mapping[str, Any]) -> dict[str, Any]:
     """What the engine is given."""
-    rest = {key: value for key, value in payload.items() if key not in _FILTERED}
-    kept = {key: payload[key] for key in payload if key in _FILTERED}
+    rest = dict(payload)
+    kept = {key: rest.pop(key) for key in _FILTERED if key in rest}
     return {**kept, _REST: _JSON.dump_json(rest).decode()}
 
 
