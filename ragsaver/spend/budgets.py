@@ -5,7 +5,7 @@ which its money was reserved.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -55,18 +55,17 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One scope in one period; `starts` and `ends` are seconds since the epoch."""
+    """One scope in one period; `starts` and `ends` are seconds since the epoch, `id` is its key."""
 
     kind: str
     name: str
     period: str
     starts: int
     ends: int
+    id: str = field(init=False, compare=False, repr=False)
 
-    @property
-    def id(self) -> str:
-        """Its key."""
-        return f"{self.period} {self.starts} {self.kind} {self.name}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", f"{self.period} {self.starts} {self.kind} {self.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +109,17 @@ def windows_of(account: Account, at: float, *, ceiling: bool) -> list[Window]:
 
     :param ceiling: the request's own one too.
     """
-    windows = [
-        Window(kind, name, period, *period_at(period, at))
-        for kind, name in account.scopes().items()
-        for period in PERIODS
-    ]
+    hour = int(at // 3600)
+    windows = [window for scope in account.scopes().items() for window in _windows_in(*scope, hour)]
     if ceiling:
         windows.append(Window(REQUEST, account.request, REQUEST, 0, 0))
     return windows
+
+
+# The same ones for an hour: to make them anew takes as long as a statement of the ledger.
+@lru_cache(maxsize=4096)
+def _windows_in(kind: str, name: str, hour: int) -> tuple[Window, ...]:
+    return tuple(Window(kind, name, period, *_period_of_hour(period, hour)) for period in PERIODS)
 
 
 class Budgets:

@@ -295,7 +295,7 @@ class Ledger:
     def _charge(self, connection: sa.Connection, row: SimpleNamespace, charge: Charge) -> None:
         account, call = _of_row(row)
         wanted = windows_of(account, row.reserved_at, ceiling=row.ceiling)
-        window_rows.locked(connection, wanted)
+        window_rows.lock(connection, wanted)
         window_rows.add(connection, wanted, reserved=-row.held, spent=charge.cost)
         entry = _entry(row.id, account, call, row.reserved_at, self.clock(), charge)
         run(connection, _NEW_ENTRY, entry | {"ceiling": row.ceiling})
@@ -308,7 +308,7 @@ class Ledger:
         (first,) = before
         account, call = _of_row(first)
         wanted = windows_of(account, first.reserved_at, ceiling=first.ceiling)
-        window_rows.locked(connection, wanted)
+        window_rows.lock(connection, wanted)
         difference = Charge(charge.cost - first.cost, _minus(charge.usage, first), CORRECTED)
         entry = _entry(lease.id, account, call, first.reserved_at, self.clock(), difference, number=1)
         # Another process that does the same is stopped by the key.

@@ -39,7 +39,7 @@ def _statements(many: int) -> _Statements:
 
 def make(connection: sa.Connection, wanted: Sequence[Window]) -> None:
     """Those that are not there yet; in a transaction that holds none, or they would not be locked in order."""
-    new = [asdict(window) | {"id": window.id, "spent": 0, "reserved": 0} for window in wanted]
+    new = [asdict(window) | {"spent": 0, "reserved": 0} for window in wanted]
     new.sort(key=lambda row: str(row["id"]))
     connection.execute(insert(connection.dialect.name, _windows).on_conflict_do_nothing(), new)
 
@@ -48,6 +48,12 @@ def locked(connection: sa.Connection, wanted: Sequence[Window]) -> list[Standing
     """Those that are there; nobody else changes them until the transaction ends."""
     lock = _statements(len(wanted)).lock[connection.dialect.name]
     return _standings(wanted, run(connection, lock, _named(wanted)))
+
+
+def lock(connection: sa.Connection, wanted: Sequence[Window]) -> None:
+    """Before they are added to without a look at them. SQLite has one writer at a time."""
+    if connection.dialect.name == POSTGRES:
+        locked(connection, wanted)
 
 
 def read(database: Database, wanted: Sequence[Window]) -> list[Standing]:
