@@ -29,7 +29,7 @@ from ragsaver.caching.embeddings import SqliteEmbeddingCache
 from ragsaver.collecting import collect_seldom
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
-from ragsaver.index.protocol import ChunkPoint, LegHits, VectorIndex
+from ragsaver.index.protocol import ChunkPoint, Leg, LegHits, VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import point_of
 from ragsaver.ingestion.cutting import cutters, recipe_of
@@ -55,7 +55,7 @@ class NullIndex:
     words = None
 
     def search(self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int) -> LegHits:
-        return LegHits((), ())
+        return LegHits(Leg(), Leg())
 
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None: ...
 

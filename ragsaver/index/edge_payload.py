@@ -24,7 +24,7 @@ def packed(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unpacked(payload: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What was carried; a point of an earlier version carries it as it is, and what has changed since is in the text."""
+    """What was carried; an earlier version's point carries it as it is, and what was changed since in the text."""
     carried = dict(payload or {})
     rest = carried.pop(_REST, None)
     return {**carried, **_JSON.validate_json(rest)} if rest is not None else carried

@@ -9,7 +9,7 @@ import qdrant_edge as qdrant
 
 from ragsaver.index.edge_payload import unpacked
 from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, LISTED_IN, SCOPE, scope_key
-from ragsaver.index.protocol import Hit, StoredPoint
+from ragsaver.index.protocol import Leg, StoredPoint
 from ragsaver.index.scope import Scope
 
 # How a point begins to tell of itself.
@@ -69,18 +69,18 @@ def leg(
     )
 
 
-def hits(points: Sequence[qdrant.ScoredPoint], with_payload: bool) -> tuple[Hit, ...]:
+def hits(points: Sequence[qdrant.ScoredPoint], with_payload: bool) -> Leg:
     """One leg's answer."""
     # to look for a payload that was not asked for takes as long as all the rest
-    if with_payload:
-        return tuple(Hit(str(point.id), point.score, unpacked(point.payload)) for point in points)
-    return tuple(Hit(_id_of(point), point.score, {}) for point in points)
+    payloads = [unpacked(point.payload) for point in points] if with_payload else None
+    return Leg(_ids(points), [point.score for point in points], payloads)
 
 
-def _id_of(point: qdrant.ScoredPoint) -> str:
-    """Read off the point's own words: made a UUID, and that a text again, it takes three times as long."""
-    told = repr(point)
-    return told[_ID] if told.startswith(_ID_BEFORE) else str(point.id)
+def _ids(points: Sequence[qdrant.ScoredPoint]) -> list[str]:
+    """Read off the points' own words: made UUIDs, and those texts again, they take three times as long."""
+    if points and repr(points[0]).startswith(_ID_BEFORE):
+        return [repr(point)[_ID] for point in points]
+    return [str(point.id) for point in points]
 
 
 def stored_point(record: qdrant.Record) -> StoredPoint:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,16 +37,56 @@ class Hit(NamedTuple):
     payload: Mapping[str, Any]
 
 
+class Leg(Sequence[Hit]):
+    """What one leg found, best first. Questions want the scores alone: a hit is made for who looks at it.
+
+    :param payloads: empty ones if None.
+    """
+
+    __slots__ = ("_ids", "_payloads", "_scores")
+
+    def __init__(
+        self, ids: Sequence[str] = (), scores: Sequence[float] = (), payloads: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        self._ids = ids
+        self._scores = scores
+        self._payloads = payloads
+
+    def scores(self) -> dict[str, float]:
+        """By point."""
+        return dict(zip(self._ids, self._scores, strict=True))
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, at: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Hit, ...]: ...
+
+    def __getitem__(self, at: int | slice) -> Hit | tuple[Hit, ...]:
+        if isinstance(at, slice):
+            return tuple(self)[at]
+        return Hit(self._ids[at], self._scores[at], self._payloads[at] if self._payloads is not None else {})
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, (Leg, tuple)) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"Leg{tuple(self)}"
+
+
 @dataclass(frozen=True, slots=True)
 class LegHits:
-    """What the two legs found, best first."""
+    """What the two legs found."""
 
-    dense: tuple[Hit, ...]
-    lexical: tuple[Hit, ...]
+    dense: Leg
+    lexical: Leg
 
     def scores(self) -> tuple[dict[str, float], dict[str, float]]:
         """Each leg's own scores by point, the vectors' and BM25's."""
-        return {key: score for key, score, _ in self.dense}, {key: score for key, score, _ in self.lexical}
+        return self.dense.scores(), self.lexical.scores()
 
 
 @dataclass(frozen=True, slots=True)

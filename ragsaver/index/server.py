@@ -36,7 +36,7 @@ from ragsaver.index.keys import (
     sees,
     shown_in,
 )
-from ragsaver.index.protocol import ChunkPoint, Hit, LegHits, StoredPoint
+from ragsaver.index.protocol import ChunkPoint, Leg, LegHits, StoredPoint
 from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
 from ragsaver.index.server_collection import Growth, open_collection
@@ -293,8 +293,9 @@ def _found(answers: Sequence[models.QueryResponse]) -> LegHits:
     return LegHits(_hits(dense), _hits(lexical))
 
 
-def _hits(points: Sequence[models.ScoredPoint]) -> tuple[Hit, ...]:
-    return tuple(Hit(str(point.id), float(point.score), point.payload or {}) for point in points)
+def _hits(points: Sequence[models.ScoredPoint]) -> Leg:
+    payloads = [point.payload or {} for point in points]
+    return Leg([str(point.id) for point in points], [float(point.score) for point in points], payloads)
 
 
 def _point(
