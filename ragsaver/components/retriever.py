@@ -164,7 +164,9 @@ def passages_of(
             evidence.read(carried)
         with stage("deduplicate"):
             for key, score in some:
-                if key not in carried:  # an ingestion has just deleted it
+                if key not in carried:
+                    if explanation:
+                        explanation.leave_out(key, "it was deleted a moment ago")
                     continue
                 twin = folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
                 if twin and explanation:

@@ -1,0 +1,83 @@
+"""However a passage that was found comes to be left out, the explanation says why."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragsaver.ingestion.sources import PostedDocument
+from ragsaver.pipelines.loader import find_pipeline
+from ragsaver.pipelines.runtime import Runtime
+
+QUESTION = "What do owls hunt?"
+TEXTS = ("Owls hunt voles at night.", "Owls hunt mice in barns, too.", "Owls sleep by day.")
+
+
+def why(runtime: Runtime, pipeline: str | None = None) -> dict[str, str | None]:
+    """Of each passage, by source; what is left out has no place, and what is not has one."""
+    documents = [PostedDocument(f"{n}.md", text, "text") for n, text in enumerate(TEXTS)]
+    runtime.ingestor.ingest_texts(documents, runtime.scope())
+    told = runtime.engine(pipeline).ask(QUESTION, explain=True).debug
+    assert told is not None
+    assert all(one.left_out or (one.rank and one.tokens) for one in told.passages)
+    return {one.source: one.left_out for one in told.passages}
+
+
+def edited(folder: Path, *changes: tuple[str, str]) -> None:
+    """`mine.yaml`: the shipped pipeline with changes."""
+    folder.mkdir()
+    text = find_pipeline("query", folder).read_text()
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    (folder / "mine.yaml").write_text(text)
+
+
+def test_a_document_that_goes_between_the_search_and_the_reading(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+    index, find = runtime.index, runtime.index.search
+
+    def meanwhile(*asked: Any, **more: Any) -> Any:
+        found = find(*asked, **more)
+        index.list_and_delete(runtime.scope(), [], [found.dense[0].id])
+        return found
+
+    monkeypatch.setattr(index, "search", meanwhile)
+    left_out = why(runtime)
+    assert left_out[""] == "it was deleted a moment ago", "its source is not there to be told any more"
+    assert sorted(left_out.values(), key=str) == [None, None, "it was deleted a moment ago"]
+
+
+def test_one_that_a_component_of_somebody_else_takes_out(runtime: Runtime):
+    ranker = "  ranker: {type: haystack.components.rankers.lost_in_the_middle.LostInTheMiddleRanker, init_parameters: {top_k: 2}}\n"
+    lines = ("{sender: retriever.documents, receiver: %s}", "{sender: ranker.documents, receiver: packer.documents}")
+    edited(
+        runtime.settings.pipelines_dir,
+        ("  packer: #", f"{ranker}  packer: #"),
+        (lines[0] % "packer.documents", f"{lines[0] % 'ranker.documents'}\n  - {lines[1]}"),
+    )
+    assert sorted(why(runtime, "mine").values(), key=str) == [
+        None,
+        None,
+        "a component in front of the packer took it out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("budget", "reasons"),
+    [
+        (1, ["not one sentence fits into 1 tokens with its heading"] * 3),
+        (
+            12,
+            [
+                None,
+                "other sentences are worth more of the 12 tokens",
+                "other sentences are worth more of the 12 tokens",
+            ],
+        ),
+    ],
+)
+def test_what_a_small_budget_has_no_room_for(runtime: Runtime, budget: int, reasons: Sequence[str | None]):
+    packer = "ragsaver.components.packer.ContextPacker\n    init_parameters: {}"
+    edited(runtime.settings.pipelines_dir, (packer, packer.replace("{}", f"{{budget_tokens: {budget}}}")))
+    assert sorted(why(runtime, "mine").values(), key=str) == reasons
