@@ -1,0 +1,43 @@
+"""On which line of a YAML file does each key stand, and which stands twice? For errors that name the place."""
+
+from collections.abc import Iterable, Iterator
+
+import yaml
+
+Path = tuple[str, ...]
+
+
+def lines_of(node: yaml.Node | None, path: Path = ()) -> Iterator[tuple[Path, int]]:
+    """Each key and each place in a list, with its line, from 1; a key that stands twice comes twice.
+
+    :param node: as `yaml.compose` gives it; None for an empty file.
+    """
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, str(key.value))
+            yield here, key.start_mark.line + 1
+            yield from lines_of(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            here = (*path, str(number))
+            yield here, value.start_mark.line + 1
+            yield from lines_of(value, here)
+
+
+def twice(found: Iterable[tuple[Path, int]]) -> tuple[Path, int] | None:
+    """The first key that stands where it stood before, with its line: YAML takes the last one and says nothing.
+
+    :param found: as `lines_of` gives it.
+    """
+    seen: set[Path] = set()
+    for path, line in found:
+        if path in seen:
+            return path, line
+        seen.add(path)
+    return None
+
+
+def said_of(error: yaml.YAMLError) -> tuple[str, int | None]:
+    """What is wrong with a text that is no YAML, and on which line, from 1, where that is known."""
+    mark = getattr(error, "problem_mark", None)
+    return f"is not valid YAML: {getattr(error, 'problem', None) or error}", mark.line + 1 if mark else None
