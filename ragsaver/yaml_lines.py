@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 
 import yaml
 
-Path = tuple[str, ...]
+Keys = tuple[str, ...]
 
 
-def lines_of(node: yaml.Node | None, path: Path = ()) -> Iterator[tuple[Path, int]]:
+def lines_of(node: yaml.Node | None, path: Keys = ()) -> Iterator[tuple[Keys, int]]:
     """Each key and each place in a list, with its line, from 1; a key that stands twice comes twice.
 
     :param node: as `yaml.compose` gives it; None for an empty file.
@@ -24,12 +24,12 @@ def lines_of(node: yaml.Node | None, path: Path = ()) -> Iterator[tuple[Path, in
             yield from lines_of(value, here)
 
 
-def twice(found: Iterable[tuple[Path, int]]) -> tuple[Path, int] | None:
+def twice(found: Iterable[tuple[Keys, int]]) -> tuple[Keys, int] | None:
     """The first key that stands where it stood before, with its line: YAML takes the last one and says nothing.
 
     :param found: as `lines_of` gives it.
     """
-    seen: set[Path] = set()
+    seen: set[Keys] = set()
     for path, line in found:
         if path in seen:
             return path, line
