@@ -116,9 +116,7 @@ class HybridRetriever(Bound):
                 if again:
                     fused = fuse(again, lexical, weight, fusion)
                     how += f"; asked again nearer to the first {defaults.feedback_passages}"
-                worth = depth([score for _, score in fused], fall_off, defaults.least)
-                fallen = f"its score is below {fall_off:g} of the best one's"
-                passages = passages_of(index, scope, fused, dense, lexical, top_k, how, worth, fallen)
+                passages = passages_of(index, scope, fused, dense, lexical, top_k, how, fall_off, defaults.least)
                 if kept:
                     kept.put(passages)
         receipt = current_receipt()
@@ -135,24 +133,23 @@ def passages_of(
     lexical: Mapping[str, float],
     top_k: int,
     how: str,
-    worth: int | None = None,
-    fallen: str = "",
+    fall_off: float,
+    least: int,
 ) -> Passages:
-    """The first passages, those that say the same as a better one folded into it.
+    """The first passages, until their scores fall off; those that say the same as a better one are folded into it.
 
     :param fused: ids and scores, best first.
     :param dense: the vectors' own scores, by id.
     :param lexical: BM25's own scores, by id.
     :param how: the order came about, for who asks for an explanation.
-    :param worth: so many of `fused` are taken at most; all if None.
-    :param fallen: why those beyond are not.
+    :param fall_off: as for `depth`, and so is `least`.
     """
-    worth = len(fused) if worth is None else worth
+    worth = depth([score for _, score in fused], fall_off, least)
     explanation = current_explanation()
     if explanation:
         explanation.fuse(how, fused, dense, lexical, index.payloads(scope, [key for key, _ in fused]))
         for key, _ in fused[worth:]:
-            explanation.leave_out(key, fallen)
+            explanation.leave_out(key, f"its score is below {fall_off:g} of the best one's")
     folded = Folded(tenant=scope.tenant)
     taken = 0
     # what is folded away leaves its place to the next one

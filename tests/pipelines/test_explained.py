@@ -8,17 +8,18 @@ import pytest
 
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.loader import find_pipeline
-from ragsaver.pipelines.runtime import Runtime
+from ragsaver.pipelines.runtime import Runtime, open_runtime
+from ragsaver.settings import Settings
 
 QUESTION = "What do owls hunt?"
 TEXTS = ("Owls hunt voles at night.", "Owls hunt mice in barns, too.", "Owls sleep by day.")
 
 
-def why(runtime: Runtime, pipeline: str | None = None) -> dict[str, str | None]:
+def why(runtime: Runtime, pipeline: str | None = None, question: str = QUESTION) -> dict[str, str | None]:
     """Of each passage, by source; what is left out has no place, and what is not has one."""
     documents = [PostedDocument(f"{n}.md", text, "text") for n, text in enumerate(TEXTS)]
     runtime.ingestor.ingest_texts(documents, runtime.scope())
-    told = runtime.engine(pipeline).ask(QUESTION, explain=True).debug
+    told = runtime.engine(pipeline).ask(question, explain=True).debug
     assert told is not None
     assert all(one.left_out or (one.rank and one.tokens) for one in told.passages)
     return {one.source: one.left_out for one in told.passages}
@@ -81,3 +82,19 @@ def test_what_a_small_budget_has_no_room_for(runtime: Runtime, budget: int, reas
     packer = "ragsaver.components.packer.ContextPacker\n    init_parameters: {}"
     edited(runtime.settings.pipelines_dir, (packer, packer.replace("{}", f"{{budget_tokens: {budget}}}")))
     assert sorted(why(runtime, "mine").values(), key=str) == reasons
+
+
+@pytest.mark.parametrize("kind", ["retriever.HybridRetriever", "lexical_retriever.LexicalRetriever"])
+@pytest.mark.parametrize(("least", "stay"), [(1, 1), (3, 3)])
+def test_what_falls_off_behind_the_best_but_for_the_least_that_is_kept(
+    tmp_path: Path, kind: str, least: int, stay: int
+):
+    edited(tmp_path / "pipelines", ("retriever.HybridRetriever", kind))
+    settings = {
+        "home": tmp_path / "home",
+        "pipelines_dir": tmp_path / "pipelines",
+        "retrieval": {"fall_off": 0.9, "least": least},
+    }
+    with open_runtime(Settings.model_validate(settings), "a test") as runtime:
+        left_out = list(why(runtime, "mine", "What do owls hunt at night: voles?").values())
+    assert left_out == [None] * stay + ["its score is below 0.9 of the best one's"] * (3 - stay)
