@@ -82,6 +82,12 @@ def test_what_a_small_budget_has_no_room_for(runtime: Runtime, budget: int, reas
     packer = "ragsaver.components.packer.ContextPacker\n    init_parameters: {}"
     edited(runtime.settings.pipelines_dir, (packer, packer.replace("{}", f"{{budget_tokens: {budget}}}")))
     assert sorted(why(runtime, "mine").values(), key=str) == reasons
+    told = runtime.engine("mine").ask(QUESTION)
+    if any(one is None for one in reasons):
+        assert told.answer is not None
+    else:
+        assert told.answer is None and "no sentence of the 3 passages found fits" in told.reason
+        assert "context.budget_tokens" in told.reason
 
 
 @pytest.mark.parametrize("kind", ["retriever.HybridRetriever", "lexical_retriever.LexicalRetriever"])
