@@ -17,7 +17,7 @@ from ragsaver.components.resources import NeedsResources, Resources
 from ragsaver.errors import PipelineError, UsageError
 from ragsaver.pipelines.building import build
 from ragsaver.pipelines.wiring import require_wired
-from ragsaver.pipelines.written import read_written
+from ragsaver.pipelines.written import read_written, shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -34,7 +34,7 @@ def find_pipeline(name: str, folder: Path) -> Path:
                 return file
     raise UsageError(
         f"there is no pipeline `{name}`",
-        where=str(folder),
+        where=folder.name,  # also told to who asks over HTTP, as all that is wrong with a pipeline
         remedy=f"Pipelines here: {', '.join(pipeline_names(folder))}",
     )
 
@@ -55,7 +55,7 @@ def load_pipeline(file: Path, resources: Resources | None = None, allow_modules:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"can't be read: {error}", where=str(file)) from error
+        raise PipelineError(f"can't be read: {_reason(error)}", where=shown(file)) from error
     if allow_modules:
         _make_importable(file.resolve().parent.parent)
     written = read_written(file, text)
@@ -76,6 +76,10 @@ def load_pipeline(file: Path, resources: Resources | None = None, allow_modules:
             if isinstance(instance, NeedsResources):
                 instance.bind(resources)
     return pipeline
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or type(error).__name__
 
 
 def _shipped() -> Path:

@@ -39,6 +39,11 @@ class Written:
     where: Callable[..., str]
 
 
+def shown(file: Path) -> str:
+    """A pipeline's file for people, who may ask over HTTP: not where on the machine it is."""
+    return f"{file.parent.name}/{file.name}"
+
+
 def nearest(name: str, others: Iterable[str]) -> str:
     """For a remedy: which of the others was meant, if one is near; else all of them."""
     there = sorted(others)
@@ -56,17 +61,17 @@ def read_written(file: Path, text: str) -> Written:
         data = yaml.load(text, Loader=YamlLoader)
     except yaml.YAMLError as error:
         said, line = said_of(error)
-        raise PipelineError(said, where=f"{file}:{line}" if line else str(file)) from error
+        raise PipelineError(said, where=f"{shown(file)}:{line}" if line else shown(file)) from error
     lines = dict(found)
 
     def where(*path: str) -> str:
         known = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), 1)
-        return f"{file}:{known}"
+        return f"{shown(file)}:{known}"
 
     if again := twice(found):
         raise PipelineError(
             f"`{'.'.join(again[0])}` stands there twice",
-            where=f"{file}:{again[1]}",
+            where=f"{shown(file)}:{again[1]}",
             remedy="Give one of them another name, or take it out",
         )
     if not isinstance(data, dict) or not isinstance(data.get("components"), dict) or not data["components"]:

@@ -118,7 +118,7 @@ def test_what_is_wrong_with_a_yaml_is_named_with_its_line_and_a_remedy(
         load_pipeline(file)
     error = caught.value
     line = next((number for number, one in enumerate(text.splitlines(), start=1) if at in one), 1)
-    assert error.where == f"{file}:{line}"
+    assert error.where == f"{tmp_path.name}/mine.yaml:{line}"
     assert problem in error.problem and (remedy or "") in (error.remedy or "")
     assert "\n" not in str(error) and "unsafe" not in str(error)
 
