@@ -60,7 +60,7 @@ def _read(file: Path, env: Mapping[str, str]) -> tuple[dict[str, Any], dict[tupl
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"can't be read: {error}", where=str(file)) from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        found = list(lines_of(yaml.compose(text, Loader=yaml.SafeLoader)))
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         said, line = said_of(error)
@@ -69,7 +69,6 @@ def _read(file: Path, env: Mapping[str, str]) -> tuple[dict[str, Any], dict[tupl
         return {}, {}
     if not isinstance(values, dict):
         raise SettingsError("must hold keys and values", where=f"{file}:1", remedy="See `ragsaver init`")
-    found = list(lines_of(node))
     if again := twice(found):
         raise SettingsError(
             f"`{'.'.join(again[0])}` stands there twice",

@@ -7,21 +7,23 @@ import yaml
 Keys = tuple[str, ...]
 
 
-def lines_of(node: yaml.Node | None, path: Keys = ()) -> Iterator[tuple[Keys, int]]:
+def lines_of(node: yaml.Node | None, path: Keys = (), above: tuple[yaml.Node, ...] = ()) -> Iterator[tuple[Keys, int]]:
     """Each key and each place in a list, with its line, from 1; a key that stands twice comes twice.
 
     :param node: as `yaml.compose` gives it; None for an empty file.
+    :raises YAMLError: if something holds itself, by an alias.
     """
+    if node in above:
+        raise yaml.MarkedYAMLError(problem="what an alias names holds that alias", problem_mark=above[-1].start_mark)
+    inside: Iterable[tuple[str, yaml.Node, yaml.Node]] = ()
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*path, str(key.value))
-            yield here, key.start_mark.line + 1
-            yield from lines_of(value, here)
+        inside = ((str(key.value), key, value) for key, value in node.value)
     elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            here = (*path, str(number))
-            yield here, value.start_mark.line + 1
-            yield from lines_of(value, here)
+        inside = ((str(number), value, value) for number, value in enumerate(node.value))
+    for name, at, value in inside:
+        here = (*path, name)
+        yield here, at.start_mark.line + 1
+        yield from lines_of(value, here, (*above, node) if node else above)
 
 
 def twice(found: Iterable[tuple[Keys, int]]) -> tuple[Keys, int] | None:

@@ -59,6 +59,7 @@ def taking(component: str, parameters: str) -> str:
     [
         # no pipeline at all
         ("components: [", "", "is not valid YAML", None),
+        ("components: &it\n  a: *it", "components", "is not valid YAML: what an alias names holds that alias", None),
         ("", "", "needs `components`", "ragsaver init"),
         ("just words", "", "needs `components`", "ragsaver init"),
         ("components: []", "components", "needs `components`", "ragsaver init"),
