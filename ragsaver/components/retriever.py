@@ -36,6 +36,7 @@ class HybridRetriever(Bound):
     :param lexical_weight: share of BM25 in the fused score, 0 to 1; `retrieval.lexical_weight` if None.
     :param fusion: `minmax`, `zscore`, `rrf` or `dbsf`; `retrieval.fusion` if None.
     :param fall_off: share of the best score below which a passage does not stay, 0 to 1; `retrieval.fall_off` if None.
+    :param least: passages that stay though their scores fall off; `retrieval.least` if None.
     :raises ValueError: if a number is out of range.
     """
 
@@ -46,8 +47,9 @@ class HybridRetriever(Bound):
         lexical_weight: float | None = None,
         fusion: str | None = None,
         fall_off: float | None = None,
+        least: int | None = None,
     ) -> None:
-        for name, number in (("candidates", candidates), ("top_k", top_k)):
+        for name, number in (("candidates", candidates), ("top_k", top_k), ("least", least)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
         for name, share in (("lexical_weight", lexical_weight), ("fall_off", fall_off)):
@@ -60,6 +62,7 @@ class HybridRetriever(Bound):
         self.lexical_weight = lexical_weight
         self.fusion = fusion
         self.fall_off = fall_off
+        self.least = least
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, top_k: int | None = None) -> dict[str, Passages]:
@@ -88,12 +91,13 @@ class HybridRetriever(Bound):
         candidates = max(self.candidates or defaults.candidates, top_k)
         weight = defaults.lexical_weight if self.lexical_weight is None else self.lexical_weight
         fall_off = defaults.fall_off if self.fall_off is None else self.fall_off
+        least = self.least or defaults.least
         fusion = Fusion(self.fusion or defaults.fusion)
         scope = self.scope
         kept = KeptPassages.of(
             self.resources,
             scope,
-            f"{candidates} {top_k} {weight} {fall_off} {defaults.least} {fusion} "
+            f"{candidates} {top_k} {weight} {fall_off} {least} {fusion} "
             f"{defaults.feedback_passages} {defaults.feedback_weight} {query}",
         )
         with stage("retrieve"):
@@ -116,7 +120,7 @@ class HybridRetriever(Bound):
                 if again:
                     fused = fuse(again, lexical, weight, fusion)
                     how += f"; asked again nearer to the first {defaults.feedback_passages}"
-                passages = passages_of(index, scope, fused, dense, lexical, top_k, how, fall_off, defaults.least)
+                passages = passages_of(index, scope, fused, dense, lexical, top_k, how, fall_off, least)
                 if kept:
                     kept.put(passages)
         receipt = current_receipt()

@@ -92,15 +92,18 @@ def test_what_a_small_budget_has_no_room_for(runtime: Runtime, budget: int, reas
 
 @pytest.mark.parametrize("kind", ["retriever.HybridRetriever", "lexical_retriever.LexicalRetriever"])
 @pytest.mark.parametrize(("least", "stay"), [(1, 1), (3, 3)])
+@pytest.mark.parametrize("of_pipeline", [False, True], ids=["of the settings", "of the pipeline"])
 def test_what_falls_off_behind_the_best_but_for_the_least_that_is_kept(
-    tmp_path: Path, kind: str, least: int, stay: int
+    tmp_path: Path, kind: str, least: int, stay: int, of_pipeline: bool
 ):
-    edited(tmp_path / "pipelines", ("retriever.HybridRetriever", kind))
-    settings = {
-        "home": tmp_path / "home",
-        "pipelines_dir": tmp_path / "pipelines",
-        "retrieval": {"fall_off": 0.9, "least": least},
-    }
+    usual = "retriever.HybridRetriever\n    init_parameters: {}"
+    edited(
+        tmp_path / "pipelines",
+        (usual, f"{kind}\n    init_parameters: {{{f'fall_off: 0.9, least: {least}' if of_pipeline else ''}}}"),
+    )
+    settings: dict[str, Any] = {"home": tmp_path / "home", "pipelines_dir": tmp_path / "pipelines"}
+    if not of_pipeline:
+        settings["retrieval"] = {"fall_off": 0.9, "least": least}
     with open_runtime(Settings.model_validate(settings), "a test") as runtime:
         left_out = list(why(runtime, "mine", "What do owls hunt at night: voles?").values())
     assert left_out == [None] * stay + ["its score is below 0.9 of the best one's"] * (3 - stay)
