@@ -184,6 +184,21 @@ def test_what_is_wrong_with_a_pipeline_is_told_and_not_where_it_is_on_the_machin
         assert str(folder.parent) not in answer.text and problem["problem"]
 
 
+def test_a_search_keeps_to_the_time_and_the_freshness_that_its_caller_wants(client: TestClient):
+    post(client, {"source": "a.md", "text": "Owls hunt voles."})
+    hurried = client.post("/v1/search", json={"query": "owls"}, headers={"x-ragsaver-deadline": "0.000001"})
+    assert (hurried.status_code, hurried.json()["type"]) == (504, "urn:ragsaver:problem:deadline-exceeded")
+
+    def found(**headers: str) -> str:
+        lines = client.post("/v1/search", json={"query": "owls"}, headers=headers).json()["receipt"]["lines"]
+        return next(line["reason"] for line in lines if line["stage"] == "retrieve")
+
+    first, again, fresh = found(), found(), found(**{"cache-control": "no-cache"})
+    assert "found before" in again and first == fresh == "local index, no fee"
+    headers = client.get("/openapi.json").json()["paths"]["/v1/search"]["post"]["parameters"]
+    assert {one["name"] for one in headers} == {"x-ragsaver-deadline", "cache-control"}
+
+
 def test_debug_does_not_go_with_a_stream(client: TestClient):
     answer = client.post("/v1/query", json={"query": "owls?", "debug": True, "stream": True})
     assert answer.status_code == 422
