@@ -4,7 +4,7 @@ A nested key is a variable with double underscores: `context.budget_tokens` is `
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from ragsaver.errors import SettingsError
 from ragsaver.settings import LOCAL, IndexSettings, LoggingSettings, Settings, is_redis
+from ragsaver.yaml_lines import lines_of, said_of, twice
 
 SETTINGS_FILE = "ragsaver.yaml"
 PREFIX = "RAGSAVER_"
@@ -59,31 +60,23 @@ def _read(file: Path, env: Mapping[str, str]) -> tuple[dict[str, Any], dict[tupl
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"can't be read: {error}", where=str(file)) from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        found = list(lines_of(yaml.compose(text, Loader=yaml.SafeLoader)))
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise SettingsError(f"is not valid YAML: {getattr(error, 'problem', error)}", where=place) from error
+        said, line = said_of(error)
+        raise SettingsError(said, where=f"{file}:{line}" if line else str(file)) from error
     if values is None:
         return {}, {}
     if not isinstance(values, dict):
         raise SettingsError("must hold keys and values", where=f"{file}:1", remedy="See `ragsaver init`")
-    lines = dict(_lines(node, ()))
+    if again := twice(found):
+        raise SettingsError(
+            f"`{'.'.join(again[0])}` stands there twice",
+            where=f"{file}:{again[1]}",
+            remedy="Put all that belongs to it in one place",
+        )
+    lines = dict(found)
     return {str(key): _expand(value, env, file, lines, (str(key),)) for key, value in values.items()}, lines
-
-
-def _lines(node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*path, str(key.value))
-            yield here, key.start_mark.line + 1
-            yield from _lines(value, here)
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            here = (*path, str(number))
-            yield here, value.start_mark.line + 1
-            yield from _lines(value, here)
 
 
 def _expand(

@@ -24,6 +24,8 @@ def test_variables_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Pa
         ("context:\n  budget_tokens: many\n", r":2: `context.budget_tokens`.*'many'.*integer"),
         ("retrieval:\n  top_k: 5\n  lexical_weight: 3\n", r":3: `retrieval.lexical_weight`.*less than or equal to 1"),
         ("generation:\n  models:\n    - nme: x\n", r":3: .*models"),
+        ("index:\n  bm25_b: 0.5\nindex:\n  bm25_k1: 1.5\n", r":3: `index` stands there twice.*one place"),
+        ("home: &h [*h]\n", r":1: is not valid YAML: what an alias names holds that alias"),
         ("a: [1\n", r"is not valid YAML"),
         ("- 1\n", r":1: must hold keys"),
         ("chunking:\n  min_words: 300\n", r"must be above"),

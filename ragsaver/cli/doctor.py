@@ -92,11 +92,13 @@ def _owner(settings: Settings) -> str:
 
 
 def _pipeline(settings: Settings) -> str:
-    from ragsaver.pipelines.loader import find_pipeline, load_pipeline
+    from ragsaver.pipelines.loader import find_pipeline, load_pipeline, pipeline_names
 
-    file = find_pipeline(settings.query.pipeline, settings.pipelines_dir)
-    load_pipeline(file, None, settings.allow_modules)
-    return f"{settings.query.pipeline} loads"
+    usual, folder = settings.query.pipeline, settings.pipelines_dir
+    names = [usual, *(name for name in pipeline_names(folder) if name != usual)]
+    for name in names:
+        load_pipeline(find_pipeline(name, folder), None, settings.allow_modules)
+    return f"{', '.join(names)} can be loaded"
 
 
 def _reranker(settings: Settings) -> str:

@@ -124,14 +124,21 @@ class Explanation:
             if rank <= reranked:
                 one.reranked_score = document.score
 
-    def pack(self, documents: Iterable[Document], packed: Iterable[Document], budget: int) -> None:
-        """What each passage got of the budget."""
+    def pack(self, documents: Sequence[Document], packed: Iterable[Document], whys: Sequence[str]) -> None:
+        """What each passage got of the budget.
+
+        :param documents: all that came to be packed, best first.
+        :param whys: why nothing of each is packed, if nothing is.
+        """
         given = {document.id: int(document.meta["tokens"]) for document in packed}
-        for document in documents:
+        self.order(documents)
+        for document, why in zip(documents, whys, strict=True):
             one = self._known(document)
             one.tokens = given.get(document.id, 0)
-            if not one.tokens:
-                one.left_out = f"other sentences are worth more of the {budget} tokens"
+            one.left_out = None if one.tokens else why
+        for one in self._passages.values():
+            if one.rank is None and one.left_out is None:
+                one.left_out = "a component in front of the packer took it out"
 
     def told(self) -> Explained:
         """All of it."""

@@ -19,6 +19,9 @@ INTERCEPT, COSINE, COVERAGE, SENTENCE_COVERAGE = -6.0, 5.4, 2.9, 3.6
 
 NO_MODEL = "no language model is configured: the free tier answers with the documents' own words"
 NO_PASSAGES = "no passage was found: this collection may be empty (`ragsaver ingest PATH` fills it)"
+_NONE_FITS = (
+    "no sentence of the {} passages found fits into the context: raise `context.budget_tokens` (or the packer's)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +98,23 @@ def free_choice(
     return None
 
 
-def extract(query: str, documents: Sequence[Document], min_confidence: float) -> Extract:
+def extract(query: str, documents: Sequence[Document], min_confidence: float, found: int = 0) -> Extract:
     """Answer from packed passages.
 
     :param documents: as the packer gives them, with `spans`, `span_worth` and `dense_score` in their meta.
     :param min_confidence: below it the answer is None.
+    :param found: passages before they were packed.
     """
     if not documents:
-        return Extract(None, 0, 0.0, NO_PASSAGES)
+        return Extract(None, 0, 0.0, _NONE_FITS.format(found) if found else NO_PASSAGES)
     best = best_span(query, documents)
     if best is None:
         return Extract(None, 0, 0.0, "nothing in the documents comes near the question")
     number, span = best
-    found = signals(query, documents[number], span)
-    if found is None:
+    told = signals(query, documents[number], span)
+    if told is None:
         return Extract(None, number, 0.0, "the question has no words to look for")
-    sure = found.confidence
+    sure = told.confidence
     if sure < min_confidence:
         return Extract(
             None,

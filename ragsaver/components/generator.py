@@ -176,7 +176,8 @@ class AnswerGenerator(Bound):
             self.bind(self.resources)
         wishes = self.resources.settings.generation
         schema = wanted_schema()
-        found = extract(query, documents, wishes.extractive_min_confidence)
+        before = len(current_receipt().whole_passage_tokens)
+        found = extract(query, documents, wishes.extractive_min_confidence, before)
         if schema is not None and found.text is not None and not wishes.models:
             raise Unsupported(
                 "the free tier can't fill a JSON schema",

@@ -40,19 +40,33 @@ class LexicalRetriever(Bound):
 
     :param candidates: passages that are looked at; `retrieval.candidates` if None.
     :param top_k: passages that stay; `retrieval.top_k` if None.
+    :param fall_off: share of the best score below which a passage does not stay, 0 to 1; `retrieval.fall_off` if None.
+    :param least: passages that stay though their scores fall off; `retrieval.least` if None.
     :param max_chunks: of a reader in one collection; a larger one is refused.
     :raises ValueError: if a number is out of range.
     :raises MissingExtra: if rank-bm25 is not installed.
     """
 
-    def __init__(self, candidates: int | None = None, top_k: int | None = None, max_chunks: int = 2000) -> None:
-        for name, number in (("candidates", candidates), ("top_k", top_k), ("max_chunks", max_chunks)):
+    def __init__(
+        self,
+        candidates: int | None = None,
+        top_k: int | None = None,
+        max_chunks: int = 2000,
+        fall_off: float | None = None,
+        least: int | None = None,
+    ) -> None:
+        counts = {"candidates": candidates, "top_k": top_k, "max_chunks": max_chunks, "least": least}
+        for name, number in counts.items():
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
+        if fall_off is not None and not 0.0 <= fall_off <= 1.0:
+            raise ValueError(f"fall_off must be within 0 to 1, got {fall_off}")
         _okapi()
         self.candidates = candidates
         self.top_k = top_k
         self.max_chunks = max_chunks
+        self.fall_off = fall_off
+        self.least = least
         self._kept: OrderedDict[Scope, _Words] = OrderedDict()
         self._turn = threading.Lock()
 
@@ -71,7 +85,18 @@ class LexicalRetriever(Bound):
         scope = self.scope
         with stage("retrieve"):
             best = self._words(scope).best(query, candidates)
-            passages = passages_of(self.resources.index, scope, in_order(min_max(best)), {}, best, top_k, "BM25 alone")
+            fused, fall_off = in_order(min_max(best)), defaults.fall_off if self.fall_off is None else self.fall_off
+            passages = passages_of(
+                self.resources.index,
+                scope,
+                fused,
+                {},
+                best,
+                top_k,
+                "BM25 alone",
+                fall_off,
+                self.least or defaults.least,
+            )
         receipt = current_receipt()
         receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)
         receipt.add("retrieve", "lexical search", len(passages), "passages", reason="in memory, no fee")

@@ -131,6 +131,19 @@ class _Filling:
         return True
 
 
+def why_left_out(candidate: Candidate, worth: Sequence[float], room_tokens: int) -> str:
+    """Why nothing of a passage is packed, if nothing is.
+
+    :param worth: as for `choose`, of its sentences.
+    """
+    wanted = [tokens for tokens, score in zip(candidate.tokens, worth, strict=True) if score > -math.inf]
+    if not wanted:
+        return "an outline in front says it already" if candidate.tokens else "it has no text"
+    if candidate.heading_tokens + min(wanted) > room_tokens:
+        return f"not one sentence fits into {room_tokens} tokens with its heading"
+    return f"other sentences are worth more of the {room_tokens} tokens"
+
+
 def _price(candidate: Candidate, columns: set[int]) -> int:
     """Tokens of a passage's heading, of some of its sentences, and of what marks the gaps between them."""
     gaps = sum(column - 1 not in columns for column in columns) - 1
@@ -212,10 +225,12 @@ class ContextPacker(Bound):
             worth = _without(score_sentences(query, candidates, matched, self.scope.tenant), candidates, front)
             # the question that brings a new text to the provider pays more for it, and still has half for its evidence
             paid = min(_fresh_tokens(front, "price_share"), budget // 2)
-            packed, counted_by = self._pack(documents, candidates, worth, budget - paid)
+            room = budget - paid
+            packed, counted_by = self._pack(documents, candidates, worth, room)
         note_contexts(document.content or "" for document in front + packed)
         if explanation := current_explanation():
-            explanation.pack(documents, packed, budget)
+            whys = [why_left_out(one, row, room) for one, row in zip(candidates, worth, strict=True)]
+            explanation.pack(documents, packed, whys)
         if evidence := current_evidence():
             evidence.pack(document.id for document in packed)
         used = [str(document.meta.get("document_id", "")) for document in packed]

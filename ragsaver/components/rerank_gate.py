@@ -20,7 +20,8 @@ from ragsaver.components.fusion import min_max
 from ragsaver.components.rerank_features import NAMES
 from ragsaver.errors import SettingsError
 
-BUNDLED = "bundled"
+# Shipped gates: tuned with the usual retrieval, and with the second search of `retrieval.feedback_passages`.
+SHIPPED: Mapping[str, str] = {"bundled": "rerank_gate.json", "asked-again": "rerank_gate_asked_again.json"}
 
 _RECENT = 500  # questions of a collection that a threshold is taken from
 _COLLECTIONS = 1000  # that are remembered
@@ -83,10 +84,11 @@ class Gate(BaseModel):
 def load_gate(where: str) -> Gate:
     """Read a gate.
 
-    :param where: `bundled`, or a file.
+    :param where: the name of a shipped one, or a file.
     :raises SettingsError: if it is none.
     """
-    path = Path(str(files("ragsaver.components"))) / "rerank_gate.json" if where == BUNDLED else Path(where)
+    shipped = SHIPPED.get(where)
+    path = Path(str(files("ragsaver.components"))) / shipped if shipped else Path(where)
     try:
         return Gate.model_validate(json.loads(path.expanduser().read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:

@@ -10,7 +10,7 @@ import logging
 import math
 import queue
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,6 +22,7 @@ from ragsaver.spend.receipt import ZERO
 Decision = Literal["reranked", "skipped", "late", "failed", "paused"]
 DECISIONS: tuple[Decision, ...] = ("reranked", "skipped", "late", "failed", "paused")
 
+_TENANTS = 1000  # whose samples are remembered apart; who was sampled longest ago goes first
 _WAITING = 8  # samples; more are dropped, so that a slow reranker piles up no work
 _ENOUGH = 50  # samples before they mean anything
 _SURE = 1.96  # standard errors
@@ -59,15 +60,19 @@ class Regret:
 
 
 class RerankWatch:
-    """Counters of one process, from any thread, and the thread that takes samples."""
+    """Counters of one process, from any thread, and the thread that takes samples.
+
+    What is told to the operator is of all together; what a tenant's questions go by is of its own alone.
+    """
 
     def __init__(self) -> None:
         self._decisions: Counter[Decision] = Counter()
         self._samples = self._moved = 0
         self._left_behind = 0.0
         self._cost_usd = ZERO
+        self._of: OrderedDict[str, tuple[int, int]] = OrderedDict()  # samples, and those that moved
         self._counting = threading.Lock()
-        self._waiting: queue.Queue[Callable[[], Sample] | None] = queue.Queue(_WAITING)
+        self._waiting: queue.Queue[tuple[Callable[[], Sample], str] | None] = queue.Queue(_WAITING)
         self._thread: threading.Thread | None = None
 
     def decided(self, decision: Decision) -> None:
@@ -80,21 +85,28 @@ class RerankWatch:
         with self._counting:
             return {decision: self._decisions[decision] for decision in DECISIONS}
 
-    def sample_later(self, take: Callable[[], Sample]) -> bool:
-        """Take a sample on a thread of its own; false if too many wait."""
+    def sample_later(self, take: Callable[[], Sample], tenant: str) -> bool:
+        """Take a sample on a thread of its own; false if too many wait.
+
+        :param tenant: whose question it is.
+        """
         with self._counting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="rerank-samples", daemon=True)
                 self._thread.start()
         try:
-            self._waiting.put_nowait(take)
+            self._waiting.put_nowait((take, tenant))
         except queue.Full:
             return False
         return True
 
-    def note(self, sample: Sample) -> None:
+    def note(self, sample: Sample, tenant: str) -> None:
         """Count a sample."""
         with self._counting:
+            samples, moved = self._of.pop(tenant, (0, 0))
+            self._of[tenant] = samples + 1, moved + sample.moved
+            if len(self._of) > _TENANTS:
+                self._of.popitem(last=False)
             self._samples += 1
             self._moved += sample.moved
             self._left_behind += sample.left_behind
@@ -112,10 +124,11 @@ class RerankWatch:
                 self._cost_usd,
             )
 
-    def misses_more_than(self, moved: float) -> bool:
-        """Whether more skipped questions would have moved than a share, beyond chance."""
-        regret = self.regret()
-        return regret.samples >= _ENOUGH and regret.at_least > moved
+    def misses_more_than(self, share: float, tenant: str) -> bool:
+        """Whether more of a tenant's skipped questions would have moved than a share, beyond chance."""
+        with self._counting:
+            samples, moved = self._of.get(tenant, (0, 0))
+        return samples >= _ENOUGH and at_least(moved, samples) > share
 
     def settle(self) -> None:
         """Wait until every sample that waits is taken."""
@@ -138,11 +151,12 @@ class RerankWatch:
 
     def _work(self) -> None:
         while True:
-            take = self._waiting.get()
+            waiting = self._waiting.get()
             try:
-                if take is None:
+                if waiting is None:
                     return
-                self.note(take())
+                take, tenant = waiting
+                self.note(take(), tenant)
             except RagSaverError as error:
                 _log.warning("a sample was not reranked: %s", error)
             except Exception:

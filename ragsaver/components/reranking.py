@@ -160,7 +160,7 @@ class Reranking:
         """
         gate = self.gate
         chance = gate.chance(features(question, passages[: gate.top_n], scope.tenant))
-        share = gate.max_share if self.watch.misses_more_than(gate.skipped_moved) else gate.share
+        share = gate.max_share if self.watch.misses_more_than(gate.skipped_moved, scope.tenant) else gate.share
         bar = self._recent.threshold(scope, chance, share)
         if chance > bar:
             return Verdict(True, f"a chance of {chance:.2f} that it helps, above {bar:.2f}")
@@ -180,7 +180,7 @@ class Reranking:
         else:
             outcome = Reranked("skipped", verdict.reason)
             if random.random() < self._settings.sample_skipped:
-                self.watch.sample_later(lambda: self._sample(question, passages, scope, pay))
+                self.watch.sample_later(lambda: self._sample(question, passages, scope, pay), scope.tenant)
         self.watch.decided(outcome.decision)
         if outcome.decision in _LET_DOWN and (evidence := current_evidence()):
             evidence.spoil(f"the reranker was {outcome.decision}")

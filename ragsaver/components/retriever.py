@@ -36,6 +36,7 @@ class HybridRetriever(Bound):
     :param lexical_weight: share of BM25 in the fused score, 0 to 1; `retrieval.lexical_weight` if None.
     :param fusion: `minmax`, `zscore`, `rrf` or `dbsf`; `retrieval.fusion` if None.
     :param fall_off: share of the best score below which a passage does not stay, 0 to 1; `retrieval.fall_off` if None.
+    :param least: passages that stay though their scores fall off; `retrieval.least` if None.
     :raises ValueError: if a number is out of range.
     """
 
@@ -46,8 +47,9 @@ class HybridRetriever(Bound):
         lexical_weight: float | None = None,
         fusion: str | None = None,
         fall_off: float | None = None,
+        least: int | None = None,
     ) -> None:
-        for name, number in (("candidates", candidates), ("top_k", top_k)):
+        for name, number in (("candidates", candidates), ("top_k", top_k), ("least", least)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
         for name, share in (("lexical_weight", lexical_weight), ("fall_off", fall_off)):
@@ -60,6 +62,7 @@ class HybridRetriever(Bound):
         self.lexical_weight = lexical_weight
         self.fusion = fusion
         self.fall_off = fall_off
+        self.least = least
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, top_k: int | None = None) -> dict[str, Passages]:
@@ -88,12 +91,13 @@ class HybridRetriever(Bound):
         candidates = max(self.candidates or defaults.candidates, top_k)
         weight = defaults.lexical_weight if self.lexical_weight is None else self.lexical_weight
         fall_off = defaults.fall_off if self.fall_off is None else self.fall_off
+        least = self.least or defaults.least
         fusion = Fusion(self.fusion or defaults.fusion)
         scope = self.scope
         kept = KeptPassages.of(
             self.resources,
             scope,
-            f"{candidates} {top_k} {weight} {fall_off} {defaults.least} {fusion} "
+            f"{candidates} {top_k} {weight} {fall_off} {least} {fusion} "
             f"{defaults.feedback_passages} {defaults.feedback_weight} {query}",
         )
         with stage("retrieve"):
@@ -116,9 +120,7 @@ class HybridRetriever(Bound):
                 if again:
                     fused = fuse(again, lexical, weight, fusion)
                     how += f"; asked again nearer to the first {defaults.feedback_passages}"
-                worth = depth([score for _, score in fused], fall_off, defaults.least)
-                fallen = f"its score is below {fall_off:g} of the best one's"
-                passages = passages_of(index, scope, fused, dense, lexical, top_k, how, worth, fallen)
+                passages = passages_of(index, scope, fused, dense, lexical, top_k, how, fall_off, least)
                 if kept:
                     kept.put(passages)
         receipt = current_receipt()
@@ -135,24 +137,23 @@ def passages_of(
     lexical: Mapping[str, float],
     top_k: int,
     how: str,
-    worth: int | None = None,
-    fallen: str = "",
+    fall_off: float,
+    least: int,
 ) -> Passages:
-    """The first passages, those that say the same as a better one folded into it.
+    """The first passages, until their scores fall off; those that say the same as a better one are folded into it.
 
     :param fused: ids and scores, best first.
     :param dense: the vectors' own scores, by id.
     :param lexical: BM25's own scores, by id.
     :param how: the order came about, for who asks for an explanation.
-    :param worth: so many of `fused` are taken at most; all if None.
-    :param fallen: why those beyond are not.
+    :param fall_off: as for `depth`, and so is `least`.
     """
-    worth = len(fused) if worth is None else worth
+    worth = depth([score for _, score in fused], fall_off, least)
     explanation = current_explanation()
     if explanation:
         explanation.fuse(how, fused, dense, lexical, index.payloads(scope, [key for key, _ in fused]))
         for key, _ in fused[worth:]:
-            explanation.leave_out(key, fallen)
+            explanation.leave_out(key, f"its score is below {fall_off:g} of the best one's")
     folded = Folded(tenant=scope.tenant)
     taken = 0
     # what is folded away leaves its place to the next one
@@ -164,7 +165,9 @@ def passages_of(
             evidence.read(carried)
         with stage("deduplicate"):
             for key, score in some:
-                if key not in carried:  # an ingestion has just deleted it
+                if key not in carried:
+                    if explanation:
+                        explanation.leave_out(key, "it was deleted a moment ago")
                     continue
                 twin = folded.put(_document(key, carried[key], score, dense.get(key), lexical.get(key)))
                 if twin and explanation:

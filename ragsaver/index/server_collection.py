@@ -32,6 +32,7 @@ _METADATA = "ragsaver"
 
 _NEEDED = (1, 16)  # metadata of a collection
 _NEEDED_FOR_TENANT_IDF = (1, 19)
+_NEEDED_FOR_TURBO = (1, 18)
 
 _SCHEMA: dict[str, Any] = {
     SCOPE: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
@@ -63,9 +64,14 @@ def open_collection(
     :raises ModelMismatch: if another model built it.
     :raises StorageError: if the server is too old, or the collection is none of RAGSaver's.
     """
-    if not connection.is_local:
-        _require_version(connection, tenant_idf)
+    version = None if connection.is_local else _required_version(connection, tenant_idf)
     if not connection.ask(lambda client: client.collection_exists(name)):
+        if version and version < _NEEDED_FOR_TURBO and growth.quantization and growth.quantization.kind == "turbo":
+            raise StorageError(
+                "this Qdrant knows no `turbo` quantisation, which came with {}.{}".format(*_NEEDED_FOR_TURBO),
+                where=connection.where,
+                remedy="Upgrade the server, or set `index.quantization` to another kind",
+            )
         _create(connection, name, identity, growth)
     require_same(
         read_server_identity(connection, name),
@@ -182,7 +188,8 @@ def take_over(connection: Connection, name: str) -> None:
     connection.ask(methodcaller("delete_payload_index", name, EARLIER_STATE, wait=True))  # until then it is begun anew
 
 
-def _require_version(connection: Connection, tenant_idf: bool) -> None:
+def _required_version(connection: Connection, tenant_idf: bool) -> tuple[int, int]:
+    """The server's version, which is late enough."""
     version = connection.ask(lambda client: client.info()).version
     parts = re.match(r"v?(\d+)\.(\d+)", version)
     found = (int(parts[1]), int(parts[2])) if parts else (0, 0)
@@ -194,6 +201,7 @@ def _require_version(connection: Connection, tenant_idf: bool) -> None:
             where=connection.where,
             remedy="Upgrade the server" + (without if needed > found >= _NEEDED else ""),
         )
+    return found
 
 
 def _where(connection: Connection, name: str) -> str:

@@ -36,6 +36,14 @@ class Words(NamedTuple):
         return memoryview(self.ids).cast("I").tolist(), weights
 
 
+# That the encoder stems; it does not tell them itself.
+LANGUAGES = (
+    *("arabic", "azerbaijani", "basque", "bengali", "catalan", "chinese", "danish", "dutch", "english", "finnish"),
+    *("french", "german", "greek", "hebrew", "hinglish", "hungarian", "indonesian", "italian", "japanese", "kazakh"),
+    *("nepali", "norwegian", "portuguese", "romanian", "russian", "slovene", "spanish", "swedish", "tajik", "turkish"),
+)
+
+
 # Processes that only cut documents make words too: what they need is loaded in two milliseconds.
 @lru_cache(maxsize=8)
 def word_encoder(settings: WordSettings) -> qdrant.Bm25:
@@ -47,7 +55,11 @@ def word_encoder(settings: WordSettings) -> qdrant.Bm25:
         config = qdrant.Bm25Config(language=settings.language, avg_len=settings.avg_words, k=settings.k1, b=settings.b)
         return qdrant.Bm25(config)
     except ValueError as error:
-        raise SettingsError(f"`index.language` is not known: {error}", where="settings") from error
+        raise SettingsError(
+            f"no texts in the language `{settings.language}` can be read by their words: {error}",
+            where="index.language",
+            remedy=f"Take one of these, the nearest if yours is not there: {', '.join(LANGUAGES)}",
+        ) from error
 
 
 def word_lists(text: str, made: Words | None, settings: WordSettings) -> tuple[list[int], list[float]]:

@@ -1,4 +1,4 @@
-"""A pipeline's YAML becomes a running pipeline, or an error that says which line of thought was wrong.
+"""A pipeline's YAML becomes a running pipeline, or an error that says which line of it was wrong.
 
 Only components of Haystack, of RAGSaver, and of modules that the operator names may be loaded: a YAML file
 can't import anything else.
@@ -11,9 +11,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from haystack import Pipeline
+from haystack.core.errors import PipelineError as HaystackPipelineError
 
 from ragsaver.components.resources import NeedsResources, Resources
 from ragsaver.errors import PipelineError, UsageError
+from ragsaver.pipelines.building import build
+from ragsaver.pipelines.wiring import require_wired
+from ragsaver.pipelines.written import read_written, shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -30,7 +34,7 @@ def find_pipeline(name: str, folder: Path) -> Path:
                 return file
     raise UsageError(
         f"there is no pipeline `{name}`",
-        where=str(folder),
+        where=folder.name,  # also told to who asks over HTTP, as all that is wrong with a pipeline
         remedy=f"Pipelines here: {', '.join(pipeline_names(folder))}",
     )
 
@@ -46,28 +50,36 @@ def load_pipeline(file: Path, resources: Resources | None = None, allow_modules:
     :param file: the YAML.
     :param resources: what its components work on; None only checks the YAML.
     :param allow_modules: modules of the team's own; looked for beside the YAML's folder too.
-    :raises PipelineError: naming the file and what is wrong.
+    :raises PipelineError: naming the file, the line and what is wrong.
     """
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"can't be read: {error}", where=str(file)) from error
+        raise PipelineError(f"can't be read: {_reason(error)}", where=shown(file)) from error
     if allow_modules:
         _make_importable(file.resolve().parent.parent)
-    try:
-        pipeline = Pipeline.loads(text, allowed_modules=["ragsaver", *allow_modules])
-    except Exception as error:  # a component of anybody's may raise anything
-        raise PipelineError(
-            f"can't be loaded: {error}",
-            where=str(file),
-            remedy="Components of your own need their module in `allow_modules`. "
-            "docs/reference/pipelines.md lists those that are shipped",
-        ) from error
+    written = read_written(file, text)
+    pipeline = Pipeline(**written.more)
+    for name, one in written.components.items():
+        pipeline.add_component(name, build(name, one, written.where, ["ragsaver", *allow_modules]))
+    for number, (sender, receiver) in enumerate(written.connections):
+        try:
+            pipeline.connect(sender, receiver)
+        except HaystackPipelineError as error:
+            raise PipelineError(
+                f"can't connect `{sender}` to `{receiver}`: {' '.join(str(error).split()).rstrip('.')}",
+                where=written.where("connections", str(number)),
+            ) from error
+    require_wired(pipeline, written.where)
     if resources is not None:
         for _, instance in pipeline.walk():
             if isinstance(instance, NeedsResources):
                 instance.bind(resources)
     return pipeline
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or type(error).__name__
 
 
 def _shipped() -> Path:

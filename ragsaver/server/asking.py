@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated
 
@@ -29,11 +29,7 @@ class Wishes:
     deadline: float | None = None
 
 
-async def _wishes(
-    x_ragsaver_max_cost: Annotated[
-        Decimal | None, Header(ge=0, le=1_000_000, description="dollars that the answer may cost")
-    ] = None,
-    x_ragsaver_quality: Annotated[Quality, Header(description="what to spend on the answer")] = "balanced",
+async def _patience(
     x_ragsaver_deadline: Annotated[
         float | None, Header(gt=0, le=86_400, description="seconds that the answer may take")
     ] = None,
@@ -42,7 +38,21 @@ async def _wishes(
     ] = "",
 ) -> Wishes:
     deadline = None if x_ragsaver_deadline is None else time.monotonic() + x_ragsaver_deadline
-    return Wishes(x_ragsaver_max_cost, x_ragsaver_quality, caching_of(cache_control), deadline)
+    return Wishes(caching=caching_of(cache_control), deadline=deadline)
+
+
+# What may be wished of passages alone: how long they may take, and whether they may be kept ones.
+Patient = Annotated[Wishes, Depends(_patience)]
+
+
+async def _wishes(
+    patient: Patient,
+    x_ragsaver_max_cost: Annotated[
+        Decimal | None, Header(ge=0, le=1_000_000, description="dollars that the answer may cost")
+    ] = None,
+    x_ragsaver_quality: Annotated[Quality, Header(description="what to spend on the answer")] = "balanced",
+) -> Wishes:
+    return replace(patient, max_cost=x_ragsaver_max_cost, quality=x_ragsaver_quality)
 
 
 def caching_of(cache_control: str) -> Caching:

@@ -60,7 +60,11 @@ class RerankSettings(Section):
     weight: float | None = Field(
         default=None, ge=0.0, le=1.0, description="share of the reranker in the new order; default: the gate's, else 1"
     )
-    gate: str = Field(default="bundled", description="`bundled`, or a file that `ragsaver eval tune-gate` wrote")
+    gate: str = Field(
+        default="bundled",
+        description="`bundled`; `asked-again`, for `retrieval.feedback_passages: 3`; "
+        "or a file that `ragsaver eval tune-gate` wrote",
+    )
     usd_per_1k_calls: Decimal = Field(default=Decimal(0), ge=0, description="dollars for a thousand calls")
     usd_per_mtok: Decimal = Field(
         default=Decimal(0), ge=0, description="dollars for a million tokens of passages, each with the question"

@@ -15,7 +15,7 @@ from ragsaver.caching.guarded import Guarded
 from ragsaver.caching.redis_entries import RedisEntries
 from ragsaver.caching.sqlite_entries import SqliteEntries
 from ragsaver.errors import StorageError
-from tests.redis_server import redis_server
+from tests.caching.conftest import Clock
 
 DIM, TTL_S, SECOND = 384, 1000.0, 1.01
 PLACE = Place.of("acme", "docs", None)
@@ -24,25 +24,6 @@ MADE = np.random.default_rng(0).normal(size=(600, DIM)).astype(np.float32)
 MADE /= np.linalg.norm(MADE, axis=1, keepdims=True)
 
 Opened = Callable[[], EntryStore]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "redis"])

@@ -18,28 +18,9 @@ from ragsaver.caching.guarded import Guarded
 from ragsaver.caching.redis_entries import RedisEntries
 from ragsaver.caching.sqlite_entries import SqliteEntries
 from ragsaver.errors import StorageError
-from tests.redis_server import redis_server
+from tests.caching.conftest import Clock
 
 MINUTE = 61.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

@@ -27,20 +27,15 @@ def test_every_stage_adds_what_it_decided():
         explanation.leave_out("gone", "beyond the first 2")
         explanation.order([passage("a"), passage("b")])
         explanation.rerank = "asked: margins are small"
-        explanation.order(
-            [passage("b", 0.95), passage("a", 0.2, also_in=[{"source": "c.md", "heading": "h"}])], reranked=1
-        )
-        explanation.pack([passage("b"), passage("a")], [passage("b", tokens=12)], 40)
+        folded = passage("a", 0.2, also_in=[{"source": "c.md", "heading": "h"}])
+        explanation.order([passage("b", 0.95), folded], reranked=1)
+        why = "other sentences are worth more of the 40 tokens"
+        explanation.pack([passage("b"), folded], [passage("b", tokens=12)], [why, why])
     told = explanation.told()
     assert (told.fusion, told.rerank) == ("minmax", "asked: margins are small")
     a, b, gone = told.passages
     assert (a.dense.rank, a.dense.score, a.lexical.rank, a.lexical.score) == (1, 0.7, 2, 3.0)
-    assert (a.rank, a.reranked_score, a.tokens, a.left_out) == (
-        2,
-        None,
-        0,
-        "other sentences are worth more of the 40 tokens",
-    )
+    assert (a.rank, a.reranked_score, a.tokens, a.left_out) == (2, None, 0, why)
     assert [place.source for place in a.also_in] == ["c.md"]
     assert (b.rank, b.reranked_score, b.tokens, b.left_out) == (1, 0.95, 12, None)
     assert (gone.rank, gone.source, gone.dense, gone.left_out) == (None, "", None, "beyond the first 2")

@@ -234,15 +234,18 @@ def test_a_sample_is_charged_to_whoever_asked_the_question(tmp_path: Path, scrip
     assert all(one.request_id != "req_of_the_question" for one in charged), "its receipt was closed"
 
 
-def test_a_gate_that_misses_more_than_it_did_may_call_more(tmp_path: Path):
+def test_a_gate_that_misses_more_than_it_did_may_call_more_of_the_tenant_that_it_misses(tmp_path: Path):
     chances = tuple(n / 100 for n in range(100))
     with rerank_server(Script()) as url:
         file = gate_file(tmp_path, url, intercept=0.55, chances=chances, share=0.3, max_share=0.4)
         with resources(tmp_path, backend="remote", url=url, mode="gated", gate=file, sample_skipped=0) as given:
             assert asked(given)[1].reason.startswith("skipped")
             for n in range(60):
-                given.reranking.watch.note(Sample(moved=n % 2 == 0, left_behind=0.1))
-            assert asked(given)[1].reason.startswith("reranked")
+                given.reranking.watch.note(Sample(moved=n % 2 == 0, left_behind=0.1), "rival")
+            assert asked(given)[1].reason.startswith("skipped")
+            with running(Request(Scope("rival", "docs"))):
+                assert asked(given)[1].reason.startswith("reranked")
+            assert given.reranking.watch.regret().samples == 60
 
 
 def test_samples_pile_up_no_work_and_one_that_fails_ends_nothing():
@@ -255,9 +258,9 @@ def test_samples_pile_up_no_work_and_one_that_fails_ends_nothing():
     def broken() -> Sample:
         raise RuntimeError("on purpose")
 
-    assert watch.sample_later(broken)
+    assert watch.sample_later(broken, "acme")
     watch.settle()
-    taken = sum(watch.sample_later(slow) for _ in range(50))
+    taken = sum(watch.sample_later(slow, "acme") for _ in range(50))
     hold.set()
     watch.settle()
     assert watch.regret().samples == taken < 12

@@ -185,6 +185,12 @@ def test_init_writes_a_project_that_runs(tmp_path: Path):
     assert "--force" in run(tmp_path, "init", code=2).stderr
     assert "notes.md/project: the system refused" in run(tmp_path, "init", "notes.md/project", code=2).stderr
     assert as_json(tmp_path, "doctor")["ok"]
+    broken = (
+        (tmp_path / "pipelines" / "query.yaml").read_text().replace("top_k", "topk").replace("packer.doc", "paker.doc")
+    )
+    (tmp_path / "pipelines" / "second.yaml").write_text(broken)
+    told = next(row for row in as_json(tmp_path, "doctor", code=2)["checks"] if row["check"] == "pipeline")
+    assert not told["ok"] and "second.yaml:" in told["detail"] and "Did you mean `packer`?" in told["detail"]
 
 
 def test_questions_in_another_script_get_no_guess(project: Path):

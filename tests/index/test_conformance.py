@@ -20,7 +20,7 @@ from ragsaver.errors import ModelMismatch, SettingsError
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.protocol import VectorIndex
-from ragsaver.index.words import word_encoder, words_of
+from ragsaver.index.words import LANGUAGES, WordSettings, word_encoder, words_of
 from tests.index.engines import AWAITED, KINDS, Opening, engine
 from tests.index.points import ACME, DIM, IDENTITY, RIVAL, listed, point, vector
 
@@ -260,8 +260,13 @@ def test_other_word_statistics_are_refused_too(opening: Opening, changed: dict[s
 
 
 def test_a_language_that_is_not_known_is_named(opening: Opening) -> None:
-    with pytest.raises(SettingsError, match=r"index\.language"):
+    with pytest.raises(SettingsError, match=r"index\.language: .*`klingon`.*english, finnish"):
         opening(IndexIdentity("tiny", "f" * 32, DIM, "klingon", 50.0))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_language_that_is_named_in_its_place_is_known(language: str) -> None:
+    word_encoder(WordSettings(language, 50.0, 1.2, 0.75))
 
 
 def test_points_move_to_another_index_as_they_are_kept(opening: Opening, index: VectorIndex, tmp_path: Path) -> None:

@@ -202,6 +202,16 @@ def test_an_older_server_does_where_tenants_share_word_statistics() -> None:
         assert server.requests("/points/query/batch")[0]["searches"][1].get("params") is None
 
 
+def test_a_server_that_knows_no_turbo_says_so_and_keeps_a_collection_that_is_there() -> None:
+    turbo = Growth(quantization=Quantization("turbo"))
+    with qdrant_server("1.17.1") as server:
+        with pytest.raises(StorageError, match=r"no `turbo`.*1\.18.*index\.quantization"):
+            at(server, tenant_idf=False, growth=turbo)
+        assert creations(server) == []
+        at(server, tenant_idf=False).close()
+        at(server, tenant_idf=False, growth=turbo).close()
+
+
 def test_a_collection_of_somebody_else_is_left_alone(server: StandIn) -> None:
     server.client.create_collection("corpus", models.VectorParams(size=4, distance=models.Distance.DOT))
     with pytest.raises(StorageError, match=r"corpus: .*not made by RAGSaver.*index\.collection"):

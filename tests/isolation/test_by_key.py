@@ -1,6 +1,7 @@
 """Whoever holds a key works in its tenant and reads in its groups' name, whatever others have, ask and send."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,6 +81,34 @@ def test_a_key_s_holder_finds_counts_and_lists_what_is_its_tenant_s_and_its_grou
         asked = client.post("/v1/chat/completions", json=chat(question["query"]), headers=key)
         if asked.status_code == 200:
             assert {one["source"] for one in asked.json()["ragsaver"]["citations"]} <= mine
+    for tenant in TENANTS:
+        access.live._now.ingestor.forget(Scope(tenant, "default"), lambda known: list(known.values()))
+
+
+@patiently
+@given(st.lists(st.tuples(st.sampled_from(TENANTS), GROUPS), min_size=2, max_size=6), READERS)
+def test_of_copies_the_further_sources_are_those_that_the_reader_may_read_all_of_them_and_no_other(
+    served: tuple[TestClient, Access],
+    copies: Sequence[tuple[str, list[str]]],
+    readers: Sequence[tuple[str, list[str]]],
+) -> None:
+    client, access = served
+    for number, (tenant, groups) in enumerate(copies):
+        post(client, key_of(access, tenant), f"copy-{number}.txt", "A zebra crosses the road at noon.", groups)
+    for tenant, groups in readers:
+        key = key_of(access, tenant, groups)
+        mine = {
+            f"copy-{number}.txt"
+            for number, (whose, named) in enumerate(copies)
+            if whose == tenant and (not named or not set(named).isdisjoint(groups))
+        }
+        for path in ("/v1/search", "/v1/query"):
+            answer = client.post(path, json={"query": "When does a zebra cross?", "debug": True}, headers=key)
+            assert set(re.findall(r"copy-\d\.txt", answer.text)) == mine
+            told = answer.json()["debug"]["passages"]
+            (shown,) = [one for one in told if one["left_out"] is None] if mine else [None]
+            further = {place["source"] for place in shown["also_in"]} | {shown["source"]} if shown else set()
+            assert further == mine
     for tenant in TENANTS:
         access.live._now.ingestor.forget(Scope(tenant, "default"), lambda known: list(known.values()))
 

@@ -100,8 +100,10 @@ def test_a_pipeline_without_answers_is_refused_when_it_is_loaded(filled: Runtime
 def test_a_schema_is_refused_by_a_pipeline_that_knows_none(filled: Runtime):
     folder = filled.settings.pipelines_dir
     folder.mkdir()
-    shipped = find_pipeline("query", folder).read_text().splitlines()
-    (folder / "mine.yaml").write_text("\n".join(line for line in shipped if "generator" not in line))
+    before, rest = find_pipeline("query", folder).read_text().split("  generator:")
+    rest = rest[rest.index("  answer_builder:") :].replace("generator.replies", "prompt_builder.messages")
+    lines = [line for line in rest.splitlines() if "receiver: generator" not in line]
+    (folder / "mine.yaml").write_text(before + "\n".join(lines))
     wanted = Request(filled.scope(), response_schema=read_schema({"type": "object"}))
     with pytest.raises(Unsupported, match=r"knows no JSON schema"):
         filled.engine("mine").ask(question(1), wanted)

@@ -1,8 +1,13 @@
 """A pipeline's YAML loads, or the error names the file and what is wrong; nothing else can be imported."""
 
+import sys
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ragsaver.errors import PipelineError, UsageError
 from ragsaver.pipelines.loader import find_pipeline, load_pipeline, pipeline_names
@@ -28,33 +33,128 @@ def test_a_name_that_is_none_lists_those_that_are(tmp_path: Path, name: str):
     assert pipeline_names(tmp_path) == ["outlined", "query", "reranked", "search"]
 
 
+QUERY = find_pipeline("query", Path()).read_text()
+RETRIEVER = "ragsaver.components.retriever.HybridRetriever"
+PACKER = "ragsaver.components.packer.ContextPacker"
+TO_PACKER = "  - {sender: retriever.documents, receiver: packer.documents}\n"
+LOOP = """  one: {type: ragsaver.components.deduplicator.NearDuplicateFilter}
+  other: {type: ragsaver.components.deduplicator.NearDuplicateFilter}
+connections:
+  - {sender: one.documents, receiver: other.documents}
+  - {sender: other.documents, receiver: one.documents}
+"""
+
+
+def edited(before: str, after: str) -> str:
+    assert before in QUERY
+    return QUERY.replace(before, after, 1)
+
+
+def taking(component: str, parameters: str) -> str:
+    return edited(f"{component}\n    init_parameters: {{}}", f"{component}\n    init_parameters: {parameters}")
+
+
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "at", "problem", "remedy"),
     [
-        ("components: [", "can't be loaded"),
-        ("just words", "can't be loaded"),
-        ("components: {a: {type: os.path.join}}", "can't be loaded"),
-        ("components: {a: {type: ragsaver.components.packer.NoSuch, init_parameters: {}}}", "NoSuch"),
+        # no pipeline at all
+        ("components: [", "", "is not valid YAML", None),
+        ("components: &it\n  a: *it", "components", "is not valid YAML: what an alias names holds that alias", None),
+        ("", "", "needs `components`", "ragsaver init"),
+        ("just words", "", "needs `components`", "ragsaver init"),
+        ("components: []", "components", "needs `components`", "ragsaver init"),
+        ("components: !!python/object/apply:os.system [ls]", "components", "is not valid YAML", None),
+        # a component's name, its keys, its class
+        (edited("prompt_builder: #", "packer: #"), "packer: # stable", "stands there twice", "another name"),
+        (edited("init_parameters", "init_params"), "init_params:", "unknown key `init_params`", "`init_parameters`"),
+        (edited(f"    type: {PACKER}\n", ""), "packer:", "component `packer` has no `type`", "class"),
+        (edited("HybridRetriever", "HybridRetreiver"), "Retreiver", "there is no", f"`{RETRIEVER}`"),
+        (edited("components.retriever", "components.retreiver"), "retreiver", "there is no", f"`{RETRIEVER}`"),
+        (edited(RETRIEVER, "os.path.join"), "os.path", "`os.path`, which may not be loaded", "allow_modules: [os]"),
         (
-            "components: {a: {type: ragsaver.components.packer.ContextPacker, init_parameters: {budget_tokens: 0}}}",
-            "budget_tokens must be at least 1",
+            edited(RETRIEVER, "haystack.components.rankers.LostInTheMiddleRanker"),
+            "rankers",
+            "there is no `haystack.components.rankers.LostInTheMiddleRanker`",
+            "haystack.components.rankers.lost_in_the_middle.LostInTheMiddleRanker",
         ),
+        # its parameters
+        (taking(RETRIEVER, "{topk: 5}"), "{topk", "no parameter `topk`", "`top_k`"),
+        (taking(RETRIEVER, "{top_k: ten}"), "{top_k", "not allowed (given: 'ten')", "valid integer"),
+        (taking(RETRIEVER, "{top_k: 2.5}"), "{top_k", "not allowed (given: 2.5)", "valid integer"),
+        (taking(RETRIEVER, "{top_k: true}"), "{top_k", "not allowed (given: True)", "valid integer"),
+        (taking(RETRIEVER, "{fusion: [rrf]}"), "{fusion", "not allowed", "valid string"),
+        (taking(RETRIEVER, "{fusion: rff}"), "{fusion", "fusion must be one of minmax, zscore, rrf, dbsf", "takes"),
+        (taking(RETRIEVER, "[5]"), "[5]", "must hold names and values", "{}"),
+        (taking(PACKER, "{complete_from: most}"), "{complete_from", "not allowed", "valid number"),
+        (taking(PACKER, "{budget_tokens: 0}"), "{budget_tokens", "must be at least 1, got 0", "complete_from"),
         (
-            "components: {a: {type: ragsaver.components.packer.ContextPacker, init_parameters: {budget: 5}}}",
-            "budget",
+            edited(
+                "CitedAnswerBuilder\n    init_parameters: {}", "CitedAnswerBuilder\n    init_parameters: {quote: 1}"
+            ),
+            "{quote",
+            "no parameter `quote`",
+            "none",
         ),
+        # connections
+        (edited("connections:", "conections:"), "conections", "unknown key `conections`", "`connections`"),
+        (edited(TO_PACKER, "  - retriever.documents\n"), "- retriever", "needs a `sender` and a `receiver`", "Write"),
         (
-            "components: {a: {type: ragsaver.components.packer.ContextPacker, init_parameters: {}}}\n"
-            "connections: [{sender: a.documents, receiver: b.documents}]",
-            "b",
+            edited("sender: retriever", "sender: retreiver"),
+            "retreiver.",
+            "`retreiver.documents` is of no",
+            "`retriever`",
         ),
+        (edited("packer.documents}", "packer.document}"), "document}", "Input connections of packer are", None),
+        (edited("sender: retriever.documents", "sender: generator.replies"), "packer.documents}", "do not match", None),
+        (edited(TO_PACKER, ""), "packer:", "component `packer` gets no `documents`", "sender: retriever.documents"),
+        (f"components:\n{LOOP}", "one:", "`one` and `other` can never run", "circle"),
+        (f"{QUERY}max_runs_per_component: 0\n", "max_runs", "whole number above 0, got 0", None),
     ],
 )
-def test_what_is_wrong_with_a_yaml_is_named_with_its_file(tmp_path: Path, text: str, said: str):
+def test_what_is_wrong_with_a_yaml_is_named_with_its_line_and_a_remedy(
+    tmp_path: Path, text: str, at: str, problem: str, remedy: str | None
+):
     file = written(tmp_path, text)
-    with pytest.raises(PipelineError, match=said) as caught:
+    with pytest.raises(PipelineError) as caught:
         load_pipeline(file)
-    assert caught.value.where == str(file)
+    error = caught.value
+    line = next((number for number, one in enumerate(text.splitlines(), start=1) if at in one), 1)
+    assert error.where == f"{tmp_path.name}/mine.yaml:{line}"
+    assert problem in error.problem and (remedy or "") in (error.remedy or "")
+    assert "\n" not in str(error) and "unsafe" not in str(error)
+
+
+@given(st.integers(0, len(QUERY)), st.integers(1, 40), st.sampled_from(["", " ", "\n", ":", "-", "{", "x"]))
+def test_whatever_is_cut_out_of_a_pipeline_it_loads_or_says_why(at: int, length: int, instead: str):
+    with TemporaryDirectory() as folder:
+        file = written(Path(folder), QUERY[:at] + instead + QUERY[at + length :])
+        with suppress(PipelineError):
+            load_pipeline(file)
+
+
+def test_a_parameter_of_another_module_s_component_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "their_parts.py").write_text(
+        "from haystack import component\n\n\n@component\nclass Part:\n    def __init__(self, size: float = 1):\n"
+        "        self.size = 1 / size\n\n    @component.output_types(said=str)\n    def run(self, query: str):\n"
+        "        return {'said': query}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def told(parameters: str) -> str:
+        text = f"components: {{a: {{type: their_parts.Part, init_parameters: {parameters}}}}}"
+        with pytest.raises(PipelineError) as caught:
+            load_pipeline(written(tmp_path / "pipelines", text), None, ["their_parts"])
+        return str(caught.value)
+
+    assert "component `a` has no parameter `sise`. Did you mean `size`?" in told("{sise: 2}")
+    assert "component `a` can't be made: division by zero. Part takes: size" in told("{size: 0}")
+
+
+def test_an_extra_that_a_component_lacks_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "rank_bm25", None)
+    kind = "ragsaver.components.lexical_retriever.LexicalRetriever"
+    with pytest.raises(PipelineError, match=r"component `a` can't be made: .*rank.bm25.*pip install"):
+        load_pipeline(written(tmp_path, f"components: {{a: {{type: {kind}}}}}"))
 
 
 def test_a_module_that_the_operator_did_not_name_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

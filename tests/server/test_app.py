@@ -168,6 +168,37 @@ def test_debug_tells_what_became_of_each_passage_and_nothing_of_other_collection
     assert "debug" not in client.post("/v1/query", json={"query": "what do owls hunt?"}).json()
 
 
+def test_what_is_wrong_with_a_pipeline_is_told_and_not_where_it_is_on_the_machine(client: TestClient, runtime: Runtime):
+    folder = runtime.settings.pipelines_dir
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("components:\n  a: {type: ragsaver.components.packer.ContextPaker}\n")
+    (folder / "latin.yaml").write_bytes(b"\xff")
+    for name, status, where in (
+        ("nope", 400, "pipelines"),
+        ("mine", 500, "pipelines/mine.yaml:2"),
+        ("latin", 500, None),
+    ):
+        answer = client.post("/v1/query", json={"query": "owls?", "pipeline": name})
+        problem = answer.json()
+        assert (answer.status_code, problem["where"]) == (status, where or "pipelines/latin.yaml")
+        assert str(folder.parent) not in answer.text and problem["problem"]
+
+
+def test_a_search_keeps_to_the_time_and_the_freshness_that_its_caller_wants(client: TestClient):
+    post(client, {"source": "a.md", "text": "Owls hunt voles."})
+    hurried = client.post("/v1/search", json={"query": "owls"}, headers={"x-ragsaver-deadline": "0.000001"})
+    assert (hurried.status_code, hurried.json()["type"]) == (504, "urn:ragsaver:problem:deadline-exceeded")
+
+    def found(**headers: str) -> str:
+        lines = client.post("/v1/search", json={"query": "owls"}, headers=headers).json()["receipt"]["lines"]
+        return next(line["reason"] for line in lines if line["stage"] == "retrieve")
+
+    first, again, fresh = found(), found(), found(**{"cache-control": "no-cache"})
+    assert "found before" in again and first == fresh == "local index, no fee"
+    headers = client.get("/openapi.json").json()["paths"]["/v1/search"]["post"]["parameters"]
+    assert {one["name"] for one in headers} == {"x-ragsaver-deadline", "cache-control"}
+
+
 def test_debug_does_not_go_with_a_stream(client: TestClient):
     answer = client.post("/v1/query", json={"query": "owls?", "debug": True, "stream": True})
     assert answer.status_code == 422

@@ -31,7 +31,7 @@ def test_a_question_to_the_reranked_pipeline_is_counted_and_said_on_its_receipt(
         answer = client.post("/v1/query", json={"query": "Who issues permits?", "pipeline": "reranked"}).json()
         (line,) = (line for line in answer["receipt"]["lines"] if line["stage"] == "rerank")
         assert told(client)["ragsaver_rerank_decisions_total", line["reason"].split(":")[0]] == 1
-        runtime.resources.reranking.watch.note(Sample(moved=True, left_behind=0.5))
+        runtime.resources.reranking.watch.note(Sample(moved=True, left_behind=0.5), "acme")
         after = told(client)
         assert after["ragsaver_rerank_skipped_moved_ratio",] == 1 and after["ragsaver_rerank_samples_total",] >= 1
     access.close()
