@@ -76,6 +76,40 @@ def test_an_index_of_an_earlier_version_shows_what_was_listed_and_nothing_else(t
                 assert set(shard.info().payload_schema) == {"scope", "listed_in", "groups"}
 
 
+def test_what_an_earlier_version_has_written_key_by_key_is_read_and_changed_like_any_other(index: EdgeIndex) -> None:
+    one = point("zebra", groups=["it"])
+    listed(index, ACME, one)
+    carried = index.payloads(ACME, [one.id])[one.id]
+    with index._shard.use() as shard:  # as it was written then
+        shard.update(qdrant.UpdateOperation.overwrite_payload([one.id], dict(carried)))
+
+    assert index.payloads(ACME, [one.id]) == {one.id: carried}
+    assert index.search(READER, "zebra", vector(0), 1).lexical[0].payload == carried
+    index.set_payload(ACME, {one.id: {"title": "Horses", "groups": ["hr"]}})
+    assert index.payloads(ACME, [one.id]) == {one.id: {**carried, "title": "Horses", "groups": ["hr"]}}
+    assert index.payloads(READER, [one.id]) == {}
+    (stored,) = next(iter(index.stored(ACME)))
+    assert stored.payload == index.payloads(ACME, [one.id])[one.id]
+
+
+@pytest.mark.parametrize("value", [2**70, 1.5, None, [], {"a": [{"b": "\u2028\0"}]}, '\\"🦓'], ids=repr)
+def test_a_point_carries_any_json(index: EdgeIndex, value: object) -> None:
+    one = replace(point("zebra"), payload={"metadata": {"value": value}})
+    listed(index, ACME, one)
+    assert index.payloads(ACME, [one.id])[one.id]["metadata"] == {"value": value}
+
+
+def test_what_is_not_changed_of_a_point_stays(index: EdgeIndex) -> None:
+    one = replace(point("zebra"), payload={"title": "Zebras", "ordinal": 3, "metadata": {"a": 1}})
+    listed(index, ACME, one)
+    before = index.payloads(ACME, [one.id])[one.id]
+
+    index.set_payload(ACME, {one.id: {"ordinal": 4}, point("never written", 9).id: {"ordinal": 1}})
+
+    assert index.payloads(ACME, [one.id]) == {one.id: {**before, "ordinal": 4}}
+    assert index.count(ACME) == 1
+
+
 def scores(index: EdgeIndex) -> list[float]:
     return [hit.score for hit in index.search(READER, "zebra", vector(0), 10).lexical]
 
