@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,6 +57,9 @@ _TAKE = (
     .returning(*_leases.c)
 )
 _ALWAYS = 1e12
+# Asked for with every call.
+_CLASSES = tuple(field.name for field in fields(TokenUsage))
+_OF_LEASE = tuple(_leases.c.keys())
 _NEW_LEASE, _NEW_ENTRY, _NEW_RECEIPT = sa.insert(_leases), sa.insert(_entries), sa.insert(_receipts)
 
 
@@ -346,7 +349,7 @@ def _described(account: Account, call: Call) -> dict[str, Any]:
 
 
 def _leased(row: Sequence[Any]) -> SimpleNamespace:
-    return SimpleNamespace(**dict(zip(_leases.c.keys(), row, strict=True)))
+    return SimpleNamespace(**dict(zip(_OF_LEASE, row, strict=True)))
 
 
 def _of_row(row: Any) -> tuple[Account, Call]:
@@ -359,7 +362,7 @@ def _entry(
 ) -> dict[str, Any]:
     return {
         **_described(account, call),
-        **asdict(charge.usage),
+        **{name: getattr(charge.usage, name) for name in _CLASSES},
         "lease_id": lease_id,
         "number": number,
         "ceiling": False,
