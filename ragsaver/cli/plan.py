@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
-from ragsaver.cli.output import errors_told, print_json, say, tell_what_stays_out
+from ragsaver.cli.output import (
+    errors_told,
+    print_json,
+    say,
+    tell_losses,
+    tell_losses_before,
+    tell_what_stays_out,
+)
 from ragsaver.control_characters import on_one_line
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
@@ -74,6 +81,8 @@ def _show(report: "PlanReport") -> None:
             f"{summaries.output_tokens} out, ${summaries.cost_usd:.4f}"
         )
     tell_what_stays_out(documents.tombstoned, report.passed_over)
+    tell_losses(report.notes, report.noted)
+    tell_losses_before(report.noted_before)
 
 
 def took(seconds: float | None) -> str:

@@ -1,13 +1,15 @@
 """What would an ingestion do, take and cost, and why? Known before anything is spent."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.ingestion.asking import Tokens
 from ragsaver.ingestion.gates import Gates, printable
+from ragsaver.ingestion.losses import told_before, told_notes
 from ragsaver.ingestion.manifest import DocumentRecord
+from ragsaver.ingestion.notes import Note
 from ragsaver.ingestion.planning import Change, Reason
 from ragsaver.ingestion.report import (
     PlannedChange,
@@ -59,6 +61,7 @@ class Estimate:
         self._kept = kept
         self._sections: dict[str, Tokens] = {}
         self._changes: list[PlannedChange] = []
+        self._notes: list[tuple[str, Sequence[Note]]] = []
 
     def add(self, change: Change, sections: Sequence[Section] = ()) -> None:
         """Count one change; a text that stands in several documents is embedded, or summarised, once.
@@ -84,15 +87,26 @@ class Estimate:
             delete=len(change.dropped),
         )
         self._changes.append(planned)
+        if change.notes:
+            self._notes.append((change.record.source, change.notes))
         self._reasons[change.reason] += 1
         for key in ("embed", "cached", "move", "delete"):
             self._chunks[key] += getattr(planned, key)
         self._chunks["unchanged"] += len(change.chunks) - len(change.new) - len(change.moved)
 
     def report(
-        self, gates: Gates, gone: Sequence[DocumentRecord], *, tokens_per_s: float | None, usd_per_mtok: Decimal
+        self,
+        gates: Gates,
+        gone: Sequence[DocumentRecord],
+        noted: Mapping[str, Sequence[Note]],
+        *,
+        tokens_per_s: float | None,
+        usd_per_mtok: Decimal,
     ) -> PlanReport:
-        """All of it."""
+        """All of it.
+
+        :param noted: what documents that are in have lost, by source.
+        """
         seen = gates.seen
         self._chunks["unchanged"] += seen.unchanged_chunks
         self._chunks["delete"] += sum(len(record.chunks) for record in gone)
@@ -118,6 +132,8 @@ class Estimate:
             summaries=self._planned_summaries(),
             changes=tuple(self._changes),
             errors=tuple(seen.errors),
+            **told_notes(self._notes),
+            noted_before=told_before(noted, seen.kept),
         )
 
     def _planned_summaries(self) -> PlannedSummaries:

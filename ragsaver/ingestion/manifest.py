@@ -23,7 +23,7 @@ from ragsaver.ingestion.manifest_tables import outlines as _outlines
 from ragsaver.ingestion.manifest_tables import paces as _paces
 from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
-SCHEMA = 1
+SCHEMA = 2
 
 # What another manifest takes over; which runs were quiet is found out again.
 _COPIED = (
@@ -124,6 +124,7 @@ class Manifest:
             (*_COPIED, quiet.metadata),
             SCHEMA,
             "Point `home` (RAGSAVER_HOME) to a new folder, or `database` to a new schema, and ingest again",
+            originals.STEPS,
         )
 
     def documents(self, scope: Scope) -> dict[str, DocumentRecord]:

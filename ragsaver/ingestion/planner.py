@@ -81,7 +81,8 @@ class Planner:
             counted.add(change, to_summarise(self._manifest, self._summaries, partition, change))
             sample.extend(change.new[: _SAMPLE_CHUNKS - len(sample)])
         price = self._settings.spend.embedding_per_mtok
-        return counted.report(gates, gone, tokens_per_s=pace(sample), usd_per_mtok=price)
+        noted = self._manifest.originals.noted(scope)
+        return counted.report(gates, gone, noted, tokens_per_s=pace(sample), usd_per_mtok=price)
 
 
 def plan_without_index(
