@@ -1,4 +1,4 @@
-"""PDF: its text page by page, paragraphs rejoined, headings where its outline names them, tables where lines draw them.
+"""PDF: its text page by page, paragraphs rejoined, headings where its outline names them, tables where they can be told.
 
 A scan without a text layer is named as one, and so are scanned pages among others.
 """
@@ -15,7 +15,8 @@ from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_IMAGE, FPDF_PAGEOBJ_PA
 
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block, ParsedDocument
-from ragsaver.ingestion.converters.pdf_drawing import chars_of, lines_of
+from ragsaver.ingestion.converters.pdf_columns import column_grids, may_have_columns
+from ragsaver.ingestion.converters.pdf_drawing import chars_of, glyphs_of, lines_of
 from ragsaver.ingestion.converters.pdf_form import fields_of
 from ragsaver.ingestion.converters.pdf_tables import Rows, grids, split
 from ragsaver.ingestion.converters.rows import table
@@ -178,9 +179,12 @@ def _read(data: bytes, name: str, max_pages: int) -> _Read:
 
 def _parts(page: pypdfium2.PdfPage, text_page: pypdfium2.PdfTextPage) -> list[str | Rows]:
     horizontal, upright = lines_of(page)
-    # Where each character stands takes long to ask: only a page with a grid is worth it.
+    # Where each character stands takes long to ask: only a page with a grid, or rows of numbers, is worth it.
     found = grids(horizontal, upright)
-    parts = split(chars_of(text_page), found) if found else [text_page.get_text_range()]
+    text = text_page.get_text_range()
+    if may_have_columns(text) and not page.get_rotation():
+        found += column_grids(glyphs_of(text_page), found)
+    parts = split(chars_of(text_page), found) if found else [text]
     return [part.replace("\r\n", "\n").replace("\r", "\n") if isinstance(part, str) else part for part in parts]
 
 
