@@ -1,4 +1,4 @@
-"""PDF: its text page by page, paragraphs rejoined, headings where its outline names them, tables where they can be told.
+"""PDF: its text page by page, paragraphs rejoined, headings where its outline names them, tables where they are clear.
 
 A scan without a text layer is named as one, and so are scanned pages among others.
 """
