@@ -64,12 +64,12 @@ def _show(report: "PlanReport") -> None:
     if len(report.changes) > _SHOWN:
         say(f"... and {len(report.changes) - _SHOWN} documents more (--json has them all)")
     for failure in report.errors:
-        say(f"can't be read: {failure.error}", err=True)
+        say(f"would fail: {failure.error}", err=True)
     documents, chunks, embedding = report.documents, report.chunks, report.embedding
     say(
         f"{documents.seen} documents: {documents.new} new, {documents.edited} edited, {documents.stale} stale by "
         f"configuration, {documents.carried} with other metadata, {documents.access} with other readers, "
-        f"{documents.unchanged} unchanged, {documents.deleted} to delete, {documents.failed} unreadable\n"
+        f"{documents.unchanged} unchanged, {documents.deleted} to delete, {documents.failed} would fail\n"
         f"{chunks.embed} chunks to embed, {chunks.cached} embedded before, {chunks.unchanged} unchanged, "
         f"{chunks.move} to move, {chunks.delete} to delete\n"
         f"{embedding.tokens} tokens, {took(embedding.seconds)}, ${embedding.cost_usd:.4f}"

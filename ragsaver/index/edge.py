@@ -374,7 +374,14 @@ class EdgeIndex:
             return self._ask(lambda: call(shard))
 
     def _require_space(self, more_bytes: int = 0) -> None:
-        free, needed = shutil.disk_usage(self.folder).free, RESERVE_BYTES + more_bytes
+        try:
+            free, needed = shutil.disk_usage(self.folder).free, RESERVE_BYTES + more_bytes
+        except OSError as error:
+            raise StorageError(
+                f"can't be written: {error.strerror}",
+                where=str(self.folder),
+                remedy="If it was removed, start this process again",
+            ) from error
         if free < needed:
             raise StorageError(
                 f"only {free // 2**20} MiB are free on the disk, {needed // 2**20} MiB are needed to write",

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from ragsaver.cli.doctor import _disk
+from ragsaver.errors import StorageError
+from ragsaver.settings import Settings
 from tests.commands import as_json, run, serving
 
 
@@ -57,3 +60,20 @@ def test_a_document_that_kills_its_reader_fails_alone(project: Path):
     report = as_json(project, "ingest", "docs", code=3, RAGSAVER_INGESTION__CONVERT_TIMEOUT_S="20")
     assert (report["documents"]["added"], report["documents"]["failed"]) == (3, 1)
     assert "deep.json" in report["errors"][0]["error"]
+
+
+def test_a_plan_says_what_would_fail_in_the_words_of_its_run(project: Path):
+    (project / "docs" / "cut.pdf").write_bytes(b"%PDF-1.4 junk")
+    quota = {"RAGSAVER_LIFECYCLE__QUOTA__MAX_DOCUMENTS": "2"}
+    planned = run(project, "plan", "docs", **quota)
+    done = run(project, "ingest", "docs", code=3, **quota)
+    assert "2 would fail\n" in planned.stdout and "2 failed\n" in done.stdout
+    assert planned.stderr.replace("would fail: ", "failed: ") == done.stderr
+    assert "docs/cut.pdf: is no readable PDF" in done.stderr and ".." not in done.stderr
+
+
+def test_a_state_that_cannot_be_written_is_told_by_the_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ragsaver.cli.doctor.os.access", lambda place, mode: place != tmp_path)
+    settings = Settings(home=tmp_path / "home")
+    with pytest.raises(StorageError, match="can't be written"):
+        _disk(settings)

@@ -146,7 +146,9 @@ def _read(data: bytes, name: str, max_pages: int) -> _Read:
         if getattr(error, "err_code", None) == FPDF_ERR_PASSWORD or "assword" in str(error):
             raise UnreadableDocument("is encrypted", where=name, remedy="Remove its password first") from None
         raise UnreadableDocument(
-            f"is no readable PDF: {error}", where=name, remedy="It may be cut off: fetch or export it again"
+            f"is no readable PDF: {str(error).rstrip('.')}",
+            where=name,
+            remedy="It may be cut off: fetch or export it again",
         ) from None
     try:
         if len(document) > max_pages:
@@ -172,7 +174,7 @@ def _read(data: bytes, name: str, max_pages: int) -> _Read:
         title = str(document.get_metadata_dict().get("Title", "")).strip()
         return _Read(pages, fields, _outline(document), title, pictures, _attached(document))
     except pypdfium2.PdfiumError as error:
-        raise UnreadableDocument(f"a page can't be read: {error}", where=name) from None
+        raise UnreadableDocument(f"a page can't be read: {str(error).rstrip('.')}", where=name) from None
     finally:
         document.close()
 
