@@ -115,5 +115,10 @@ def tell_error(error: RagSaverError | OSError, as_json: bool) -> RagSaverError:
             "where": error.where,
             "remedy": error.remedy,
         }
-        print_json(json.dumps({"error": fields}))
+        try:
+            print_json(json.dumps({"error": fields}))
+        except BrokenPipeError:
+            raise
+        except OSError:  # it can't be told there: that is what was said
+            return error
     return error

@@ -1,5 +1,7 @@
 """What the options of `ingest` and `plan` do, as a user runs them."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from ragsaver.cli.doctor import _disk
 from ragsaver.errors import StorageError
 from ragsaver.settings import Settings
-from tests.commands import as_json, run, serving
+from tests.commands import as_json, environment, run, serving
 
 
 @pytest.fixture
@@ -77,3 +79,18 @@ def test_a_state_that_cannot_be_written_is_told_by_the_doctor(tmp_path: Path, mo
     settings = Settings(home=tmp_path / "home")
     with pytest.raises(StorageError, match="can't be written"):
         _disk(settings)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_who_closes_what_is_said_has_the_work_done(project: Path, closed: str):
+    command = f"{sys.executable} -m ragsaver ingest docs --json {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=project, env=environment(project), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert as_json(project, "verify")["documents"] == 3
+
+
+@pytest.mark.parametrize("how", ["", "--json"])
+def test_what_cannot_be_said_for_want_of_space_is_an_error_in_words(project: Path, how: str):
+    command = f"{sys.executable} -m ragsaver ingest docs {how} > /dev/full"
+    done = subprocess.run(["sh", "-c", command], cwd=project, env=environment(project), capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "the disk is full" in done.stderr
