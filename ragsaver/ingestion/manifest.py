@@ -25,6 +25,11 @@ from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
 SCHEMA = 2
 
+_REMEDY = (
+    "Free some space or check the folder's rights, then run the command again; a file that is damaged: restore it, or "
+    "remove it with those beside it that begin with its name, and ingest again"
+)
+
 # What another manifest takes over; which runs were quiet is found out again.
 _COPIED = (
     _metadata,
@@ -110,9 +115,7 @@ class Manifest:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._database = open_database(
-            place, "the manifest", "Free some space or check the folder's rights, then run the command again"
-        )
+        self._database = open_database(place, "the manifest", _REMEDY)
         self._reading, self._writing = self._database.reading, self._database.writing
         self.originals = originals.Originals(self._database)
         self.uses = uses.Uses(self._database)

@@ -150,3 +150,9 @@ def test_a_manifest_of_the_format_before_is_brought_on(manifest: Manifest):
             again.commit(ACME, [record("a.md", generation)])
             again.clear_intents(["acme:a.md"])
             assert again.originals.noted(ACME) == {"a.md": lost.notes}
+
+
+def test_a_damaged_file_is_told_with_what_to_do(tmp_path: Path):
+    (tmp_path / "manifest.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageError, match="file is not a database.*a file that is damaged: restore it, or remove it"):
+        Manifest(tmp_path / "manifest.sqlite")

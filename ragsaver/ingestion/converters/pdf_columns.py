@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from ragsaver.ingestion.converters.pdf_tables import Grid, Line
 
+# More lines than that are no page that people read.
+_MOST_ROWS = 1000
 # Rows below a header, and columns.
 _FEWEST_ROWS, _FEWEST_COLUMNS = 3, 3
 # Lines of a page's text that hold the numbers of as many rows.
@@ -84,6 +86,8 @@ def column_grids(glyphs: Sequence[Glyph], drawn: Sequence[Grid] = ()) -> list[Gr
         return []
     outside = (one for one in glyphs if not any(grid.cell(_centre(one), one.base + high / 4) for grid in drawn))
     rows = list(_rows(outside, high))
+    if len(rows) > _MOST_ROWS:
+        return []
     found: list[Grid] = []
     at = 0
     while at < len(rows):

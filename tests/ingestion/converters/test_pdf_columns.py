@@ -135,6 +135,11 @@ def test_rows_that_are_not_evenly_apart_are_no_table():
     assert {block.kind for block in convert("a.pdf", pdf([()], drawn={0: drawn})).blocks} == {"paragraph"}
 
 
+def test_a_page_of_more_lines_than_people_read_is_left_alone():
+    rows = [["France", "12", "15"]] * 1200
+    assert {block.kind for block in blocks(rows, height=0.5)} == {"paragraph"}
+
+
 def test_what_stands_in_drawn_lines_is_left_to_them():
     drawn = table(SALES, widths=WIDTHS, height=14)
     assert [block.text for block in convert("a.pdf", pdf([()], drawn={0: drawn})).blocks] == [as_text(SALES)]
