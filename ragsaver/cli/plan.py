@@ -80,6 +80,12 @@ def _show(report: "PlanReport") -> None:
             f"{summaries.sections} sections to summarise: at most {summaries.input_tokens} tokens in and "
             f"{summaries.output_tokens} out, ${summaries.cost_usd:.4f}"
         )
+    if report.expired:
+        first = report.expired[0]
+        say(
+            f"retention would take out {len(report.expired)} documents, {on_one_line(first.source)} for example: "
+            f"{first.reason}"
+        )
     tell_what_stays_out(documents.tombstoned, report.passed_over)
     tell_losses(report.notes, report.noted)
     tell_losses_before(report.noted_before)

@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from ragsaver.ingestion.applying import Embedded, Paid
-from ragsaver.ingestion.estimating import MILLION
-from ragsaver.ingestion.gates import Seen, printable
+from ragsaver.ingestion.estimating import MILLION, told_expiries
+from ragsaver.ingestion.gates import Seen
 from ragsaver.ingestion.losses import told_before, told_notes
 from ragsaver.ingestion.notes import Note
 from ragsaver.ingestion.report import (
     ChunkCounts,
     DocumentCounts,
     EmbeddingSpend,
-    ExpiredDocument,
     IngestReport,
     SummarySpend,
 )
@@ -100,10 +99,7 @@ def report_of(
         ),
         seconds=round(seconds, 3),
         errors=tuple(seen.errors),
-        expired=tuple(
-            ExpiredDocument(source=printable(expiry.document.record.source), reason=expiry.reason)
-            for expiry in tally.expired
-        ),
+        expired=told_expiries(tally.expired),
         receipt=receipt,
         **told_notes(tally.notes),
         noted_before=told_before(noted, seen.kept),

@@ -12,6 +12,7 @@ from ragsaver.ingestion.manifest import DocumentRecord
 from ragsaver.ingestion.notes import Note
 from ragsaver.ingestion.planning import Change, Reason
 from ragsaver.ingestion.report import (
+    ExpiredDocument,
     PlannedChange,
     PlannedChunks,
     PlannedDocuments,
@@ -19,6 +20,7 @@ from ragsaver.ingestion.report import (
     PlannedSummaries,
     PlanReport,
 )
+from ragsaver.ingestion.retention import Expiry
 from ragsaver.ingestion.summaries import Section
 from ragsaver.ingestion.summarising import Summaries
 from ragsaver.models.protocol import Encoder
@@ -32,6 +34,13 @@ Kept = Callable[[Sequence[Change], Collection[str]], Collection[str]]
 def nothing_kept(changes: Sequence[Change], lacking: Collection[str]) -> Collection[str]:
     """Nobody looks into the index."""
     return ()
+
+
+def told_expiries(expired: Sequence[Expiry]) -> tuple[ExpiredDocument, ...]:
+    """What retention takes out, as a report tells it."""
+    return tuple(
+        ExpiredDocument(source=printable(expiry.document.record.source), reason=expiry.reason) for expiry in expired
+    )
 
 
 class Estimate:
@@ -98,6 +107,7 @@ class Estimate:
         self,
         gates: Gates,
         gone: Sequence[DocumentRecord],
+        expired: Sequence[Expiry],
         noted: Mapping[str, Sequence[Note]],
         *,
         tokens_per_s: float | None,
@@ -105,11 +115,14 @@ class Estimate:
     ) -> PlanReport:
         """All of it.
 
+        :param gone: documents that the same run takes away.
+        :param expired: what retention takes out after it.
         :param noted: what documents that are in have lost, by source.
         """
         seen = gates.seen
         self._chunks["unchanged"] += seen.unchanged_chunks
         self._chunks["delete"] += sum(len(record.chunks) for record in gone)
+        self._chunks["delete"] += sum(len(expiry.document.record.chunks) for expiry in expired)
         return PlanReport(
             documents=PlannedDocuments(
                 seen=seen.documents,
@@ -119,7 +132,7 @@ class Estimate:
                 carried=self._reasons[Reason.CARRIED],
                 access=self._reasons[Reason.ACCESS],
                 unchanged=seen.unchanged,
-                deleted=len(gone),
+                deleted=len(gone) + len(expired),
                 failed=len(seen.errors),
                 tombstoned=seen.tombstoned,
             ),
@@ -132,6 +145,7 @@ class Estimate:
             summaries=self._planned_summaries(),
             changes=tuple(self._changes),
             errors=tuple(seen.errors),
+            expired=told_expiries(expired),
             **told_notes(self._notes),
             noted_before=told_before(noted, seen.kept),
         )

@@ -177,8 +177,9 @@ class PlannedChange(_Frozen):
 
 
 class PlanReport(_Frozen):
-    """What an ingestion would do, before anything is spent. `notes`, `noted` and `noted_before` are as its report has
-    them.
+    """What an ingestion would do, before anything is spent.
+
+    `expired`, `notes`, `noted` and `noted_before` are as its report has them; `expired` ones are counted as deleted.
     """
 
     documents: PlannedDocuments = PlannedDocuments()
@@ -187,6 +188,7 @@ class PlanReport(_Frozen):
     summaries: PlannedSummaries = PlannedSummaries()
     changes: tuple[PlannedChange, ...] = ()
     errors: tuple[IngestFailure, ...] = ()
+    expired: tuple[ExpiredDocument, ...] = ()
     passed_over: dict[str, int] = {}
     notes: tuple[IngestNote, ...] = ()
     noted: dict[NoteCode, int] = {}
