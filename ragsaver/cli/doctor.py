@@ -1,6 +1,7 @@
 """`ragsaver doctor`: what is set up, what is not, and the remedy."""
 
 import json
+import os
 import platform
 import shutil
 from collections.abc import Callable
@@ -60,6 +61,10 @@ def _model(settings: Settings) -> str:
 
 def _disk(settings: Settings) -> str:
     place = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise StorageError(
+            "can't be written", where=str(place), remedy="Set RAGSAVER_HOME to a folder that you own and may write to"
+        )
     free = shutil.disk_usage(place).free // 2**20
     if free < _MIN_FREE_MIB:
         raise StorageError(f"only {free} MiB are free", where=str(place), remedy="Free some space")

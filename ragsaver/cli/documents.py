@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json, say, tell_what_stays_out
+from ragsaver.cli.output import errors_told, kinds_lost, lost, print_json, say, tell_what_stays_out
 from ragsaver.control_characters import on_one_line
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
@@ -51,6 +51,8 @@ def list_documents(
         for one in found.documents:
             used = f"used {one.last_used}" if one.last_used else "never used"
             say(f"{one.id}  {one.chunks:>5} chunks  {one.bytes:>9} bytes  {used}  {on_one_line(one.source)}")
+            for note in one.notes:
+                say(f"    not in the index: {lost(note)}")
         tell_what_stays_out(found.tombstoned, {})
 
 
@@ -150,6 +152,9 @@ def _show(holdings: "HoldingsReport") -> None:
             f"{name}: {part.documents} documents, {part.chunks} chunks, {part.mb:.2f} MB, "
             f"${part.cost_usd_per_month:.4f} a month"
         )
+    in_part = holdings.in_part
+    if in_part.documents:
+        say(f"in part: {in_part.documents} documents, something was lost on the way in: {kinds_lost(in_part.noted)}")
     for one in holdings.cold.items[:_SHOWN]:
         say(f"  {on_one_line(one.source)}: last used {one.last_used or 'never'}, {one.bytes} bytes")
     for same in holdings.same_content[:_SHOWN]:

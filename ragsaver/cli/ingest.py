@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
-from ragsaver.cli.output import errors_told, print_json, say, tell_losses, tell_summaries, tell_what_stays_out
+from ragsaver.cli.output import (
+    errors_told,
+    print_json,
+    say,
+    tell_losses,
+    tell_losses_before,
+    tell_summaries,
+    tell_what_stays_out,
+)
 from ragsaver.control_characters import on_one_line
 from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.ingestion.turns import Priority
@@ -142,6 +150,7 @@ def _show(report: "IngestReport", as_json: bool) -> None:
             say(f"{line.quantity:g} {line.item}: {line.reason}", err=True)
     tell_what_stays_out(documents.tombstoned, report.passed_over)
     tell_losses(report.notes, report.noted)
+    tell_losses_before(report.noted_before)
 
 
 @contextmanager

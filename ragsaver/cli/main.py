@@ -1,7 +1,9 @@
 """The `ragsaver` command. Imports at the top are the cheap ones: `--help` must not wait for Haystack."""
 
 import gc
+import os
 import signal
+import sys
 
 import typer
 
@@ -78,9 +80,17 @@ app.add_typer(route.app, name="route", help="Train the router that picks the mod
 app.add_typer(evaluate.app, name="eval", help="Measure retrieval and context on a dataset.")
 
 
+def _open_what_is_closed() -> None:
+    """Who closes stdout or stderr wants nothing said, but the work done. No file of ours may take their numbers."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+
+
 def main() -> None:
     """Run the command line. SIGTERM stops a command as Ctrl-C does."""
     collect_seldom()
+    _open_what_is_closed()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()

@@ -14,7 +14,7 @@ from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError
 
 if TYPE_CHECKING:
     from ragsaver.ingestion.notes import NoteCode
-    from ragsaver.ingestion.report import IngestNote, SummarySpend
+    from ragsaver.ingestion.report import IngestNote, NotedBefore, SummarySpend
 
 # Notes that are shown; the others are counted, and `--json` has more of them.
 _SHOWN = 20
@@ -40,17 +40,34 @@ def tell_what_stays_out(tombstoned: int, passed_over: Mapping[str, int]) -> None
         say(f"{sum(passed_over.values())} files passed over, their kind can't be read: {kinds}")
 
 
+def tell_losses_before(before: "NotedBefore") -> None:
+    """That documents lost something when they went in, in one line: they were told then."""
+    if before.documents:
+        say(
+            f"{before.documents} unchanged documents went in with a loss before: {kinds_lost(before.noted)} "
+            "(`ragsaver documents list` names it)"
+        )
+
+
 def tell_losses(notes: "Sequence[IngestNote]", noted: "Mapping[NoteCode, int]") -> None:
     """What documents lost that went in, each with where that was."""
     if not noted:
         return
-    kinds = ", ".join(f"{code} in {count}" for code, count in noted.items())
-    say(f"some of what these documents hold is not in the index: {kinds}")
+    say(f"some of what these documents hold is not in the index: {kinds_lost(noted)}")
     for note in notes[:_SHOWN]:
-        where = f" ({on_one_line(note.where)})" if note.where else ""
-        say(f"  {on_one_line(note.source)}: {note.note}{where}")
+        say(f"  {on_one_line(note.source)}: {lost(note)}")
     if (rest := sum(noted.values()) - _SHOWN) > 0:
         say(f"  and {rest} more")
+
+
+def lost(note: "IngestNote") -> str:
+    """What a document lost, and where in it."""
+    return f"{note.note} ({on_one_line(note.where)})" if note.where else note.note
+
+
+def kinds_lost(noted: "Mapping[NoteCode, int]") -> str:
+    """What documents lost, with how many did."""
+    return ", ".join(f"{code} in {count}" for code, count in noted.items())
 
 
 def tell_summaries(summaries: "SummarySpend") -> None:
@@ -98,5 +115,10 @@ def tell_error(error: RagSaverError | OSError, as_json: bool) -> RagSaverError:
             "where": error.where,
             "remedy": error.remedy,
         }
-        print_json(json.dumps({"error": fields}))
+        try:
+            print_json(json.dumps({"error": fields}))
+        except BrokenPipeError:
+            raise
+        except OSError:  # it can't be told there: that is what was said
+            return error
     return error

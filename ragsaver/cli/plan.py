@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
-from ragsaver.cli.output import errors_told, print_json, say, tell_what_stays_out
+from ragsaver.cli.output import (
+    errors_told,
+    print_json,
+    say,
+    tell_losses,
+    tell_losses_before,
+    tell_what_stays_out,
+)
 from ragsaver.control_characters import on_one_line
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
@@ -57,12 +64,12 @@ def _show(report: "PlanReport") -> None:
     if len(report.changes) > _SHOWN:
         say(f"... and {len(report.changes) - _SHOWN} documents more (--json has them all)")
     for failure in report.errors:
-        say(f"can't be read: {failure.error}", err=True)
+        say(f"would fail: {failure.error}", err=True)
     documents, chunks, embedding = report.documents, report.chunks, report.embedding
     say(
         f"{documents.seen} documents: {documents.new} new, {documents.edited} edited, {documents.stale} stale by "
         f"configuration, {documents.carried} with other metadata, {documents.access} with other readers, "
-        f"{documents.unchanged} unchanged, {documents.deleted} to delete, {documents.failed} unreadable\n"
+        f"{documents.unchanged} unchanged, {documents.deleted} to delete, {documents.failed} would fail\n"
         f"{chunks.embed} chunks to embed, {chunks.cached} embedded before, {chunks.unchanged} unchanged, "
         f"{chunks.move} to move, {chunks.delete} to delete\n"
         f"{embedding.tokens} tokens, {took(embedding.seconds)}, ${embedding.cost_usd:.4f}"
@@ -73,7 +80,15 @@ def _show(report: "PlanReport") -> None:
             f"{summaries.sections} sections to summarise: at most {summaries.input_tokens} tokens in and "
             f"{summaries.output_tokens} out, ${summaries.cost_usd:.4f}"
         )
+    if report.expired:
+        first = report.expired[0]
+        say(
+            f"retention would take out {len(report.expired)} documents, {on_one_line(first.source)} for example: "
+            f"{first.reason}"
+        )
     tell_what_stays_out(documents.tombstoned, report.passed_over)
+    tell_losses(report.notes, report.noted)
+    tell_losses_before(report.noted_before)
 
 
 def took(seconds: float | None) -> str:

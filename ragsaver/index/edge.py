@@ -50,6 +50,7 @@ from ragsaver.index.keys import (
 from ragsaver.index.optimising import copier, optimised
 from ragsaver.index.protocol import ChunkPoint, LegHits, StoredPoint
 from ragsaver.index.quantization import Quantization
+from ragsaver.index.room import Room
 from ragsaver.index.scope import Scope
 from ragsaver.index.shard import EMPTY, Held, Pointer, PointerFile, discard_others, following
 from ragsaver.index.sight import Sight
@@ -106,6 +107,7 @@ class EdgeIndex:
             raise StorageError(f"can't be written: {error.strerror}", where=str(folder)) from error
         claim(folder, identity)
         self._config = edge_config(identity.dim, quantization)
+        self._room = Room(folder)
         self._pointer = PointerFile(folder)
         self._shard = Held(self._open(folder / self._pointer.now.name))
         discard_others(folder, self._pointer.now.name)
@@ -278,6 +280,7 @@ class EdgeIndex:
         with self._optimising, self._writing:
             self.flush()
             self._shard.close()
+            self._room.closed()
 
     def _note(self, scope: Scope, payloads: Iterable[Mapping[str, Any]], unlisted: Iterable[str] = ()) -> None:
         grouped = any(payload.get(GROUPS) for payload in payloads)
@@ -343,6 +346,8 @@ class EdgeIndex:
 
     def _open(self, path: Path) -> qdrant.EdgeShard:
         if (path / "segments").exists():
+            if self._room.left_unclosed:
+                self._require_space()
             shard = self._ask(lambda: qdrant.EdgeShard.load(str(path), self._config))
             index_payload(shard)
             if self._ask(lambda: is_earlier(shard)):
@@ -354,6 +359,7 @@ class EdgeIndex:
         self._require_space()
         shutil.rmtree(path, ignore_errors=True)  # a creation that was cut short left no segment
         path.mkdir(parents=True)
+        self._room.mark()
         shard = self._ask(lambda: qdrant.EdgeShard.create(str(path), self._config))
         index_payload(shard)
         self._pointer.write(replace(self._pointer.now, sole=EMPTY))
@@ -363,6 +369,7 @@ class EdgeIndex:
         if not frees:
             self._require_space()
         with self._writing:
+            self._room.mark()
             try:
                 self._read(lambda shard: shard.update(operation))
             finally:  # what failed may be there in part
@@ -377,13 +384,7 @@ class EdgeIndex:
             return self._ask(lambda: call(shard))
 
     def _require_space(self, more_bytes: int = 0) -> None:
-        free, needed = shutil.disk_usage(self.folder).free, RESERVE_BYTES + more_bytes
-        if free < needed:
-            raise StorageError(
-                f"only {free // 2**20} MiB are free on the disk, {needed // 2**20} MiB are needed to write",
-                where=str(self.folder),
-                remedy="Free some space and run the command again: what is in the index stays",
-            )
+        self._room.require(RESERVE_BYTES + more_bytes)
 
     def _ask(self, call: Callable[[], T]) -> T:
         """The engine has one exception for everything: say what it means."""

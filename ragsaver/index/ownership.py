@@ -46,6 +46,7 @@ class Ownership:
         self.home = home
         self.role = role
         self._lock = lock
+        self._file = None if lock is None else _file_at(home)
 
     @classmethod
     def acquire(cls, home: Path, role: str) -> "Ownership":
@@ -80,10 +81,23 @@ class Ownership:
         if self._lock is not None:
             self._write(Owner(os.getpid(), self.role, url, token))
 
+    def still(self) -> None:
+        """Ask whether `home` is what was taken.
+
+        :raises StorageError: if it was removed, or another put in its place: what is written would be lost.
+        """
+        if self._file != (None if self._lock is None else _file_at(self.home)):
+            raise StorageError(
+                "the state was removed, or another put in its place, while this process had it open",
+                where=str(self.home),
+                remedy="Start this process again, and ingest again what is not in any more",
+            )
+
     def release(self) -> None:
         """Let go; harmless when called twice."""
         if self._lock is not None and self._lock.is_locked:
-            (self.home / OWNER_FILE).unlink(missing_ok=True)
+            if self._file == _file_at(self.home):  # else it is another's
+                (self.home / OWNER_FILE).unlink(missing_ok=True)
             self._lock.release()
 
     def _write(self, owner: Owner) -> None:
@@ -101,6 +115,15 @@ class Ownership:
                 where=str(self.home),
                 remedy="Free some space, or set RAGSAVER_HOME to another folder",
             ) from error
+
+
+def _file_at(home: Path) -> tuple[int, int] | None:
+    """Which file the lock is; None if there is none."""
+    try:
+        found = (home / LOCK_FILE).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

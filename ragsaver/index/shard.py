@@ -80,7 +80,11 @@ class PointerFile:
                 os.fsync(file.fileno())
             draft.replace(self._file)
         except OSError as error:
-            raise StorageError(f"can't be written: {error.strerror}", where=str(draft)) from error
+            raise StorageError(
+                f"can't be written: {error.strerror}",
+                where=str(draft),
+                remedy="Free some space or check the folder's rights; if it was removed, start this process again",
+            ) from error
         self.now = pointer
 
 

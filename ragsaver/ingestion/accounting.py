@@ -1,21 +1,19 @@
 """What did a run do, and what did it cost? Added up while it goes, told as its report and receipt."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from ragsaver.ingestion.applying import Embedded, Paid
-from ragsaver.ingestion.estimating import MILLION
-from ragsaver.ingestion.gates import Seen, printable
+from ragsaver.ingestion.estimating import MILLION, told_expiries
+from ragsaver.ingestion.gates import Seen
+from ragsaver.ingestion.losses import told_before, told_notes
 from ragsaver.ingestion.notes import Note
 from ragsaver.ingestion.report import (
     ChunkCounts,
     DocumentCounts,
     EmbeddingSpend,
-    ExpiredDocument,
-    IngestNote,
     IngestReport,
     SummarySpend,
 )
@@ -29,8 +27,6 @@ from ragsaver.spend.receipt import OpenReceipt, Receipt
 # Kinds of files that are told by name; the others are told together.
 _KINDS = 10
 _OTHERS = "other"
-# Notes that are told; the others are counted.
-_NOTES = 100
 
 _STAGE = "outline"
 
@@ -61,10 +57,16 @@ class Tally:
 
 
 def report_of(
-    seen: Seen, tally: Tally, prices: SpendSettings, summary_model: str | None, seconds: float
+    seen: Seen,
+    tally: Tally,
+    noted: Mapping[str, Sequence[Note]],
+    prices: SpendSettings,
+    summary_model: str | None,
+    seconds: float,
 ) -> IngestReport:
     """The report of a run.
 
+    :param noted: what documents that are in have lost, by source.
     :param summary_model: what summarises sections, if anything does.
     """
     paid = tally.paid
@@ -97,12 +99,10 @@ def report_of(
         ),
         seconds=round(seconds, 3),
         errors=tuple(seen.errors),
-        expired=tuple(
-            ExpiredDocument(source=printable(expiry.document.record.source), reason=expiry.reason)
-            for expiry in tally.expired
-        ),
+        expired=told_expiries(tally.expired),
         receipt=receipt,
         **told_notes(tally.notes),
+        noted_before=told_before(noted, seen.kept),
     )
 
 
@@ -117,24 +117,6 @@ def told_kinds(passed_over: Mapping[str, int]) -> dict[str, int]:
     ranked = Counter(passed_over).most_common()
     rest = sum(count for _, count in ranked[_KINDS:])
     return dict(ranked[:_KINDS]) | ({_OTHERS: rest} if rest else {})
-
-
-def told_notes(noted: Iterable[tuple[str, Sequence[Note]]]) -> dict[str, Any]:
-    """The fields `notes` and `noted` of a report.
-
-    :param noted: documents that have notes, by source, in the order in which they are told.
-    """
-    told: list[IngestNote] = []
-    counts: Counter[str] = Counter()
-    for source, notes in noted:
-        counts.update({one.code for one in notes})
-        for one in notes[: _NOTES - len(told)]:
-            told.append(
-                IngestNote(
-                    source=printable(source), code=one.code, note=printable(one.problem), where=printable(one.where)
-                )
-            )
-    return {"notes": tuple(told), "noted": dict(counts.most_common())}
 
 
 def _receipt(paid: Paid, prices: SpendSettings, summary_model: str | None) -> Receipt:

@@ -1,15 +1,18 @@
 """What would an ingestion do, take and cost, and why? Known before anything is spent."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.ingestion.asking import Tokens
 from ragsaver.ingestion.gates import Gates, printable
+from ragsaver.ingestion.losses import told_before, told_notes
 from ragsaver.ingestion.manifest import DocumentRecord
+from ragsaver.ingestion.notes import Note
 from ragsaver.ingestion.planning import Change, Reason
 from ragsaver.ingestion.report import (
+    ExpiredDocument,
     PlannedChange,
     PlannedChunks,
     PlannedDocuments,
@@ -17,6 +20,7 @@ from ragsaver.ingestion.report import (
     PlannedSummaries,
     PlanReport,
 )
+from ragsaver.ingestion.retention import Expiry
 from ragsaver.ingestion.summaries import Section
 from ragsaver.ingestion.summarising import Summaries
 from ragsaver.models.protocol import Encoder
@@ -30,6 +34,13 @@ Kept = Callable[[Sequence[Change], Collection[str]], Collection[str]]
 def nothing_kept(changes: Sequence[Change], lacking: Collection[str]) -> Collection[str]:
     """Nobody looks into the index."""
     return ()
+
+
+def told_expiries(expired: Sequence[Expiry]) -> tuple[ExpiredDocument, ...]:
+    """What retention takes out, as a report tells it."""
+    return tuple(
+        ExpiredDocument(source=printable(expiry.document.record.source), reason=expiry.reason) for expiry in expired
+    )
 
 
 class Estimate:
@@ -59,6 +70,7 @@ class Estimate:
         self._kept = kept
         self._sections: dict[str, Tokens] = {}
         self._changes: list[PlannedChange] = []
+        self._notes: list[tuple[str, Sequence[Note]]] = []
 
     def add(self, change: Change, sections: Sequence[Section] = ()) -> None:
         """Count one change; a text that stands in several documents is embedded, or summarised, once.
@@ -84,18 +96,33 @@ class Estimate:
             delete=len(change.dropped),
         )
         self._changes.append(planned)
+        if change.notes:
+            self._notes.append((change.record.source, change.notes))
         self._reasons[change.reason] += 1
         for key in ("embed", "cached", "move", "delete"):
             self._chunks[key] += getattr(planned, key)
         self._chunks["unchanged"] += len(change.chunks) - len(change.new) - len(change.moved)
 
     def report(
-        self, gates: Gates, gone: Sequence[DocumentRecord], *, tokens_per_s: float | None, usd_per_mtok: Decimal
+        self,
+        gates: Gates,
+        gone: Sequence[DocumentRecord],
+        expired: Sequence[Expiry],
+        noted: Mapping[str, Sequence[Note]],
+        *,
+        tokens_per_s: float | None,
+        usd_per_mtok: Decimal,
     ) -> PlanReport:
-        """All of it."""
+        """All of it.
+
+        :param gone: documents that the same run takes away.
+        :param expired: what retention takes out after it.
+        :param noted: what documents that are in have lost, by source.
+        """
         seen = gates.seen
         self._chunks["unchanged"] += seen.unchanged_chunks
         self._chunks["delete"] += sum(len(record.chunks) for record in gone)
+        self._chunks["delete"] += sum(len(expiry.document.record.chunks) for expiry in expired)
         return PlanReport(
             documents=PlannedDocuments(
                 seen=seen.documents,
@@ -105,7 +132,7 @@ class Estimate:
                 carried=self._reasons[Reason.CARRIED],
                 access=self._reasons[Reason.ACCESS],
                 unchanged=seen.unchanged,
-                deleted=len(gone),
+                deleted=len(gone) + len(expired),
                 failed=len(seen.errors),
                 tombstoned=seen.tombstoned,
             ),
@@ -118,6 +145,9 @@ class Estimate:
             summaries=self._planned_summaries(),
             changes=tuple(self._changes),
             errors=tuple(seen.errors),
+            expired=told_expiries(expired),
+            **told_notes(self._notes),
+            noted_before=told_before(noted, seen.kept),
         )
 
     def _planned_summaries(self) -> PlannedSummaries:

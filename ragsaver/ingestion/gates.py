@@ -49,6 +49,7 @@ class InProcess:
 class Seen:
     """What came by the gates.
 
+    :ivar kept: sources of the unchanged ones.
     :ivar touched: documents whose version is another and whose content is not; the manifest wants to know.
     :ivar tombstoned: documents that stay out, because retention took them out before.
     :ivar reburied: those of them whose version is another.
@@ -57,6 +58,7 @@ class Seen:
     documents: int = 0
     unchanged: int = 0
     unchanged_chunks: int = 0
+    kept: set[str] = field(default_factory=set)
     touched: list[DocumentRecord] = field(default_factory=list)
     tombstoned: int = 0
     reburied: list[Tombstone] = field(default_factory=list)
@@ -197,6 +199,7 @@ class Gates:
     def _unchanged(self, old: DocumentRecord) -> None:
         self.seen.unchanged += 1
         self.seen.unchanged_chunks += len(old.chunks)
+        self.seen.kept.add(old.source)
 
 
 def _place(one: SourceItem | Tombstone) -> tuple[str, str | None]:

@@ -8,6 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ragsaver.ingestion.gates import printable
+from ragsaver.ingestion.losses import told_notes
+from ragsaver.ingestion.notes import NoteCode
+from ragsaver.ingestion.report import IngestNote
 from ragsaver.ingestion.standing import Standing
 from ragsaver.spend.receipt import Usd
 from ragsaver.timestamps import iso
@@ -31,6 +34,7 @@ class HeldDocument(_Frozen):
     ingested_at: str
     last_used: str | None
     metadata: dict[str, Any] = {}
+    notes: tuple[IngestNote, ...] = ()
 
 
 class Held(_Frozen):
@@ -48,6 +52,12 @@ class ColdDocuments(Held):
     """Documents that no question found, longest unused first."""
 
     items: tuple[HeldDocument, ...] = ()
+
+
+class NotedDocuments(Held):
+    """Documents that lost something on their way in; `noted` counts them by what that was."""
+
+    noted: dict[NoteCode, int] = {}
 
 
 class SameContent(_Frozen):
@@ -71,10 +81,12 @@ class SameChunks(_Frozen):
 class HoldingsReport(_Frozen):
     """A collection. `never_used` ones were found by no question yet, `cold` ones for `cold_after_days` and more.
 
+    `in_part` are documents of which something is not in the index.
     `tombstoned` ones are not in: retention took them out, and they stay out.
     """
 
     total: Held = Held()
+    in_part: NotedDocuments = NotedDocuments()
     cold_after_days: float = 0.0
     never_used: Held = Held()
     cold: ColdDocuments = ColdDocuments()
@@ -102,8 +114,11 @@ def report_holdings(
         (document for document in documents if now - document.touched_at >= cold_after_s),
         key=lambda document: (document.touched_at, document.record.source),
     )
+    in_part = [one for one in documents if one.notes]
+    noted = told_notes((one.record.source, one.notes) for one in in_part)["noted"]
     return HoldingsReport(
         total=Held(**_sums(documents, usd_per_gb_month)),
+        in_part=NotedDocuments(**_sums(in_part, usd_per_gb_month), noted=noted),
         cold_after_days=cold_after_s / 86_400,
         never_used=Held(**_sums([one for one in documents if one.last_used is None], usd_per_gb_month)),
         cold=ColdDocuments(**_sums(cold, usd_per_gb_month), items=tuple(held(document) for document in cold)),
@@ -125,6 +140,7 @@ def held(document: Standing) -> HeldDocument:
         ingested_at=iso(record.ingested_at),
         last_used=None if document.last_used is None else iso(document.last_used),
         metadata=dict(document.metadata),
+        notes=told_notes(((record.source, document.notes),))["notes"],
     )
 
 

@@ -166,8 +166,9 @@ class Ingestor:
         self._applier.recover(scope)  # a change that was never committed
         if progress:
             progress(Progress(done=len(items), total=len(items), embedded=0))
-        seen = Seen(documents=len(items), unchanged=quiet.documents, unchanged_chunks=quiet.chunks)
-        return self._report(seen, Tally(), started)
+        kept = {item.source for item in items}
+        seen = Seen(documents=len(items), unchanged=quiet.documents, unchanged_chunks=quiet.chunks, kept=kept)
+        return self._report(seen, Tally(), scope, started)
 
     def _look_through(
         self,
@@ -338,12 +339,13 @@ class Ingestor:
     ) -> IngestReport:
         seen, tally = self._bring_in(items, known, scope, progress, way)
         replaced = replaced_by(items, known, failed={failure.source for failure in seen.errors})
-        return self._report(seen, tally, started).model_copy(update={"replaced": replaced})
+        return self._report(seen, tally, scope, started).model_copy(update={"replaced": replaced})
 
-    def _report(self, seen: Seen, tally: Tally, started: float) -> IngestReport:
+    def _report(self, seen: Seen, tally: Tally, scope: Scope, started: float) -> IngestReport:
         settings = self._settings
+        noted = self._manifest.originals.noted(scope)
         seconds = time.perf_counter() - started
-        return report_of(seen, tally, settings.spend, settings.outline.summary_model, seconds)
+        return report_of(seen, tally, noted, settings.spend, settings.outline.summary_model, seconds)
 
     def _bring_in(
         self,

@@ -13,7 +13,7 @@ from ragsaver.database import Place, copy_rows, open_database
 from ragsaver.dialects import chosen, insert, lock, write_rows
 from ragsaver.errors import QueueFull
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion.accounting import embedding_spend, told_kinds, told_notes
+from ragsaver.ingestion.accounting import embedding_spend, told_kinds
 from ragsaver.ingestion.bills import Bills, summary_spend
 from ragsaver.ingestion.document_line import DocumentLine, count, count_waiting, join_line, restart
 from ragsaver.ingestion.job_report import LOST, WAITING, JobDocument, JobReport, State, counted, job_state
@@ -24,6 +24,7 @@ from ragsaver.ingestion.job_tables import jobs as _jobs
 from ragsaver.ingestion.job_tables import lines as _lines
 from ragsaver.ingestion.job_tables import metadata as _metadata
 from ragsaver.ingestion.job_tables import passed_over as _passed_over
+from ragsaver.ingestion.losses import told_notes
 from ragsaver.ingestion.manifest import now
 from ragsaver.ingestion.notes import notes_of
 from ragsaver.ingestion.order import IngestOrder

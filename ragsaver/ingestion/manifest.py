@@ -23,7 +23,12 @@ from ragsaver.ingestion.manifest_tables import outlines as _outlines
 from ragsaver.ingestion.manifest_tables import paces as _paces
 from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
-SCHEMA = 1
+SCHEMA = 2
+
+_REMEDY = (
+    "Free some space or check the folder's rights, then run the command again; a file that is damaged: restore it, or "
+    "remove it with those beside it that begin with its name, and ingest again"
+)
 
 # What another manifest takes over; which runs were quiet is found out again.
 _COPIED = (
@@ -110,9 +115,7 @@ class Manifest:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._database = open_database(
-            place, "the manifest", "Free some space or check the folder's rights, then run the command again"
-        )
+        self._database = open_database(place, "the manifest", _REMEDY)
         self._reading, self._writing = self._database.reading, self._database.writing
         self.originals = originals.Originals(self._database)
         self.uses = uses.Uses(self._database)
@@ -124,6 +127,7 @@ class Manifest:
             (*_COPIED, quiet.metadata),
             SCHEMA,
             "Point `home` (RAGSAVER_HOME) to a new folder, or `database` to a new schema, and ingest again",
+            originals.STEPS,
         )
 
     def documents(self, scope: Scope) -> dict[str, DocumentRecord]:

@@ -1,4 +1,4 @@
-"""What of a document must outlive its ingestion: its metadata, what its points carry, and a posted text itself.
+"""What of a document must outlive its ingestion: its metadata, what its points carry, what it lost, and a posted text.
 
 A file can be read again where it lies; a posted text is nowhere else. So it is kept, compressed, for the day when
 another model or chunker needs it. Rows belong to one version (generation) of a document and go with it.
@@ -12,8 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from ragsaver.database import Database
-from ragsaver.dialects import VARIABLES, LongInteger, replace, write_rows
+from ragsaver.dialects import VARIABLES, LongInteger, Steps, add_column, replace, write_rows
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.notes import Note, notes_of, to_values
 from ragsaver.ingestion.sources import PostedDocument, SourceItem
 
 metadata = sa.MetaData()
@@ -29,8 +30,20 @@ _originals = sa.Table(
     sa.Column("metadata", sa.JSON, nullable=False),
     sa.Column("format", sa.String),
     sa.Column("text", sa.LargeBinary),
+    sa.Column("notes", sa.JSON(none_as_null=True)),
     sa.Index("originals_of_a_scope", "tenant", "collection"),
 )
+_NOTED = _originals.c.notes.isnot(None)
+sa.Index(
+    "originals_noted",
+    _originals.c.tenant,
+    _originals.c.collection,
+    sqlite_where=_NOTED,
+    postgresql_where=_NOTED,
+)
+
+# From one format of the manifest to the next one.
+STEPS: Steps = {1: lambda connection: add_column(connection, _originals.c.notes)}
 
 # Rows go with their documents.
 DOCUMENT_ID = _originals.c.document_id
@@ -41,8 +54,10 @@ _documents = sa.Table(
     sa.MetaData(),
     sa.Column("id", sa.String),
     sa.Column("tenant", sa.String),
+    sa.Column("source", sa.String),
     sa.Column("generation", sa.Integer),
 )
+_CURRENT = sa.and_(_documents.c.id == _originals.c.document_id, _documents.c.generation == _originals.c.generation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,7 @@ class Original:
 
     :ivar payload_bytes: of all its points: their texts and what else they carry.
     :ivar text: zlib-compressed UTF-8; None where the document can be read again at its location.
+    :ivar notes: of what was lost when it was read.
     """
 
     document_id: str
@@ -59,6 +75,7 @@ class Original:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     format: str | None = None
     text: bytes | None = None
+    notes: tuple[Note, ...] = ()
 
     def posted(self, source: str) -> SourceItem | None:
         """The posted document, as it came in; None if it was not posted."""
@@ -85,20 +102,28 @@ class Originals:
     def of(self, scope: Scope) -> dict[tuple[str, int], Original]:
         """What is kept of a scope's documents, by id and generation, without the texts."""
         table = _originals.c
-        query = sa.select(table.document_id, table.generation, table.payload_bytes, table.metadata, table.format)
-        query = query.where(table.tenant == scope.tenant, table.collection == scope.collection)
+        query = sa.select(
+            table.document_id, table.generation, table.payload_bytes, table.metadata, table.format, table.notes
+        ).where(*_in(scope))
         with self._reading() as connection:
-            return {(row.document_id, row.generation): Original(*row) for row in connection.execute(query)}
+            return {
+                (row.document_id, row.generation): Original(*row[:-1], notes=notes_of(row.notes))
+                for row in connection.execute(query)
+            }
+
+    def noted(self, scope: Scope) -> dict[str, tuple[Note, ...]]:
+        """What documents lost that are in, by source in its order; of most there is nothing."""
+        query = sa.select(_documents.c.source, _originals.c.notes).join_from(_originals, _documents, _CURRENT)
+        query = query.where(*_in(scope), _NOTED)
+        with self._reading() as connection:
+            return {source: notes_of(notes) for source, notes in sorted(connection.execute(query).tuples())}
 
     def payload_bytes(self, tenant: str) -> int:
         """What the points of all of a tenant's documents carry."""
-        current = sa.and_(
-            _documents.c.id == _originals.c.document_id, _documents.c.generation == _originals.c.generation
-        )
         query = sa.select(sa.func.coalesce(sa.func.sum(_originals.c.payload_bytes), 0))
         with self._reading() as connection:
             found = connection.scalar(
-                query.join_from(_originals, _documents, current).where(_documents.c.tenant == tenant)
+                query.join_from(_originals, _documents, _CURRENT).where(_documents.c.tenant == tenant)
             )
         return int(found or 0)
 
@@ -130,6 +155,7 @@ def keep(connection: sa.Connection, scope: Scope, originals: Sequence[Original])
             "metadata": dict(one.metadata),
             "format": one.format,
             "text": one.text,
+            "notes": to_values(one.notes) or None,
         }
         for one in originals
     ]
@@ -143,3 +169,7 @@ def drop_older(connection: sa.Connection, document_ids: Sequence[str]) -> None:
     for start in range(0, len(document_ids), VARIABLES):
         some = _originals.c.document_id.in_(document_ids[start : start + VARIABLES])
         connection.execute(sa.delete(_originals).where(some, _originals.c.generation < own))
+
+
+def _in(scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:
+    return _originals.c.tenant == scope.tenant, _originals.c.collection == scope.collection

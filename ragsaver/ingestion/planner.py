@@ -12,6 +12,7 @@ from ragsaver.index.store import current_store
 from ragsaver.ingestion.asking import Summariser
 from ragsaver.ingestion.cutting import cutters, recipe_of
 from ragsaver.ingestion.estimating import Estimate, Kept, nothing_kept
+from ragsaver.ingestion.foreseeing import Foreseen
 from ragsaver.ingestion.gates import Gates
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.kept_vectors import held_by
@@ -77,11 +78,16 @@ class Planner:
         counted = Estimate(self._cache, self._encoder, partition, self._summaries, self._kept)
         sample: list[IdentifiedChunk] = []
         quota, width = self._settings.lifecycle.quota, vector_bytes(1, self._encoder.dim)
+        rule = self._settings.lifecycle.retention.get(scope.collection)
+        foreseen = Foreseen(self._manifest, scope, rule, self._encoder.dim)
         for change in admitted(gates.changes(items), gates.seen, quota, self._manifest, scope, gone, width):
             counted.add(change, to_summarise(self._manifest, self._summaries, partition, change))
+            foreseen.add(change)
             sample.extend(change.new[: _SAMPLE_CHUNKS - len(sample)])
         price = self._settings.spend.embedding_per_mtok
-        return counted.report(gates, gone, tokens_per_s=pace(sample), usd_per_mtok=price)
+        noted = self._manifest.originals.noted(scope)
+        expired = foreseen.expiries(gates.seen.touched, gone)
+        return counted.report(gates, gone, expired, noted, tokens_per_s=pace(sample), usd_per_mtok=price)
 
 
 def plan_without_index(

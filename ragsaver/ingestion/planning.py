@@ -92,6 +92,7 @@ def original_of(change: Change, posted: SourceItem | None) -> Original:
         change.chunks[0].payload.get(METADATA, {}),
         posted.format if posted else None,
         compressed(posted) if posted else None,
+        change.notes,
     )
 
 

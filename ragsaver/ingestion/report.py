@@ -82,6 +82,16 @@ class IngestNote(_Frozen):
     where: str = ""
 
 
+class NotedBefore(_Frozen):
+    """Documents that were left as they are and lost something when they went in: how many, the first hundred notes, and
+    documents by code.
+    """
+
+    documents: int = 0
+    notes: tuple[IngestNote, ...] = ()
+    noted: dict[NoteCode, int] = {}
+
+
 class ExpiredDocument(_Frozen):
     """A document that retention took out, and why."""
 
@@ -95,7 +105,7 @@ class IngestReport(_Frozen):
     `expired` documents are counted as deleted. `passed_over` are files of kinds that can't be read, by suffix.
     `replaced` are names under which a posted text took the place of what was read from a file, store or page, or the
     other way. `notes` say what is missing of the documents that were brought in, the first hundred; `noted` counts
-    documents by code.
+    documents by code; `noted_before` are those of documents that were left as they are.
     """
 
     documents: DocumentCounts = DocumentCounts()
@@ -109,6 +119,7 @@ class IngestReport(_Frozen):
     replaced: tuple[str, ...] = ()
     notes: tuple[IngestNote, ...] = ()
     noted: dict[NoteCode, int] = {}
+    noted_before: NotedBefore = NotedBefore()
     receipt: Receipt = Receipt()
 
 
@@ -166,7 +177,10 @@ class PlannedChange(_Frozen):
 
 
 class PlanReport(_Frozen):
-    """What an ingestion would do, before anything is spent."""
+    """What an ingestion would do, before anything is spent.
+
+    `expired`, `notes`, `noted` and `noted_before` are as its report has them; `expired` ones are counted as deleted.
+    """
 
     documents: PlannedDocuments = PlannedDocuments()
     chunks: PlannedChunks = PlannedChunks()
@@ -174,7 +188,11 @@ class PlanReport(_Frozen):
     summaries: PlannedSummaries = PlannedSummaries()
     changes: tuple[PlannedChange, ...] = ()
     errors: tuple[IngestFailure, ...] = ()
+    expired: tuple[ExpiredDocument, ...] = ()
     passed_over: dict[str, int] = {}
+    notes: tuple[IngestNote, ...] = ()
+    noted: dict[NoteCode, int] = {}
+    noted_before: NotedBefore = NotedBefore()
 
     @property
     def cost_usd(self) -> Decimal:

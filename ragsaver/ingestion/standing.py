@@ -6,6 +6,7 @@ from typing import Any
 
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
+from ragsaver.ingestion.notes import Note
 
 _FLOAT32 = 4
 
@@ -16,6 +17,7 @@ class Standing:
 
     :ivar vector_bytes: of its dense vectors.
     :ivar payload_bytes: of its points' texts and what else they carry.
+    :ivar notes: of what it lost when it was read.
     :ivar last_used: seconds since 1970; None if no question ever found it.
     """
 
@@ -24,6 +26,7 @@ class Standing:
     payload_bytes: int
     last_used: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -52,6 +55,7 @@ def standings(manifest: Manifest, scope: Scope, dim: int) -> list[Standing]:
                 payload_bytes=original.payload_bytes if original else record.size,
                 last_used=used.get(record.id),
                 metadata=original.metadata if original else {},
+                notes=original.notes if original else (),
             )
         )
     return found

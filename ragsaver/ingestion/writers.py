@@ -61,19 +61,31 @@ class Writers(Protocol):
 
 
 class Alone:
-    """The writers of an index that this process owns: its threads."""
+    """The writers of an index that this process owns: its threads.
 
-    def __init__(self) -> None:
+    :param owned: raises if the process owns it no more.
+    """
+
+    def __init__(self, owned: Callable[[], None] = lambda: None) -> None:
         self._ours = threading.RLock()
+        self._owned = owned
 
     @contextmanager
     def turn(self, tenant: str, *, patience_s: float = _PATIENCE_S) -> Iterator[None]:
-        """One thread at a time."""
+        """One thread at a time.
+
+        :raises StorageError: if this process owns the index no more.
+        """
         with self._ours:
+            self._owned()
             yield
 
     def still(self, tenant: str) -> None:
-        """Nobody else could take it."""
+        """Nobody else could take it, but what is written may be gone.
+
+        :raises StorageError: if this process owns the index no more.
+        """
+        self._owned()
 
     def one_of_ours(self) -> AbstractContextManager[object]:
         """As a turn."""
@@ -307,13 +319,16 @@ def _key(name: str) -> sa.ColumnElement[int]:
     return sa.literal(xxhash.xxh3_64_intdigest(name.encode()) - 2**63, sa.BigInteger)
 
 
-def open_writers(settings: Settings, store: Path, manifest_at: Place | None = None) -> Writers:
+def open_writers(
+    settings: Settings, store: Path, manifest_at: Place | None = None, owned: Callable[[], None] = lambda: None
+) -> Writers:
     """The writers of the index that the settings name.
 
     :param store: the folder of the manifest.
     :param manifest_at: where that is; asked for now if None.
+    :param owned: raises if the process does not own the index any more, where one does.
     """
-    return turns(settings, store, manifest_at) if settings.index.shared else Alone()
+    return turns(settings, store, manifest_at) if settings.index.shared else Alone(owned)
 
 
 def turns(settings: Settings, store: Path, manifest_at: Place | None = None) -> Turns:

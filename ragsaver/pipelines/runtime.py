@@ -149,7 +149,8 @@ class Runtime:
     @cached_property
     def writers(self) -> Writers:
         """Who keeps others from changing a tenant's documents meanwhile."""
-        return open_writers(self.settings, self.resources.store, self.resources.manifest_at)
+        resources = self.resources
+        return open_writers(self.settings, resources.store, resources.manifest_at, resources.ownership.still)
 
     @cached_property
     def lifecycle(self) -> Lifecycle:

@@ -101,9 +101,7 @@ class Converting:
         if document.text is not None:
             # A text is as old as its job: of two, the one that was posted last wins, whichever is cut first.
             staged = replace(staged, record=staged.record._replace(ingested_at=document.created_at))
-        texts = worker.lacking(document, staged)
-        there = worker.cache.holds(worker.partition(document.scope), list(texts))
-        after = State.EMBEDDED if texts.keys() <= there else State.CONVERTED
+        after = State.CONVERTED if worker.needed(document, staged).lacking else State.EMBEDDED
         lease_s = worker.lease_s if after is State.CONVERTED else 0.0
         moved = worker.forward(document.id, State.QUEUED, after, staged=pack(staged), lease_s=lease_s)
         worker.fault(Step.CONVERTED, document.source)

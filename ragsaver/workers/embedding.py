@@ -72,7 +72,7 @@ class Embedding:
                     where=document.source,
                     remedy="Give all workers the same settings, then `ragsaver jobs retry`",
                 )
-            texts = worker.lacking(document, staged)
+            texts = worker.needed(document, staged).texts
         except Exception as error:
             worker.again(document, holder, State.CONVERTED, error)
             return None

@@ -4,6 +4,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -41,6 +42,19 @@ class Step(StrEnum):
     EMBEDDING = "embedding"
     CACHED = "cached"
     EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What is embedded of a document's new chunks, without what the index has vectors of: those are taken from there as
+    it is brought in.
+
+    :ivar texts: by fingerprint; none where the cache had all of them just now.
+    :ivar lacking: whether the cache lacked some of them just now.
+    """
+
+    texts: dict[str, str]
+    lacking: bool
 
 
 class Worker:
@@ -130,16 +144,16 @@ class Worker:
         """The part of the embedding cache that a scope may use."""
         return partition_of(scope.tenant, self.settings.embedding_cache)
 
-    def lacking(self, document: QueuedDocument, staged: Staged) -> dict[str, str]:
-        """What is embedded of a document's new chunks, by fingerprint, without what the index has vectors of: those are
-        taken from there as it is brought in.
-        """
+    def needed(self, document: QueuedDocument, staged: Staged) -> Needed:
+        """The vectors that a document takes to be brought in."""
         current = self.manifest.document(document.scope, document.source)
         texts = staged.texts(current)
-        if texts.keys() <= self.cache.holds(self.partition(document.scope), list(texts)):
-            return {}
+        cached = self.cache.holds(self.partition(document.scope), list(texts))
+        if texts.keys() <= cached:
+            return Needed({}, lacking=False)
         there = held_by(current, self.manifest.alike(document.scope, staged.record.content_hash))
-        return {name: text for name, text in texts.items() if name not in there}
+        texts = {name: text for name, text in texts.items() if name not in there}
+        return Needed(texts, lacking=not texts.keys() <= cached)
 
     def claim(self, state: State, limit: int) -> tuple[list[QueuedDocument], str]:
         """Hold the documents whose turn it is, `limit` at most, under a name of our own; none if none waits."""

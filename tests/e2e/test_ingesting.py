@@ -1,10 +1,15 @@
 """What the options of `ingest` and `plan` do, as a user runs them."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.commands import as_json, run, serving
+from ragsaver.cli.doctor import _disk
+from ragsaver.errors import StorageError
+from ragsaver.settings import Settings
+from tests.commands import as_json, environment, run, serving
 
 
 @pytest.fixture
@@ -57,3 +62,35 @@ def test_a_document_that_kills_its_reader_fails_alone(project: Path):
     report = as_json(project, "ingest", "docs", code=3, RAGSAVER_INGESTION__CONVERT_TIMEOUT_S="20")
     assert (report["documents"]["added"], report["documents"]["failed"]) == (3, 1)
     assert "deep.json" in report["errors"][0]["error"]
+
+
+def test_a_plan_says_what_would_fail_in_the_words_of_its_run(project: Path):
+    (project / "docs" / "cut.pdf").write_bytes(b"%PDF-1.4 junk")
+    quota = {"RAGSAVER_LIFECYCLE__QUOTA__MAX_DOCUMENTS": "2"}
+    planned = run(project, "plan", "docs", **quota)
+    done = run(project, "ingest", "docs", code=3, **quota)
+    assert "2 would fail\n" in planned.stdout and "2 failed\n" in done.stdout
+    assert planned.stderr.replace("would fail: ", "failed: ") == done.stderr
+    assert "docs/cut.pdf: is no readable PDF" in done.stderr and ".." not in done.stderr
+
+
+def test_a_state_that_cannot_be_written_is_told_by_the_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ragsaver.cli.doctor.os.access", lambda place, mode: place != tmp_path)
+    settings = Settings(home=tmp_path / "home")
+    with pytest.raises(StorageError, match="can't be written"):
+        _disk(settings)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_who_closes_what_is_said_has_the_work_done(project: Path, closed: str):
+    command = f"{sys.executable} -m ragsaver ingest docs --json {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=project, env=environment(project), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert as_json(project, "verify")["documents"] == 3
+
+
+@pytest.mark.parametrize("how", ["", "--json"])
+def test_what_cannot_be_said_for_want_of_space_is_an_error_in_words(project: Path, how: str):
+    command = f"{sys.executable} -m ragsaver ingest docs {how} > /dev/full"
+    done = subprocess.run(["sh", "-c", command], cwd=project, env=environment(project), capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "the disk is full" in done.stderr

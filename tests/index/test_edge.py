@@ -1,4 +1,7 @@
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -41,6 +44,28 @@ def test_a_disk_that_runs_full_stops_writes_and_keeps_what_is_there(
     assert len(index.search(ACME, "zebra", vector(0), 5).lexical) == 1
     index.list_and_delete(ACME, [], [kept.id])
     assert index.count(ACME) == 0
+
+
+def test_what_a_killed_process_left_in_the_log_is_not_written_to_a_disk_without_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom tests.index.test_edge import ACME, IDENTITY, EdgeIndex, listed\n"
+        "from tests.index.points import point\n"
+        "listed(EdgeIndex(Path(sys.argv[1]), IDENTITY), ACME, point('zebra'))\nos.kill(os.getpid(), 9)\n"
+    )
+    root = Path(__file__).parents[2]
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=root)
+    assert killed.returncode == -signal.SIGKILL
+    with monkeypatch.context() as patched:
+        patched.setattr(edge, "RESERVE_BYTES", 2**62)
+        with pytest.raises(StorageError, match="are free on the disk.*Free some space"):
+            EdgeIndex(tmp_path, IDENTITY)
+    with closing(EdgeIndex(tmp_path, IDENTITY)) as index:
+        assert index.count(ACME) == 1
+    monkeypatch.setattr(edge, "RESERVE_BYTES", 2**62)
+    with closing(EdgeIndex(tmp_path, IDENTITY)) as index:  # nothing is left to be written
+        assert index.count(ACME) == 1
 
 
 def test_an_index_from_before_a_setting_was_recorded_has_its_default(tmp_path: Path) -> None:

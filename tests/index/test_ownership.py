@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,19 @@ def test_a_home_that_can_not_be_made_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="RAGSAVER_HOME"):
         Ownership.acquire(blocker / "home", "x")
     assert os.path.exists(blocker)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_an_owner_whose_state_was_taken_away_is_told_and_leaves_that_of_the_next_one(tmp_path: Path, again: bool):
+    home = tmp_path / "home"
+    held = Ownership.acquire(home, "ragsaver serve")
+    held.still()
+    shutil.rmtree(home)
+    following = Ownership.acquire(home, "ragsaver ingest") if again else None
+    with pytest.raises(StorageError, match="removed, or another put in its place.*Start this process again"):
+        held.still()
+    held.release()
+    if following:
+        following.still()
+        assert current_owner(home) == Owner(os.getpid(), "ragsaver ingest")
+        following.release()

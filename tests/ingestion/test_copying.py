@@ -23,6 +23,7 @@ from ragsaver.ingestion.tombstones import Tombstone
 from ragsaver.settings import SpendSettings
 from tests.databases import database, needs_postgres
 from tests.ingestion.bench import SCOPE, Bench, CountingSummariser
+from tests.pdf_files import PICTURE, pdf
 
 EMPTIED = Scope("acme", "emptied")
 TEXT = "# Owls\n\n" + "Owls hunt voles at night. " * 40
@@ -34,6 +35,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path, outline={"summary_model": "tiny", "summary_min_words": 20}, generation=models)
     made.summarise_by(CountingSummariser())
     (made.docs / "a.md").write_text(TEXT)
+    (made.docs / "scan.pdf").write_bytes(pdf([["Owls hunt voles."], []], drawn={1: PICTURE}))
     made.ingest()
     documents = [PostedDocument(f"{n}.md", f"{TEXT} {n} 租户", metadata={"groups": ["hr"]}) for n in range(3)]
     made.ingestor().ingest_texts(documents, SCOPE)
@@ -64,6 +66,7 @@ def told(manifest: Manifest) -> dict[str, object]:
         "state": manifest.state(),
         "outlines": manifest.outlines(ids),
         "originals": [manifest.originals.get(one.id, one.generation) for one in documents.values()],
+        "noted": manifest.originals.noted(SCOPE),
         "tombstones": manifest.tombstones.of(SCOPE),
         "uses": manifest.uses.of(SCOPE),
         "without": manifest.without_outline(SCOPE),
@@ -76,14 +79,15 @@ def told(manifest: Manifest) -> dict[str, object]:
 def test_another_manifest_takes_all_and_a_second_time_nothing(bench: Bench, tmp_path: Path):
     with closing(Manifest(tmp_path / "other.sqlite")) as other:
         counts = other.copy_from(bench.manifest)
-        assert counts["documents"] == 3 and counts["tombstones"] == counts["uses"] == 1
+        assert counts["documents"] == 4 and counts["tombstones"] == counts["uses"] == 1
         assert told(other) == told(bench.manifest)
         assert told(other)["emptied"] == [False, True, False]
+        assert list(told(other)["noted"]) == ["docs/scan.pdf"]
         assert other.copy_from(bench.manifest) == counts
         bench.ingestor().ingest_texts([PostedDocument("more.md", TEXT)], SCOPE)
         with pytest.raises(StorageError, match="already"):
             other.copy_from(bench.manifest)
-        assert len(other.documents(SCOPE)) == 3
+        assert len(other.documents(SCOPE)) == 4
 
 
 def test_what_is_not_copied_whole_is_not_copied_at_all(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -98,7 +102,7 @@ def test_what_is_not_copied_whole_is_not_copied_at_all(bench: Bench, tmp_path: P
             with pytest.raises(StorageError, match="`outlines` was not copied whole"):
                 other.copy_from(bench.manifest)
         assert other.documents(SCOPE) == {}
-        assert other.copy_from(bench.manifest)["documents"] == 3
+        assert other.copy_from(bench.manifest)["documents"] == 4
 
 
 def test_jobs_and_keys_go_along(tmp_path: Path):
@@ -138,13 +142,13 @@ def test_a_project_moves_to_postgresql_and_ingests_nothing_again(bench: Bench):
         before, paid = told(bench.manifest), len(bench.encoder.paid)
         bench.manifest.close()
         report = copy_to_database(moved)
-        assert (report.manifest["documents"], report.jobs["jobs"], report.keys) == (3, 1, {"keys": 1})
+        assert (report.manifest["documents"], report.jobs["jobs"], report.keys) == (4, 1, {"keys": 1})
         assert copy_to_database(moved) == report
         with closing(JobStore(jobs_place(moved))) as jobs:
             (failed,) = jobs.report(name, SCOPE.tenant, SpendSettings()).errors
             assert failed.error == "a \N{REPLACEMENT CHARACTER} in it"
         bench.settings, bench.manifest = moved, open_manifest(moved, bench.settings.home)
         assert told(bench.manifest) == before
-        assert bench.ingest().documents.unchanged == 1
+        assert bench.ingest().documents.unchanged == 2
         assert bench.verify().repaired == 0
         assert len(bench.encoder.paid) == paid

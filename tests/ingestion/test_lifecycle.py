@@ -137,6 +137,22 @@ def test_retention_is_applied_after_an_ingestion_and_says_what_went_and_why(tmp_
     of.close()
 
 
+@pytest.mark.parametrize("rule", [{"max_documents": 2}, {"max_mb": 0.0003}, {}])
+def test_a_plan_foresees_what_retention_takes_out(tmp_path: Path, rule: dict[str, float]):
+    of = bench(tmp_path, retention={"docs": rule})
+    went = 0
+    for texts in ({"a": "first", "b": "second", "c": "third"}, {"b": "another", "d": "much longer"}, {"e": "fifth"}):
+        write(of, **{name: f"{text} zebra" for name, text in texts.items()})
+        if "d" in texts:
+            (of.docs / "c.md").unlink()
+        planned, done = of.plan(prune=True), of.ingest(prune=True)
+        assert [one.source for one in planned.expired] == [one.source for one in done.expired]
+        assert (planned.documents.deleted, planned.chunks.delete) == (done.documents.deleted, done.chunks.deleted)
+        went += len(done.expired)
+    assert bool(went) == bool(rule)
+    of.close()
+
+
 def test_a_dry_run_of_expiry_takes_nothing_away(tmp_path: Path):
     of = bench(tmp_path)
     write(of, a="first zebra", b="second zebra")

@@ -1,19 +1,25 @@
 """The manifest keeps scopes apart, replaces whole versions, and holds as many documents as there are."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from ragsaver.dialects import POSTGRES
 from ragsaver.errors import StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import Fingerprints
 from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
+from ragsaver.ingestion.notes import Note, NoteCode
 from ragsaver.ingestion.opening import open_manifest
+from ragsaver.ingestion.originals import DOCUMENT_ID, Original
+from ragsaver.postgres import _format
 from ragsaver.settings import DatabaseSettings, Settings
 from tests.databases import asking
 
+TABLE = DOCUMENT_ID.table
 ACME, OTHER = Scope("acme", "docs"), Scope("other", "docs")
 
 
@@ -125,3 +131,28 @@ def test_a_file_that_is_no_manifest_is_named(tmp_path: Path):
     with pytest.raises(StorageError, match="manifest") as caught:
         Manifest(file)
     assert str(file) in str(caught.value)
+
+
+def test_a_manifest_of_the_format_before_is_brought_on(manifest: Manifest):
+    manifest.commit(ACME, [record("a.md")])
+    with manifest._database.writing() as connection:
+        connection.execute(sa.schema.DropIndex(next(one for one in TABLE.indexes if one.name == "originals_noted")))
+        connection.execute(sa.DDL("ALTER TABLE %(fullname)s DROP COLUMN notes").against(TABLE))
+        if connection.dialect.name == POSTGRES:
+            connection.execute(sa.update(_format).values(version=1))
+        else:
+            connection.execute(sa.text("PRAGMA user_version = 1"))
+    for generation in (2, 3):
+        with closing(Manifest(manifest.place)) as again:
+            assert again.documents(ACME)["a.md"].generation == generation - 1
+            lost = Original("acme:a.md", generation, 3, notes=(Note(NoteCode.OBJECTS, "a \0", "page 1"),))
+            again.record_intents(ACME, [intent("acme:a.md")], [lost])
+            again.commit(ACME, [record("a.md", generation)])
+            again.clear_intents(["acme:a.md"])
+            assert again.originals.noted(ACME) == {"a.md": lost.notes}
+
+
+def test_a_damaged_file_is_told_with_what_to_do(tmp_path: Path):
+    (tmp_path / "manifest.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageError, match="file is not a database.*a file that is damaged: restore it, or remove it"):
+        Manifest(tmp_path / "manifest.sqlite")

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +29,7 @@ from ragsaver.models.registry import bundled_folder
 from ragsaver.settings import Settings
 from tests.commands import as_json, committed_documents, environment, run, serving
 from tests.ingestion.bench import SCOPE, Bench, CountingEncoder, Stopped
+from tests.pdf_files import PICTURE, pdf
 
 OTHER_SCOPE = Scope("other", "notes")
 
@@ -117,6 +118,15 @@ def test_all_tenants_files_and_posted_texts_come_over_and_the_old_half_goes(old:
     new.close()
     with migration(old, encoder) as under_way:
         assert under_way.run().waiting.endswith("nothing to do")
+
+
+def test_what_documents_lost_is_told_by_the_new_half_too(old: Bench):
+    (old.docs / "scan.pdf").write_bytes(pdf([["Owls hunt voles."], []], drawn={1: PICTURE}))
+    old.ingest()
+    with migration(old, NewEncoder()) as under_way:
+        assert under_way.run().switched
+    with closing(Manifest(current_store(old.settings.home) / "manifest.sqlite")) as new:
+        assert new.originals.noted(SCOPE) == old.manifest.originals.noted(SCOPE) != {}
 
 
 @pytest.mark.parametrize("step", Step)

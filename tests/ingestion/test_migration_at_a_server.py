@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ragsaver.errors import IndexLocked, IndexMoved, IndexUnavailable, StorageError
+from ragsaver.errors import IndexLocked, IndexMoved, IndexUnavailable, StorageError, UsageError
 from ragsaver.index.connection import Connection, ServerPlace
 from ragsaver.index.generation import settings_at
 from ragsaver.index.manifest_place import place_in_use
@@ -380,6 +380,44 @@ def test_state_that_is_copied_to_a_database_names_the_collection_too(old: Projec
         assert old.found(encoder) == ALL
         old.migrate(old.bench.encoder)
         assert old.found(old.bench.encoder) == ALL
+
+
+@needs_postgres
+@pytest.mark.parametrize("state", ["sqlite"], indirect=True)
+def test_collections_that_were_replaced_before_a_copy_go_when_they_are_due(old: Project):
+    encoder = NewEncoder()
+    old.migrate(encoder)
+    old.migrate(old.bench.encoder)
+    assert len(old.collections()) == 3
+    with database("postgres") as made:
+        old.bench.settings = old.settings.model_copy(update={"database": made})
+        for _ in range(2):
+            copy_to_database(old.settings)
+        assert not remove_when_due(old.settings) and len(old.collections()) == 3
+        assert remove_when_due(old.after_a_while())
+        assert len(old.collections()) == 1 and old.found(old.bench.encoder) == ALL
+        assert old.found(old.bench.encoder, OTHER_SCOPE) == {"zebra of another"}
+        assert len(schemas(made)) == 4  # the note, manifest, jobs and ledger
+        old.migrate(encoder)
+        copy_to_database(old.settings)
+        assert remove_when_due(old.after_a_while()) and len(old.collections()) == 1
+
+
+@needs_postgres
+@pytest.mark.parametrize("state", ["sqlite"], indirect=True)
+def test_state_is_not_copied_while_a_migration_is_half_done(old: Project):
+    with old.migration(NewEncoder(), Step.COMMITTED, 2) as under_way, pytest.raises(Stopped):
+        under_way.run()
+    with database("postgres") as made:
+        moved = old.settings.model_copy(update={"database": made})
+        with old.migration(NewEncoder()) as under_way:
+            with pytest.raises(IndexLocked, match="under way"):
+                copy_to_database(moved)
+            with pytest.raises(UsageError, match="half done"):
+                under_way._lock.release()
+                copy_to_database(moved)
+            assert under_way.abort()
+        assert copy_to_database(moved).manifest["documents"] == 6
 
 
 def test_in_local_mode_the_half_has_a_folder_of_its_own_and_its_owner_takes_it(tmp_path: Path):

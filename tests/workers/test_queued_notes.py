@@ -30,6 +30,7 @@ def test_a_job_tells_the_same_as_a_run_in_one_process(line: Line, capsys: pytest
     ids = put_files(line)
     assert whole_way(line, ids) == [State.APPLIED] * 3
     told = line.report(ids[0])
+    assert len(line.bench.manifest.originals.noted(SCOPE)) == 2
     line.bench.ingestor().forget(SCOPE, lambda known: list(known.values()))
     alone = line.bench.ingest()
     assert (told.notes, told.noted) == (alone.notes, alone.noted)

@@ -325,6 +325,18 @@ def test_a_text_that_is_in_the_cache_needs_no_second_stage(line: Line):
     assert line.states(again) == [State.CONVERTED, State.EMBEDDED]
 
 
+def test_the_cache_is_asked_once_for_what_a_document_needs(line: Line, monkeypatch):
+    worker = line.worker()
+    asked: list[int] = []
+    holds = worker.cache.holds
+    monkeypatch.setattr(worker.cache, "holds", lambda where, names: (asked.append(len(names)), holds(where, names))[1])
+    ids = line.put(TEXT)
+    line.convert(ids, worker)
+    assert (asked, line.states(ids)) == ([1], ["converted"])
+    line.embed(ids, worker)
+    assert line.states(ids) == ["embedded"]
+
+
 def test_what_a_worker_embedded_is_counted_with_its_documents(line: Line):
     tally = Tally()
     worker = line.worker(moved=tally)

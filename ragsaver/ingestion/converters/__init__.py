@@ -113,6 +113,10 @@ def convert(
         parsed = converter(data, name)
     except (UnreadableDocument, MemoryError):
         raise
+    except RecursionError:
+        raise UnreadableDocument(
+            "is nested too deeply", where=name, remedy="Leave it out, or save it in a simpler form"
+        ) from None
     except Exception as error:  # what a parser of another house says of a damaged file can't be listed
         raise UnreadableDocument(
             f"its content makes no sense: {type(error).__name__}: {error}",

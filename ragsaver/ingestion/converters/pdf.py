@@ -1,4 +1,4 @@
-"""PDF: its text page by page, paragraphs rejoined, headings where its outline names them, tables where lines draw them.
+"""PDF: its text page by page, paragraphs rejoined, headings where its outline names them, tables where they are clear.
 
 A scan without a text layer is named as one, and so are scanned pages among others.
 """
@@ -15,7 +15,8 @@ from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_IMAGE, FPDF_PAGEOBJ_PA
 
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block, ParsedDocument
-from ragsaver.ingestion.converters.pdf_drawing import chars_of, lines_of
+from ragsaver.ingestion.converters.pdf_columns import column_grids, may_have_columns
+from ragsaver.ingestion.converters.pdf_drawing import chars_of, glyphs_of, lines_of
 from ragsaver.ingestion.converters.pdf_form import fields_of
 from ragsaver.ingestion.converters.pdf_tables import Rows, grids, split
 from ragsaver.ingestion.converters.rows import table
@@ -145,7 +146,9 @@ def _read(data: bytes, name: str, max_pages: int) -> _Read:
         if getattr(error, "err_code", None) == FPDF_ERR_PASSWORD or "assword" in str(error):
             raise UnreadableDocument("is encrypted", where=name, remedy="Remove its password first") from None
         raise UnreadableDocument(
-            f"is no readable PDF: {error}", where=name, remedy="It may be cut off: fetch or export it again"
+            f"is no readable PDF: {str(error).rstrip('.')}",
+            where=name,
+            remedy="It may be cut off: fetch or export it again",
         ) from None
     try:
         if len(document) > max_pages:
@@ -171,16 +174,19 @@ def _read(data: bytes, name: str, max_pages: int) -> _Read:
         title = str(document.get_metadata_dict().get("Title", "")).strip()
         return _Read(pages, fields, _outline(document), title, pictures, _attached(document))
     except pypdfium2.PdfiumError as error:
-        raise UnreadableDocument(f"a page can't be read: {error}", where=name) from None
+        raise UnreadableDocument(f"a page can't be read: {str(error).rstrip('.')}", where=name) from None
     finally:
         document.close()
 
 
 def _parts(page: pypdfium2.PdfPage, text_page: pypdfium2.PdfTextPage) -> list[str | Rows]:
     horizontal, upright = lines_of(page)
-    # Where each character stands takes long to ask: only a page with a grid is worth it.
+    # Where each character stands takes long to ask: only a page with a grid, or rows of numbers, is worth it.
     found = grids(horizontal, upright)
-    parts = split(chars_of(text_page), found) if found else [text_page.get_text_range()]
+    text = text_page.get_text_range()
+    if may_have_columns(text) and not page.get_rotation():
+        found += column_grids(glyphs_of(text_page), found)
+    parts = split(chars_of(text_page), found) if found else [text]
     return [part.replace("\r\n", "\n").replace("\r", "\n") if isinstance(part, str) else part for part in parts]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pypdfium2
 from pypdfium2 import raw
 
+from ragsaver.ingestion.converters.pdf_columns import Glyph
 from ragsaver.ingestion.converters.pdf_tables import Char, Line
 
 # Beyond this a page is a drawing; it is not looked through for tables.
@@ -47,6 +48,23 @@ def chars_of(text_page: pypdfium2.PdfTextPage) -> list[Char]:
         drawn = raw.FPDFText_IsGenerated(text_page, number) != 1 and raw.FPDFText_GetCharBox(text_page, number, *places)
         centre = ((left.value + right.value) / 2, (bottom.value + top.value) / 2) if drawn else None
         found.append(Char(text, centre))
+    return found
+
+
+def glyphs_of(text_page: pypdfium2.PdfTextPage) -> list[Glyph]:
+    """The characters that are drawn, without spaces."""
+    found: list[Glyph] = []
+    box, x, base = raw.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
+    spaced = False
+    for number in range(raw.FPDFText_CountChars(text_page)):
+        text = chr(raw.FPDFText_GetUnicode(text_page, number))
+        if text.isspace() or raw.FPDFText_IsGenerated(text_page, number) == 1:
+            spaced = True
+            continue
+        raw.FPDFText_GetLooseCharBox(text_page, number, box)
+        raw.FPDFText_GetCharOrigin(text_page, number, x, base)
+        found.append(Glyph(text, box.left, box.right, box.top - box.bottom, base.value, spaced))
+        spaced = False
     return found
 
 

@@ -1,6 +1,6 @@
 """Where on a page are tables? Only where drawn lines cross to a grid with text in its cells.
 
-Text that merely stands in columns is left alone: columns of prose look the same. Coordinates are points, y upwards.
+Text that merely stands in columns is for `pdf_columns` to judge. Coordinates are points, y upwards.
 """
 
 from bisect import bisect_right

@@ -20,6 +20,7 @@ async def readyz(access: Shared) -> Health:
     """The index, the model and the pipeline answer."""
 
     def probe(runtime: Runtime) -> None:
+        runtime.ownership.still()
         vector = runtime.encoder.encode(["ready"], query=True)[0]
         runtime.index.search(runtime.reading(), "ready", vector, 1)
         runtime.engine()
