@@ -29,19 +29,27 @@ class Wishes:
     deadline: float | None = None
 
 
+async def _deadline(
+    x_ragsaver_deadline: Annotated[
+        float | None, Header(gt=0, le=86_400, description="seconds that the answer may take")
+    ] = None,
+) -> float | None:
+    return None if x_ragsaver_deadline is None else time.monotonic() + x_ragsaver_deadline
+
+
+Deadline = Annotated[float | None, Depends(_deadline)]
+
+
 async def _wishes(
+    deadline: Deadline,
     x_ragsaver_max_cost: Annotated[
         Decimal | None, Header(ge=0, le=1_000_000, description="dollars that the answer may cost")
     ] = None,
     x_ragsaver_quality: Annotated[Quality, Header(description="what to spend on the answer")] = "balanced",
-    x_ragsaver_deadline: Annotated[
-        float | None, Header(gt=0, le=86_400, description="seconds that the answer may take")
-    ] = None,
     cache_control: Annotated[
         str, Header(description="`no-cache` for a fresh answer, `no-store` for one that is not kept either")
     ] = "",
 ) -> Wishes:
-    deadline = None if x_ragsaver_deadline is None else time.monotonic() + x_ragsaver_deadline
     return Wishes(x_ragsaver_max_cost, x_ragsaver_quality, caching_of(cache_control), deadline)
 
 

@@ -320,6 +320,8 @@ def test_the_schema_of_both_routes_is_told(runtime: Runtime):
     access.close()
     headers = {one["name"] for one in schema["paths"]["/v1/chat/completions"]["post"]["parameters"]}
     assert headers == {"x-ragsaver-max-cost", "x-ragsaver-quality", "x-ragsaver-deadline", "cache-control"}
+    (deadline,) = schema["paths"]["/v1/search"]["post"]["parameters"]
+    assert deadline["name"] == "x-ragsaver-deadline"
 
 
 @pytest.mark.parametrize("stream", [False, True])
