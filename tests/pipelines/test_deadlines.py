@@ -156,6 +156,7 @@ def test_a_caller_says_how_long_it_may_take(filled: Runtime):
             chat = {"model": "query", "messages": [{"role": "user", "content": QUESTION}]}
             told = client.post("/v1/chat/completions", json=chat, headers={"x-ragsaver-deadline": "1e-9"})
             assert told.status_code == 504 and told.json()["error"]["message"]
+
             def search(seconds: str):
                 return client.post("/v1/search", json={"query": QUESTION}, headers={"x-ragsaver-deadline": seconds})
 

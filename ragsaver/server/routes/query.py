@@ -50,9 +50,7 @@ router.add_api_route("/query", query, methods=["POST"], response_model=AskResult
 
 
 @router.post("/search", response_model=SearchResult)
-async def search(
-    body: SearchBody, access: Shared, identity: Asker, deadline: Deadline, request: Request
-) -> Response:
+async def search(body: SearchBody, access: Shared, identity: Asker, deadline: Deadline, request: Request) -> Response:
     """Passages, best first."""
     request_id: str = request.state.request_id
 
