@@ -69,8 +69,8 @@ class CitedAnswerBuilder(Bound):
     """The reply as an answer whose citations quote the packed passages.
 
     `meta` of the answer: `citations` (source, heading, quote), `tier`, `route_reason`, `reason` where there is no
-    answer (`data` is then empty), and `service` where the reply was degraded further than the request's pace. A reply
-    whose `meta` says `json` fits a schema: it stays as it is.
+    answer (`data` is then empty), `service` where the reply was degraded further than the request's pace, and `cut`
+    where it is not whole. A reply whose `meta` says `json` fits a schema: it stays as it is.
     """
 
     @component.output_types(answers=list[GeneratedAnswer])
@@ -96,8 +96,7 @@ def _answer(query: str, documents: Sequence[Document], reply: ChatMessage, links
         "route_reason": given.get("route_reason", "this pipeline's own generator"),
         "citations": [],
     }
-    if "service" in given:
-        meta["service"] = given["service"]
+    meta.update({name: given[name] for name in ("service", "cut") if name in given})
     as_json = bool(given.get("json"))
     if given.get("abstained") or (is_abstention(text) if as_json else abstains(text)):
         meta["reason"] = given.get("reason") or "the model found no answer in the passages"

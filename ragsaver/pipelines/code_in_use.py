@@ -13,7 +13,7 @@ from pathlib import Path
 _SHIPPED = "ragsaver"
 _INSTALLED = {"site-packages", "dist-packages"}
 # Every pipeline has components of it; looking through all that is installed takes a tenth of a second.
-_DISTRIBUTIONS = {"haystack": ("haystack-ai",)}
+_DISTRIBUTIONS = {"haystack": ["haystack-ai"]}
 
 
 def code_of(classes: Iterable[type]) -> list[str]:
@@ -30,7 +30,7 @@ def _told(module: str) -> tuple[str, ...]:
         return ()
     source = Path(file)
     if not _INSTALLED.isdisjoint(source.parts):
-        names = _DISTRIBUTIONS.get(top) or packages_distributions().get(top, ())
+        names = _DISTRIBUTIONS.get(top) or packages_distributions().get(top, [])
         return tuple(f"{name} {version(name)}" for name in names) or (_digest(source),)
     return tuple(_digest(one) for one in _together(source, in_package=bool(sys.modules[module].__package__)))
 

@@ -71,6 +71,20 @@ def test_a_streamed_reply_is_billed_like_a_whole_one():
     assert reply.usage == TokenUsage(fresh=60, cache_read=40, output=20)
 
 
+def test_halves_of_characters_do_not_get_any_farther():
+    heard: list[str] = []
+    with openai_server(Script(reply="One \ud800 office, \ud83d\ude00.")) as url:
+        whole = tier(url).reply(MESSAGES).text
+        streamed = tier(url).reply(MESSAGES, lambda chunk: heard.append(chunk.content)).text
+    assert whole == streamed.strip() == "".join(heard).strip() == "One \ufffd office, 😀."
+
+
+@pytest.mark.parametrize("said", [5, [{"type": "text", "text": "The office."}], {"text": "The office."}])
+def test_an_answer_that_is_no_text_is_a_failure_of_the_endpoint(said: object):
+    with openai_server(Script(reply=said)) as url, pytest.raises(GenerationError, match="can't be read.*no text"):
+        tier(url).reply(MESSAGES)
+
+
 def test_tokens_are_counted_where_the_endpoint_does_not():
     with openai_server(Script(usage=None)) as url:
         reply = tier(url).reply(MESSAGES)
