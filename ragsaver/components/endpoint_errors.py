@@ -31,6 +31,7 @@ _NOT_SENT = frozenset(
 )
 _NETWORK = ("Connect", "Connection", "Protocol", "Read")
 _LONGEST_CHARS = 300
+_DISTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # OpenSSL's word for it, whichever client passes it on
 
 
 class BrokeOff(Exception):
@@ -112,6 +113,11 @@ def say(error: Exception, remedies: Remedies) -> tuple[str, str]:
         )
     if status is not None:
         return f"failed (HTTP {status})", "Try again, and look at the endpoint's own log"
+    if any(_DISTRUSTED in str(one) for one in _causes(error)):
+        return (
+            "has a certificate that is not trusted here",
+            "Name a file with its authority's certificate in the variable SSL_CERT_FILE, or correct the address",
+        )
     if any("Timeout" in type(one).__name__ for one in _causes(error)):
         return "did not answer in time", "Raise `timeout_s` of the model, or look at the endpoint"
     if is_of_the_network(error):
