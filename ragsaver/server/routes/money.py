@@ -71,11 +71,10 @@ async def receipt(request_id: str, access: Shared, identity: Spender) -> KeptRec
 
     def find(runtime: Runtime) -> KeptReceipt | None:
         runtime.resources.till.flush()
-        return find_receipt(runtime.resources.till.ledger, identity.tenant, request_id)
+        return find_receipt(runtime.resources.till.ledger, identity.tenant, request_id, principal=_alone(identity))
 
     found = await access.query(find)
-    principal = _alone(identity)
-    if found is None or (principal is not None and found.principal != principal):
+    if found is None:
         raise HTTPException(404, "there is no such receipt")
     return found
 
