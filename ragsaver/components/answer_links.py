@@ -34,8 +34,8 @@ _BARE = re.compile(
     r"(?:[a-zA-Z][a-zA-Z0-9+.-]{0,40}:(?:\\?/){2}|\b(?:www\.|data:|javascript:))[^\s<>\"`|\\]+", re.IGNORECASE
 )
 _BEHIND = ".,;:!?)]}'*_~"
-# An empty line so far, a word, a reference with its address on the same line or the next. Nothing is tried twice (`*+`),
-# here and where brackets are looked for: what is read may be written against it.
+# An empty line so far, a word, a reference with its address on the same line or the next. Nothing is tried twice
+# (`*+`), here and where brackets are looked for: what is read may be written against it.
 _OPEN = re.compile(r"\n[ \t>*+-]*+\Z|(?<!\S)\S*+\Z|(?:(?<=\n)|\A)[ \t>*+-]{0,12}\[[^\]\n]++\]:[^\n]*+\n?+[^\n]*+\Z")
 
 
