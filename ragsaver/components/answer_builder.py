@@ -13,7 +13,8 @@ from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
 
-MARK = re.compile(r"\s*\[(\d{1,3})\]")
+# With the spaces before it, which are read once however many there are.
+MARK = re.compile(r"(?:(?<!\s)\s++)?\[(\d{1,3})\]")
 _WORD = re.compile(r"\w+")
 _CLAIM_END = re.compile(r"(?<=[.!?])(?!\s*\[\d)\s+|\n+")
 
