@@ -5,6 +5,7 @@ used, or cuts the stream, it is charged what it may have used, so that no call i
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from ragsaver.components.breaker import Breaker, breaker_of
 from ragsaver.components.caller import Caller
 from ragsaver.components.chat_generators import AsyncListener, Call, ChatGenerator, Listener
 from ragsaver.components.chat_reply import ChatReply, CutReply, written
-from ragsaver.components.endpoint_errors import BrokeOff
+from ragsaver.components.endpoint_errors import BrokeOff, retry_after_s
 from ragsaver.components.foreign_generator import ForeignGenerator, foreign_place
 from ragsaver.components.openai_generator import OpenAIGenerator, openai_place
 from ragsaver.components.paid_attempt import Attempt
@@ -277,7 +278,9 @@ class ChatTier:
                 remedy=remedy,
                 usage=paid.usage,
             )
-        return GenerationError(problem, where=self._place, remedy=remedy)
+        wait_s = retry_after_s(error)
+        told_s = wait_s if wait_s is not None and math.isfinite(wait_s) else None
+        return GenerationError(problem, where=self._place, remedy=remedy, retry_after_s=told_s)
 
 
 def _sleeping(caller: Caller) -> Callable[[float], None]:

@@ -105,6 +105,14 @@ def test_a_rate_limit_is_retried_as_often_as_the_settings_say():
     assert len(script.requests) == 2
 
 
+@pytest.mark.parametrize(("said", "told_s"), [("7", 7.0), ("inf", None), ("nan", None), ("soon", None)])
+def test_when_an_endpoint_wants_to_be_asked_again_is_told_to_who_asked(said: str, told_s: float | None):
+    script = Script(statuses=[429], retry_after=said)
+    with openai_server(script) as url, pytest.raises(GenerationError) as caught:
+        tier(url).reply(MESSAGES)
+    assert caught.value.retry_after_s == told_s
+
+
 @pytest.mark.parametrize(
     ("status", "remedy"), [(401, "api_key"), (404, "base_url"), (429, "Try again"), (500, "endpoint's own log")]
 )
