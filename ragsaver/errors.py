@@ -190,6 +190,15 @@ class StorageError(RagSaverError):
     title = "Storage failed"
 
 
+class StorageUnavailable(StorageError):
+    """What keeps the state can't be asked now: the database's server does not answer, or another process has the file
+    to itself.
+    """
+
+    status = 503
+    title = "Storage unavailable"
+
+
 class IndexUnavailable(StorageError):
     """The server that keeps the index does not answer, or refuses."""
 

@@ -11,11 +11,16 @@ from pydantic import SecretStr
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from ragsaver.dialects import POSTGRES, Steps, bring_on, indexes
-from ragsaver.errors import StorageError
+from ragsaver.errors import StorageError, StorageUnavailable
 from ragsaver.postgres_driver import PORT, open_server
 
 # Of ours alone, in any database.
 _SETTING_UP = 7_264_105_991
+
+# SQLSTATEs of a server that stops, starts, or has no room for one more; it has none where the server is not reached.
+_NOT_NOW = frozenset({"53300", "57P01", "57P02", "57P03"})
+_AGAIN_S = 5.0
+_STARTS = "The server stops or starts: try again when it runs"
 
 # Names of tables and indexes.
 _RELATIONS = sa.text(
@@ -158,10 +163,15 @@ def told(error: Exception, problem: str, address: sa.URL) -> StorageError:
         "42501": _grant(address),
         "53100": "Free some space on the server's disk, then run the command again",
         "53300": "Raise the server's max_connections, or run fewer workers",
+        "57P01": _STARTS,
+        "57P02": _STARTS,
+        "57P03": _STARTS,
         "22021": "Leave the character out: PostgreSQL's texts hold no NUL",
     }
     unreachable = "Start the server, or correct `database.url`; what is in stays in"
     remedy = remedies.get(state) or (unreachable if not state else "Look at the server's log, then run it again")
+    if not state or state in _NOT_NOW:
+        return StorageUnavailable(f"{problem}: {said}", where=place_of(address), remedy=remedy, retry_after_s=_AGAIN_S)
     return StorageError(f"{problem}: {said}", where=place_of(address), remedy=remedy)
 
 

@@ -14,10 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ragsaver.dialects import Steps, bring_on, in_words, indexes
-from ragsaver.errors import StorageError
+from ragsaver.errors import StorageError, StorageUnavailable
 
 # For another process's write to end.
 _PATIENCE_S = 30
+_AGAIN_S = 5.0
 _READ_PATIENCE_S = 1.0  # readers wait for nobody, but where a file is being put in order
 # Keys are hashes, so each batch of rows touches pages all over the file: a longer log writes a page back once for
 # many batches, and a larger cache finds it without reading it again.
@@ -70,7 +71,7 @@ class Readers:
                 self._idle.append(connection)
         except sqlite3.Error as error:
             problem = f"{self._what} can't be read: {error}"
-            raise StorageError(problem, where=str(self._path), remedy=self._remedy) from error
+            raise _told(error, problem, str(self._path), self._remedy) from error
 
     def close(self) -> None:
         """Close them all; nobody reads any more."""
@@ -138,9 +139,7 @@ class SqliteDatabase:
                 yield connection
         except (DBAPIError, sqlite3.Error) as error:
             problem = error.orig if isinstance(error, DBAPIError) else error
-            raise StorageError(
-                f"{self._what} can't be read: {problem}", where=self.where, remedy=self._remedy
-            ) from error
+            raise _told(problem, f"{self._what} can't be read: {problem}", self.where, self._remedy) from error
 
     def rows(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """All rows, as the file has them."""
@@ -188,7 +187,15 @@ class SqliteDatabase:
         self._engine.dispose()
 
     def _unwritten(self, problem: BaseException | None) -> StorageError:
-        return StorageError(f"{self._what} can't be written: {problem}", where=self.where, remedy=self._remedy)
+        return _told(problem, f"{self._what} can't be written: {problem}", self.where, self._remedy)
+
+
+def _told(error: BaseException | None, problem: str, where: str, remedy: str | None) -> StorageError:
+    """What to do about it depends on whether somebody else has the file."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        wait = "Another process has it to itself: let that end (a backup, a transaction that was left open)"
+        return StorageUnavailable(problem, where=where, remedy=wait, retry_after_s=_AGAIN_S)
+    return StorageError(problem, where=where, remedy=remedy)
 
 
 def _plain(path: Path, patience_s: float) -> sqlite3.Connection:

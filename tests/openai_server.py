@@ -102,7 +102,7 @@ def openai_server(script: Script) -> Iterator[str]:
                     return
                 so_far = {"prompt_tokens": 100, "completion_tokens": number + 1} if script.usage_on == "every" else None
                 self._event([{"index": 0, "delta": {"content": f"{piece} "}, "finish_reason": None}], so_far)
-            finish = [{"index": 0, "delta": {}, "finish_reason": "stop"}]
+            finish = [{"index": 0, "delta": {}, "finish_reason": script.finish_reason}]
             self._event(finish, script.usage if script.usage_on != "last" else None)
             if script.usage and script.usage_on == "last":
                 self._event([], script.usage)

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from ragsaver.errors import MissingExtra, SettingsError, StorageError
+from ragsaver.errors import MissingExtra, SettingsError, StorageError, StorageUnavailable
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import Fingerprints
 from ragsaver.ingestion.job_report import State
@@ -312,6 +312,7 @@ def test_a_server_that_does_not_let_us_in_is_named_without_the_password(parts, w
         Manifest(PostgresSchema(settings.url, "never"))
     address = sa.make_url(settings.url.get_secret_value())
     assert f"postgresql://{address.host}:{address.port}/{address.database}" in str(caught.value)
+    assert isinstance(caught.value, StorageUnavailable) == ("Start the server" in words)
     assert address.password not in f"{caught.value!r} {caught.value} {settings!r}"
 
 

@@ -114,6 +114,39 @@ def test_a_generator_holds_no_secret_and_limits_nothing_that_its_model_limits(tm
     assert "s3cret" not in str(caught.value)
 
 
+MODEL = "generation:\n  models:\n    - name: tiny\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (MODEL + "      base_url: ${EMPTY}\n", r":3: .*`base_url` is no address"),
+        (MODEL + "      base_url: localhost:11434/v1\n", r"begins with http"),
+        (MODEL + "      base_url: 'http://'\n", r"`base_url` is no address"),
+        (MODEL + "      api_key: ${BROKEN}\n", r":3: .*`api_key` holds characters"),
+        (MODEL + "      context_tokens: 512\n", r":3: .*`max_output_tokens` \(512\).*no room in `context_tokens`"),
+        (MODEL + "      timeout_s: .inf\n", r":4: .*timeout_s"),
+        ("generation:\n  models:\n    - name: ''\n", r":3: .*models.0.name"),
+        ("spend:\n  prices:\n    a: {input_per_mtok: 1e30, output_per_mtok: 1}\n", r":3: .*prices.a.input_per_mtok"),
+        ("spend:\n  upper_price: {input_per_mtok: 0, output_per_mtok: 0}\n", r"`upper_price` is 0"),
+        ("spend:\n  budgets: [{scope: principal, name: bob, period: day, limit_usd: 1}]\n", r"TENANT/PRINCIPAL"),
+        (
+            "spend:\n  budgets:\n" + 2 * "  - {scope: total, period: day, limit_usd: 1}\n",
+            r"two limits of total per day",
+        ),
+        (
+            "spend:\n  budgets:\n" + 2 * "  - {scope: tenant, name: acme, period: hour, limit_usd: 1}\n",
+            r"two limits of tenant acme per hour",
+        ),
+    ],
+)
+def test_what_could_not_answer_or_not_hold_is_refused_before_it_costs_anything(tmp_path: Path, text: str, words: str):
+    write(tmp_path, text)
+    with pytest.raises(SettingsError, match=words) as caught:
+        load_settings(tmp_path, {"EMPTY": "", "BROKEN": "s3cret\n"})
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_generator_s_type_is_a_class_in_a_module(tmp_path: Path):
     write(tmp_path, GENERATOR.replace("house.Generator", "import os"))
     with pytest.raises(SettingsError, match=r":5: `generation.models.0.generator.type`"):

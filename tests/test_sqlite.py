@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ragsaver.errors import StorageError
+from ragsaver.errors import StorageError, StorageUnavailable
+from ragsaver.spend.budgets import Account, Hold
+from ragsaver.spend.ledger import Call, Ledger
 from ragsaver.sqlite import Readers
 
 OPEN = """
@@ -69,3 +71,25 @@ def test_threads_that_read_one_after_the_other_read_by_one_connection(tmp_path: 
     readers.close()
     with pytest.raises(StorageError):
         readers.rows("SELECT n FROM some", ())
+
+
+def test_a_file_that_another_process_has_to_itself_is_told_apart_from_one_that_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ragsaver.sqlite._PATIENCE_S", 0.05)
+    file = tmp_path / "spend.sqlite"
+    ledger = Ledger(file)
+    account, call, hold = Account("acme"), Call("small", "tiny", "answer", 10, "now"), Hold(5, 10)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageUnavailable, match="ledger can't be written.*locked.*let that end") as caught:
+            ledger.reserve(account, call, hold, None, 60)
+        assert (caught.value.status, caught.value.retry_after_s) == (503, 5)
+        other.execute("ROLLBACK")
+    assert ledger.reserve(account, call, hold, None, 60).hold == hold
+    ledger.close()
+    for left in tmp_path.iterdir():
+        left.write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageError, match="Free some space") as broken:
+        Ledger(file)
+    assert not isinstance(broken.value, StorageUnavailable)

@@ -10,8 +10,7 @@ import unicodedata
 from ragsaver.sentences import STOP_WORDS
 
 _BEGINNING = re.compile(r"^[\s¿¡]+")
-# An exclamation mark after a digit is a factorial.
-_ENDING = re.compile(r"(?:[\s?.…。？]|(?<!\d)[!！])+$")
+_ENDS = frozenset("?.…。？!！")
 _SPACE = re.compile(r"\s+")
 _CAPITALS = re.compile(r"(?<!\w)[A-Z]{2,5}(?!\w)")
 
@@ -24,7 +23,7 @@ _WORDS_TOO = frozenset("us aids ram led net pin sim bit art gas mad cat pet sad 
 def normalised(question: str) -> str:
     """The question as the caches know it."""
     text = question if question.isascii() else "".join(map(_plain, unicodedata.normalize("NFC", question)))
-    text = _SPACE.sub(" ", _ENDING.sub("", _BEGINNING.sub("", text)))
+    text = _SPACE.sub(" ", _without_ending(_BEGINNING.sub("", text)))
     kept = [] if text.isupper() else [word for word in _CAPITALS.finditer(text) if _is_a_word(word[0].lower())]
     if not kept:
         return text.lower()
@@ -34,6 +33,16 @@ def normalised(question: str) -> str:
         pieces += [text[at : word.start()].lower(), word[0]]
         at = word.end()
     return "".join([*pieces, text[at:].lower()])
+
+
+def _without_ending(text: str) -> str:
+    """Without spaces and punctuation behind it; an exclamation mark after a digit is a factorial."""
+    end = len(text)
+    while end and (text[end - 1] in _ENDS or text[end - 1].isspace()):
+        if text[end - 1] in "!！" and text[end - 2 : end - 1].isdecimal():
+            break
+        end -= 1
+    return text[:end]
 
 
 def _plain(character: str) -> str:

@@ -43,6 +43,8 @@ def create(
 
         settings = load_settings()
         lasts_s = None if expires is None else seconds_of(expires, "--expires")
+        if lasts_s == 0:
+            raise UsageError("it would let nobody in", where="--expires", remedy="Write 90d, 24h or 15m")
         with _keys(settings) as keys:
             key, presented = keys.create(
                 _name(principal, "--principal"),

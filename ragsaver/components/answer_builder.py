@@ -13,7 +13,8 @@ from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
 
-MARK = re.compile(r"\s*\[(\d{1,3})\]")
+# With the spaces before it, which are read once however many there are.
+MARK = re.compile(r"(?:(?<!\s)\s++)?\[(\d{1,3})\]")
 _WORD = re.compile(r"\w+")
 _CLAIM_END = re.compile(r"(?<=[.!?])(?!\s*\[\d)\s+|\n+")
 
@@ -69,8 +70,8 @@ class CitedAnswerBuilder(Bound):
     """The reply as an answer whose citations quote the packed passages.
 
     `meta` of the answer: `citations` (source, heading, quote), `tier`, `route_reason`, `reason` where there is no
-    answer (`data` is then empty), and `service` where the reply was degraded further than the request's pace. A reply
-    whose `meta` says `json` fits a schema: it stays as it is.
+    answer (`data` is then empty), `service` where the reply was degraded further than the request's pace, and `cut`
+    where it is not whole. A reply whose `meta` says `json` fits a schema: it stays as it is.
     """
 
     @component.output_types(answers=list[GeneratedAnswer])
@@ -96,8 +97,7 @@ def _answer(query: str, documents: Sequence[Document], reply: ChatMessage, links
         "route_reason": given.get("route_reason", "this pipeline's own generator"),
         "citations": [],
     }
-    if "service" in given:
-        meta["service"] = given["service"]
+    meta.update({name: given[name] for name in ("service", "cut") if name in given})
     as_json = bool(given.get("json"))
     if given.get("abstained") or (is_abstention(text) if as_json else abstains(text)):
         meta["reason"] = given.get("reason") or "the model found no answer in the passages"

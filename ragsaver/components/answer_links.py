@@ -20,6 +20,7 @@ Policy = Literal["given", "none", "all"]
 NO_LINK, NO_IMAGE = "(link removed)", "(image removed)"
 
 _HELD_CHARS = 4000
+_MOST_STEPS = 6  # of what is unfinished before something unfinished: a list of references without addresses, say
 _IMAGE = re.compile(r"!\[([^\[\]]*)\]\(\s*<?([^()\s>]*(?:\([^()\s]*\)[^()\s>]*)*)>?[^()]*\)")
 _LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\(\s*<?([^()\s>]*(?:\([^()\s]*\)[^()\s>]*)*)>?[^()]*\)")
 _TAIL = re.compile(r"\]\(\s*<?([^()\s>]*)>?[^()]*\)?")
@@ -30,10 +31,12 @@ _FETCHES = re.compile(
     re.IGNORECASE,
 )
 _BARE = re.compile(
-    r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:(?:\\?/){2}|\b(?:www\.|data:|javascript:))[^\s<>\"`|\\]+", re.IGNORECASE
+    r"(?:[a-zA-Z][a-zA-Z0-9+.-]{0,40}:(?:\\?/){2}|\b(?:www\.|data:|javascript:))[^\s<>\"`|\\]+", re.IGNORECASE
 )
 _BEHIND = ".,;:!?)]}'*_~"
-_OPEN = re.compile(r"!?\[[^\]]*(?:\](?:\([^)]*)?)?\Z|<[^>]*\Z|\n[ \t>*+-]*\Z|[^\s]*\Z|\[[^\]\n]+\]:[^\n]*\n?[^\n]*\Z")
+# An empty line so far, a word, a reference with its address on the same line or the next. Nothing is tried twice
+# (`*+`), here and where brackets are looked for: what is read may be written against it.
+_OPEN = re.compile(r"\n[ \t>*+-]*+\Z|(?<!\S)\S*+\Z|(?:(?<=\n)|\A)[ \t>*+-]{0,12}\[[^\]\n]++\]:[^\n]*+\n?+[^\n]*+\Z")
 
 
 class LinkFilter:
@@ -67,17 +70,27 @@ class LinkFilter:
         return _BARE.sub(self._kept, text)
 
     def feed(self, piece: str) -> str:
-        """What may be told of a text that comes in pieces; an address is held back until it is complete."""
+        """What may be told of a text that comes in pieces; an address is held back until it is complete, and all where
+        something has been unfinished for very long: half of it would tell what the whole may not.
+        """
         if self.policy == "all":
             return piece
         self._held += piece
         if len(self._held) > _HELD_CHARS:
-            return self.rest()
-        cut = len(self._held)
-        while cut and (unfinished := _OPEN.search(self._held, 0, cut)) and unfinished.start() < cut:
-            cut = unfinished.start()
+            return ""
+        cut = self._complete()
         ready, self._held = self._held[:cut], self._held[cut:]
         return self.clean(ready)
+
+    def _complete(self) -> int:
+        """How much of what is held ends before anything unfinished; nothing where that takes too long to tell."""
+        cut = len(self._held)
+        for _ in range(_MOST_STEPS):
+            begins = _unfinished(self._held, cut)
+            if begins >= cut:
+                return cut
+            cut = begins
+        return 0
 
     def rest(self) -> str:
         """What was held back until the end."""
@@ -108,6 +121,33 @@ def in_front_of_the_model(query: str, documents: Iterable[Document]) -> list[str
         for document in documents
     ]
     return [query, *said, *passages]
+
+
+def _unfinished(text: str, end: int) -> int:
+    """Where the first thing begins that may go on behind `end`; `end` if there is none."""
+    found = _OPEN.search(text, 0, end)
+    tag = text.find("<", text.rfind(">", 0, end) + 1, end)
+    starts = (found.start() if found else -1, tag, _open_bracket(text, end))
+    return min((one for one in starts if one >= 0), default=end)
+
+
+def _open_bracket(text: str, end: int) -> int:
+    """Where the first link or image begins that is not closed; -1 if there is none."""
+    last = text.rfind("]", 0, end)
+    starts = [text.find("[", last + 1, end)]
+    if last == end - 1 and last >= 0:
+        starts.append(_opened_before(text, last))
+    closed = text.find("](", text.rfind(")", 0, end) + 1, end)
+    while closed >= 0 and (start := _opened_before(text, closed)) < 0:
+        closed = text.find("](", closed + 1, end)
+    if closed >= 0:
+        starts.append(start)
+    begins = min((one for one in starts if one >= 0), default=-1)
+    return begins - 1 if begins > 0 and text[begins - 1] == "!" else begins
+
+
+def _opened_before(text: str, bracket: int) -> int:
+    return text.find("[", text.rfind("]", 0, bracket) + 1, bracket)
 
 
 def _bare(address: str) -> str:

@@ -1,14 +1,12 @@
 """A call to a model's endpoint failed: was anything billed, does another attempt make sense, and when?"""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import tenacity
 
 from ragsaver.components.caller import NeverBegun
-from ragsaver.components.endpoint_errors import is_of_the_network, status_of, wait_told, was_not_sent
+from ragsaver.components.endpoint_errors import is_of_the_network, retry_after_s, status_of, was_not_sent
 from ragsaver.components.retry_budget import NOT_AGAIN, RetryBudget
 from ragsaver.errors import GenerationError
 from ragsaver.spend.ledger import NOTHING, UNKNOWN
@@ -35,21 +33,6 @@ def makes_sense(error: BaseException) -> bool:
     if status is not None:
         return status in _ANOTHER_TIME or status >= 500
     return is_of_the_network(error.__cause__)
-
-
-def retry_after_s(error: BaseException | None) -> float | None:
-    """Seconds that the endpoint asks to be left alone; None if it says nothing of the kind."""
-    said = wait_told(error)
-    if not said:
-        return None
-    try:
-        return max(float(said), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max((parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return None
 
 
 class Pause(tenacity.wait.wait_base):

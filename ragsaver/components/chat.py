@@ -5,9 +5,10 @@ used, or cuts the stream, it is charged what it may have used, so that no call i
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tenacity
@@ -18,8 +19,8 @@ from ragsaver.components.attempts import patience
 from ragsaver.components.breaker import Breaker, breaker_of
 from ragsaver.components.caller import Caller
 from ragsaver.components.chat_generators import AsyncListener, Call, ChatGenerator, Listener
-from ragsaver.components.chat_reply import ChatReply, CutReply
-from ragsaver.components.endpoint_errors import BrokeOff
+from ragsaver.components.chat_reply import ChatReply, CutReply, written
+from ragsaver.components.endpoint_errors import BrokeOff, retry_after_s
 from ragsaver.components.foreign_generator import ForeignGenerator, foreign_place
 from ragsaver.components.openai_generator import OpenAIGenerator, openai_place
 from ragsaver.components.paid_attempt import Attempt
@@ -45,8 +46,10 @@ class _Heard:
     def text(self) -> str:
         return "".join(self.pieces)
 
-    def take(self, chunk: StreamingChunk) -> None:
-        self.pieces.append(chunk.content)
+    def take(self, chunk: StreamingChunk) -> StreamingChunk:
+        text = written(chunk.content)
+        self.pieces.append(text)
+        return chunk if text == chunk.content else replace(chunk, content=text)
 
 
 class ChatTier:
@@ -138,7 +141,7 @@ class ChatTier:
         paid.reserve()
 
         def listen(chunk: StreamingChunk) -> None:
-            heard.take(chunk)
+            chunk = heard.take(chunk)
             if time.monotonic() > end:
                 raise TimeoutError
             if on_chunk is not None:
@@ -168,7 +171,7 @@ class ChatTier:
         await paid.reserve_async()
 
         async def listen(chunk: StreamingChunk) -> None:
-            heard.take(chunk)
+            chunk = heard.take(chunk)
             if on_chunk is not None:
                 await on_chunk(chunk)
 
@@ -252,9 +255,10 @@ class ChatTier:
         # one that says nothing of it at all is believed
         if streamed and finish is None and "finish_reason" in reply.meta:
             raise BrokeOff
-        usage = read_usage(reply.meta.get("usage")) or self._estimate(messages, reply.text or heard.text)
+        text = written(reply.text)
+        usage = read_usage(reply.meta.get("usage")) or self._estimate(messages, text or heard.text)
         name = str(reply.meta.get("model") or self.settings.name)
-        return ChatReply(reply.text or "", name, usage, finish, _mean_logprob(reply.meta.get("logprobs")))
+        return ChatReply(text, name, usage, finish, _mean_logprob(reply.meta.get("logprobs")))
 
     def _estimate(self, messages: Sequence[ChatMessage], output: str) -> TokenUsage:
         """Tokens where the endpoint says nothing: as many as it may have counted."""
@@ -274,7 +278,9 @@ class ChatTier:
                 remedy=remedy,
                 usage=paid.usage,
             )
-        return GenerationError(problem, where=self._place, remedy=remedy)
+        wait_s = retry_after_s(error)
+        told_s = wait_s if wait_s is not None and math.isfinite(wait_s) else None
+        return GenerationError(problem, where=self._place, remedy=remedy, retry_after_s=told_s)
 
 
 def _sleeping(caller: Caller) -> Callable[[float], None]:

@@ -24,7 +24,7 @@ _EARLIER_SHARE = 0.25  # of the budget
 _LINE_TOKENS = 60  # of one earlier turn
 _KEPT_AT_A_CUT = 0.5  # of the whole part's budget
 _REMEMBERED = 4096
-CITED = re.compile(r"\s*\[\d{1,3}\]")
+CITED = re.compile(r"(?:(?<!\s)\s++)?\[\d{1,3}\]")
 
 
 class Turn(NamedTuple):

@@ -4,8 +4,11 @@ A chat generator may raise what its client raised, or an error of its own caused
 causes, the nearest first.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ragsaver.errors import RagSaverError
@@ -28,6 +31,7 @@ _NOT_SENT = frozenset(
 )
 _NETWORK = ("Connect", "Connection", "Protocol", "Read")
 _LONGEST_CHARS = 300
+_DISTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # OpenSSL's word for it, whichever client passes it on
 
 
 class BrokeOff(Exception):
@@ -59,8 +63,27 @@ def is_of_the_network(error: BaseException | None) -> bool:
     return any(word in type(one).__name__ for one in _causes(error) for word in ("Timeout", *_NETWORK))
 
 
-def wait_told(error: BaseException | None) -> str | None:
-    """The header `retry-after`, as it came."""
+def retry_after_s(error: BaseException | None) -> float | None:
+    """Seconds that the endpoint asks to be left alone, by the header `retry-after`; None if it says nothing of the
+    kind.
+    """
+    said = _wait_told(error)
+    if said is None:
+        return None
+    try:
+        seconds = float(said)
+        return None if math.isnan(seconds) else max(seconds, 0.0)
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(said)
+    except ValueError:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max((when - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _wait_told(error: BaseException | None) -> str | None:
     for one in _causes(error):
         for place in (getattr(one, "response", None), one):
             for name, value in _headers(place).items():
@@ -82,10 +105,19 @@ def say(error: Exception, remedies: Remedies) -> tuple[str, str]:
     if status == 404:
         return "does not know the model or the path (HTTP 404)", remedies.model
     if status == 429:
-        wait = wait_told(error)
-        return "is over its rate limit (HTTP 429)", f"Try again in {wait} s" if wait else "Try again later"
+        wait_s = retry_after_s(error)
+        later = wait_s is None or math.isinf(wait_s)
+        return (
+            "is over its rate limit (HTTP 429)",
+            "Try again later" if later else f"Try again in {math.ceil(wait_s or 0)} s",
+        )
     if status is not None:
         return f"failed (HTTP {status})", "Try again, and look at the endpoint's own log"
+    if any(_DISTRUSTED in str(one) for one in _causes(error)):
+        return (
+            "has a certificate that is not trusted here",
+            "Name a file with its authority's certificate in the variable SSL_CERT_FILE, or correct the address",
+        )
     if any("Timeout" in type(one).__name__ for one in _causes(error)):
         return "did not answer in time", "Raise `timeout_s` of the model, or look at the endpoint"
     if is_of_the_network(error):

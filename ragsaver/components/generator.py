@@ -28,7 +28,7 @@ from ragsaver.components.cascade import (
     start_at,
 )
 from ragsaver.components.chat import ChatTier, place_of
-from ragsaver.components.chat_reply import ChatReply
+from ragsaver.components.chat_reply import CUT_BY, ChatReply
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import NO_MODEL, Extract, comes_first, extract, free_choice
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
@@ -69,6 +69,7 @@ class AnswerGenerator(Bound):
     """Answer from the packed passages by the cheapest tier that will do.
 
     The reply's `meta` says `tier`, `route_reason`, `doubt` where the answer failed its check and no better one came,
+    `cut` where it is not whole (`length`, `content_filter`),
     for the free tier `quotes` (passage, words) or `abstained` with a `reason`, and `json` where the request has a
     schema: the answer is then JSON that fits, or the abstention. A reply that does not fit is mended where that is
     free, else its model is asked once more, else it failed.
@@ -351,7 +352,9 @@ class AnswerGenerator(Bound):
         return LinkFilter(self.resources.settings.generation.links, asking.given)
 
     def _said(self, asking: _Asking, finished: Finished, messages: Sequence[ChatMessage]) -> ChatMessage:
-        if (finished.doubt is not None or finished.lowered) and (evidence := current_evidence()):
+        cut = finished.reply.cut if finished.reply is not None else None
+        doubt = finished.doubt or (CUT_BY[cut] if cut else None)
+        if (doubt is not None or finished.lowered) and (evidence := current_evidence()):
             evidence.spoil("a better answer may come another time")
         if finished.place == FREE or finished.reply is None:
             reply = self._extractive(asking, finished.reason, messages)
@@ -362,8 +365,10 @@ class AnswerGenerator(Bound):
         meta: dict[str, Any] = {"tier": tier, "route_reason": finished.reason, "model": finished.reply.model}
         if asking.fitting is not None:
             meta["json"] = True
-        if finished.doubt is not None:
-            meta["doubt"] = finished.doubt
+        if doubt is not None:
+            meta["doubt"] = doubt
+        if cut is not None:
+            meta["cut"] = cut
         return ChatMessage.from_assistant(finished.reply.text, meta=meta)
 
     def _extractive(self, asking: _Asking, reason: str, messages: Sequence[ChatMessage]) -> ChatMessage:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ragsaver.caching.normalising import normalised
@@ -31,8 +32,7 @@ class LoopGuard:
         if self._counted is None or not request.guarded:
             return
         item, limiter = self._counted
-        asked = [request.scope.tenant, request.scope.collection, request.principal, request.pipeline, request.wish]
-        key = hashlib.sha256(json.dumps([*asked, normalised(question)]).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps(_asked(question, request)).encode()).hexdigest()
         if limiter.hit(item, key):
             return
         again_at = limiter.get_window_stats(item, key).reset_time
@@ -41,6 +41,17 @@ class LoopGuard:
             remedy="Use the answers that were given, or ask the operator to raise `server.loop_guard`",
             retry_after_s=max(0.0, again_at - time.time()),
         )
+
+
+def _asked(question: str, request: Request) -> list[str | list[str] | None]:
+    """What the same question has in common each time: also where an agent's own earlier rounds stand before it, so of a
+    conversation only the other questions count.
+    """
+    own = normalised(request.asked or question)
+    others = {normalised(text) for role, text in request.history if role == "user"} - {own}
+    wish = replace(request, history=()).wish
+    scope = request.scope
+    return [scope.tenant, scope.collection, request.principal, request.pipeline, wish, sorted(others), own]
 
 
 def _counted(limit: str) -> "tuple[RateLimitItem, MovingWindowRateLimiter]":

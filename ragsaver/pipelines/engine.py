@@ -339,6 +339,7 @@ class QueryEngine:
         result = AskResult(
             answer=answer.data or None,
             reason=meta.get("reason"),
+            cut=meta.get("cut"),
             citations=tuple(Citation(**citation) for citation in meta.get("citations", ())),
             route=Route(
                 tier=meta.get("tier", "custom"),

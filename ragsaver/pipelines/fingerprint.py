@@ -1,19 +1,22 @@
 """What decides how a question is answered, besides the question and the documents? A change of it makes other answers.
 
-The pipeline's YAML, the settings, the embedding model, RAGSaver's version, and the source of components that are the
-team's own.
+The pipeline's YAML, the settings, the embedding model, RAGSaver's version, and the code of components and chat
+generators that are not RAGSaver's.
 """
 
 import hashlib
-import inspect
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from haystack import Pipeline
 
 from ragsaver import __version__
+from ragsaver.components.generator import AnswerGenerator
+from ragsaver.components.generator_class import generator_class
 from ragsaver.components.resources import Resources
-from ragsaver.settings import environment
+from ragsaver.pipelines.code_in_use import code_of
+from ragsaver.settings import GenerationSettings, environment
 
 # These decide where things are, who may ask, and what it is worth; all others may decide about an answer.
 _NO_MATTER = {
@@ -54,16 +57,16 @@ def fingerprint(pipeline: Pipeline, file: Path, resources: Resources) -> str:
         settings.model_dump(mode="json", exclude=_NO_MATTER),
         environment("OPENAI_BASE_URL"),
         resources.encoder.fingerprint,
-        sorted(_own_sources(pipeline)),
+        code_of(_classes(pipeline, settings.generation)),
     ]
     return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _own_sources(pipeline: Pipeline) -> set[str]:
-    found: set[str] = set()
-    for _, one in pipeline.walk():
-        if not type(one).__module__.startswith(("ragsaver.", "haystack.")):
-            source = inspect.getsourcefile(type(one))
-            if source:
-                found.add(hashlib.blake2b(Path(source).read_bytes(), digest_size=16).hexdigest())
-    return found
+def _classes(pipeline: Pipeline, wishes: GenerationSettings) -> Iterator[type]:
+    """Of its components, and of the generators that they ask."""
+    parts = [one for _, one in pipeline.walk()]
+    yield from map(type, parts)
+    if wishes.asks_about_conversations or any(isinstance(one, AnswerGenerator) for one in parts):
+        for model in wishes.models:
+            if model.generator is not None:
+                yield generator_class(model, model.generator).cls

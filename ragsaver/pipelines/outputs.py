@@ -2,19 +2,28 @@
 
 from haystack import Document, Pipeline
 
-from ragsaver.errors import PipelineError, RagSaverError
+from ragsaver.errors import PipelineError, RagSaverError, UsageError
 from ragsaver.pipelines.result import FoundPassage
+
+# The pipeline of a search: it gives passages only.
+SEARCH = "search"
 
 
 def output_of(pipeline: Pipeline, socket: str, name: str) -> str:
     """The component that gives out a socket.
 
     :param name: of the pipeline.
+    :raises UsageError: if answers are wanted of the pipeline that gives passages.
     :raises PipelineError: if none does.
     """
     for component, sockets in pipeline.outputs().items():
         if socket in sockets:
             return str(component)
+    if (name, socket) == (SEARCH, "answers"):
+        raise UsageError(
+            f"the pipeline `{SEARCH}` gives passages, no answers",
+            remedy="Ask another pipeline, or search: POST /v1/search, `ragsaver search`",
+        )
     raise PipelineError(
         f"no component gives out `{socket}`",
         where=name,

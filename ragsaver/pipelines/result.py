@@ -50,10 +50,14 @@ class _Debuggable(_Frozen):
 
 
 class AskResult(_Debuggable):
-    """An answer with its citations and receipt. `answer` is None where the corpus holds none; `reason` says so."""
+    """An answer with its citations and receipt. `answer` is None where the corpus holds none; `reason` says so.
+
+    `cut` says why an answer is not whole: it ended at its limit of tokens, or its provider's filter ended it.
+    """
 
     answer: str | None
     reason: str | None = None
+    cut: Literal["length", "content_filter"] | None = None
     citations: tuple[Citation, ...] = ()
     route: Route
     receipt: Receipt

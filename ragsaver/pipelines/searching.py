@@ -14,9 +14,7 @@ from ragsaver.components.packer import ContextPacker
 from ragsaver.components.rerank import ConditionalReranker
 from ragsaver.components.resources import Resources
 from ragsaver.pipelines.direct_run import DirectRun
-from ragsaver.pipelines.outputs import output_of
-
-_SEARCH = "search"
+from ragsaver.pipelines.outputs import SEARCH, output_of
 
 
 class SearchPipeline:
@@ -29,7 +27,7 @@ class SearchPipeline:
     """
 
     def __init__(self, load: Callable[[str], Pipeline], name: str, resources: Resources) -> None:
-        self.pipeline = load(_SEARCH)
+        self.pipeline = load(SEARCH)
         self._reranks = False
         self._packer = ContextPacker()
         self._packer.bind(resources)
@@ -38,7 +36,7 @@ class SearchPipeline:
             self.pipeline, packer = found
             self._reranks = True
             self._packer = packer or self._packer
-        self._given = output_of(self.pipeline, "documents", name if self._reranks else _SEARCH)
+        self._given = output_of(self.pipeline, "documents", name if self._reranks else SEARCH)
         self._run = DirectRun(self.pipeline)
 
     def run(self, inputs: Mapping[str, Mapping[str, Any]], limit: int) -> list[Document]:

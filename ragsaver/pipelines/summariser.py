@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from haystack.dataclasses import ChatMessage, StreamingChunk
 
-from ragsaver.components.attempts import retry_after_s, told_not_again
+from ragsaver.components.attempts import told_not_again
 from ragsaver.components.chat import ChatTier
 from ragsaver.components.chat_reply import CutReply
-from ragsaver.components.endpoint_errors import status_of
+from ragsaver.components.endpoint_errors import retry_after_s, status_of
 from ragsaver.errors import BudgetExceeded, EndpointResting, FuseBlown, GenerationError, SettingsError, UnknownPrice
 from ragsaver.ingestion.asking import Reply, Tokens
 from ragsaver.settings import Settings

@@ -37,7 +37,7 @@ class Completion:
     def whole(self, result: AskResult) -> dict[str, Any]:
         """A `chat.completion`."""
         message = {"role": "assistant", "content": result.answer or ABSTENTION, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": result.cut or "stop"}
         return {
             **self._head,
             "object": "chat.completion",
@@ -63,7 +63,7 @@ class Completion:
 
     def _ends(self, result: AskResult, include_usage: bool) -> Iterator[dict[str, Any]]:
         told = {"ragsaver": extension_of(result, self._ignored)}
-        end = self._chunk({}, "stop")
+        end = self._chunk({}, result.cut or "stop")
         if not include_usage:
             yield {**end, **told}
             return

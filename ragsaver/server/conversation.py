@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from ragsaver.components.answer_schema import AnswerSchema, read_schema
 from ragsaver.errors import HistoryTooLong, Unsupported, UsageError
 from ragsaver.ingestion.order import Name
+from ragsaver.pipelines.fit_to_ask import require_text
 
 # What would change what the answer is: left aside, it would be another answer than the one that was asked for.
 _REFUSED: dict[str, tuple[Any, ...]] = {
@@ -107,16 +108,17 @@ def read_conversation(body: ChatBody, max_history_chars: int) -> Conversation:
             remedy="Let the last message have the role `user`",
         )
     *history, (_, question) = spoken
-    require_short(history, max_history_chars, "messages")
+    require_history(history, max_history_chars, "messages")
     instructed = {f"message of the role {role}" for role, _ in turns if role in ("system", "developer")}
     ignored = {name for name in more if name not in _REFUSED} | instructed
     return Conversation(question, tuple(history), tuple(sorted(ignored)), _schema_of(body.response_format))
 
 
-def require_short(history: Sequence[tuple[str, str]], max_chars: int, where: str) -> None:
-    """Refuse a conversation that is too long.
+def require_history(history: Sequence[tuple[str, str]], max_chars: int, where: str) -> None:
+    """Refuse a conversation that is too long, or no text.
 
     :raises HistoryTooLong: if it is.
+    :raises UsageError: if a turn has halves of characters.
     """
     length = sum(len(text) for _, text in history)
     if length > max_chars:
@@ -125,6 +127,8 @@ def require_short(history: Sequence[tuple[str, str]], max_chars: int, where: str
             where=where,
             remedy="Leave the oldest ones out, or raise `query.max_history_chars`",
         )
+    for _, text in history:
+        require_text(text, "an earlier turn", where)
 
 
 def _schema_of(wished: dict[str, Any] | None) -> AnswerSchema | None:

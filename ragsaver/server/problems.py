@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
@@ -51,12 +52,25 @@ def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
     )
 
 
-def problem_response(problem: Problem) -> JSONResponse:
+def problem_of_http(error: HTTPException, instance: str, request_id: str) -> Problem:
+    """What the client may know of an error that is only a status."""
+    return Problem(
+        title=HTTPStatus(error.status_code).phrase,
+        status=error.status_code,
+        detail=str(error.detail),
+        instance=instance,
+        request_id=request_id,
+    )
+
+
+def problem_response(problem: Problem, more: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem document, or what clients of OpenAI read in its place, as a response.
 
     Where it tells when to try again, the header does too.
+
+    :param more: headers that belong to the error.
     """
-    headers = {}
+    headers = dict(more or {})
     if problem.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(problem.retry_after_s)))
     if problem.status == 401:
@@ -98,12 +112,4 @@ def register(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return problem_response(
-            Problem(
-                title=HTTPStatus(error.status_code).phrase,
-                status=error.status_code,
-                detail=str(error.detail),
-                instance=request.url.path,
-                request_id=request.state.request_id,
-            )
-        )
+        return problem_response(problem_of_http(error, request.url.path, request.state.request_id), error.headers)

@@ -6,11 +6,11 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragsaver.logs.setup import bound
-from ragsaver.server.problems import problem_of, problem_response
-from ragsaver.server.schemas import Problem
+from ragsaver.server.problems import problem_of, problem_of_http, problem_response
 
 HEADER = "x-request-id"
 _SANE = re.compile(r"[A-Za-z0-9._-]{8,128}")
@@ -47,27 +47,17 @@ class RequestId:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self.max_body_bytes:
-                raise BodyTooLarge
+                raise BodyTooLarge(self.max_body_bytes)
             return message
 
         try:
             declared = headers.get("content-length", "0")
             if declared.isdigit() and int(declared) > self.max_body_bytes:
-                raise BodyTooLarge
+                raise BodyTooLarge(self.max_body_bytes)
             with bound(request_id=request_id):
                 await self.app(scope, bounded, send_with_id)
-        except BodyTooLarge:
-            response = problem_response(
-                Problem(
-                    title="Body too large",
-                    status=413,
-                    detail=f"at most {self.max_body_bytes} bytes are allowed",
-                    instance=scope["path"],
-                    request_id=request_id,
-                    remedy="Send less at a time, or raise `server.max_body_mb`",
-                )
-            )
-            await response(scope, receive, send_with_id)
+        except BodyTooLarge as error:
+            await problem_response(problem_of_http(error, scope["path"], request_id))(scope, receive, send_with_id)
         except Exception as error:
             problem = problem_of(error, scope["path"], request_id)
             if begun:  # too late for a problem document: the connection is cut
@@ -75,5 +65,10 @@ class RequestId:
             await problem_response(problem)(scope, receive, send_with_id)
 
 
-class BodyTooLarge(Exception):
-    """The body is longer than `server.max_body_mb`."""
+class BodyTooLarge(HTTPException):
+    """The body is longer than `server.max_body_mb`; routes let no other error of a body through as it is."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(
+            413, f"at most {most_bytes} bytes are allowed: send less at a time, or raise `server.max_body_mb`"
+        )

@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from ragsaver.settings.chat_generator import ChatGeneratorSettings
 from ragsaver.settings.section import NAME, Section
+from ragsaver.settings.urls import is_address, is_header
 
 FREE_TIER = "extractive"
 AUTO_TOKENIZER, SHIPPED_TOKENIZER = "auto", "shipped"
@@ -14,7 +15,7 @@ AUTO_TOKENIZER, SHIPPED_TOKENIZER = "auto", "shipped"
 class ModelSettings(Section):
     """One language model, a tier: behind an OpenAI-compatible endpoint, or asked by a chat generator of Haystack's."""
 
-    name: str = Field(description="as the endpoint knows it")
+    name: str = Field(min_length=1, description="as the endpoint knows it")
     tier: str | None = Field(
         default=None,
         pattern=NAME,
@@ -37,7 +38,7 @@ class ModelSettings(Section):
         "`tiktoken`); `auto` takes tiktoken's by the model's name if its file is on this machine, else the shipped one "
         "with `spend.prompt_margin`; `shipped` always that",
     )
-    timeout_s: float = Field(default=60.0, gt=0, description="of one attempt")
+    timeout_s: float = Field(default=60.0, gt=0, le=86_400, description="of one attempt")
     max_retries: int = Field(default=2, ge=0, le=10, description="after rate limits, server errors and timeouts")
     retry_share: float = Field(
         default=0.2,
@@ -56,7 +57,9 @@ class ModelSettings(Section):
     rest_s: float = Field(
         default=30.0, gt=0, le=3600, description="of that while; it doubles each time that the endpoint fails after it"
     )
-    max_output_tokens: int = Field(default=512, ge=1, description="of one answer")
+    max_output_tokens: int = Field(
+        default=512, ge=1, le=10_000_000, description="of one answer; less than `context_tokens`"
+    )
     concurrency: int | None = Field(
         default=None, ge=1, le=10_000, description="calls of this process at a time; others wait; none: any number"
     )
@@ -72,6 +75,26 @@ class ModelSettings(Section):
             raise ValueError(
                 f"`{given[0]}` is for the client of the OpenAI protocol: the generator has its own name for it, in "
                 "`generator.init_parameters` or the `generation_kwargs` there"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _requests_can_be_sent_there(self) -> Self:
+        url = self.base_url
+        if url is not None and not (url.startswith(("http://", "https://")) and is_address(url)):
+            raise ValueError(
+                "`base_url` is no address: it begins with http:// or https://; leave it out for OpenAI's own"
+            )
+        if self.api_key is not None and not is_header(self.api_key.get_secret_value()):
+            raise ValueError("`api_key` holds characters that no HTTP header takes: only printable ASCII")
+        return self
+
+    @model_validator(mode="after")
+    def _a_prompt_has_room(self) -> Self:
+        if self.context_tokens is not None and self.max_output_tokens >= self.context_tokens:
+            raise ValueError(
+                f"`max_output_tokens` ({self.max_output_tokens}) leaves a prompt no room in `context_tokens` "
+                f"({self.context_tokens}): lower it, or give the model's whole window"
             )
         return self
 

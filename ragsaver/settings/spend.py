@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from ragsaver.settings.section import Section
 
+# Beyond it a call's price is no number that a database holds.
+_MOST_PER_MTOK = 1_000_000
 _LEAST_PER_S, _MOST_PER_S = Decimal("0.001"), 1_000_000_000
 
 
@@ -21,13 +23,19 @@ def usd_per_mtok(gpu_hour_usd: Decimal, tokens_per_s: Decimal) -> Decimal:
 class PriceSettings(Section):
     """Dollars for a million tokens, or for an hour of GPUs of your own; overrides the price list."""
 
-    input_per_mtok: Decimal | None = Field(default=None, ge=0, description="for tokens sent")
-    output_per_mtok: Decimal | None = Field(default=None, ge=0, description="for tokens answered")
+    input_per_mtok: Decimal | None = Field(default=None, ge=0, le=_MOST_PER_MTOK, description="for tokens sent")
+    output_per_mtok: Decimal | None = Field(default=None, ge=0, le=_MOST_PER_MTOK, description="for tokens answered")
     cached_input_per_mtok: Decimal | None = Field(
-        default=None, ge=0, description="for tokens that the provider had cached; default: as tokens sent"
+        default=None,
+        ge=0,
+        le=_MOST_PER_MTOK,
+        description="for tokens that the provider had cached; default: as tokens sent",
     )
     cache_write_per_mtok: Decimal | None = Field(
-        default=None, ge=0, description="for tokens that the provider was to cache; default: as tokens sent"
+        default=None,
+        ge=0,
+        le=_MOST_PER_MTOK,
+        description="for tokens that the provider was to cache; default: as tokens sent",
     )
     gpu_hour_usd: Decimal | None = Field(
         default=None,
@@ -83,6 +91,12 @@ class BudgetSettings(Section):
     def _total_has_no_name(self) -> Self:
         if self.scope == "total" and self.name is not None:
             raise ValueError("a budget of scope total takes no name")
+        return self
+
+    @model_validator(mode="after")
+    def _a_principal_is_one_of_a_tenant(self) -> Self:
+        if self.scope == "principal" and self.name is not None and "/" not in self.name:
+            raise ValueError(f"`name` of a principal is `TENANT/PRINCIPAL`: `{self.name}` would be nobody")
         return self
 
 
@@ -185,6 +199,24 @@ class SpendSettings(Section):
         default=None, description="the model that savings are priced against; default: the largest configured"
     )
     baseline_passages: int = Field(default=10, ge=1, le=100, description="whole passages that the baseline sends")
+
+    @model_validator(mode="after")
+    def _no_budget_hides_another(self) -> Self:
+        seen: set[tuple[str, str | None, str]] = set()
+        for budget in self.budgets:
+            key = (budget.scope, budget.name, budget.period)
+            if key in seen:
+                of = f"{budget.scope} {budget.name}" if budget.name else budget.scope
+                raise ValueError(f"`budgets` has two limits of {of} per {budget.period}: only one could hold")
+            seen.add(key)
+        return self
+
+    @model_validator(mode="after")
+    def _what_nobody_knows_costs_something(self) -> Self:
+        upper = self.upper_price
+        if upper is not None and upper.gpu_hour_usd is None and not (upper.input_per_mtok or upper.output_per_mtok):
+            raise ValueError("`upper_price` is 0: a model without a price would be free; name it in `prices` if it is")
+        return self
 
     @model_validator(mode="after")
     def _embedding_is_priced_in_one_way(self) -> Self:

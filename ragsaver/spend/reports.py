@@ -196,9 +196,14 @@ def budgets_report(ledger: Ledger, *, tenant: str | None = None) -> BudgetsRepor
     return BudgetsReport(budgets=tuple(lines))
 
 
-def find_receipt(ledger: Ledger, tenant: str, request_id: str) -> KeptReceipt | None:
-    """The last receipt of a tenant's request of that id; None if there is none."""
-    mine = (receipts.c.request_id == request_id, receipts.c.tenant == tenant)
+def find_receipt(ledger: Ledger, tenant: str, request_id: str, *, principal: str | None = None) -> KeptReceipt | None:
+    """The last receipt of a tenant's request of that id; None if there is none.
+
+    :param principal: whose; of any if None. Callers may choose their ids, also one that another has.
+    """
+    mine = [receipts.c.request_id == request_id, receipts.c.tenant == tenant]
+    if principal is not None:
+        mine.append(receipts.c.principal == principal)
     with ledger.database.reading() as connection:
         row = connection.execute(sa.select(receipts).where(*mine).order_by(receipts.c.id.desc()).limit(1)).first()
     if row is None:

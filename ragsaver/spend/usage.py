@@ -4,9 +4,13 @@ Providers count in their own ways: some put cached tokens into the prompt's, som
 part of the answer, some beside it. Each is read here, once, for whole replies and for the chunks of a stream alike.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+# Of one call: what reports more is broken, and a budget that believed it would be gone.
+_MOST_TOKENS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,11 @@ def read_usage(reported: Any) -> TokenUsage | None:
         reported = billed
     # Clients of OpenAI's fill in its names with zeros, or nothing, where a provider used others.
     others = {ours: reported[name] for name, ours in _NAMES.items() if name in reported and not reported.get(ours)}
-    reported = {**reported, **others}
+    read = _read({**reported, **others})
+    return read if read is not None and read.total <= _MOST_TOKENS else None
+
+
+def _read(reported: Mapping[str, Any]) -> TokenUsage | None:
     if reported.get("prompt_tokens"):
         return _of_openai(reported)
     if "input_tokens" in reported:
@@ -138,4 +146,6 @@ def _part(reported: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _count(reported: Mapping[str, Any], name: str) -> int:
     value = reported.get(name)
-    return max(int(value), 0) if isinstance(value, int | float) else 0
+    if isinstance(value, float):
+        return max(int(value), 0) if math.isfinite(value) else 0
+    return max(int(value), 0) if isinstance(value, int) else 0

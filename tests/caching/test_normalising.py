@@ -1,10 +1,12 @@
 """Which questions are the same, and which must never be."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.caching.normalising import normalised
+from ragsaver.caching.normalising import _without_ending, normalised
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,15 @@ def test_digits_stay(question: str):
     assert [one for one in normalised(question) if one in "0123456789"][: len(ascii_digits)] == ascii_digits or any(
         one.isnumeric() and one not in "0123456789" for one in question
     )
+
+
+ENDING = re.compile(r"(?:[\s?.…。？]|(?<!\d)[!！])+$")
+
+
+@given(st.text(alphabet="a5٣!！?.… \n。\u00a0", max_size=12))
+def test_what_ends_a_question_is_what_a_pattern_says_that_takes_too_long(text: str):
+    assert _without_ending(text) == ENDING.sub("", text)
+
+
+def test_a_long_question_of_spaces_is_read_in_reasonable_steps():
+    assert normalised(f"Who{' ' * 200_000}issues{'? ' * 100_000}it") == f"who issues{'? ' * 100_000}it"

@@ -75,3 +75,7 @@ def test_the_prompt_s_beginning_is_the_same_for_every_question():
 def test_an_answer_that_failed_its_check_says_so():
     answer = built("A parrot eats forty grams [1].", doubt="the small model's answer failed its check: no name")
     assert answer.data and answer.meta["reason"].endswith("no name: read the answer with care")
+
+
+def test_a_long_answer_of_spaces_is_read_in_reasonable_steps():
+    assert without_stray_marks(f"Yes{' ' * 200_000}it is [1]  [7].", 2) == f"Yes{' ' * 200_000}it is [1]."

@@ -1,10 +1,12 @@
 """An answer's addresses are those that were in front of the model, however it spells them and however it is cut up."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.components.answer_links import NO_IMAGE, NO_LINK, LinkFilter
+from ragsaver.components.answer_links import NO_IMAGE, NO_LINK, LinkFilter, _unfinished
 
 GIVEN = "https://docs.example/guide#permits"
 TEXT = f"See {GIVEN}. Also [the form](/forms/7.pdf) and <img src='map.png'>."
@@ -78,3 +80,27 @@ def test_policies():
 def test_a_long_answer_of_nothing_but_openings_is_read_in_reasonable_steps():
     for opening in ("[", "![", "<a ", "](", "![](", "[a](", "<img src='", "[a]:"):
         assert EVIL not in links().clean(opening * 4000 + f"https://{EVIL}")
+
+
+OPENINGS = ("[", "![", "[x", "<", "<a ", "](", "[a](", "[a]:", "[a]: \n", "a")
+
+
+@pytest.mark.parametrize("opening", OPENINGS)
+def test_a_stream_of_nothing_but_openings_lets_none_through(opening: str):
+    for times in (300, 4000 // len(opening)):
+        text = f"{opening * times}]\n![x][r]\n\n[r]: //{EVIL}/q\n![x][s]\n\n[s]:{' ' * 4000}//{EVIL}/q"
+        streamed = links()
+        told = "".join(streamed.feed(text[at : at + 16]) for at in range(0, len(text), 16)) + streamed.rest()
+        assert EVIL not in told
+
+
+PATTERN = re.compile(
+    r"!?\[[^\]]*(?:\](?:\([^)]*)?)?\Z|<[^>]*\Z|\n[ \t>*+-]*\Z|\S*\Z"
+    r"|(?:(?<=\n)|\A)[ \t>*+-]{0,12}\[[^\]\n]+\]:[^\n]*\n?[^\n]*\Z"
+)
+
+
+@given(st.text(alphabet="[]()!<> \na:-", max_size=16), st.integers(0, 16))
+def test_what_is_unfinished_is_what_a_pattern_says_that_takes_too_long(text: str, end: int):
+    end = min(end, len(text))
+    assert _unfinished(text, end) == PATTERN.search(text, 0, end).start()

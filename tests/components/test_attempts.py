@@ -3,7 +3,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from ragsaver.components.attempts import outcome_of, retry_after_s
+from ragsaver.components.attempts import outcome_of
+from ragsaver.components.endpoint_errors import Remedies, retry_after_s, say
 
 
 class Failed(Exception):
@@ -37,6 +38,19 @@ def test_an_endpoint_says_when_to_come_again_in_seconds_or_by_the_clock():
     later = datetime.now(UTC) + timedelta(seconds=90)
     assert retry_after_s(Failed(429, **{"retry-after": "2.5"})) == 2.5
     assert 60 < retry_after_s(Failed(429, **{"retry-after": format_datetime(later, usegmt=True)})) <= 90
-    assert retry_after_s(Failed(429, **{"retry-after": "soon"})) is None
+    assert retry_after_s(Failed(429, **{"retry-after": "Wed, 21 Oct 2015 07:28:00 -0000"})) == 0.0
+    assert retry_after_s(Failed(429, **{"retry-after": "-5"})) == 0.0
+    for said in ("soon", "nan", "Wed, 99 Oct 99999 07:28:00 GMT", ""):
+        assert retry_after_s(Failed(429, **{"retry-after": said})) is None, said
     assert retry_after_s(Failed(429)) is None
     assert retry_after_s(None) is None
+
+
+def test_when_to_come_again_is_told_in_seconds_however_the_endpoint_says_it():
+    def told(said: str) -> str:
+        return say(Failed(429, **{"retry-after": said}), Remedies("", "", "", ""))[1]
+
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    assert told("2.5") == "Try again in 3 s"
+    assert told(later) in {f"Try again in {seconds} s" for seconds in range(60, 92)}
+    assert told("soon") == told("inf") == told("nan") == "Try again later"

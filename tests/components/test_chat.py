@@ -71,6 +71,20 @@ def test_a_streamed_reply_is_billed_like_a_whole_one():
     assert reply.usage == TokenUsage(fresh=60, cache_read=40, output=20)
 
 
+def test_halves_of_characters_do_not_get_any_farther():
+    heard: list[str] = []
+    with openai_server(Script(reply="One \ud800 office, \ud83d\ude00.")) as url:
+        whole = tier(url).reply(MESSAGES).text
+        streamed = tier(url).reply(MESSAGES, lambda chunk: heard.append(chunk.content)).text
+    assert whole == streamed.strip() == "".join(heard).strip() == "One \ufffd office, 😀."
+
+
+@pytest.mark.parametrize("said", [5, [{"type": "text", "text": "The office."}], {"text": "The office."}])
+def test_an_answer_that_is_no_text_is_a_failure_of_the_endpoint(said: object):
+    with openai_server(Script(reply=said)) as url, pytest.raises(GenerationError, match="can't be read.*no text"):
+        tier(url).reply(MESSAGES)
+
+
 def test_tokens_are_counted_where_the_endpoint_does_not():
     with openai_server(Script(usage=None)) as url:
         reply = tier(url).reply(MESSAGES)
@@ -89,6 +103,14 @@ def test_a_rate_limit_is_retried_as_often_as_the_settings_say():
     with openai_server(script) as url:
         assert tier(url, retries=1).reply(MESSAGES).text
     assert len(script.requests) == 2
+
+
+@pytest.mark.parametrize(("said", "told_s"), [("7", 7.0), ("inf", None), ("nan", None), ("soon", None)])
+def test_when_an_endpoint_wants_to_be_asked_again_is_told_to_who_asked(said: str, told_s: float | None):
+    script = Script(statuses=[429], retry_after=said)
+    with openai_server(script) as url, pytest.raises(GenerationError) as caught:
+        tier(url).reply(MESSAGES)
+    assert caught.value.retry_after_s == told_s
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,15 @@
 import httpx
 import pytest
 
-from ragsaver.components.attempts import outcome_of, retry_after_s
-from ragsaver.components.endpoint_errors import is_of_the_network, status_of, wait_told, was_not_sent
+from ragsaver.components.attempts import outcome_of
+from ragsaver.components.endpoint_errors import (
+    Remedies,
+    is_of_the_network,
+    retry_after_s,
+    say,
+    status_of,
+    was_not_sent,
+)
 from ragsaver.errors import Unauthorized
 from ragsaver.spend.ledger import NOTHING, UNKNOWN
 
@@ -42,7 +49,7 @@ def caused_by(cause: BaseException) -> BaseException:
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_status_and_the_wish_to_be_left_alone_are_found(client: str, wrapped: bool):
     error = caused_by(ERRORS[client]) if wrapped else ERRORS[client]
-    assert (status_of(error), wait_told(error), retry_after_s(error)) == (429, "7", 7.0)
+    assert (status_of(error), retry_after_s(error)) == (429, 7.0)
     assert outcome_of(error) == NOTHING
 
 
@@ -65,3 +72,12 @@ def test_only_what_is_said_to_be_the_cause_tells_that_nothing_was_sent():
     another.__context__ = first  # an attempt before it
     assert not was_not_sent(another) and outcome_of(another) == UNKNOWN
     assert is_of_the_network(caused_by(another))
+
+
+def test_a_certificate_that_is_not_trusted_is_no_server_that_is_not_there():
+    said = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1006)"
+    error = caused_by(httpx.ConnectError(said))
+    problem, remedy = say(error, Remedies("", "", "the address", ""))
+    assert "certificate" in problem and "SSL_CERT_FILE" in remedy
+    assert say(caused_by(httpx.ConnectError("refused")), Remedies("", "", "the address", ""))[1] == "the address"
+    assert outcome_of(error) == NOTHING

@@ -195,7 +195,7 @@ def test_a_stream_that_breaks_off_after_it_was_heard_is_an_error(tmp_path: Path,
 
 
 def test_a_model_whose_window_is_too_small_is_passed_over(tmp_path: Path, small: Script, large: Script):
-    with tiers(tmp_path, small, large, models={"context_tokens": 100}) as given:
+    with tiers(tmp_path, small, large, models={"context_tokens": 100, "max_output_tokens": 90}) as given:
         with pytest.raises(GenerationError, match="fits into no model"):
             ask(given)
         wide = given.settings.generation.models[1].model_copy(update={"context_tokens": 10_000})
@@ -204,7 +204,7 @@ def test_a_model_whose_window_is_too_small_is_passed_over(tmp_path: Path, small:
         object.__setattr__(given, "settings", given.settings.model_copy(update={"generation": changed}))
         asked = ask(given)
     assert asked.reply.meta["tier"] == "large" and "small was passed over" in asked.reply.meta["route_reason"]
-    assert window_problem(narrow, 10) and window_problem(wide, 10) is None
+    assert window_problem(narrow, 11) and window_problem(wide, 10) is None
 
 
 def test_a_model_that_was_unsure_of_its_words_is_escalated(tmp_path: Path, small: Script, large: Script):

@@ -72,6 +72,7 @@ def test_others_are_listened_to_only_if_there_is_a_key(project: Path):
         (["--principal", "a", "--scopes", "query,all"], "no scope `all`"),
         (["--principal", "a", "--scopes", ""], "for something"),
         (["--principal", "a", "--expires", "soon"], "no length of time"),
+        (["--principal", "a", "--expires", "0d"], "would let nobody in"),
         (["--principal", "a", "--pipelines", "nothing"], "no pipeline `nothing`"),
     ],
 )

@@ -156,5 +156,13 @@ def test_a_caller_says_how_long_it_may_take(filled: Runtime):
             chat = {"model": "query", "messages": [{"role": "user", "content": QUESTION}]}
             told = client.post("/v1/chat/completions", json=chat, headers={"x-ragsaver-deadline": "1e-9"})
             assert told.status_code == 504 and told.json()["error"]["message"]
+
+            def search(seconds: str):
+                return client.post("/v1/search", json={"query": QUESTION}, headers={"x-ragsaver-deadline": seconds})
+
+            assert search("60").json()["passages"]
+            late = search("1e-9")
+            assert (late.status_code, late.json()["type"]) == (504, "urn:ragsaver:problem:deadline-exceeded")
+            assert search("0").status_code == 422
     finally:
         access.close()

@@ -92,6 +92,36 @@ def test_one_document_is_deleted_by_its_id_and_no_other(client: TestClient, runt
     assert [passage["source"] for passage in found] == ["b.md"]
 
 
+HALF = b'[{"role": "user", "content": "a \\ud800 b"}, {"role": "assistant", "content": "x"}%s]'
+LAST = b', {"role": "user", "content": "And then?"}'
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/query", b'{"query": "a \\ud800 b"}'),
+        ("/v1/search", b'{"query": "a \\ud800 b"}'),
+        ("/v1/estimate", b'{"query": "And then?", "history": %s}' % (HALF % b"")),
+        ("/v1/chat/completions", b'{"model": "query", "messages": %s}' % (HALF % LAST)),
+    ],
+)
+def test_halves_of_characters_are_refused_wherever_they_stand(client: TestClient, path: str, body: bytes):
+    answer = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400 and "not valid UTF-8" in answer.text
+
+
+def test_a_wrong_method_is_told_which_is_right(client: TestClient):
+    for path in ("/v1/query", "/v1/chat/completions"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def test_the_pipeline_of_searches_is_asked_for_no_answer(client: TestClient):
+    answer = client.post("/v1/query", json={"query": "What do owls hunt?", "pipeline": "search"})
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:ragsaver:problem:usage-error")
+    assert "/v1/search" in answer.json()["remedy"]
+
+
 def test_a_sane_request_id_is_kept_and_another_replaced(client: TestClient):
     assert client.get("/healthz", headers={"x-request-id": "mine-12345"}).headers["x-request-id"] == "mine-12345"
     assert client.get("/healthz", headers={"x-request-id": "a b\t<c>"}).headers["x-request-id"].startswith("req_")

@@ -1,6 +1,7 @@
 """Who is let in: without keys this machine only, with keys whoever has one, and never a web page of somebody's."""
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from ragsaver.server.run import require_keys
 
 TOKEN = "owner-token"
 QUESTION = {"query": "what do owls hunt?"}
+CHAT = {"model": "query", "messages": [{"role": "user", "content": QUESTION["query"]}]}
 
 
 @pytest.fixture
@@ -144,7 +146,20 @@ def test_a_key_is_for_what_it_was_made_for(client: TestClient, access: Access):
         (("GET", "/v1/documents", None), (200, 200, 403)),
         (("DELETE", "/v1/documents/none", None), (403, 404, 403)),
         (("GET", "/v1/jobs/none", None), (403, 404, 403)),
+        (("POST", "/v1/estimate", QUESTION), (200, 403, 403)),
+        (("POST", "/v1/chat/completions", CHAT), (200, 403, 403)),
+        (("GET", "/v1/models", None), (200, 403, 403)),
+        (("GET", "/v1/models/none", None), (404, 403, 403)),
+        (("GET", "/v1/usage", None), (200, 403, 200)),
+        (("GET", "/v1/budgets", None), (200, 403, 200)),
+        (("GET", "/v1/receipts/none", None), (404, 403, 404)),
+        (("POST", "/v1/local/ingest", {"paths": ["x"]}), (401, 401, 401)),
+        (("POST", "/v1/local/plan", {"paths": ["x"]}), (401, 401, 401)),
+        (("POST", "/v1/local/verify", {}), (401, 401, 401)),
     ]
+    asked = {path for (_, path, _), _ in wanted}
+    guarded = {path for _, path in routes(client) if path not in OPEN and not path.startswith("/v1/local")}
+    assert {re.sub(r"\{.*?\}", "none", path) for path in guarded} <= asked
     for (method, path, body), statuses in wanted:
         told = tuple(client.request(method, path, json=body, headers=key).status_code for key in (asks, brings, looks))
         assert told == statuses, path

@@ -79,3 +79,21 @@ def test_askers_pipelines_and_conversations_are_counted_apart():
         with pytest.raises(RepeatedQuestion):
             guard.ask("go on.", one)
     LoopGuard(None).ask("Go on", request())
+
+
+def test_a_conversation_that_grows_by_the_same_rounds_is_a_loop():
+    def rounds(*questions: str) -> Request:
+        history = tuple(turn for one in questions for turn in (("user", one), ("assistant", "Voles.")))
+        return Request(Scope("acme", "c"), principal="bob", guarded=True, history=history)
+
+    alone = LoopGuard("3/hour")
+    for number in range(3):
+        alone.ask("What do owls hunt?", rounds(*["what do owls  hunt"] * number))
+    with pytest.raises(RepeatedQuestion):
+        alone.ask("What do owls hunt?", rounds(*["What do owls hunt?"] * 3))
+    in_turns, cycle = LoopGuard("3/hour"), ["What do owls hunt?", "And when?"]
+    for number in range(1, 4):
+        in_turns.ask("What do owls hunt?", rounds(*cycle * number))
+    with pytest.raises(RepeatedQuestion):
+        in_turns.ask("What do owls hunt?", rounds(*cycle * 4))
+    in_turns.ask("What do owls hunt?", rounds("Who guards the gate?"))

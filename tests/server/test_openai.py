@@ -126,6 +126,25 @@ def test_a_streamed_answer_is_the_same_in_chunks(client: openai.OpenAI, script: 
         assert (chunks[-1].choices, chunks[-1].usage.total_tokens) == ([], 120)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("cut", ["length", "content_filter"])
+def test_an_answer_that_is_not_whole_is_told_and_not_given_to_others(
+    client: openai.OpenAI, script: Script, stream: bool, cut: str
+):
+    script.finish_reason = cut
+    for _ in range(2):
+        answer = client.chat.completions.create(model="query", messages=asked(), stream=stream)
+        last = list(answer)[-1] if stream else answer
+        told = last.model_extra["ragsaver"]
+        assert (last.choices[0].finish_reason, told["cut"], told["route"]["cache"]) == (cut, cut, "miss")
+        assert "read the answer with care" in told["reason"]
+    script.finish_reason = "stop"
+    for cache in ("miss", "hit"):
+        answer = client.chat.completions.create(model="query", messages=asked())
+        assert (answer.choices[0].finish_reason, answer.ragsaver["cut"]) == ("stop", None)
+        assert answer.ragsaver["route"]["cache"] == cache
+
+
 def test_the_free_tier_answers_without_a_model_and_bills_nothing(runtime: Runtime):
     with served(runtime) as (url, _):
         client = client_of(url)

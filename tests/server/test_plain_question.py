@@ -80,4 +80,10 @@ def test_a_wish_is_heard_and_a_wrong_one_is_refused(client: TestClient):
 def test_a_body_that_is_too_large_is_refused(access: Access, runtime: Runtime):
     with TestClient(create_app(access), raise_server_exceptions=False) as client:
         body = b'{"query": "' + b"x" * (runtime.settings.server.max_body_mb * 2**20 + 1) + b'"}'
-        assert client.post("/v1/query", content=body, headers={"content-type": JSON}).status_code == 413
+        pieces = (body[at : at + 100_000] for at in range(0, len(body), 100_000))
+        for path in ("/v1/query", "/v1/search", "/v1/chat/completions"):
+            assert client.post(path, content=body, headers={"content-type": JSON}).status_code == 413
+        # of this one nobody knows beforehand how long it is
+        told = client.post("/v1/query", content=pieces, headers={"content-type": JSON})
+        assert (told.status_code, told.headers["content-type"]) == (413, "application/problem+json")
+        assert "server.max_body_mb" in told.json()["detail"]

@@ -1,6 +1,7 @@
 """What was spent and what is left, as people and programs are told it."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -69,6 +70,11 @@ def test_a_receipt_is_found_by_its_own_tenant_only(tmp_path: Path, database: Dat
         found = find_receipt(book, "acme", "req_1")
         assert (found.receipt.cost_usd, found.principal) == (Decimal("0.000002"), "alice")
         assert find_receipt(book, "other", "req_1") is None
+        with open_receipt() as receipt:
+            book.keep_receipts([Over(replace(ALICE, principal="bob"), receipt.close(), complete=True)])
+        assert find_receipt(book, "acme", "req_1").principal == "bob"
+        assert find_receipt(book, "acme", "req_1", principal="alice") == found
+        assert find_receipt(book, "acme", "req_1", principal="eve") is None
 
 
 def test_charges_can_be_priced_again(tmp_path: Path, database: DatabaseSettings):

@@ -184,7 +184,25 @@ def test_each_token_is_in_one_class(provider: str):
     assert read_usage(reported) == expected
 
 
-@pytest.mark.parametrize("reported", [None, {}, {"prompt_tokens": 0}, {"input_tokens": 0}, "100", {"cost": 1}])
+INFINITE, NO_NUMBER = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        None,
+        {},
+        {"prompt_tokens": 0},
+        {"input_tokens": 0},
+        "100",
+        {"cost": 1},
+        {"prompt_tokens": INFINITE, "completion_tokens": 20},
+        {"prompt_tokens": NO_NUMBER, "completion_tokens": 20, "total_tokens": NO_NUMBER},
+        {"prompt_tokens": 10**30, "completion_tokens": 1},
+        {"prompt_tokens": 100, "completion_tokens": 10**400},
+        {"input_tokens": 100, "output_tokens": 10**15},
+    ],
+)
 def test_usage_that_makes_no_sense_is_no_usage(reported: object):
     assert read_usage(reported) is None
 

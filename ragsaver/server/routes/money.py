@@ -13,7 +13,7 @@ from ragsaver.pipelines.estimating import CostEstimate, estimate
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Asker, Shared, Spender
 from ragsaver.server.asking import Wished, question_of
-from ragsaver.server.conversation import require_short
+from ragsaver.server.conversation import require_history
 from ragsaver.server.schemas import EstimateBody, Problem
 from ragsaver.spend.reports import (
     BudgetsReport,
@@ -71,11 +71,10 @@ async def receipt(request_id: str, access: Shared, identity: Spender) -> KeptRec
 
     def find(runtime: Runtime) -> KeptReceipt | None:
         runtime.resources.till.flush()
-        return find_receipt(runtime.resources.till.ledger, identity.tenant, request_id)
+        return find_receipt(runtime.resources.till.ledger, identity.tenant, request_id, principal=_alone(identity))
 
     found = await access.query(find)
-    principal = _alone(identity)
-    if found is None or (principal is not None and found.principal != principal):
+    if found is None:
         raise HTTPException(404, "there is no such receipt")
     return found
 
@@ -90,7 +89,7 @@ async def cost_estimate(
     history = tuple((turn.role, turn.content) for turn in body.history)
 
     def ask(runtime: Runtime) -> CostEstimate:
-        require_short(history, runtime.settings.query.max_history_chars, "history")
+        require_history(history, runtime.settings.query.max_history_chars, "history")
         asked = question_of(
             runtime,
             identity,

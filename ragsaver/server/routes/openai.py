@@ -13,6 +13,7 @@ from ragsaver.components.caller import Caller
 from ragsaver.components.request import Request as Question
 from ragsaver.errors import ModelNotFound
 from ragsaver.pipelines.loader import find_pipeline, pipeline_names
+from ragsaver.pipelines.outputs import SEARCH
 from ragsaver.pipelines.result import AskResult
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access, Asker, Shared
@@ -29,7 +30,6 @@ from ragsaver.settings import Settings
 router = APIRouter(prefix="/v1")
 
 _PATH = "/v1/chat/completions"
-_NO_ANSWER = "search"  # gives passages only
 
 
 @router.get("/models")
@@ -131,7 +131,7 @@ def _question(
 
 
 def _models(settings: Settings, identity: Identity) -> list[str]:
-    there = [name for name in pipeline_names(settings.pipelines_dir) if name != _NO_ANSWER]
+    there = [name for name in pipeline_names(settings.pipelines_dir) if name != SEARCH]
     return there if identity.pipelines is None else [name for name in identity.pipelines if name in there]
 
 
