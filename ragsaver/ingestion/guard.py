@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from ragsaver.errors import RagSaverError, UnreadableDocument
-from ragsaver.ingestion.guarded_process import QUEUED, START_S, Job, Said, WorkerProcess
+from ragsaver.ingestion.guarded_process import START_S, Job, Said, WorkerProcess
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -24,6 +24,9 @@ Result = TypeVar("Result")
 # bytes together, but one for each worker in any case.
 AHEAD = 16
 _AHEAD_BYTES = 64 * 2**20
+# More workers are started where those that are there were at work for more than this share of so many seconds. Where
+# they keep up with their caller, others would only take a core from him.
+_BUSY, _LATELY_S = 0.9, 1.0
 
 
 class GuardedPool(Generic[Task, Result]):
@@ -34,7 +37,7 @@ class GuardedPool(Generic[Task, Result]):
     left without a crash.
 
     :param work: an importable function, not one of `__main__`.
-    :param workers: processes at most; they are started as tasks wait for them.
+    :param workers: processes at most; one is started, and as many again each time that they don't keep up.
     :param timeout_s: that one task may take.
     :param memory_mb: address space of one worker, its program included.
     :param still_to_read: bytes that a worker will read for a task, besides those of the task itself.
@@ -57,6 +60,7 @@ class GuardedPool(Generic[Task, Result]):
         self._workers: list[WorkerProcess] = []
         self._waiting: deque[Job] = deque()
         self._done: dict[int, Result | UnreadableDocument] = {}
+        self._since = 0.0
 
     def map(self, tasks: Iterable[tuple[str, Task]]) -> Iterator[tuple[str, Result | UnreadableDocument]]:
         """The results in the order of the tasks.
@@ -67,6 +71,7 @@ class GuardedPool(Generic[Task, Result]):
         coming = enumerate(tasks)
         jobs: dict[int, Job] = {}  # taken, and their results not given back yet
         held = given = 0
+        self._look_anew()
         try:
             while True:
                 while len(jobs) < self._most or (len(jobs) < self._most * AHEAD and held < _AHEAD_BYTES):
@@ -83,6 +88,7 @@ class GuardedPool(Generic[Task, Result]):
                     return
                 while given not in self._done:
                     self._collect()
+                    self._start_more()
                     self._hand_out()
                 while given in self._done:
                     job = jobs.pop(given)
@@ -124,17 +130,33 @@ class GuardedPool(Generic[Task, Result]):
             ready = [worker for worker in self._workers if worker.ready]
             worker = min(ready, key=lambda one: len(one.jobs), default=None)
             if worker is None or worker.jobs:
-                # One at a time, unless many tasks wait: what the others can do meanwhile needs no process.
-                many = len(self._waiting) > QUEUED * len(self._workers)
-                if len(self._workers) < self._most and (many or len(ready) == len(self._workers)):
+                if not self._workers:
                     self._start()
                 if worker is None or not worker.may_queue(self._waiting[0]):
                     return
             worker.give(self._waiting.popleft())
 
+    def _start_more(self) -> None:
+        """Start as many workers as there are, where these don't keep up: asked when all that they said was heard."""
+        there, lately_s = len(self._workers), time.monotonic() - self._since
+        if lately_s < _LATELY_S or not there or not self._waiting:
+            return
+        worked_s = sum(worker.worked_s + min(lately_s, worker.silent_s()) for worker in self._workers)
+        if worked_s > _BUSY * there * lately_s:
+            for _ in range(min(there, self._most - there, len(self._waiting))):
+                self._start()
+        self._look_anew()
+
+    def _look_anew(self) -> None:
+        self._since = time.monotonic()
+        for worker in self._workers:
+            worker.worked_s = 0.0
+
     def _collect(self) -> None:
-        """Wait for what the workers say, or for the first one to be late."""
+        """Wait for what the workers say, for the first one to be late, or for a look whether more are worth it."""
         rest = min(worker.deadline for worker in self._workers) - time.monotonic()
+        if self._waiting and len(self._workers) < self._most:
+            rest = min(rest, _LATELY_S)
         heard: set[Any] = set(wait([worker.pipe for worker in self._workers], max(0.0, rest)))
         for worker in list(self._workers):
             if worker.pipe in heard:
@@ -154,7 +176,9 @@ class GuardedPool(Generic[Task, Result]):
             raise self._never_started(worker, str(value))
         if said is Said.OUT_OF_MEMORY:
             self._give_up(worker, self._too_big(worker.jobs[0]), again=worker.served > 0)
-        elif said is not Said.READY:
+        elif said is Said.READY:
+            self._look_anew()
+        else:
             job = worker.finish()
             self._done[job.number] = _failed(job, str(value)) if said is Said.FAILED else value
 

@@ -64,16 +64,18 @@ class WorkerProcess:
 
     :param work: the pickled function that it runs.
     :param kept: the job that it gets first, and alone.
+    :ivar worked_s: seconds that its jobs took of those that it was heard of, since somebody set this to nothing.
     """
 
     def __init__(self, work: bytes, timeout_s: float, memory_mb: int, kept: Job | None = None) -> None:
         self.ready = False
         self.jobs: deque[Job] = deque()
         self.served = 0
+        self.worked_s = 0.0
         self.kept = kept
         self._timeout_s = timeout_s
         self._quick = False
-        self._since = time.monotonic()
+        self._since = self._heard_at = time.monotonic()
         self.pipe, theirs, room = _wide_pipe()
         self._queued_bytes = room // 4  # far from full, so that giving a job never waits
         with theirs:
@@ -101,6 +103,10 @@ class WorkerProcess:
             return self._since + START_S
         return self._since + self._timeout_s if self.jobs else float("inf")
 
+    def silent_s(self) -> float:
+        """Seconds for which it has been at one job by now, as far as is known."""
+        return time.monotonic() - max(self._heard_at, self._since) if self.jobs else 0.0
+
     def may_queue(self, job: Job) -> bool:
         """Whether a job may wait here behind others."""
         waiting = sum(len(one.payload) for one in self.jobs)
@@ -118,7 +124,9 @@ class WorkerProcess:
 
         :raises EOFError, OSError: if it is gone.
         """
-        said, value = pickle.loads(self.pipe.recv_bytes())
+        said, value, took_s = pickle.loads(self.pipe.recv_bytes())
+        self.worked_s += took_s
+        self._heard_at = time.monotonic()
         if said is Said.READY:
             self.ready = True
             if self.kept is not None:
@@ -179,11 +187,11 @@ def serve(fd: int, timeout_s: float, memory_mb: int) -> None:
         _limit_memory(memory_mb)
         work = pickle.loads(pipe.recv_bytes())
     except Exception as error:
-        pipe.send_bytes(ForkingPickler.dumps((Said.NOT_READY, f"{type(error).__name__}: {error}")))
+        pipe.send_bytes(ForkingPickler.dumps((Said.NOT_READY, f"{type(error).__name__}: {error}", 0.0)))
         return
     try:
         said = Said.READY
-        pipe.send_bytes(ForkingPickler.dumps((said, None)))
+        pipe.send_bytes(ForkingPickler.dumps((said, None, 0.0)))
         while said is not Said.OUT_OF_MEMORY:
             said, answer = _answer(work, pipe.recv_bytes(), timeout_s)
             pipe.send_bytes(answer)
@@ -194,9 +202,10 @@ def serve(fd: int, timeout_s: float, memory_mb: int) -> None:
 def _answer(work: Callable[[Any], Any], payload: bytes, timeout_s: float) -> tuple[Said, bytes]:
     signal.setitimer(signal.ITIMER_REAL, timeout_s + _GRACE_S)
     value: Any
+    began = time.monotonic()
     try:
         said, value = Said.DONE, work(pickle.loads(payload))
-        return said, bytes(ForkingPickler.dumps((said, value)))
+        return said, bytes(ForkingPickler.dumps((said, value, time.monotonic() - began)))
     except MemoryError:
         said, value = Said.OUT_OF_MEMORY, None
     except UnreadableDocument as error:
@@ -205,7 +214,7 @@ def _answer(work: Callable[[Any], Any], payload: bytes, timeout_s: float) -> tup
         said, value = Said.FAILED, f"{type(error).__name__}: {error}"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    return said, bytes(ForkingPickler.dumps((said, value)))
+    return said, bytes(ForkingPickler.dumps((said, value, time.monotonic() - began)))
 
 
 def _limit_memory(memory_mb: int) -> None:

@@ -32,7 +32,11 @@ class IngestionSettings(Section):
         default=1024, ge=128, le=1_048_576, description="that a process may take to read one file"
     )
     convert_workers: int = Field(
-        default=0, ge=0, le=1024, description="processes that read files; 0 takes the cores that the process may use"
+        default=0,
+        ge=0,
+        le=1024,
+        description="processes that read files at most, one unless it does not keep up; 0 takes the cores that the "
+        "process may use",
     )
     batch_chunks: int = Field(
         default=0,

@@ -5,6 +5,7 @@ import re
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ragsaver.errors import RagSaverError, UnreadableDocument
+from ragsaver.ingestion import guard
 from ragsaver.ingestion.guard import AHEAD, GuardedPool
 from tests.ingestion.converters.office_files import docx, pptx, xlsx
 from tests.ingestion.guarded_tasks import behave, length, loaded, to_blocks
@@ -123,6 +125,28 @@ def test_workers_are_few_for_few_tasks_kept_between_calls_and_gone_after_close()
     assert gone(int(str(first)))
     assert list(guarded.map(named("ok"))) == named("ok")
     guarded.close()
+
+
+def test_a_worker_that_keeps_up_with_its_caller_stays_alone():
+    most = 0
+    with pool(4) as guarded:
+        ended = time.monotonic() + 3 * guard._LATELY_S
+        for _ in guarded.map((f"ok {number}", f"ok {number}") for number in count()):
+            sum(range(100_000))
+            most = max(most, len(guarded._workers))
+            if time.monotonic() > ended:
+                break
+    assert most == 1
+
+
+def test_more_workers_are_started_where_those_there_do_not_keep_up():
+    started: set[int] = set()
+    with pool(3, timeout_s=5 * guard._LATELY_S) as guarded:
+        for _ in guarded.map(named(*["hang"] * 3, *["ok"] * 40)):
+            started |= {id(worker) for worker in guarded._workers}
+            if len(guarded._workers) == 3:
+                break
+    assert len(started) == 3
 
 
 def test_a_caller_that_stops_early_leaves_no_task_behind():
