@@ -119,7 +119,9 @@ class DocumentLine:
                 if row is None:
                     return False
                 (place,) = join_line(connection, after, row.tenant, row.priority, 1)
-                values |= {"attempts": 0, "round": place}
+                # One that is cut again had its attempts, or it would go round and round.
+                again = sa.and_(_documents.c.state == State.QUEUED, _documents.c.staged.is_not(None))
+                values |= {"attempts": sa.case((again, _documents.c.attempts), else_=0), "round": place}
             return connection.execute(sa.update(_documents).where(*at).values(values)).rowcount == 1
 
     def embedded(self, tokens: Mapping[str, int]) -> None:
@@ -146,12 +148,17 @@ class DocumentLine:
             with self._writing() as connection:
                 connection.execute(statement, rows)
 
-    def put_back(self, document_id: str, holder: str, *, wait_s: float, error: str | None, tried: bool) -> None:
+    def put_back(
+        self, document_id: str, holder: str, *, wait_s: float, error: str | None, tried: bool, anew: bool = False
+    ) -> None:
         """Let go of a document, to get in line again after a while.
 
         :param tried: whether this counts as an attempt.
+        :param anew: whether it has to be cut again.
         """
         values: dict[str, Any] = {"holder": None, "due_at": now() + wait_s}
+        if anew:
+            values["state"] = State.QUEUED
         if error is not None:
             values["error"] = error
         if not tried:

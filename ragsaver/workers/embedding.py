@@ -67,11 +67,14 @@ class Embedding:
         try:
             staged = unpack(document.staged or b"")
             if staged.record.config != worker.recipe.config:
-                raise RagSaverError(
+                other = RagSaverError(
                     "was cut by other settings or for another model than this worker has",
                     where=document.source,
                     remedy="Give all workers the same settings, then `ragsaver jobs retry`",
                 )
+                # One of the two workers may be about to move on to what a migration has put in place.
+                worker.again(document, holder, State.CONVERTED, other, anew=True)
+                return None
             texts = worker.needed(document, staged).texts
         except Exception as error:
             worker.again(document, holder, State.CONVERTED, error)

@@ -170,15 +170,20 @@ class Worker:
             self._moved(after, tokens)
         return moved
 
-    def again(self, document: QueuedDocument, holder: str, state: State, error: Exception) -> None:
-        """An attempt failed: later again, or never."""
+    def again(
+        self, document: QueuedDocument, holder: str, state: State, error: Exception, *, anew: bool = False
+    ) -> None:
+        """An attempt failed: later again, or never.
+
+        :param anew: whether it has to be cut again.
+        """
         limits = self.settings.queue
         _log.warning("%s (attempt %d of %d): %s", document.source, document.attempts, limits.max_attempts, told(error))
         if document.attempts >= limits.max_attempts:
             self.forward(document.id, state, State.DEAD, error=told(error))
         else:
             wait_s = backoff_s(document.attempts, limits)
-            self.jobs.documents.put_back(document.id, holder, wait_s=wait_s, error=told(error), tried=True)
+            self.jobs.documents.put_back(document.id, holder, wait_s=wait_s, error=told(error), tried=True, anew=anew)
 
     def hand_back(self, document: QueuedDocument, holder: str) -> None:
         """Somebody else may go on at once; this was no attempt."""

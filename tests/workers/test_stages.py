@@ -291,8 +291,7 @@ def test_a_document_that_the_model_fails_on_is_dead_and_the_others_go_in(line: L
     line.convert(ids)
     for _ in range(line.settings.queue.max_attempts):
         line.embed(ids)
-        while line.queue.jobs.documents.waiting(State.CONVERTED) and not line.requeue():
-            pass  # until its backoff is over
+        in_line_again(line, State.CONVERTED)
     line.drain()
     assert line.states(ids) == [State.APPLIED, State.DEAD, State.APPLIED]
     assert "out of memory" in line.report(ids[0]).errors[0].error
@@ -388,6 +387,38 @@ def test_a_document_cut_by_other_settings_is_cut_again(line: Line):
     line.bench.encoder.fingerprint = "d" * 32
     assert line.drain() == 1
     assert line.states(ids) == [State.QUEUED]
+
+
+def in_line_again(line: Line, state: State) -> None:
+    while line.queue.jobs.documents.waiting(state) and not line.requeue():
+        pass  # until its backoff is over
+
+
+def test_what_a_worker_cut_that_had_not_moved_on_yet_is_cut_again(line: Line):
+    ids = line.put(TEXT)
+    line.convert(ids)
+    line.bench.encoder.fingerprint = "d" * 32
+
+    line.embed(ids)
+    assert line.states(ids) == [State.QUEUED]
+    in_line_again(line, State.QUEUED)
+    line.convert(ids)
+    line.embed(ids)
+
+    assert line.drain() == 1
+    assert line.states(ids) == [State.APPLIED]
+
+
+def test_a_document_between_workers_of_different_settings_is_dead_in_the_end_and_says_why(line: Line):
+    ids = line.put(TEXT)
+    for _ in range(line.settings.queue.max_attempts):
+        line.bench.encoder.fingerprint = "d" * 32
+        line.convert(ids)
+        line.bench.encoder.fingerprint = "e" * 32
+        line.embed(ids)
+        in_line_again(line, State.QUEUED)
+    assert line.states(ids) == [State.DEAD]
+    assert "Give all workers the same settings" in line.report(ids[0]).errors[0].error
 
 
 def test_a_worker_that_stops_hands_back_what_it_was_given(line: Line):
