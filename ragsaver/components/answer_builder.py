@@ -9,12 +9,11 @@ from haystack.dataclasses import ChatMessage
 
 from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
 from ragsaver.components.answer_schema import words_of
+from ragsaver.components.as_data import CITED
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
 
-# With the spaces before it, which are read once however many there are.
-MARK = re.compile(r"(?:(?<!\s)\s++)?\[(\d{1,3})\]")
 _WORD = re.compile(r"\w+")
 _CLAIM_END = re.compile(r"(?<=[.!?])(?!\s*\[\d)\s+|\n+")
 
@@ -28,7 +27,7 @@ def cited(answer: str, spans: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
     """
     found: dict[int, str] = {}
     for claim in _CLAIM_END.split(answer):
-        for mark in MARK.findall(claim):
+        for mark in CITED.findall(claim):
             source = int(mark) - 1
             if 0 <= source < len(spans) and source not in found and spans[source]:
                 found[source] = best_quote(claim, spans[source])
@@ -37,13 +36,13 @@ def cited(answer: str, spans: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
 
 def best_quote(claim: str, sentences: Sequence[str]) -> str:
     """The sentence that shares most words with the claim, for its length (the first of equals)."""
-    wanted = _words(MARK.sub("", claim))
+    wanted = _words(CITED.sub("", claim))
     return max(sentences, key=lambda sentence: _overlap(wanted, _words(sentence)))
 
 
 def without_stray_marks(answer: str, sources: int) -> str:
     """The answer without marks that point to no source."""
-    return MARK.sub(lambda mark: mark.group() if 1 <= int(mark.group(1)) <= sources else "", answer).strip()
+    return CITED.sub(lambda mark: mark.group() if 1 <= int(mark.group(1)) <= sources else "", answer).strip()
 
 
 def abstains(answer: str) -> bool:

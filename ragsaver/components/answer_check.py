@@ -13,8 +13,9 @@ from functools import cached_property
 
 from haystack import Document
 
-from ragsaver.components.answer_builder import MARK, abstains, is_abstention
+from ragsaver.components.answer_builder import abstains, is_abstention
 from ragsaver.components.answer_schema import AnswerSchema, unfenced
+from ragsaver.components.as_data import CITED
 from ragsaver.sentences import content_stems, split, stem
 
 SUPPORTED_FROM = 0.5  # share of a sentence's content words that must stand in the evidence: by benchmarks/answer_check
@@ -126,7 +127,7 @@ def unsupported(answer: str, grounds: Grounds, supported_from: float = SUPPORTED
 
     :param supported_from: share of a sentence's content words that must stand there.
     """
-    for sentence in split(MARK.sub("", answer)):
+    for sentence in split(CITED.sub("", answer)):
         for number in sorted(numbers_of(sentence) - grounds.numbers):
             return f"the number {number} stands in no passage"
         for name in _names(sentence):
@@ -152,7 +153,7 @@ def _plain(number: str) -> str:
 
 
 def _citations(answer: str, sources: int) -> str | None:
-    marks = [int(mark) for mark in MARK.findall(answer)]
+    marks = [int(mark) for mark in CITED.findall(answer)]
     for mark in marks:
         if not 1 <= mark <= sources:
             return f"it cites [{mark}], and {sources} passages were given"

@@ -30,6 +30,8 @@ _TOKENS = re.compile(
 )
 _INST = re.compile(r"\[(\s*/?\s*(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\s*)\]", re.IGNORECASE)
 _MARK = re.compile(r"\[(\d{1,3})\]")
+# One that a model wrote, with the spaces before it, which are read once however many there are.
+CITED = re.compile(rf"(?:(?<!\s)\s++)?{_MARK.pattern}")
 # Letters of other scripts that look like those of the names above; NFKD knows full-width and mathematical ones
 # only. By line: Cyrillic and Armenian, Greek, small capitals.
 _ALIKE = str.maketrans(

@@ -4,12 +4,11 @@ However long it is, it takes a bounded number of tokens. Turns leave the whole p
 prompt begins alike from one question to the next and a provider's prefix cache finds it again.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ragsaver.components.as_data import as_data
+from ragsaver.components.as_data import CITED, as_data
 from ragsaver.components.request import current_reader
 from ragsaver.components.token_counts import TokenCounter, counted_for_readers
 from ragsaver.index.scope import Reader
@@ -24,7 +23,6 @@ _EARLIER_SHARE = 0.25  # of the budget
 _LINE_TOKENS = 60  # of one earlier turn
 _KEPT_AT_A_CUT = 0.5  # of the whole part's budget
 _REMEMBERED = 4096
-CITED = re.compile(r"(?:(?<!\s)\s++)?\[\d{1,3}\]")
 
 
 class Turn(NamedTuple):
