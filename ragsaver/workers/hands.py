@@ -20,9 +20,7 @@ from ragsaver.workers.broker import Broker
 from ragsaver.workers.converting import Converting
 from ragsaver.workers.embedding import Embedding
 from ragsaver.workers.moves import MovedOn, nobody
-from ragsaver.workers.stages import Worker
-
-_ASK_EVERY_S = 5.0
+from ragsaver.workers.stages import MOVES_S, Worker
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +122,7 @@ class _InUse:
         self._asked_at = 0.0
 
     def __call__(self) -> Place:
-        fresh = time.monotonic() < self._asked_at + _ASK_EVERY_S and not isinstance(self._place, Path)
+        fresh = time.monotonic() < self._asked_at + MOVES_S and not isinstance(self._place, Path)
         if self._place is None or not fresh:
             self._asked_at = time.monotonic()
             try:

@@ -31,6 +31,9 @@ from ragsaver.workers.holding import Holding
 from ragsaver.workers.moves import MovedOn, nobody
 from ragsaver.workers.queueing import open_jobs
 
+# Within which a worker asks what a migration has put in place, and moves on to it.
+MOVES_S = 5.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -175,14 +178,15 @@ class Worker:
     ) -> None:
         """An attempt failed: later again, or never.
 
-        :param anew: whether it has to be cut again.
+        :param anew: whether it has to be cut again, once whoever has not moved to a migrated index yet has had the
+            time to.
         """
         limits = self.settings.queue
         _log.warning("%s (attempt %d of %d): %s", document.source, document.attempts, limits.max_attempts, told(error))
         if document.attempts >= limits.max_attempts:
             self.forward(document.id, state, State.DEAD, error=told(error))
         else:
-            wait_s = backoff_s(document.attempts, limits)
+            wait_s = max(backoff_s(document.attempts, limits), MOVES_S if anew else 0.0)
             self.jobs.documents.put_back(document.id, holder, wait_s=wait_s, error=told(error), tried=True, anew=anew)
 
     def hand_back(self, document: QueuedDocument, holder: str) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
@@ -18,7 +19,7 @@ from ragsaver.components.resources import Resources
 from ragsaver.errors import StorageError, TooExpensive
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion import planner
+from ragsaver.ingestion import document_line, planner
 from ragsaver.ingestion.applying import Step as ApplyStep
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.job_report import JobReport, State
@@ -27,7 +28,7 @@ from ragsaver.ingestion.turns import Priority
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.settings import DatabaseSettings
 from ragsaver.spend.prices import PriceBook
-from ragsaver.workers import embedding
+from ragsaver.workers import embedding, stages
 from ragsaver.workers.app import CONVERT, EMBED
 from ragsaver.workers.converting import Converting
 from ragsaver.workers.draining import Drainer
@@ -394,7 +395,8 @@ def in_line_again(line: Line, state: State) -> None:
         pass  # until its backoff is over
 
 
-def test_what_a_worker_cut_that_had_not_moved_on_yet_is_cut_again(line: Line):
+def test_what_a_worker_cut_that_had_not_moved_on_yet_is_cut_again(line: Line, monkeypatch):
+    monkeypatch.setattr(stages, "MOVES_S", 0.0)
     ids = line.put(TEXT)
     line.convert(ids)
     line.bench.encoder.fingerprint = "d" * 32
@@ -409,7 +411,20 @@ def test_what_a_worker_cut_that_had_not_moved_on_yet_is_cut_again(line: Line):
     assert line.states(ids) == [State.APPLIED]
 
 
-def test_a_document_between_workers_of_different_settings_is_dead_in_the_end_and_says_why(line: Line):
+def test_one_that_has_not_moved_on_yet_has_the_time_to_before_it_is_cut_again(line: Line, monkeypatch):
+    ids = line.put(TEXT)
+    line.convert(ids)
+    line.bench.encoder.fingerprint = "d" * 32
+    line.embed(ids)
+    assert line.states(ids) == [State.QUEUED]
+    assert line.requeue() == 0
+    later = time.time() + stages.MOVES_S
+    monkeypatch.setattr(document_line, "now", lambda: later)
+    assert line.requeue() == 1
+
+
+def test_a_document_between_workers_of_different_settings_is_dead_in_the_end_and_says_why(line: Line, monkeypatch):
+    monkeypatch.setattr(stages, "MOVES_S", 0.0)
     ids = line.put(TEXT)
     for _ in range(line.settings.queue.max_attempts):
         line.bench.encoder.fingerprint = "d" * 32
