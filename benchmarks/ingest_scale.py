@@ -93,12 +93,13 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--sizes-mb", type=int, nargs="+", default=SIZES_MB)
     arguments.add_argument("--index", choices=["null", "edge"], nargs="+", default=["null", "edge"])
+    arguments.add_argument("--dim", type=int, default=16, help="floats of a vector; the shipped model's have 384")
     arguments.add_argument("--out", type=Path)
     arguments.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     arguments.add_argument("--profile", type=Path, help="with --measure: where the profile goes")
     given = arguments.parse_args()
     if given.measure:
-        print(json.dumps(measure(given.measure, given.index[0], given.profile)))
+        print(json.dumps(measure(given.measure, given.index[0], given.dim, given.profile)))
         return
     runs: list[dict[str, Any]] = []
     engine_s_per_mb = None
@@ -108,15 +109,15 @@ def main() -> None:
             generate(Path(folder) / "docs", size_mb * MIB)
             for name in given.index:
                 said = subprocess.run(
-                    [sys.executable, __file__, "--measure", folder, "--index", name],
+                    [sys.executable, __file__, "--measure", folder, "--index", name, "--dim", str(given.dim)],
                     check=True, stdout=subprocess.PIPE, text=True,
                 ).stdout  # fmt: skip
                 runs.append({"index": name, "size_mb": size_mb, **json.loads(said)})
                 print(runs[-1], file=sys.stderr)
             if "edge" in given.index and engine_s_per_mb is None:
-                engine_s_per_mb = round(engine_alone_s(Path(folder)) / size_mb, 3)
+                engine_s_per_mb = round(engine_alone_s(Path(folder), given.dim) / size_mb, 3)
     cores = len(os.sched_getaffinity(0))
-    result = {"cores": cores, "load_average_before": load, "runs": runs, **judged(runs)}
+    result = {"cores": cores, "load_average_before": load, "dim": given.dim, "runs": runs, **judged(runs)}
     if engine_s_per_mb and "null" in given.index:
         rest_s_per_mb = min(run["parent_cpu_s"] / run["size_mb"] for run in runs if run["index"] == "null")
         result["edge"] |= {
@@ -152,13 +153,13 @@ def judged(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return verdict
 
 
-def measure(folder: Path, name: str, profile: Path | None) -> dict[str, Any]:
+def measure(folder: Path, name: str, dim: int, profile: Path | None) -> dict[str, Any]:
     """Ingest `folder/docs` in this process and its workers."""
     folder = folder.resolve()
     collect_seldom()  # as every command does
     with tempfile.TemporaryDirectory(dir=folder) as home:
         settings = Settings.model_validate({"home": home})
-        limits, encoder = settings.ingestion, FreeEncoder()
+        limits, encoder = settings.ingestion, FreeEncoder(dim)
         identity = IndexIdentity("free", encoder.fingerprint, encoder.dim, "english", 50.0)
         index: VectorIndex = NullIndex() if name == "null" else EdgeIndex(settings.home / "index", identity)
         manifest = Manifest(settings.home / "manifest.sqlite")
@@ -187,9 +188,9 @@ def measure(folder: Path, name: str, profile: Path | None) -> dict[str, Any]:
     }
 
 
-def engine_alone_s(folder: Path) -> float:
+def engine_alone_s(folder: Path, dim: int) -> float:
     """Seconds that the engine's calls take for the chunks of `folder/docs`, with nothing else going on."""
-    settings, encoder, scope = Settings(), FreeEncoder(), Scope("benchmark", "docs")
+    settings, encoder, scope = Settings(), FreeEncoder(dim), Scope("benchmark", "docs")
     recipe = recipe_of(settings, encoder.fingerprint)
     took_s = 0.0
     with tempfile.TemporaryDirectory(dir=folder) as home:

@@ -22,6 +22,8 @@ _VARIABLES = 10_000
 _NOTE_USE_S = 3600.0
 
 _metadata = sa.MetaData()
+# Rows stand as they came, and only their names are looked up in a tree. In a tree of whole rows, four to a page, each
+# name that comes is a page written.
 _vectors = sa.Table(
     "embeddings",
     _metadata,
@@ -29,9 +31,7 @@ _vectors = sa.Table(
     sa.Column("hash", sa.LargeBinary(16), primary_key=True),
     sa.Column("vector", sa.LargeBinary, nullable=False),
     sa.Column("used_at", sa.Float, nullable=False, index=True),
-    sqlite_with_rowid=False,
 )
-
 
 # Built once: putting a statement with so many values together takes longer than running it.
 _HERE = (

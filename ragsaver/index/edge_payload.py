@@ -18,9 +18,12 @@ _JSON = TypeAdapter(dict[str, Any])
 
 def packed(payload: Mapping[str, Any]) -> dict[str, Any]:
     """What the engine is given."""
-    rest = dict(payload)
-    kept = {key: rest.pop(key) for key in _FILTERED if key in rest}
-    return {**kept, _REST: _JSON.dump_json(rest).decode()}
+    given: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for key, value in payload.items():
+        (given if key in _FILTERED else rest)[key] = value
+    given[_REST] = _JSON.dump_json(rest).decode()
+    return given
 
 
 def unpacked(payload: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def shown_in(scope: Scope) -> dict[str, str]:
 
 def payload_of(scope: Scope, point: "ChunkPoint") -> dict[str, Any]:
     """What a new point carries: it is unlisted."""
-    return {**change_of(point.payload), SCOPE: scope_key(scope), DOCUMENT_ID: point.document_id}
+    carried = change_of(point.payload)
+    carried[SCOPE], carried[DOCUMENT_ID] = scope_key(scope), point.document_id
+    return carried
 
 
 def payload_in(scope: Scope, point: "StoredPoint") -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What RAGSaver asks of an index: small enough that two engines can keep it alike."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
 
 import numpy as np
@@ -11,8 +12,7 @@ from ragsaver.index.scope import Scope
 from ragsaver.index.words import Words, WordSettings
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkPoint:
+class ChunkPoint(NamedTuple):
     """One chunk as the index keeps it.
 
     `vector` is (dim,) float32, L2-normalised. `lexical_text` is what BM25 sees, and `words` what it makes of it, where
@@ -25,7 +25,7 @@ class ChunkPoint:
     document_id: str
     vector: NDArray[np.float32]
     lexical_text: str
-    payload: Mapping[str, Any] = field(default_factory=dict)
+    payload: Mapping[str, Any] = MappingProxyType({})
     words: Words | None = None
 
 

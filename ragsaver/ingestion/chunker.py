@@ -8,7 +8,6 @@ rows, paragraphs longer than a whole chunk at their sentences; code blocks and t
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -20,8 +19,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
 _RULE = re.compile(r"^[\s:|]*-[\s:|-]*$")
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A piece of a document: `text` as it stands there, `heading` the path to it, `embed_text` what is embedded."""
 
     text: str
@@ -30,7 +28,7 @@ class Chunk:
     page: int | None
     embed_text: str
 
-    # See `Fingerprints`. The text goes through the pipe once.
+    # The text goes through the pipe once.
     def __reduce__(self) -> tuple[Any, tuple[object, ...]]:
         if not self.embed_text.endswith(self.text):
             return Chunk, (self.text, self.heading, self.ordinal, self.page, self.embed_text)

@@ -6,7 +6,7 @@ Between the two the manifest may have moved on, so what was found is settled aga
 import json
 import zlib
 from collections.abc import Container
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -101,7 +101,7 @@ def pack(staged: Staged) -> bytes:
         "action": staged.action,
         "record": {**staged.record._asdict(), "chunks": []},
         "chunks": [
-            {"prints": asdict(one.prints), "chunk": asdict(one.chunk), "payload": dict(one.payload)}
+            {"prints": one.prints._asdict(), "chunk": one.chunk._asdict(), "payload": dict(one.payload)}
             for one in staged.chunks
         ],
         "reason": staged.reason,

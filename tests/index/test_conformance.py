@@ -53,8 +53,8 @@ def test_both_legs_find_what_they_are_for(index: VectorIndex) -> None:
 def test_words_that_were_made_elsewhere_are_taken_if_they_were_made_alike(index: VectorIndex) -> None:
     text = "Zebras were crossing 3 crossings, naïvely, again and again"
     other = index.words._replace(k1=2.0)
-    alike = replace(point(text), words=words_of(text, index.words))
-    index.upsert(ACME, [point(text), alike, replace(point(text), words=words_of("something else", other))])
+    alike = point(text)._replace(words=words_of(text, index.words))
+    index.upsert(ACME, [point(text), alike, point(text)._replace(words=words_of("something else", other))])
 
     (kept,) = index.stored(ACME)
 

@@ -119,13 +119,13 @@ def test_what_an_earlier_version_has_written_key_by_key_is_read_and_changed_like
 
 @pytest.mark.parametrize("value", [2**70, 1.5, None, [], {"a": [{"b": "\u2028\0"}]}, '\\"🦓'], ids=repr)
 def test_a_point_carries_any_json(index: EdgeIndex, value: object) -> None:
-    one = replace(point("zebra"), payload={"metadata": {"value": value}})
+    one = point("zebra")._replace(payload={"metadata": {"value": value}})
     listed(index, ACME, one)
     assert index.payloads(ACME, [one.id])[one.id]["metadata"] == {"value": value}
 
 
 def test_what_is_not_changed_of_a_point_stays(index: EdgeIndex) -> None:
-    one = replace(point("zebra"), payload={"title": "Zebras", "ordinal": 3, "metadata": {"a": 1}})
+    one = point("zebra")._replace(payload={"title": "Zebras", "ordinal": 3, "metadata": {"a": 1}})
     listed(index, ACME, one)
     before = index.payloads(ACME, [one.id])[one.id]
 
