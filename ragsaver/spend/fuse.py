@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ragsaver.errors import FuseBlown
+from ragsaver.deadline import taken
+from ragsaver.errors import FuseBlown, StorageUnavailable
 from ragsaver.settings import FuseSettings
 from ragsaver.spend.budgets import Window, period_at
 from ragsaver.spend.ledger import Ledger
@@ -26,6 +27,7 @@ _AGAIN_S = 600
 _HOUR_S = 3600
 _USUAL_HOURS = 7 * 24
 _HALF_LIFE = 24  # active hours
+_BACK_S = 5
 _PROBE = 10  # part of the limit that may be spent to try whether it is over
 
 
@@ -121,13 +123,17 @@ class Fuses:
         if not self._wishes.enabled:
             return None
         now = self._ledger.clock()
-        with self._lock:
+        if not taken(self._lock):
+            raise StorageUnavailable("the ledger can't be read: others wait for it", retry_after_s=_BACK_S)
+        try:
             self._look(now)
             steps = sorted(self._costs.get(tenant, {}).items())
             # Most tenants never spend so much that their usual hour matters.
             if sum(cost for _, cost in steps) <= kept(self._wishes.floor_usd) // _PROBE:
                 return None
             limit = limit_of(self._usual_hour(tenant, now), self._wishes)
+        finally:
+            self._lock.release()
         return play([(float(step * _STEP_S), cost) for step, cost in steps], limit, self._wishes, now)
 
     def _look(self, now: float) -> None:

@@ -14,7 +14,8 @@ from contextvars import ContextVar
 from dataclasses import replace
 from decimal import Decimal
 
-from ragsaver.errors import StorageError, UnknownPrice
+from ragsaver.deadline import taken
+from ragsaver.errors import StorageError, StorageUnavailable, UnknownPrice
 from ragsaver.settings import Settings
 from ragsaver.spend.budgets import REQUEST, Account, Hold, Standing, Window, choose
 from ragsaver.spend.fuse import Fuses
@@ -45,6 +46,8 @@ _LEARN_S = 0.25
 # For which a reading of budgets is good, unless this process spends meanwhile.
 _PACE_S = 1.0
 _PACES = 10_000
+
+_AGAIN_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -104,10 +107,16 @@ class Till:
 
         :raises StorageError: if it can't be opened.
         """
-        with self._opening:
+        if self._ledger is not None:
+            return self._ledger
+        if not taken(self._opening):
+            raise StorageUnavailable("the ledger can't be opened: others wait for it", retry_after_s=_AGAIN_S)
+        try:
             if self._ledger is None:
                 self._ledger = self._open()
             return self._ledger
+        finally:
+            self._opening.release()
 
     @property
     def fuses(self) -> Fuses:
