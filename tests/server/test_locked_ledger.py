@@ -99,6 +99,33 @@ def test_what_was_called_is_charged_once_the_ledger_can_be_written_again(
             answer = asked.result(60)
         assert answer.status_code == 200 and micro(answer.json()["receipt"]["cost_usd"]) == COST
     script.hold = None
+    assert client.get(f"/v1/receipts/{answer.json()['request_id']}").status_code == 200
     assert client.post("/v1/query", json=QUESTION).status_code == 200
     usage = client.get("/v1/usage").json()["total"]
     assert (usage["calls"], micro(usage["cost_usd"])) == (2, 2 * COST)
+
+
+def test_a_receipt_that_waits_for_the_ledger_is_told_apart_from_one_that_is_not_there(
+    runtime: Runtime, script: Script, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ragsaver.sqlite._PATIENCE_S", 0.05)
+    with openai_server(script) as url, served(runtime, [tiny(url)], fallback="none") as (client, _):
+        client.get("/v1/budgets")
+        script.hold = threading.Event()
+        with ThreadPoolExecutor(1) as askers:
+            asked = askers.submit(client.post, "/v1/query", json=QUESTION)
+            while not script.requests:
+                assert not asked.done(), asked.result().text
+            with locked(runtime.settings.home):
+                script.hold.set()
+                request_id = asked.result(60).json()["request_id"]
+                meanwhile = client.get(f"/v1/receipts/{request_id}")
+                assert client.get("/v1/receipts/req_of_nobody").status_code == 404
+                assert "ragsaver_receipts_waiting 1" in client.get("/metrics").text
+        assert (meanwhile.status_code, meanwhile.headers["retry-after"]) == (503, "5")
+        assert meanwhile.json()["problem"] == "the receipt is there, and the ledger could not be written yet"
+        script.hold = None
+        later = client.post("/v1/query", json=QUESTION).json()["request_id"]
+        assert {client.get(f"/v1/receipts/{one}").status_code for one in (later, request_id)} == {200}
+        assert micro(client.get("/v1/usage").json()["total"]["cost_usd"]) == 2 * COST
+        assert "ragsaver_receipts_waiting 0" in client.get("/metrics").text
