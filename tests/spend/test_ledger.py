@@ -48,6 +48,20 @@ def test_what_is_reserved_can_not_be_reserved_again(tmp_path: Path, database: Da
         check(book)
 
 
+def test_of_several_budgets_without_room_the_one_that_lasts_is_told_and_not_the_one_that_is_only_held(
+    tmp_path: Path, database: DatabaseSettings
+):
+    clock = Clock()
+    with ledger(tmp_path, database, [budget("tenant", "hour", 100), budget("total", "month", 200)], clock) as book:
+        book.settle(book.reserve(ALICE, CALL, hold(90), None, 60), charge(90))
+        book.reserve(Account("umbrella"), CALL, hold(100), None, 60)
+        with pytest.raises(BudgetExceeded) as caught:
+            book.reserve(ALICE, CALL, hold(30), None, 60)
+        _, ends = period_at("hour", clock())
+        assert caught.value.budget == "tenant acme per hour"
+        assert clock() + caught.value.retry_after_s == pytest.approx(ends, abs=2)
+
+
 def test_a_refusal_says_which_budget_what_is_left_and_when_it_begins_anew(tmp_path: Path, database: DatabaseSettings):
     clock = Clock()
     with ledger(tmp_path, database, [budget("total", "hour", 100), budget("pipeline", "month", 90)], clock) as book:
