@@ -25,8 +25,9 @@ _TOGETHER = 500
 # After a ledger that could not be written is tried again, also if nothing comes; and receipts that wait for it.
 AGAIN_S = 5.0
 _MOST = 5000
-# That a ledger may take at the end of the process, and how many it refuses before it is taken to refuse all.
-_CLOSE_S = 5.0
+# For which another process's lock is waited for, since others of this process wait meanwhile; and how many receipts a
+# ledger refuses before it is taken to refuse all.
+_PATIENCE_S = 5.0
 _REFUSED = 3
 
 _log = logging.getLogger(__name__)
@@ -77,7 +78,6 @@ class KeptReceipts:
         self._again_s = again_s
         self._most = most
         self.lost = 0
-        self._closing = False
         # Both are of the one thread that writes.
         self._waiting: deque[Over] = deque()
         self._charged: set[str] = set()
@@ -113,7 +113,6 @@ class KeptReceipts:
 
     def close(self) -> None:
         """Keep what was given, and try what waits for the last time; nothing may be given any more."""
-        self._closing = True
         self._gathered.look()
         self._gathered.close()
         if self._timer is not None:
@@ -126,7 +125,7 @@ class KeptReceipts:
         self._timer = self._timer if given else None  # that of a look is over
         waiting = [*self._waiting, *given]
         self._waiting.clear()
-        with due(time.monotonic() + _CLOSE_S if self._closing else None):
+        with due(time.monotonic() + _PATIENCE_S):
             self._keep_all(waiting)
 
     def _keep_all(self, waiting: Sequence[Over]) -> None:

@@ -49,7 +49,8 @@ _PACE_S = 1.0
 _PACES = 10_000
 
 _AGAIN_S = 5.0
-_CLOSE_S = 5.0
+# For which what nobody waits for waits for another process's lock.
+_PATIENCE_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -299,7 +300,7 @@ class Till:
         """Keep what was given to keep, settle what could not be, and let go of the ledger."""
         self._receipts.close()
         self._answers.close()
-        with due(time.monotonic() + _CLOSE_S):
+        with due(time.monotonic() + _PATIENCE_S):
             self._settle_late()
         if self._late:
             _log.warning("%d charges are not settled: they expire at what they held", len(self._late))
@@ -326,7 +327,8 @@ class Till:
 
     def _learn(self, answers: Sequence[Answered]) -> None:
         try:
-            self.ledger.learn(answers)
+            with due(time.monotonic() + _PATIENCE_S):
+                self.ledger.learn(answers)
         except StorageError as error:
             _log.warning("%d answers' lengths are not learned from: %s", len(answers), error)
 
