@@ -62,6 +62,16 @@ def test_of_several_budgets_without_room_the_one_that_lasts_is_told_and_not_the_
         assert clock() + caught.value.retry_after_s == pytest.approx(ends, abs=2)
 
 
+def test_a_call_that_costs_more_than_a_whole_budget_is_not_told_to_come_again(
+    tmp_path: Path, database: DatabaseSettings
+):
+    with ledger(tmp_path, database, [budget("tenant", "hour", 100), budget("total", "month", 200)]) as book:
+        book.settle(book.reserve(ALICE, CALL, hold(90), None, 60), charge(90))
+        with pytest.raises(BudgetExceeded, match="one call may cost more than it") as caught:
+            book.reserve(ALICE, CALL, hold(101), None, 60)
+        assert (caught.value.budget, caught.value.retry_after_s) == ("tenant acme per hour", None)
+
+
 def test_a_refusal_says_which_budget_what_is_left_and_when_it_begins_anew(tmp_path: Path, database: DatabaseSettings):
     clock = Clock()
     with ledger(tmp_path, database, [budget("total", "hour", 100), budget("pipeline", "month", 90)], clock) as book:
