@@ -9,6 +9,7 @@ from ragsaver.components.chat_generators import AsyncListener, Call, Listener
 from ragsaver.components.endpoint_errors import Remedies, say, status_of
 from ragsaver.components.strange_answer import Came, StrangeAnswer, note, note_async, watching
 from ragsaver.errors import GenerationError
+from ragsaver.logs.secrets import KNOWN
 from ragsaver.settings import ModelSettings, environment
 
 _OPENAI = "api.openai.com"
@@ -58,6 +59,8 @@ class OpenAIGenerator:
                 where=self._place,
                 remedy="Set OPENAI_API_KEY, or `api_key: ${NAME}` or `base_url` of the model in ragsaver.yaml",
             )
+        if key != _NO_KEY:
+            KNOWN.add(key)  # endpoints tell it back
         self._built = OpenAIChatGenerator(
             api_key=Secret.from_token(key),
             model=self._settings.name,

@@ -1,4 +1,7 @@
-"""An endpoint said that all is well (HTTP 200), and what it sent is no chat completion: what is it, in plain words?"""
+"""An endpoint said that all is well (HTTP 200), and what it sent is no chat completion: what is it, in plain words?
+
+Some tell back what they were sent. So what has no form is not quoted, and secrets are masked in what is.
+"""
 
 import json
 import re
@@ -9,8 +12,10 @@ from html import unescape
 from typing import Any
 
 from ragsaver.control_characters import on_one_line
+from ragsaver.logs.secrets import KNOWN
 
 _LONGEST_CHARS = 160
+_READ_CHARS = 20_000
 _KEYS = 8
 _SSE = "text/event-stream"
 _PAGE = re.compile(r"\s*(?:<!doctype\s+html|<html|<head|<body)", re.IGNORECASE)
@@ -106,7 +111,7 @@ def said_of(body: str) -> StrangeAnswer | None:
     try:
         told = json.loads(body)
     except (ValueError, RecursionError):
-        return StrangeAnswer(f"answered with something that is no JSON, or breaks off: {_short(body)}")
+        return StrangeAnswer("answered with something that is no JSON, or breaks off")
     if isinstance(told, dict) and told.get("error"):
         return error_of(told["error"])
     if isinstance(told, dict) and "choices" in told:
@@ -149,5 +154,5 @@ def _is_stream(response: Any) -> bool:
 
 
 def _short(text: str) -> str:
-    line = on_one_line(" ".join(text[: 4 * _LONGEST_CHARS].split()))
+    line = on_one_line(" ".join(KNOWN.mask(text[:_READ_CHARS]).split()))
     return line if len(line) <= _LONGEST_CHARS else f"{line[:_LONGEST_CHARS]}..."

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from haystack.dataclasses import ChatMessage
+from pydantic import SecretStr
 
 from ragsaver.components.chat import ChatTier
 from ragsaver.components.strange_answer import said_of
@@ -90,6 +91,16 @@ def test_what_an_endpoint_sends_is_shown_short_and_on_one_line():
     assert told is not None and len(told.problem) < 250 and told.problem.isprintable()
     assert said_of(json.dumps(ANSWER)) is None
     assert said_of("[" * 100_000) is not None
+
+
+def test_a_key_that_an_endpoint_tells_back_is_not_told_on():
+    key = "one-that-looks-like-nothing"
+    for body in (json.dumps({"error": f"no such key: {key}"}), f"{key} is wrong", f"<html><title>{key}</title>"):
+        with openai_server(Script(raw=(JSON, body))) as url:
+            told = asked(
+                ChatTier(_model(url).model_copy(update={"api_key": SecretStr(key)}), _count, None), False, False
+            )
+            assert key not in told and "answered with" in told
 
 
 def _count(texts: list[str]) -> list[int]:
