@@ -1,5 +1,6 @@
 """How long may the running request still take? Known to every layer, like a trace span."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,3 +32,12 @@ def allowed_s(most_s: float) -> float:
     """Seconds for a stage with a limit of its own: the running request has no more for it than it has left."""
     left_s = time_left_s()
     return most_s if left_s is None else max(0.0, min(most_s, left_s))
+
+
+def taken(lock: "threading.Lock | threading.RLock", least_s: float = 0.0) -> bool:
+    """Take a lock that others may have for long; false if the running request's time was over first.
+
+    :param least_s: to wait for it also where no time is left.
+    """
+    left_s = time_left_s()
+    return lock.acquire() if left_s is None else lock.acquire(timeout=max(left_s, least_s))

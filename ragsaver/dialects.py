@@ -133,6 +133,12 @@ def _driver(connection: sa.Connection) -> sqlite3.Connection:
 
 # Kept for many calls: it takes longer to put a statement together than to run it.
 @cache
+def if_new(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An insertion that leaves rows of the same key as they are."""
+    return insert(dialect, table).on_conflict_do_nothing()
+
+
+@cache
 def replace(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An insertion that overwrites rows of the same primary key."""
     statement = insert(dialect, table)

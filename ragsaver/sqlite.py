@@ -13,17 +13,23 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from ragsaver.deadline import allowed_s, taken
 from ragsaver.dialects import Steps, bring_on, in_words, indexes
 from ragsaver.errors import StorageError, StorageUnavailable
 
-# For another process's write to end.
+# For another process's write to end; who has a deadline waits no longer than till then. Where that is over, what was
+# paid for still gets a moment to be written.
 _PATIENCE_S = 30
+_LEAST_S = 0.1
 _AGAIN_S = 5.0
+_BUSY = "Another process has it to itself: let that end (a backup, a transaction that was left open)"
 _READ_PATIENCE_S = 1.0  # readers wait for nobody, but where a file is being put in order
 # Keys are hashes, so each batch of rows touches pages all over the file: a longer log writes a page back once for
 # many batches, and a larger cache finds it without reading it again.
 _LOG_PAGES = 8000
 _CACHE_KIB = 8 * 1024
+# Of a connection, for what it waits.
+_WAITS = "patience_ms"
 
 
 def open_file(path: Path) -> sa.Engine:
@@ -65,9 +71,14 @@ class Readers:
         """
         try:
             connection = self._taken()
+            hurried_ms = _patience_ms(_READ_PATIENCE_S)
             try:
+                if hurried_ms < _READ_PATIENCE_S * 1000:
+                    _wait(connection, hurried_ms)
                 return connection.execute(statement, values).fetchall()
             finally:
+                if hurried_ms < _READ_PATIENCE_S * 1000:
+                    _wait(connection, int(_READ_PATIENCE_S * 1000))
                 self._idle.append(connection)
         except sqlite3.Error as error:
             problem = f"{self._what} can't be read: {error}"
@@ -107,6 +118,7 @@ class SqliteDatabase:
         self._one_writes = threading.RLock()
         self._readers = Readers(path, what, lambda: None, remedy)
         self._writer: sqlite3.Connection | None = None
+        self._writer_waits_ms = 0
         self._written: sa.Connection | None = None
 
     def set_up(self, tables: Sequence[sa.MetaData], version: int, remedy: str, steps: Steps | None = None) -> None:
@@ -136,6 +148,7 @@ class SqliteDatabase:
         """A connection to read from."""
         try:
             with self._engine.connect() as connection:
+                _be_patient(connection)
                 yield connection
         except (DBAPIError, sqlite3.Error) as error:
             problem = error.orig if isinstance(error, DBAPIError) else error
@@ -150,9 +163,10 @@ class SqliteDatabase:
     def writing(self) -> Iterator[sa.Connection]:
         """One transaction."""
         try:
-            with self._one_writes:
+            with self._turn():
                 if self._written is None:
                     self._written = self._engine.connect()  # kept: to begin and end one takes longer than its use
+                _be_patient(self._written)
                 with self._written.begin():
                     yield self._written
         except (DBAPIError, sqlite3.Error) as error:
@@ -166,10 +180,14 @@ class SqliteDatabase:
         :raises StorageError: if the disk, or the file, refuses.
         """
         try:
-            with self._one_writes:
+            with self._turn():
                 if self._writer is None:
                     self._writer = _plain(self._path, _PATIENCE_S)
                     _configure(self._writer, None)
+                patience_ms = _patience_ms(_PATIENCE_S)
+                if patience_ms != self._writer_waits_ms:
+                    _wait(self._writer, patience_ms)
+                    self._writer_waits_ms = patience_ms
                 return self._writer.execute(statement, values).rowcount
         except sqlite3.Error as error:
             raise self._unwritten(error) from error
@@ -186,6 +204,20 @@ class SqliteDatabase:
                 self._written = None
         self._engine.dispose()
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """This thread's turn among those that write.
+
+        :raises StorageUnavailable: if the running request has no time to wait for it.
+        """
+        if not taken(self._one_writes, _LEAST_S):
+            problem = f"{self._what} can't be written: others wait for the file"
+            raise StorageUnavailable(problem, where=self.where, remedy=_BUSY, retry_after_s=_AGAIN_S)
+        try:
+            yield
+        finally:
+            self._one_writes.release()
+
     def _unwritten(self, problem: BaseException | None) -> StorageError:
         return _told(problem, f"{self._what} can't be written: {problem}", self.where, self._remedy)
 
@@ -193,8 +225,7 @@ class SqliteDatabase:
 def _told(error: BaseException | None, problem: str, where: str, remedy: str | None) -> StorageError:
     """What to do about it depends on whether somebody else has the file."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        wait = "Another process has it to itself: let that end (a backup, a transaction that was left open)"
-        return StorageUnavailable(problem, where=where, remedy=wait, retry_after_s=_AGAIN_S)
+        return StorageUnavailable(problem, where=where, remedy=_BUSY, retry_after_s=_AGAIN_S)
     return StorageError(problem, where=where, remedy=remedy)
 
 
@@ -203,7 +234,27 @@ def _plain(path: Path, patience_s: float) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=patience_s, isolation_level=None, check_same_thread=False)
 
 
+def _patience_ms(most_s: float) -> int:
+    """That the running request can wait for another process."""
+    return int(1000 * max(allowed_s(most_s), min(_LEAST_S, most_s)))
+
+
+def _wait(connection: sqlite3.Connection, patience_ms: int) -> None:
+    connection.execute(f"PRAGMA busy_timeout={patience_ms}")
+
+
+def _be_patient(connection: sa.Connection) -> None:
+    """Let a connection that is kept for all wait as long as the running request can."""
+    patience_ms, info = _patience_ms(_PATIENCE_S), connection.info
+    if info.get(_WAITS) != patience_ms:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        _wait(driver, patience_ms)
+        info[_WAITS] = patience_ms
+
+
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    _wait(connection, _patience_ms(_PATIENCE_S))
     # It is a property of the file: where another process sets it right now, it will be set.
     with contextlib.suppress(sqlite3.OperationalError):
         connection.execute("PRAGMA journal_mode=WAL")

@@ -25,6 +25,8 @@ class Script:
 
     `replies` are given one by one, then `reply` always; not in streams.
 
+    `raw`, a content type and a body, is answered in place of any reply, as HTTP 200.
+
     While `hold` is there, and not set, nothing is answered. `most_at_once` is how many requests were there together.
     """
 
@@ -39,6 +41,7 @@ class Script:
     usage_on: str = "last"
     retry_after: str = "0"
     hold: threading.Event | None = None
+    raw: tuple[str, str] | None = None
     at_once: int = 0
     most_at_once: int = 0
     counting: threading.Lock = field(default_factory=threading.Lock)
@@ -67,6 +70,8 @@ def openai_server(script: Script) -> Iterator[str]:
         def _answer(self, status: int, body: dict[str, Any]) -> None:
             if status != 200:
                 self._send(status, {"error": {"message": "on purpose"}})
+            elif script.raw is not None:
+                self._send_as(200, *script.raw)
             elif body.get("stream"):
                 self._stream()
             else:
@@ -83,9 +88,12 @@ def openai_server(script: Script) -> Iterator[str]:
             self._send(status, listed if status == 200 else {"error": {"message": "on purpose"}})
 
         def _send(self, status: int, body: dict[str, Any]) -> None:
-            data = json.dumps(body).encode()
+            self._send_as(status, "application/json", json.dumps(body))
+
+        def _send_as(self, status: int, kind: str, body: str) -> None:
+            data = body.encode()
             self.send_response(status)
-            self.send_header("content-type", "application/json")
+            self.send_header("content-type", kind)
             self.send_header("content-length", str(len(data)))
             if status == 429:
                 self.send_header("retry-after", script.retry_after)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ragsaver.components.chat_reply import CutReply
 from ragsaver.components.endpoint_errors import status_of
-from ragsaver.errors import EndpointResting, GenerationError
+from ragsaver.errors import EndpointResting, GenerationError, GenerationLate
 
 State = Literal["closed", "open", "half-open"]
 _LONGEST_TIMES = 8
@@ -21,8 +21,10 @@ _LONGEST_TIMES = 8
 
 def failed(error: BaseException) -> bool | None:
     """Whether an attempt's error says that the endpoint is not well; None if it says nothing about it."""
-    if not isinstance(error, GenerationError) or error.__cause__ is None:
-        return True if isinstance(error, CutReply) else None
+    if isinstance(error, CutReply):
+        return None if error.hurried else True
+    if not isinstance(error, GenerationError) or isinstance(error, GenerationLate) or error.__cause__ is None:
+        return None
     status = status_of(error.__cause__)
     return status is None or status >= 500 or status == 408
 

@@ -20,7 +20,7 @@ from ragsaver.components.breaker import Breaker, breaker_of
 from ragsaver.components.caller import Caller
 from ragsaver.components.chat_generators import AsyncListener, Call, ChatGenerator, Listener
 from ragsaver.components.chat_reply import ChatReply, CutReply, written
-from ragsaver.components.endpoint_errors import BrokeOff, retry_after_s
+from ragsaver.components.endpoint_errors import BrokeOff, ran_out_of_time, retry_after_s
 from ragsaver.components.foreign_generator import ForeignGenerator, foreign_place
 from ragsaver.components.openai_generator import OpenAIGenerator, openai_place
 from ragsaver.components.paid_attempt import Attempt
@@ -32,6 +32,9 @@ from ragsaver.errors import GenerationError, GenerationLate
 from ragsaver.settings import OUTPUT_LIMITS, ModelSettings
 from ragsaver.spend.till import Till
 from ragsaver.spend.usage import TokenUsage, read_usage
+
+# A timeout after less says nothing about the endpoint.
+_PATIENT_S = 5.0
 
 _AT_THE_LIMIT = frozenset({"length", *(name.lower() for name in OUTPUT_LIMITS)})
 
@@ -159,7 +162,7 @@ class ChatTier:
             paid.settle(None, error, begun=bool(heard.text))
             if not isinstance(error, Exception):
                 raise
-            raise self._explain(error, heard, paid) from _cause(error)
+            raise self._explain(error, heard, paid, time_s) from _cause(error)
         paid.settle(reply)
         return reply
 
@@ -183,7 +186,7 @@ class ChatTier:
             await paid.settle_async(None, error, begun=bool(heard.text))
             if not isinstance(error, Exception):
                 raise
-            raise self._explain(error, heard, paid) from _cause(error)
+            raise self._explain(error, heard, paid, time_s) from _cause(error)
         await paid.settle_async(reply)
         return reply
 
@@ -267,17 +270,22 @@ class ChatTier:
         counts = self.tokens.count([*(message.text or "" for message in messages), output])
         return TokenUsage(fresh=sum(counts[:-1]), output=counts[-1], estimated=True)
 
-    def _explain(self, error: Exception, heard: _Heard, paid: Attempt) -> GenerationError:
+    def _explain(self, error: Exception, heard: _Heard, paid: Attempt, time_s: float) -> GenerationError:
         if isinstance(error, GenerationError):
             return error
         problem, remedy = self._generator.say(error)
+        # one asker's short deadlines must not let the endpoint rest for all
+        hurried = ran_out_of_time(error) and time_s < min(self.settings.timeout_s, _PATIENT_S)
         if heard.text or isinstance(error, BrokeOff):
             return CutReply(
                 f"{problem}, in the middle of the answer" if not isinstance(error, BrokeOff) else problem,
                 where=self._place,
                 remedy=remedy,
                 usage=paid.usage,
+                hurried=hurried,
             )
+        if hurried:
+            return GenerationLate("had too little time to answer", where=self._place, remedy="Allow for more time")
         wait_s = retry_after_s(error)
         told_s = wait_s if wait_s is not None and math.isfinite(wait_s) else None
         return GenerationError(problem, where=self._place, remedy=remedy, retry_after_s=told_s)

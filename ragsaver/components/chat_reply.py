@@ -34,11 +34,15 @@ class ChatReply:
 
 
 class CutReply(GenerationError):
-    """The endpoint failed after it had begun to answer: what came until then is billed."""
+    """The endpoint failed after it had begun to answer: what came until then is billed.
 
-    def __init__(self, problem: str, *, where: str, remedy: str, usage: TokenUsage) -> None:
+    :ivar hurried: it was given little time, so that this says nothing about it.
+    """
+
+    def __init__(self, problem: str, *, where: str, remedy: str, usage: TokenUsage, hurried: bool = False) -> None:
         super().__init__(problem, where=where, remedy=remedy)
         self.usage = usage
+        self.hurried = hurried
 
 
 def written(told: Any) -> str:

@@ -63,6 +63,11 @@ def is_of_the_network(error: BaseException | None) -> bool:
     return any(word in type(one).__name__ for one in _causes(error) for word in ("Timeout", *_NETWORK))
 
 
+def ran_out_of_time(error: BaseException | None) -> bool:
+    """Whether it took longer than it might."""
+    return any("Timeout" in type(one).__name__ for one in _causes(error))
+
+
 def retry_after_s(error: BaseException | None) -> float | None:
     """Seconds that the endpoint asks to be left alone, by the header `retry-after`; None if it says nothing of the
     kind.
@@ -118,7 +123,7 @@ def say(error: Exception, remedies: Remedies) -> tuple[str, str]:
             "has a certificate that is not trusted here",
             "Name a file with its authority's certificate in the variable SSL_CERT_FILE, or correct the address",
         )
-    if any("Timeout" in type(one).__name__ for one in _causes(error)):
+    if ran_out_of_time(error):
         return "did not answer in time", "Raise `timeout_s` of the model, or look at the endpoint"
     if is_of_the_network(error):
         return "can't be reached or broke the connection", remedies.address

@@ -1,13 +1,15 @@
 """The client of the OpenAI protocol: Haystack's own, told what an endpoint of it is told."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from ragsaver.addresses import without_password
 from ragsaver.components.chat_generators import AsyncListener, Call, Listener
 from ragsaver.components.endpoint_errors import Remedies, say, status_of
+from ragsaver.components.strange_answer import Came, StrangeAnswer, note, note_async, watching
 from ragsaver.errors import GenerationError
+from ragsaver.logs.secrets import KNOWN
 from ragsaver.settings import ModelSettings, environment
 
 _OPENAI = "api.openai.com"
@@ -57,6 +59,8 @@ class OpenAIGenerator:
                 where=self._place,
                 remedy="Set OPENAI_API_KEY, or `api_key: ${NAME}` or `base_url` of the model in ragsaver.yaml",
             )
+        if key != _NO_KEY:
+            KNOWN.add(key)  # endpoints tell it back
         self._built = OpenAIChatGenerator(
             api_key=Secret.from_token(key),
             model=self._settings.name,
@@ -72,18 +76,26 @@ class OpenAIGenerator:
     def ask(self, call: Call, listen: Listener | None) -> Mapping[str, Any]:
         """One attempt."""
         wishes = self.wishes(call, streaming=listen is not None)
-        replied: Mapping[str, Any] = self._built.run(
-            messages=list(call.messages), streaming_callback=listen, generation_kwargs=wishes
-        )
-        return replied
+        came = Came(streaming=listen is not None)
+        self._built.warm_up()
+        _look_at(self._built.client, note)
+        with watching(came):
+            replied: Mapping[str, Any] = self._built.run(
+                messages=list(call.messages), streaming_callback=listen, generation_kwargs=wishes
+            )
+        return _believed(replied, came)
 
     async def ask_async(self, call: Call, listen: AsyncListener | None) -> Mapping[str, Any]:
         """One attempt on the running event loop."""
         wishes = self.wishes(call, streaming=listen is not None)
-        replied: Mapping[str, Any] = await self._built.run_async(
-            messages=list(call.messages), streaming_callback=listen, generation_kwargs=wishes
-        )
-        return replied
+        came = Came(streaming=listen is not None)
+        await self._built.warm_up_async()
+        _look_at(self._built.async_client, note_async)
+        with watching(came):
+            replied: Mapping[str, Any] = await self._built.run_async(
+                messages=list(call.messages), streaming_callback=listen, generation_kwargs=wishes
+            )
+        return _believed(replied, came)
 
     def wishes(self, call: Call, *, streaming: bool) -> dict[str, Any]:
         """What goes with the messages."""
@@ -117,11 +129,31 @@ class OpenAIGenerator:
 
     def say(self, error: Exception) -> tuple[str, str]:
         """What was wrong with an attempt, and what to do."""
+        if isinstance(error, StrangeAnswer):
+            return error.problem, _REMEDIES.model if error.is_page else _REMEDIES.unreadable
         return say(error, _REMEDIES)
 
     @property
     def _place(self) -> str:
         return openai_place(self._settings)
+
+
+def _look_at(client: Any, hook: Callable[[Any], Any]) -> None:
+    """Let a client's answers be noted as they come; its HTTP client is no part of what it promises."""
+    hooks = getattr(getattr(client, "_client", None), "event_hooks", None)
+    if hooks is not None and hook not in hooks["response"]:
+        client._client.event_hooks = {**hooks, "response": [*hooks["response"], hook]}
+
+
+def _believed(replied: Mapping[str, Any], came: Came) -> Mapping[str, Any]:
+    """What came, unless nothing was made of it.
+
+    :raises StrangeAnswer: saying what it was.
+    """
+    said = replied.get("replies")
+    if (not said or not said[0].text) and came.streaming and (strange := came.strange()) is not None:
+        raise strange
+    return replied
 
 
 def openai_place(model: ModelSettings) -> str:

@@ -24,6 +24,7 @@ from ragsaver.components.generator import AnswerGenerator
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.components.rewriting import Rewriting
+from ragsaver.deadline import due
 from ragsaver.errors import PipelineError, Unsupported, UsageError
 from ragsaver.logs.observed import note_contexts
 from ragsaver.pipelines.answers import AnswerCache, Turn
@@ -252,7 +253,8 @@ class QueryEngine:
     def _paced(self, request: Request) -> Request:
         """The request as its budgets let it be served."""
         request = replace(request, pipeline=self.name)
-        return replace(request, pace=self.resources.till.pace(account_of(request)))
+        with due(request.deadline):
+            return replace(request, pace=self.resources.till.pace(account_of(request)))
 
     def _admitted(self, request: Request) -> Request:
         """The same, of a question that may be asked.

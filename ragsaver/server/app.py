@@ -9,6 +9,7 @@ from ragsaver.server.access import Access
 from ragsaver.server.allowance import Allowance
 from ragsaver.server.cache_reading import CacheReading
 from ragsaver.server.door import Door, Doorkeeper
+from ragsaver.server.receipt_reading import ReceiptReading
 from ragsaver.server.request_id import RequestId
 from ragsaver.server.request_log import RequestLog
 from ragsaver.server.rerank_reading import RerankReading
@@ -35,6 +36,7 @@ def create_app(access: Access, queue: IngestQueue | None = None, told: Ingestion
     app.state.metrics.registry.register(RerankReading(access.live))
     app.state.metrics.registry.register(CacheReading(access.live))
     app.state.metrics.registry.register(RetryReading(access.live))
+    app.state.metrics.registry.register(ReceiptReading(access.live))
     app.state.metrics.registry.register(PriceReading(lambda: upper_charges(access.live)))
     if queue is not None:
         app.state.metrics.registry.register(QueueReading(Backlog(queue.jobs)))

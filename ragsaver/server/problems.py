@@ -1,9 +1,13 @@
-"""Errors as RFC 9457 problem documents: what was wrong, where, and the remedy; never the server's insides."""
+"""Errors as RFC 9457 problem documents: what was wrong, where, and the remedy; never the server's insides.
+
+Nor where on its machine something is: that is told to its own user only (`paths`).
+"""
 
 import logging
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +17,7 @@ from starlette.exceptions import HTTPException
 from ragsaver.errors import RagSaverError
 from ragsaver.logs.observed import current_observed
 from ragsaver.server.openai_errors import is_openai, openai_error
+from ragsaver.server.paths import is_path, named, without_paths
 from ragsaver.server.pump import CallerLeft
 from ragsaver.server.schemas import Problem
 
@@ -22,8 +27,11 @@ LEFT = 499  # nobody reads it; the name is nginx's
 _log = logging.getLogger(__name__)
 
 
-def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
-    """What the client may know of an error; one that is not ours is logged and told without its insides."""
+def problem_of(error: BaseException, instance: str, request_id: str, *, trusted: bool = False) -> Problem:
+    """What the client may know of an error; one that is not ours is logged and told without its insides.
+
+    :param trusted: it is the server's own user, who is told paths.
+    """
     observed = current_observed()
     if not isinstance(error, RagSaverError):
         if observed is not None:
@@ -38,18 +46,42 @@ def problem_of(error: BaseException, instance: str, request_id: str) -> Problem:
         )
     if observed is not None:
         observed.problem, observed.problem_status = error.urn(), error.status
+    told = error if trusted else _for_others(error)
+    if told is not error:
+        _log.warning("request %s failed: %s", request_id, error)
     return Problem(
         type=error.urn(),
         title=error.title,
         status=error.status,
-        detail=str(error),
+        detail=str(told),
         instance=instance,
         request_id=request_id,
-        problem=error.problem,
-        where=error.where,
-        remedy=error.remedy,
+        problem=told.problem,
+        where=told.where,
+        remedy=told.remedy,
         retry_after_s=error.retry_after_s,
     )
+
+
+def is_trusted(state: Mapping[str, Any]) -> bool:
+    """Whether a request's state says that the server's own user asks."""
+    identity = state.get("identity")
+    return identity is not None and bool(identity.trusted)
+
+
+def _for_others(error: RagSaverError) -> RagSaverError:
+    """The error without paths of this machine; itself if it has none."""
+    where = error.where or ""
+
+    def shown(text: str) -> str:
+        return without_paths(text, where)
+
+    told = RagSaverError(
+        shown(error.problem),
+        where=named(where) if is_path(where) else error.where and shown(where),
+        remedy=error.remedy and shown(error.remedy),
+    )
+    return error if str(told) == str(error) else told
 
 
 def problem_of_http(error: HTTPException, instance: str, request_id: str) -> Problem:
@@ -87,7 +119,8 @@ def register(app: FastAPI) -> None:
 
     @app.exception_handler(RagSaverError)
     async def ours(request: Request, error: RagSaverError) -> JSONResponse:
-        return problem_response(problem_of(error, request.url.path, request.state.request_id))
+        trusted = is_trusted(request.scope["state"])
+        return problem_response(problem_of(error, request.url.path, request.state.request_id, trusted=trusted))
 
     @app.exception_handler(CallerLeft)
     async def left(request: Request, error: CallerLeft) -> Response:

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragsaver.logs.setup import bound
-from ragsaver.server.problems import problem_of, problem_of_http, problem_response
+from ragsaver.server.problems import is_trusted, problem_of, problem_of_http, problem_response
 
 HEADER = "x-request-id"
 _SANE = re.compile(r"[A-Za-z0-9._-]{8,128}")
@@ -59,7 +59,7 @@ class RequestId:
         except BodyTooLarge as error:
             await problem_response(problem_of_http(error, scope["path"], request_id))(scope, receive, send_with_id)
         except Exception as error:
-            problem = problem_of(error, scope["path"], request_id)
+            problem = problem_of(error, scope["path"], request_id, trusted=is_trusted(state))
             if begun:  # too late for a problem document: the connection is cut
                 raise
             await problem_response(problem)(scope, receive, send_with_id)

@@ -149,7 +149,7 @@ class FuseSettings(Section):
         default=300,
         ge=10,
         le=86_400,
-        description="for which nothing is called; then a tenth of the limit tries whether it is over",
+        description="for which nothing is called; then a tenth of the limit or twice the usual tries if it is over",
     )
 
 

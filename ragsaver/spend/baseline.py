@@ -62,9 +62,11 @@ def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook, *, reuse
     """
     whole = sum(receipt.whole_passage_tokens[: settings.spend.baseline_passages])
     saved_tokens = whole - receipt.packed_tokens
+    # a passage that is shorter than its heading: nothing is avoided, and nothing is called so
+    told = "context tokens avoided" if saved_tokens >= 0 else "context tokens beyond the baseline's, with headings"
     model = baseline_model(settings)
     if model is None:
-        receipt.add("pack", "context tokens avoided", saved_tokens, "tokens", reason="no model to price them by")
+        receipt.add("pack", told, abs(saved_tokens), "tokens", reason="no model to price them by")
         return
     receipt.prices = receipt.prices or prices.told()
     price = prices.price(model).at(receipt.prompt_tokens)
@@ -77,7 +79,7 @@ def settle(receipt: OpenReceipt, settings: Settings, prices: PriceBook, *, reuse
         cost_usd=sum((line.cost_usd for line in receipt.lines if line.stage != EMBED_QUERY), reused_usd),
     )
     rule = f"against the top {settings.spend.baseline_passages} passages, whole, to {model} ({price.origin})"
-    receipt.add("pack", "context tokens avoided", saved_tokens, "tokens", saved_usd=saving.pack_usd, reason=rule)
+    receipt.add("pack", told, abs(saved_tokens), "tokens", saved_usd=saving.pack_usd, reason=rule)
     receipt.add(
         "generate",
         "answer by a cheaper tier",

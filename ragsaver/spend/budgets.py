@@ -4,6 +4,7 @@ A charge counts for its total, its tenant, its principal and its pipeline, in th
 which its money was reserved.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -168,7 +169,8 @@ def choose(
     short = [one for one in limited if _room(one, limits) < hold.cost]
     if not short:
         return hold
-    raise refusal(max(short, key=lambda one: one.window.ends), limits, hold, at)
+    # of several the one that lasts longest: holds end soon, also those in the way of a budget that begins anew late
+    raise refusal(max(short, key=lambda one: (_wait_s(one, limits, hold, at), one.window.ends)), limits, hold, at)
 
 
 def refusal(standing: Standing, limits: Mapping[str, int], hold: Hold, at: float) -> RagSaverError:
@@ -184,8 +186,8 @@ def refusal(standing: Standing, limits: Mapping[str, int], hold: Hold, at: float
         )
     budget = f"{window.kind} {window.name}".strip() + f" per {window.period}"
     held = limit - standing.spent >= hold.cost
-    wait_s = min(max(int(window.ends - at) + 1, 1), _HOLDS_END_S if held else 10**9)
     resets_at = iso(window.ends)
+    wait_s = _wait_s(standing, limits, hold, at)
     if hold.cost > limit:
         remedy = "Raise `limit_usd` of it, or lower `max_output_tokens` of the model: one call may cost more than it"
     elif held:
@@ -200,8 +202,18 @@ def refusal(standing: Standing, limits: Mapping[str, int], hold: Hold, at: float
         budget=budget,
         remaining_usd=dollars(left),
         resets_at=resets_at,
-        retry_after_s=wait_s,
+        retry_after_s=None if math.isinf(wait_s) else wait_s,
     )
+
+
+def _wait_s(standing: Standing, limits: Mapping[str, int], hold: Hold, at: float) -> float:
+    """Seconds after which there may be room; there never is for a call that costs more than the whole budget."""
+    window = standing.window
+    if window.kind != REQUEST and hold.cost > limits[window.id]:
+        return math.inf
+    wait_s = max(int(window.ends - at) + 1, 1)
+    held = limits[window.id] - standing.spent >= hold.cost
+    return min(wait_s, _HOLDS_END_S) if held else wait_s
 
 
 def _room(standing: Standing, limits: Mapping[str, int]) -> int:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ragsaver.errors import FuseBlown
+from ragsaver.deadline import taken
+from ragsaver.errors import FuseBlown, StorageUnavailable
 from ragsaver.settings import FuseSettings
 from ragsaver.spend.budgets import Window, period_at
 from ragsaver.spend.ledger import Ledger
@@ -26,7 +27,9 @@ _AGAIN_S = 600
 _HOUR_S = 3600
 _USUAL_HOURS = 7 * 24
 _HALF_LIFE = 24  # active hours
+_BACK_S = 5
 _PROBE = 10  # part of the limit that may be spent to try whether it is over
+_TRIES_TIMES = 2  # what is usual may be, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +59,25 @@ def limit_of(usual_hour: float, wishes: FuseSettings) -> int:
     return max(kept(wishes.floor_usd), int(wishes.times * usual_hour * wishes.window_s / _HOUR_S))
 
 
-def play(costs: Sequence[tuple[float, int]], limit: int, wishes: FuseSettings, now: float) -> Blown | None:
+def trial_of(usual_hour: float, limit: int, wishes: FuseSettings) -> int:
+    """Micro-dollars that may be spent to try whether it is over: a tenth of the limit, and enough for a tenant that
+    asks as it usually does, who would blow it again otherwise.
+    """
+    return min(limit, max(limit // _PROBE, int(_TRIES_TIMES * usual_hour * wishes.window_s / _HOUR_S)))
+
+
+def play(
+    costs: Sequence[tuple[float, int]], limit: int, wishes: FuseSettings, now: float, trial: int | None = None
+) -> Blown | None:
     """Whether the fuse is blown now.
 
-    It blows where a window costs more than the limit, and after the pause a tenth of that tries whether it is over:
-    more within a window blows it again.
+    It blows where a window costs more than the limit, and after the pause a part of that tries whether it is over: more
+    within a window blows it again.
 
     :param costs: when, and micro-dollars, the earliest first.
+    :param trial: that part; a tenth if None.
     """
+    trial = limit // _PROBE if trial is None else trial
     window: deque[tuple[float, int]] = deque()
     spent = 0
     blown: Blown | None = None
@@ -74,7 +88,7 @@ def play(costs: Sequence[tuple[float, int]], limit: int, wishes: FuseSettings, n
                 continue
             if at >= blown.until + wishes.window_s:
                 blown = None
-        bound = limit if blown is None else limit // _PROBE
+        bound = limit if blown is None else trial
         window.append((at, cost))
         spent += cost
         while window[0][0] <= at - wishes.window_s:
@@ -121,14 +135,20 @@ class Fuses:
         if not self._wishes.enabled:
             return None
         now = self._ledger.clock()
-        with self._lock:
+        if not taken(self._lock):
+            raise StorageUnavailable("the ledger can't be read: others wait for it", retry_after_s=_BACK_S)
+        try:
             self._look(now)
             steps = sorted(self._costs.get(tenant, {}).items())
             # Most tenants never spend so much that their usual hour matters.
             if sum(cost for _, cost in steps) <= kept(self._wishes.floor_usd) // _PROBE:
                 return None
-            limit = limit_of(self._usual_hour(tenant, now), self._wishes)
-        return play([(float(step * _STEP_S), cost) for step, cost in steps], limit, self._wishes, now)
+            usual_hour = self._usual_hour(tenant, now)
+        finally:
+            self._lock.release()
+        limit = limit_of(usual_hour, self._wishes)
+        trial = trial_of(usual_hour, limit, self._wishes)
+        return play([(float(step * _STEP_S), cost) for step, cost in steps], limit, self._wishes, now, trial)
 
     def _look(self, now: float) -> None:
         """Read what was spent since the last look."""

@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -36,10 +37,19 @@ class Gathered(Generic[T]):
             if at_once:  # under the lock, since whoever takes what was given ends the hurry
                 self._hurry.set()
 
-    def flush(self) -> None:
-        """Wait until all that were given so far are done."""
+    def flush(self, within_s: float | None = None) -> bool:
+        """Wait until all that were given so far are done; false if that takes longer."""
         self._hurry.set()
-        self._thread.submit(lambda: None).result()
+        try:
+            self._thread.submit(lambda: None).result(within_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def look(self) -> None:
+        """Let its thread work on nothing, after what was given: it may have left something for later."""
+        with suppress(RuntimeError):  # it is closed
+            self._thread.submit(self._work, ())
 
     def close(self) -> None:
         """Do what was given; nothing may be given any more."""

@@ -7,7 +7,7 @@ budgets admit it or none is touched, and no two processes see the same room.
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ragsaver.database import Database, Place, copy_rows, open_database, schema_of
-from ragsaver.dialects import Steps, insert, run, run_many
+from ragsaver.dialects import Steps, if_new, run, run_many
 from ragsaver.postgres import PostgresSchema
 from ragsaver.settings import Settings
 from ragsaver.spend import length_rows, window_rows
@@ -225,28 +225,40 @@ class Ledger:
         """Keep the receipts of requests that are over, and put what they saved into the ledger: all or none."""
         now = self.clock()
         rows, savings = [], []
-        for account, receipt, complete in some:
+        for one in some:
+            account, receipt, at = one.account, one.receipt, now if one.at is None else one.at
             who = {"request_id": account.request_id, "tenant": account.tenant, "principal": account.principal}
-            told = {"pipeline": account.pipeline, "complete": complete, "receipt": receipt.model_dump_json()}
-            rows.append({**who, **told, "at": now})
+            told = {"pipeline": account.pipeline, "complete": one.complete, "receipt": receipt.model_dump_json()}
+            rows.append({**who, **told, "at": at})
             saved = kept(receipt.saved_usd)  # negative if it cost more than the plain way
             if saved:
-                entry = _entry(uuid.uuid4().hex, account, _SAVING, now, now, Charge(0, TokenUsage(), DONE))
+                entry = _entry(one.id, account, _SAVING, at, now, Charge(0, TokenUsage(), DONE))
                 savings.append(entry | {"saved": saved})
         with self.database.writing() as connection:
             run_many(connection, _NEW_RECEIPT, rows)
-            run_many(connection, _NEW_ENTRY, savings)
+            # one that did not hear whether it was kept is kept again
+            run_many(connection, if_new(connection.dialect.name, _entries), savings)
 
     def record(self, account: Account, call: Call, cost: int) -> None:
         """Charge what was paid for without a reservation: it counts for all budgets, and may bring one beyond its limit
         by its own price.
         """
+        self.record_all(account, {uuid.uuid4().hex: (call, cost)})
+
+    def record_all(self, account: Account, charges: Mapping[str, tuple[Call, int]], at: float | None = None) -> None:
+        """Charge several such things in one transaction, by the ids of their entries: what is there stays as it is.
+
+        :param at: when they were paid for; now if None.
+        """
         now = self.clock()
-        wanted = windows_of(account, now, ceiling=False)
+        paid_at = now if at is None else at
+        wanted = windows_of(account, paid_at, ceiling=False)
         with self._using(wanted) as (connection, _):
-            window_rows.add(connection, wanted, spent=cost)
-            charge = Charge(cost, TokenUsage(), DONE)
-            run(connection, _NEW_ENTRY, _entry(uuid.uuid4().hex, account, call, now, now, charge))
+            new = if_new(connection.dialect.name, _entries).returning(_entries.c.id)
+            for one, (call, cost) in charges.items():
+                entry = _entry(one, account, call, paid_at, now, Charge(cost, TokenUsage(), DONE))
+                if connection.execute(new, entry).first() is not None:
+                    window_rows.add(connection, wanted, spent=cost)
 
     def prune(self) -> int:
         """Forget windows that nobody asks for any more: of hours and of single requests."""
@@ -315,8 +327,8 @@ class Ledger:
         difference = Charge(charge.cost - first.cost, _minus(charge.usage, first), CORRECTED)
         entry = _entry(lease.id, account, call, first.reserved_at, self.clock(), difference, number=1)
         # Another process that does the same is stopped by the key.
-        done = insert(connection.dialect.name, _entries).values(entry | {"ceiling": first.ceiling})
-        if connection.execute(done.on_conflict_do_nothing().returning(_entries.c.id)).first() is None:
+        done = if_new(connection.dialect.name, _entries).returning(_entries.c.id)
+        if connection.execute(done, entry | {"ceiling": first.ceiling}).first() is None:
             return False
         window_rows.add(connection, wanted, spent=difference.cost)
         return True

@@ -6,6 +6,7 @@ nobody knows; then it is charged all that it held.
 
 import logging
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,8 @@ from contextvars import ContextVar
 from dataclasses import replace
 from decimal import Decimal
 
-from ragsaver.errors import StorageError, UnknownPrice
+from ragsaver.deadline import due, taken
+from ragsaver.errors import StorageError, StorageUnavailable, UnknownPrice
 from ragsaver.settings import Settings
 from ragsaver.spend.budgets import REQUEST, Account, Hold, Standing, Window, choose
 from ragsaver.spend.fuse import Fuses
@@ -45,6 +47,10 @@ _LEARN_S = 0.25
 # For which a reading of budgets is good, unless this process spends meanwhile.
 _PACE_S = 1.0
 _PACES = 10_000
+
+_AGAIN_S = 5.0
+# For which what nobody waits for waits for another process's lock.
+_PATIENCE_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +99,7 @@ class Till:
         self._ledger: Ledger | None = None
         self._fuses: Fuses | None = None
         self._opening = threading.Lock()
-        self._receipts = KeptReceipts(self._charge_lines, _is_unpaid, lambda some: self.ledger.keep_receipts(some))
+        self._receipts = KeptReceipts(self._charge_lines, _is_unpaid, self._keep_receipts)
         self._answers = Gathered(self._learn, _LEARN_S, "answers")
         self._late: deque[tuple[Lease, Charge]] = deque(maxlen=_MOST_LATE)
         self._paces: dict[tuple[str, str | None, str | None], Pace] = {}
@@ -104,10 +110,16 @@ class Till:
 
         :raises StorageError: if it can't be opened.
         """
-        with self._opening:
+        if self._ledger is not None:
+            return self._ledger
+        if not taken(self._opening):
+            raise StorageUnavailable("the ledger can't be opened: others wait for it", retry_after_s=_AGAIN_S)
+        try:
             if self._ledger is None:
                 self._ledger = self._open()
             return self._ledger
+        finally:
+            self._opening.release()
 
     @property
     def fuses(self) -> Fuses:
@@ -243,7 +255,18 @@ class Till:
 
         :param complete: whether there was an answer.
         """
-        self._receipts.give(Over(account, receipt, complete))
+        self._receipts.give(Over(account, receipt, complete, self._now()))
+
+    def receipt_is_open(self, tenant: str, request_id: str, principal: str | None) -> bool:
+        """Whether a request's receipt is not in the ledger yet: it is given, or waits for one that can't be written.
+
+        :param principal: whose; of any if None.
+        """
+        return self._receipts.is_open(tenant, request_id, principal)
+
+    def receipts_apart(self) -> tuple[int, int]:
+        """How many receipts wait for a ledger that can't be written, and how many were not kept for that."""
+        return self._receipts.waiting, self._receipts.lost
 
     def charge_beside(self, account: Account, item: str, stage: str, usd: Decimal) -> None:
         """Charge what was paid for beside a request, when its receipt is closed: on the same account, as a request of
@@ -255,35 +278,57 @@ class Till:
         self.ledger.record(beside, Call("", item, stage, 0, self._prices.version), charged(usd))
 
     def charge_lines_beside(self, account: Account, lines: Iterable[ReceiptLine]) -> None:
-        """Charge what lines cost whose receipt nobody keeps. It never fails: what can't be written is logged."""
+        """Charge what lines cost whose receipt nobody keeps. It never fails: what can't be written now is written
+        later.
+        """
         for line in lines:
             try:
                 if line.cost_usd:
                     self.charge_beside(account, line.item, line.stage, line.cost_usd)
             except StorageError as error:
-                _log.warning("%s USD for %s (%s) are not charged: %s", line.cost_usd, line.item, line.stage, error)
+                _log.warning("%s USD for %s (%s) wait for the ledger: %s", line.cost_usd, line.item, line.stage, error)
+                beside = replace(account, request_id=f"{line.stage}_{uuid.uuid4().hex}")
+                self._receipts.give(Over(beside, Receipt(lines=(line,)), False, self._now(), beside=True))
 
-    def flush(self) -> None:
-        """Wait until all receipts that were given are kept, and all answers learned from."""
-        self._receipts.flush()
-        self._answers.flush()
+    def flush(self, within_s: float | None = None) -> bool:
+        """Wait until all receipts that were given are kept, and all answers learned from; false if that takes longer.
+        What waits for a ledger that can't be written is not waited for.
+        """
+        return self._receipts.flush(within_s) and self._answers.flush(within_s)
 
     def close(self) -> None:
-        """Keep what was given to keep, and let go of the ledger."""
+        """Keep what was given to keep, settle what could not be, and let go of the ledger."""
         self._receipts.close()
         self._answers.close()
+        with due(time.monotonic() + _PATIENCE_S):
+            self._settle_late()
+        if self._late:
+            _log.warning("%d charges are not settled: they expire at what they held", len(self._late))
         with self._opening:
             if self._ledger is not None:
                 self._ledger.close()
 
     def _charge_lines(self, over: Over) -> None:
-        for line in filter(_costs_more, over.receipt.lines):
-            call = Call("", line.item, line.stage, 0, self._prices.version)
-            self.ledger.record(over.account, call, charged(line.cost_usd))
+        charges = {
+            f"{over.id}-{number}": (
+                Call("", line.item, line.stage, 0, self._prices.version),
+                charged(line.cost_usd),
+            )
+            for number, line in enumerate(filter(_costs_more, over.receipt.lines))
+        }
+        self.ledger.record_all(over.account, charges, over.at)
+
+    def _keep_receipts(self, some: Sequence[Over]) -> None:
+        self._settle_late()
+        self.ledger.keep_receipts(some)
+
+    def _now(self) -> float:
+        return time.time() if self._ledger is None else self._ledger.clock()
 
     def _learn(self, answers: Sequence[Answered]) -> None:
         try:
-            self.ledger.learn(answers)
+            with due(time.monotonic() + _PATIENCE_S):
+                self.ledger.learn(answers)
         except StorageError as error:
             _log.warning("%d answers' lengths are not learned from: %s", len(answers), error)
 

@@ -1,6 +1,7 @@
 """An endpoint that keeps failing is left alone for a while, then asked by one."""
 
 import threading
+import time
 
 import pytest
 from haystack.dataclasses import ChatMessage
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from ragsaver.components.breaker import Breaker
 from ragsaver.components.chat import ChatTier
-from ragsaver.errors import BudgetExceeded, EndpointResting, GenerationError
+from ragsaver.deadline import due
+from ragsaver.errors import BudgetExceeded, EndpointResting, GenerationError, GenerationLate
 from ragsaver.settings import ModelSettings
 from tests.openai_server import Script, openai_server
 
@@ -172,3 +174,30 @@ def test_a_model_whose_endpoint_failed_is_not_asked_again_for_a_while():
             with pytest.raises(EndpointResting):
                 tier.reply([ChatMessage.from_user("hello")])
     assert len(script.requests) == 3
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_askers_in_a_hurry_do_not_make_an_endpoint_rest_for_others(streamed: bool):
+    script = Script(hold=threading.Event())
+    with openai_server(script) as url:
+        tier = ChatTier(
+            ModelSettings(name="tiny", base_url=url, rest_after_failures=2), lambda some: [1] * len(some), None
+        )
+        asked = [ChatMessage.from_user("q")]
+        for _ in range(3):
+            with due(time.monotonic() + 0.3), pytest.raises(GenerationLate, match="too little time") as late:
+                tier.reply(asked, (lambda _: None) if streamed else None)
+            assert late.value.status == 504
+        script.hold.set()
+        assert tier.reply(asked).text == script.reply
+
+
+def test_a_model_whose_own_time_is_over_again_and_again_rests():
+    script = Script(hold=threading.Event())
+    with openai_server(script) as url:
+        wishes = {"timeout_s": 0.1, "rest_after_failures": 2, "max_retries": 0}
+        tier = ChatTier(ModelSettings(name="tiny", base_url=url, **wishes), lambda some: [1] * len(some), None)
+        for problem in ("in time", "in time", "left alone"):
+            with due(time.monotonic() + 60), pytest.raises(GenerationError, match=problem):
+                tier.reply([ChatMessage.from_user("q")])
+        script.hold.set()

@@ -151,7 +151,7 @@ class Failing:
 """
 
 
-@pytest.mark.parametrize("reason", ["500", "401", "garbage", "broken"])
+@pytest.mark.parametrize("reason", ["500", "401", "200", "garbage", "broken"])
 def test_no_secret_is_in_a_line_when_the_endpoint_fails(project: Path, reason: str):
     with failing(reason) as endpoint:
         configure(project, endpoint, level="debug", content="full")

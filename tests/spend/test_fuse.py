@@ -112,6 +112,53 @@ def test_who_usually_spends_much_may_spend_more(tmp_path: Path):
             fuses.check("acme")
 
 
+@pytest.mark.parametrize("times", [3, 10])
+def test_a_tenant_that_asks_as_it_usually_does_comes_back_after_a_runaway(tmp_path: Path, times: int):
+    clock = Clock(START)
+    wishes = WISHES.model_copy(update={"times": float(times)})
+    with ledger(tmp_path, DatabaseSettings(), clock=clock) as book:
+        for _ in range(30):
+            clock.now += 3600
+            spend(book, 60_000)  # a thousand a minute
+        clock.now += 3600
+        fuses = Fuses(book, wishes)
+        spend(book, times * 1000 + 1)
+        clock.now += 10
+        with pytest.raises(FuseBlown) as error:
+            fuses.check("acme")
+        clock.now += error.value.retry_after_s
+        for _ in range(12):
+            fuses.check("acme")
+            spend(book, 220)
+            clock.now += 10
+        fuses.check("acme")
+        for _ in range(times + 1):
+            spend(book, 1000)
+        clock.now += 10
+        with pytest.raises(FuseBlown):
+            fuses.check("acme")
+
+
+def test_a_runaway_that_goes_on_blows_it_again_in_the_trial(tmp_path: Path):
+    clock = Clock(START)
+    with ledger(tmp_path, DatabaseSettings(), clock=clock) as book:
+        for _ in range(30):
+            clock.now += 3600
+            spend(book, 60_000)
+        clock.now += 3600
+        fuses = Fuses(book, WISHES)
+        blown, spent = 0, 0
+        for _ in range(120):
+            try:
+                fuses.check("acme")
+                spend(book, 2000)  # twelve times what is usual
+                spent += 2000
+            except FuseBlown:
+                blown += 1
+            clock.now += 10
+        assert blown > 80 and spent < 30_000
+
+
 def test_no_call_is_made_past_a_blown_fuse(tmp_path: Path):
     clock = Clock(START)
     wanted = {"floor_usd": "0.001", "window_s": 60}

@@ -4,7 +4,9 @@ import threading
 from collections.abc import Sequence
 from decimal import Decimal
 
-from ragsaver.errors import StorageError
+import pytest
+
+from ragsaver.errors import StorageError, StorageUnavailable
 from ragsaver.spend.budgets import Account
 from ragsaver.spend.kept_receipts import KeptReceipts, Over
 from ragsaver.spend.receipt import Receipt
@@ -93,21 +95,69 @@ def test_threads_that_give_and_flush_at_once_find_their_own_kept():
     assert len(book.in_order) == len(set(book.in_order)) == 400
 
 
-def test_a_ledger_that_fails_loses_those_and_not_the_next_and_charges_none_twice(caplog):
-    class Full(Book):
-        def keep(self, some: Sequence[Over]) -> None:
-            if not self.written.is_set():
-                self.written.set()
-                raise StorageError("the ledger can't be written: the disk is full")
-            super().keep(some)
+class Down(Book):
+    """A ledger that can't be written while it is down; it charges all the same."""
 
-    book = Full()
-    receipts = KeptReceipts(book.charge, costs, book.keep, gather_s=HOURS_S)
+    def __init__(self, error: type[StorageError] = StorageUnavailable, poison: str = "") -> None:
+        super().__init__()
+        self.down = not poison
+        self.error = error
+        self.poison = poison
+        self.tried = threading.Semaphore(0)
+
+    def keep(self, some: Sequence[Over]) -> None:
+        self.tried.release()
+        if self.down or self.poison in [one.account.request_id for one in some]:
+            raise self.error("the ledger can't be written")
+        super().keep(some)
+
+
+@pytest.mark.parametrize("error", [StorageError, StorageUnavailable])
+def test_what_a_ledger_did_not_take_is_kept_before_what_comes_next_and_charged_once(error: type[StorageError]):
+    book = Down(error)
+    receipts = KeptReceipts(book.charge, costs, book.keep, gather_s=HOURS_S, again_s=HOURS_S)
     receipts.give(over("first", PAID))
-    receipts.flush()
+    assert receipts.flush()
+    assert receipts.is_open("acme", "first", None) and not receipts.is_open("umbrella", "first", None)
+    assert receipts.waiting == 1
+    book.down = False
     receipts.give(over("second", PAID))
+    assert receipts.flush()
+    assert (book.in_order, book.charged) == (["first", "second"], ["first", "second"])
+    assert not receipts.is_open("acme", "first", None) and (receipts.waiting, receipts.lost) == (0, 0)
+    receipts.close()
+
+
+def test_a_ledger_is_tried_again_although_nothing_comes():
+    book = Down()
+    receipts = KeptReceipts(book.charge, costs, book.keep, gather_s=0.001, again_s=0.01)
+    receipts.give(over("only"))
+    for _ in range(3):
+        assert book.tried.acquire(timeout=30)
+    book.down = False
+    assert book.written.wait(30)
+    receipts.close()
+    assert book.in_order == ["only"]
+
+
+def test_those_beyond_the_bound_are_lost_and_told_and_so_are_those_that_wait_at_the_end(caplog):
+    book = Down()
+    receipts = KeptReceipts(book.charge, costs, book.keep, gather_s=HOURS_S, again_s=HOURS_S, most=2)
+    for name in ("one", "two", "three"):
+        receipts.give(over(name))
+        receipts.flush()
+    assert (receipts.waiting, receipts.lost) == (2, 1)
+    assert "three" in caplog.text and "one, two" not in caplog.text
+    assert not receipts.is_open("acme", "three", None) and receipts.is_open("acme", "one", None)
+    receipts.close()
+    assert "one, two" in caplog.text and receipts.lost == 3
+
+
+def test_one_that_the_ledger_never_takes_does_not_keep_the_others_waiting(caplog):
+    book = Down(StorageError, poison="bad")
+    receipts = KeptReceipts(book.charge, costs, book.keep, gather_s=HOURS_S, again_s=HOURS_S)
+    for name in ("good", "bad", "better"):
+        receipts.give(over(name, PAID if name == "bad" else FREE))
     receipts.flush()
     receipts.close()
-    assert (book.kept, book.charged) == ([["second"]], ["first", "second"])
-    assert "the disk is full" in caplog.text
-    assert "first" in caplog.text
+    assert book.in_order == ["good", "better"] and receipts.lost == 1 and "bad" in caplog.text

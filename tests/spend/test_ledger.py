@@ -19,7 +19,7 @@ from ragsaver.spend.budgets import Account, Hold, period_at
 from ragsaver.spend.kept_receipts import Over
 from ragsaver.spend.ledger import CORRECTED, DONE, EXPIRED, NOTHING, UNKNOWN, Call, Charge
 from ragsaver.spend.receipt import Receipt
-from ragsaver.spend.tables import entries, windows
+from ragsaver.spend.tables import entries, receipts, windows
 from ragsaver.spend.usage import TokenUsage
 from tests.spend.ledgers import Clock, budget, check, ledger
 
@@ -46,6 +46,30 @@ def test_what_is_reserved_can_not_be_reserved_again(tmp_path: Path, database: Da
         book.reserve(ALICE, CALL, hold(60), None, 60)
         book.reserve(Account("other"), CALL, hold(60), None, 60)
         check(book)
+
+
+def test_of_several_budgets_without_room_the_one_that_lasts_is_told_and_not_the_one_that_is_only_held(
+    tmp_path: Path, database: DatabaseSettings
+):
+    clock = Clock()
+    with ledger(tmp_path, database, [budget("tenant", "hour", 100), budget("total", "month", 200)], clock) as book:
+        book.settle(book.reserve(ALICE, CALL, hold(90), None, 60), charge(90))
+        book.reserve(Account("umbrella"), CALL, hold(100), None, 60)
+        with pytest.raises(BudgetExceeded) as caught:
+            book.reserve(ALICE, CALL, hold(30), None, 60)
+        _, ends = period_at("hour", clock())
+        assert caught.value.budget == "tenant acme per hour"
+        assert clock() + caught.value.retry_after_s == pytest.approx(ends, abs=2)
+
+
+def test_a_call_that_costs_more_than_a_whole_budget_is_not_told_to_come_again(
+    tmp_path: Path, database: DatabaseSettings
+):
+    with ledger(tmp_path, database, [budget("tenant", "hour", 100), budget("total", "month", 200)]) as book:
+        book.settle(book.reserve(ALICE, CALL, hold(90), None, 60), charge(90))
+        with pytest.raises(BudgetExceeded, match="one call may cost more than it") as caught:
+            book.reserve(ALICE, CALL, hold(101), None, 60)
+        assert (caught.value.budget, caught.value.retry_after_s) == ("tenant acme per hour", None)
 
 
 def test_a_refusal_says_which_budget_what_is_left_and_when_it_begins_anew(tmp_path: Path, database: DatabaseSettings):
@@ -232,3 +256,24 @@ def test_a_ledger_that_moves_goes_on_where_it_was(tmp_path: Path, database: Data
         new.keep_receipts([Over(ALICE, Receipt(saved_usd=Decimal("0.000005")), complete=True)])
         new.reserve(ALICE, CALL, hold(20), None, 60)
         check(new)
+
+
+def test_what_is_written_again_since_nobody_heard_that_it_was_counts_once(tmp_path: Path, database: DatabaseSettings):
+    clock = Clock()
+    with ledger(tmp_path, database, [budget("tenant", "hour", 100)], clock) as book:
+        at = clock()
+        saved = Receipt(saved_usd=Decimal("0.0005"), baseline_usd=Decimal("0.0005"))
+        over = [Over(ALICE, saved, True, at), Over(Account("umbrella"), saved, True, at, id="another")]
+        clock.now += 7200
+        for _ in range(2):
+            book.keep_receipts(over)
+            book.record_all(ALICE, {"one": (CALL, 3), "two": (CALL, 4)}, at)
+        book.record_all(ALICE, {"two": (CALL, 4), "three": (CALL, 5)}, at)
+        check(book)
+        with book.database.reading() as connection:
+            rows = connection.execute(sa.select(entries).order_by(entries.c.id)).all()
+            kept = connection.execute(sa.select(receipts.c.at)).scalars().all()
+        assert sorted(row.cost for row in rows) == [0, 0, 3, 4, 5] and sum(row.saved for row in rows) == 1000
+        # they count for when they were, not for when they could be written
+        assert {row.reserved_at for row in rows} == {at} == set(kept)
+        assert book.reserve(ALICE, CALL, hold(100), None, 60)

@@ -33,6 +33,9 @@ def test_the_lines_always_add_up(whole, packed, prompt, answer, micro_usd):
     assert closed.saved_usd == closed.baseline_usd - closed.cost_usd
     by_rule = (sum(whole[:10]) - packed + prompt) * Decimal(10) + answer * Decimal(30)
     assert closed.baseline_usd == by_rule / 1_000_000
+    avoided = next(line for line in closed.lines if line.stage == "pack")
+    assert avoided.quantity == abs(sum(whole[:10]) - packed)
+    assert ("avoided" in avoided.item) == (sum(whole[:10]) >= packed) == (avoided.saved_usd >= 0)
 
 
 def test_without_a_model_there_is_no_money_but_tokens():
@@ -41,6 +44,14 @@ def test_without_a_model_there_is_no_money_but_tokens():
         settle(receipt, settings(), PriceBook())
     closed = receipt.close()
     assert (closed.baseline_usd, closed.lines[0].quantity) == (0, 700)
+
+
+def test_a_short_passage_with_a_heading_avoids_no_negative_number_of_tokens():
+    with open_receipt() as receipt:
+        receipt.whole_passage_tokens, receipt.packed_tokens = (5,), 6
+        settle(receipt, settings(), PriceBook())
+    (line,) = receipt.close().lines
+    assert line.quantity == 1 and "avoided" not in line.item
 
 
 def test_own_prices_win_listed_ones_follow_and_unknown_is_never_free():

@@ -43,7 +43,9 @@ async def documents(
     try:
         report = await run_in_threadpool(queue.put_texts, posted, scope, body.priority)
     except QueueFull as error:
-        refused = problem_response(problem_of(error, request.url.path, request.state.request_id))
+        refused = problem_response(
+            problem_of(error, request.url.path, request.state.request_id, trusted=identity.trusted)
+        )
         refused.headers["retry-after"] = str(_TRY_AGAIN_S)
         return refused
     return JSONResponse(

@@ -46,7 +46,7 @@ async def _events(body: IngestOrder, access: Access, request_id: str) -> AsyncIt
         except CallerLeft:
             pass
         except Exception as error:
-            tell(IngestEvent(problem=problem_of(error, "/v1/local/ingest", request_id)))
+            tell(IngestEvent(problem=problem_of(error, "/v1/local/ingest", request_id, trusted=True)))
 
     ingestion = asyncio.ensure_future(access.ingest(work))
     try:

@@ -9,12 +9,14 @@ from starlette.exceptions import HTTPException
 
 from ragsaver.access.identity import Identity, Permission
 from ragsaver.components.answer_schema import read_schema
+from ragsaver.errors import StorageUnavailable
 from ragsaver.pipelines.estimating import CostEstimate, estimate
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Asker, Shared, Spender
 from ragsaver.server.asking import Wished, question_of
 from ragsaver.server.conversation import require_history
 from ragsaver.server.schemas import EstimateBody, Problem
+from ragsaver.spend.kept_receipts import AGAIN_S
 from ragsaver.spend.reports import (
     BudgetsReport,
     By,
@@ -24,6 +26,8 @@ from ragsaver.spend.reports import (
     find_receipt,
     usage_report,
 )
+
+_FLUSH_S = 2.0
 
 router = APIRouter(prefix="/v1", responses={"default": {"model": Problem}})
 
@@ -70,8 +74,15 @@ async def receipt(request_id: str, access: Shared, identity: Spender) -> KeptRec
     """The receipt of an answer, by the id that its response had in `x-request-id`."""
 
     def find(runtime: Runtime) -> KeptReceipt | None:
-        runtime.resources.till.flush()
-        return find_receipt(runtime.resources.till.ledger, identity.tenant, request_id, principal=_alone(identity))
+        till, principal = runtime.resources.till, _alone(identity)
+        till.flush(_FLUSH_S)
+        if till.receipt_is_open(identity.tenant, request_id, principal):
+            raise StorageUnavailable(
+                "the receipt is there, and the ledger could not be written yet",
+                remedy="Try again: it is written as soon as the ledger can be",
+                retry_after_s=AGAIN_S,
+            )
+        return find_receipt(till.ledger, identity.tenant, request_id, principal=principal)
 
     found = await access.query(find)
     if found is None:

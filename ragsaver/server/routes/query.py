@@ -34,7 +34,7 @@ async def query(body: QueryBody, access: Shared, identity: Asker, wishes: Wished
         except BaseException:
             pump.stop()
             raise
-        return Pumped(_events(pump, request_id), pump, served.headers)
+        return Pumped(_events(pump, request_id, identity.trusted), pump, served.headers)
 
     caller = access.caller(request.receive)
 
@@ -93,7 +93,7 @@ async def _parts(
         served.end()
 
 
-async def _events(pump: Pump[str | AskResult], request_id: str) -> AsyncIterator[dict[str, str]]:
+async def _events(pump: Pump[str | AskResult], request_id: str, trusted: bool) -> AsyncIterator[dict[str, str]]:
     try:
         async for part in pump:
             if isinstance(part, str):
@@ -101,5 +101,5 @@ async def _events(pump: Pump[str | AskResult], request_id: str) -> AsyncIterator
             else:
                 yield {"event": "result", "data": part.model_dump_json()}
     except Exception as error:
-        problem = problem_of(error, "/v1/query", request_id)
+        problem = problem_of(error, "/v1/query", request_id, trusted=trusted)
         yield {"event": "error", "data": problem.model_dump_json(exclude_none=True)}
