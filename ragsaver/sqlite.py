@@ -21,6 +21,7 @@ from ragsaver.errors import StorageError, StorageUnavailable
 # paid for still gets a moment to be written.
 _PATIENCE_S = 30
 _LEAST_S = 0.1
+_STEP_MS = 1000
 _AGAIN_S = 5.0
 _BUSY = "Another process has it to itself: let that end (a backup, a transaction that was left open)"
 _READ_PATIENCE_S = 1.0  # readers wait for nobody, but where a file is being put in order
@@ -235,8 +236,9 @@ def _plain(path: Path, patience_s: float) -> sqlite3.Connection:
 
 
 def _patience_ms(most_s: float) -> int:
-    """That the running request can wait for another process."""
-    return int(1000 * max(allowed_s(most_s), min(_LEAST_S, most_s)))
+    """That the running request can wait for another process; in steps if long: each change takes time."""
+    patience_ms = int(1000 * max(allowed_s(most_s), min(_LEAST_S, most_s)))
+    return patience_ms if patience_ms < 2 * _STEP_MS else patience_ms // _STEP_MS * _STEP_MS
 
 
 def _wait(connection: sqlite3.Connection, patience_ms: int) -> None:
