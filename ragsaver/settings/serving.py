@@ -1,11 +1,10 @@
 """Questions, what is kept of their answers, and the server that takes them."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from ragsaver.settings.section import RATE, Section
+from ragsaver.settings.section import RATE, Place, Section
 from ragsaver.settings.urls import redis_only
 
 
@@ -106,7 +105,7 @@ class LoggingSettings(Section):
         default="info", description="from which on lines are written; each request has one of level info"
     )
     format: Literal["text", "json"] = Field(default="text", description="of the lines; for people, or for programs")
-    file: Path | None = Field(
+    file: Place | None = Field(
         default=None, description="where the lines go, those of commands too; default: a server's go to stderr"
     )
     content: Literal["none", "hashed", "redacted", "full"] = Field(
