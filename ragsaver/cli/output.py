@@ -5,12 +5,13 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from ragsaver.control_characters import in_lines, on_one_line
-from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError
+from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError, UsageError
 
 if TYPE_CHECKING:
     from ragsaver.ingestion.notes import NoteCode
@@ -95,11 +96,24 @@ def errors_told(as_json: bool) -> Iterator[None]:
 def _of_the_system(error: OSError) -> RagSaverError:
     if error.errno == errno.ENOSPC:
         return StorageError("the disk is full", remedy="Free some space and run the command again")
+    if not _has_working_folder():
+        return UsageError(
+            "the working folder is not there any more: it was deleted, or moved and made anew",
+            remedy="Go to a folder that is there (`cd`), and run the command again",
+        )
     return StorageError(
         f"the system refused: {error.strerror or error}",
         where=str(error.filename) if error.filename else None,
         remedy="Check that the path is right and yours to use",
     )
+
+
+def _has_working_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def tell_error(error: RagSaverError | OSError, as_json: bool) -> RagSaverError:
