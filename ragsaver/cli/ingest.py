@@ -15,6 +15,7 @@ from ragsaver.cli.output import (
     tell_losses,
     tell_losses_before,
     tell_summaries,
+    tell_vanished,
     tell_what_stays_out,
 )
 from ragsaver.control_characters import on_one_line
@@ -148,6 +149,7 @@ def _show(report: "IngestReport", as_json: bool) -> None:
     for line in report.receipt.lines:
         if line.unit == "sections":
             say(f"{line.quantity:g} {line.item}: {line.reason}", err=True)
+    tell_vanished(documents.vanished)
     tell_what_stays_out(documents.tombstoned, report.passed_over)
     tell_losses(report.notes, report.noted)
     tell_losses_before(report.noted_before)

@@ -41,6 +41,12 @@ def tell_what_stays_out(tombstoned: int, passed_over: Mapping[str, int]) -> None
         say(f"{sum(passed_over.values())} files passed over, their kind can't be read: {kinds}")
 
 
+def tell_vanished(count: int) -> None:
+    """That files went away while they were about to be read."""
+    if count:
+        say(f"{count} documents were removed before they were read: `--prune` forgets what was in of them")
+
+
 def tell_losses_before(before: "NotedBefore") -> None:
     """That documents lost something when they went in, in one line: they were told then."""
     if before.documents:

@@ -11,6 +11,7 @@ from ragsaver.cli.output import (
     say,
     tell_losses,
     tell_losses_before,
+    tell_vanished,
     tell_what_stays_out,
 )
 from ragsaver.control_characters import on_one_line
@@ -86,6 +87,7 @@ def _show(report: "PlanReport") -> None:
             f"retention would take out {len(report.expired)} documents, {on_one_line(first.source)} for example: "
             f"{first.reason}"
         )
+    tell_vanished(documents.vanished)
     tell_what_stays_out(documents.tombstoned, report.passed_over)
     tell_losses(report.notes, report.noted)
     tell_losses_before(report.noted_before)
