@@ -15,9 +15,9 @@ from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError, Usa
 
 if TYPE_CHECKING:
     from ragsaver.ingestion.notes import NoteCode
-    from ragsaver.ingestion.report import IngestNote, NotedBefore, SummarySpend
+    from ragsaver.ingestion.report import IngestFailure, IngestNote, NotedBefore, SummarySpend
 
-# Notes that are shown; the others are counted, and `--json` has more of them.
+# Failures, and notes, that are shown; the others are counted, and `--json` has more of them.
 _SHOWN = 20
 
 
@@ -39,6 +39,17 @@ def tell_what_stays_out(tombstoned: int, passed_over: Mapping[str, int]) -> None
     if passed_over:
         kinds = ", ".join(f"{count} {on_one_line(suffix)}" for suffix, count in passed_over.items())
         say(f"{sum(passed_over.values())} files passed over, their kind can't be read: {kinds}")
+
+
+def tell_failures(failures: "Sequence[IngestFailure]", what: str = "failed") -> None:
+    """Documents that do not go in: a quota may refuse thousands of them.
+
+    :param what: became of them, or would.
+    """
+    for failure in failures[:_SHOWN]:
+        say(f"{what}: {failure.error}", err=True)
+    if (rest := len(failures) - _SHOWN) > 0:
+        say(f"{what}: {rest} documents more (--json has them all)", err=True)
 
 
 def tell_vanished(count: int) -> None:

@@ -9,6 +9,7 @@ from ragsaver.cli.output import (
     errors_told,
     print_json,
     say,
+    tell_failures,
     tell_losses,
     tell_losses_before,
     tell_vanished,
@@ -64,8 +65,7 @@ def _show(report: "PlanReport") -> None:
         )
     if len(report.changes) > _SHOWN:
         say(f"... and {len(report.changes) - _SHOWN} documents more (--json has them all)")
-    for failure in report.errors:
-        say(f"would fail: {failure.error}", err=True)
+    tell_failures(report.errors, "would fail")
     documents, chunks, embedding = report.documents, report.chunks, report.embedding
     say(
         f"{documents.seen} documents: {documents.new} new, {documents.edited} edited, {documents.stale} stale by "

@@ -457,6 +457,17 @@ def test_what_a_search_shows_and_what_a_context_holds_counts_as_used(runtime: Ru
 # The commands
 
 
+def test_what_a_quota_refuses_is_told_together(tmp_path: Path):
+    for number in range(30):
+        (tmp_path / f"{number:02}.md").write_text(f"Owl {number} hunts voles.")
+    quota = {"RAGSAVER_LIFECYCLE__QUOTA__MAX_DOCUMENTS": "2"}
+    for command, word in (("plan", "would fail"), ("ingest", "failed")):
+        told = run(tmp_path, command, ".", code=3 if command == "ingest" else 0, **quota).stderr.splitlines()
+        assert len(told) == 21 and told[0].startswith(f"{word}: 02.md: would bring tenant")
+        assert told[-1] == f"{word}: 8 documents more (--json has them all)"
+    assert len(as_json(tmp_path, "ingest", ".", code=3, **quota)["errors"]) == 28
+
+
 def test_a_list_without_documents_says_so_to_people_alone(tmp_path: Path):
     (tmp_path / "a.md").write_text("Owls hunt voles.")
     listed = run(tmp_path, "documents", "list")
