@@ -1,9 +1,6 @@
 """What every section of the settings is, and what names in them may look like."""
 
-from pathlib import Path
-from typing import Annotated
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 NAME = r"^[A-Za-z0-9._-]{1,64}$"
 RATE = r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$"
@@ -11,13 +8,11 @@ SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 CLASS_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
 
 
-def _named(place: object) -> object:
+def named_place(place: object) -> object:
+    """Let no empty path pass: as a path it is the working folder."""
     if isinstance(place, str) and not place.strip():
         raise ValueError("name a place: an empty one would be the working folder")
     return place
-
-
-Place = Annotated[Path, BeforeValidator(_named)]
 
 
 class Section(BaseModel):

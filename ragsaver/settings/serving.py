@@ -1,10 +1,11 @@
 """Questions, what is kept of their answers, and the server that takes them."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from ragsaver.settings.section import RATE, Place, Section
+from ragsaver.settings.section import RATE, Section, named_place
 from ragsaver.settings.urls import redis_only
 
 
@@ -105,7 +106,7 @@ class LoggingSettings(Section):
         default="info", description="from which on lines are written; each request has one of level info"
     )
     format: Literal["text", "json"] = Field(default="text", description="of the lines; for people, or for programs")
-    file: Place | None = Field(
+    file: Path | None = Field(
         default=None, description="where the lines go, those of commands too; default: a server's go to stderr"
     )
     content: Literal["none", "hashed", "redacted", "full"] = Field(
@@ -115,3 +116,5 @@ class LoggingSettings(Section):
         default=1.0, ge=0.0, le=1.0, description="share of the requests whose content is kept; the request id decides"
     )
     retention_days: int = Field(default=30, ge=1, le=36_500, description="after which kept content is removed")
+
+    _no_empty_place = field_validator("file", mode="before")(named_place)

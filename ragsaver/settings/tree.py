@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ragsaver.settings.embedding import EmbeddingCacheSettings, EmbeddingSettings
 from ragsaver.settings.fleet import DatabaseSettings, QueueSettings
@@ -11,7 +11,7 @@ from ragsaver.settings.index import IndexSettings
 from ragsaver.settings.ingestion import ChunkingSettings, IngestionSettings, OutlineSettings, SourcesSettings
 from ragsaver.settings.lifecycle import LifecycleSettings
 from ragsaver.settings.retrieval import ContextSettings, RerankSettings, RetrievalSettings
-from ragsaver.settings.section import NAME, Place, Section
+from ragsaver.settings.section import NAME, Section, named_place
 from ragsaver.settings.serving import CacheSettings, LoggingSettings, QuerySettings, ServerSettings
 from ragsaver.settings.spend import SpendSettings
 
@@ -19,8 +19,8 @@ from ragsaver.settings.spend import SpendSettings
 class Settings(Section):
     """The whole tree."""
 
-    home: Place = Field(default=Path(".ragsaver"), description="all state lives here")
-    pipelines_dir: Place = Field(default=Path("pipelines"), description="the project's own YAML")
+    home: Path = Field(default=Path(".ragsaver"), description="all state lives here")
+    pipelines_dir: Path = Field(default=Path("pipelines"), description="the project's own YAML")
     tenant: str = Field(default="default", pattern=NAME, description="whose documents commands work on")
     collection: str = Field(default="default", pattern=NAME, description="where commands look if none is named")
     groups: list[str] = Field(
@@ -48,3 +48,5 @@ class Settings(Section):
     cache: CacheSettings = CacheSettings()
     server: ServerSettings = ServerSettings()
     logging: LoggingSettings = LoggingSettings()
+
+    _no_empty_place = field_validator("home", "pipelines_dir", mode="before")(named_place)
