@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ingest import embedded_texts
+from minilm import sentence_transformer
+
 from ragsaver.settings import EmbeddingSettings, Settings, quiet_haystack
 
 LIMIT = 2.3
-# MiniLM-L6 (Wang et al. 2020): six layers of twelve heads, 384 wide.
-SHAPE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 
 
 def main() -> None:
@@ -69,32 +70,12 @@ def main() -> None:
 
 def sample(corpus: Path, size: int) -> list[str]:
     """Texts as ingestion embeds them, evenly taken from the whole corpus."""
-    from ingest import embedded_texts
-
     from ragsaver.pipelines.runtime import open_runtime
 
     with tempfile.TemporaryDirectory() as home, open_runtime(Settings(home=Path(home)), "benchmark") as runtime:
         texts = embedded_texts(corpus, runtime)
     step = max(len(texts) // size, 1)
     return texts[::step][:size]
-
-
-def sentence_transformer(model: Path, folder: Path, max_tokens: int) -> Any:
-    """A SentenceTransformer of MiniLM's shape that reads with the same tokenizer."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(model / "tokenizer.json"),
-        unk_token="[UNK]", sep_token="[SEP]", pad_token="[PAD]", cls_token="[CLS]", mask_token="[MASK]",
-    )  # fmt: skip
-    tokenizer.save_pretrained(folder)
-    BertModel(BertConfig(vocab_size=len(tokenizer), **SHAPE)).save_pretrained(folder)
-    words = Transformer(str(folder), max_seq_length=max_tokens)
-    return SentenceTransformer(modules=[words, Pooling(SHAPE["hidden_size"]), Normalize()], device="cpu")
 
 
 def vector_shift(encoder: Any, texts: Sequence[str]) -> dict[str, float]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from embedding import SHAPE, sentence_transformer
+from minilm import SHAPE, sentence_transformer
 
 from ragsaver.models.batching import ready_batches
 from ragsaver.models.float16 import write_float16

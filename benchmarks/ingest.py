@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from embedding import sentence_transformer
+from minilm import sentence_transformer
 
 from ragsaver.models.registry import bundled_folder
 from ragsaver.settings import EmbeddingSettings, Settings, quiet_haystack

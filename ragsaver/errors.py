@@ -143,6 +143,12 @@ class UnreadableDocument(RagSaverError):
     title = "Unreadable document"
 
 
+class VanishedDocument(UnreadableDocument):
+    """A document was there when its folder or store was listed, and is not when it is read: it was removed."""
+
+    title = "Document gone"
+
+
 class QuotaExceeded(UnreadableDocument):
     """A document would bring its tenant beyond `lifecycle.quota`; it stays out whole, the rest goes in."""
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from ragsaver.errors import SettingsError
 from ragsaver.settings import LOCAL, IndexSettings, LoggingSettings, Settings, is_redis
-from ragsaver.yaml_lines import lines_of, said_of, twice
+from ragsaver.yaml_lines import read_lines, said_of, twice
 
 SETTINGS_FILE = "ragsaver.yaml"
 PREFIX = "RAGSAVER_"
@@ -60,8 +60,7 @@ def _read(file: Path, env: Mapping[str, str]) -> tuple[dict[str, Any], dict[tupl
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"can't be read: {error}", where=str(file)) from error
     try:
-        found = list(lines_of(yaml.compose(text, Loader=yaml.SafeLoader)))
-        values = yaml.safe_load(text)
+        values, found = read_lines(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
         said, line = said_of(error)
         raise SettingsError(said, where=f"{file}:{line}" if line else str(file)) from error
@@ -151,7 +150,7 @@ def _log_in_folder(logging: LoggingSettings, folder: Path) -> LoggingSettings:
 def _parse(text: str) -> Any:
     if text.startswith(("[", "{")) or text == "null":
         try:
-            return yaml.safe_load(text)
+            return read_lines(text, yaml.SafeLoader)[0]
         except yaml.YAMLError:
             return text
     return text

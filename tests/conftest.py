@@ -13,6 +13,7 @@ from ragsaver.settings import DatabaseSettings, ServerSettings, Settings, quiet_
 quiet_haystack()  # before Haystack is imported
 
 from ragsaver.pipelines.runtime import Runtime, open_runtime  # noqa: E402
+from tests.clock import Clock  # noqa: E402
 from tests.databases import KINDS  # noqa: E402
 from tests.databases import database as kept_in  # noqa: E402
 
@@ -52,3 +53,8 @@ def runtime(tmp_path: Path) -> Iterator[Runtime]:
     settings = Settings(home=tmp_path / "home", pipelines_dir=tmp_path / "pipelines", server=called)
     with open_runtime(settings, "a test") as opened:
         yield opened
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

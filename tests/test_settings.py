@@ -5,6 +5,14 @@ import pytest
 from ragsaver.errors import SettingsError
 from ragsaver.settings_file import load_settings
 
+# Each line holds the one above ten times.
+LAUGHS = "a: &a [1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{above}'] * 10)}]\n" for above, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+# Each line lies in the one below.
+CHAIN = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 2000))
+
 
 def write(folder: Path, text: str) -> None:
     (folder / "ragsaver.yaml").write_text(text)
@@ -26,6 +34,15 @@ def test_variables_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Pa
         ("generation:\n  models:\n    - nme: x\n", r":3: .*models"),
         ("index:\n  bm25_b: 0.5\nindex:\n  bm25_k1: 1.5\n", r":3: `index` stands there twice.*one place"),
         ("home: &h [*h]\n", r":1: is not valid YAML: what an alias names holds that alias"),
+        (LAUGHS, r":6: is not valid YAML: its aliases make more than 100000 keys"),
+        (f"server: {'[' * 2000}", r":1: is not valid YAML: more than 64 levels lie in each other"),
+        (CHAIN, r":1: is not valid YAML: more than 64 levels"),
+        (
+            "collection: x\nhome: ''\n",
+            r":2: `home` has a value.*name a place: an empty one would be the working folder",
+        ),
+        ("pipelines_dir: ' '\n", r":1: `pipelines_dir` has a value.*name a place"),
+        ("logging:\n  file: ''\n", r":2: `logging.file` has a value.*name a place"),
         ("a: [1\n", r"is not valid YAML"),
         ("- 1\n", r":1: must hold keys"),
         ("chunking:\n  min_words: 300\n", r"must be above"),
@@ -41,6 +58,16 @@ def test_what_is_wrong_is_named_with_file_line_and_key(tmp_path: Path, text: str
 def test_a_wrong_variable_is_named(tmp_path: Path):
     with pytest.raises(SettingsError, match="RAGSAVER_SERVER__PORT.*server.port"):
         load_settings(tmp_path, {"RAGSAVER_SERVER__PORT": "http"})
+
+
+def test_an_empty_variable_does_not_put_the_state_into_the_working_folder(tmp_path: Path):
+    with pytest.raises(SettingsError, match="environment variable RAGSAVER_HOME.*`home`.*name a place"):
+        load_settings(tmp_path, {"RAGSAVER_HOME": ""})
+
+
+def test_a_variable_of_endless_depth_is_not_allowed(tmp_path: Path):
+    with pytest.raises(SettingsError, match="environment variable RAGSAVER_GROUPS"):
+        load_settings(tmp_path, {"RAGSAVER_GROUPS": "[" * 2000})
 
 
 def test_a_key_never_shows(tmp_path: Path):

@@ -43,11 +43,15 @@ def list_documents(
 
         quiet_haystack()
         selection = _selection(source, under, older_than, metadata, collection)
-        with backend(load_settings(), "ragsaver documents list") as work:
+        settings = load_settings()
+        with backend(settings, "ragsaver documents list") as work:
             found = work.list_documents(selection)
         if as_json:
             print_json(found.model_dump_json())
             return
+        if not found.documents:
+            of_them = "no document" if selection.takes_all else "no document that meets these conditions"
+            say(f"collection `{selection.collection or settings.collection}` holds {of_them}", err=True)
         for one in found.documents:
             used = f"used {one.last_used}" if one.last_used else "never used"
             say(f"{one.id}  {one.chunks:>5} chunks  {one.bytes:>9} bytes  {used}  {on_one_line(one.source)}")

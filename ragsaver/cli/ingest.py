@@ -12,9 +12,11 @@ from ragsaver.cli.output import (
     errors_told,
     print_json,
     say,
+    tell_failures,
     tell_losses,
     tell_losses_before,
     tell_summaries,
+    tell_vanished,
     tell_what_stays_out,
 )
 from ragsaver.control_characters import on_one_line
@@ -103,8 +105,7 @@ def _queue(wanted: "IngestOrder", settings: "Settings", priority: Priority, wait
             with progress_bar() as progress:
                 report = wait_for(jobs, settings, report.job_id, scope.tenant, _shown_by(progress))
             report = jobs.report(report.job_id, scope.tenant) or report
-    for failure in report.errors:
-        say(f"failed: {failure.error}", err=True)
+    tell_failures(report.errors)
     if as_json:
         print_json(report.model_dump_json())
     else:
@@ -127,8 +128,7 @@ def _shown_by(progress: "Callable[[Progress], None] | None") -> "Callable[[JobRe
 
 
 def _show(report: "IngestReport", as_json: bool) -> None:
-    for failure in report.errors:
-        say(f"failed: {failure.error}", err=True)
+    tell_failures(report.errors)
     if as_json:
         print_json(report.model_dump_json())
         return
@@ -148,6 +148,7 @@ def _show(report: "IngestReport", as_json: bool) -> None:
     for line in report.receipt.lines:
         if line.unit == "sections":
             say(f"{line.quantity:g} {line.item}: {line.reason}", err=True)
+    tell_vanished(documents.vanished)
     tell_what_stays_out(documents.tombstoned, report.passed_over)
     tell_losses(report.notes, report.noted)
     tell_losses_before(report.noted_before)

@@ -5,18 +5,19 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from ragsaver.control_characters import in_lines, on_one_line
-from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError
+from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError, UsageError
 
 if TYPE_CHECKING:
     from ragsaver.ingestion.notes import NoteCode
-    from ragsaver.ingestion.report import IngestNote, NotedBefore, SummarySpend
+    from ragsaver.ingestion.report import IngestFailure, IngestNote, NotedBefore, SummarySpend
 
-# Notes that are shown; the others are counted, and `--json` has more of them.
+# Failures, and notes, that are shown; the others are counted, and `--json` has more of them.
 _SHOWN = 20
 
 
@@ -38,6 +39,23 @@ def tell_what_stays_out(tombstoned: int, passed_over: Mapping[str, int]) -> None
     if passed_over:
         kinds = ", ".join(f"{count} {on_one_line(suffix)}" for suffix, count in passed_over.items())
         say(f"{sum(passed_over.values())} files passed over, their kind can't be read: {kinds}")
+
+
+def tell_failures(failures: "Sequence[IngestFailure]", what: str = "failed") -> None:
+    """Documents that do not go in: a quota may refuse thousands of them.
+
+    :param what: became of them, or would.
+    """
+    for failure in failures[:_SHOWN]:
+        say(f"{what}: {failure.error}", err=True)
+    if (rest := len(failures) - _SHOWN) > 0:
+        say(f"{what}: {rest} documents more (--json has them all)", err=True)
+
+
+def tell_vanished(count: int) -> None:
+    """That files went away while they were about to be read."""
+    if count:
+        say(f"{count} documents were removed before they were read: `--prune` forgets what was in of them")
 
 
 def tell_losses_before(before: "NotedBefore") -> None:
@@ -95,11 +113,24 @@ def errors_told(as_json: bool) -> Iterator[None]:
 def _of_the_system(error: OSError) -> RagSaverError:
     if error.errno == errno.ENOSPC:
         return StorageError("the disk is full", remedy="Free some space and run the command again")
+    if not _has_working_folder():
+        return UsageError(
+            "the working folder is not there any more: it was deleted, or moved and made anew",
+            remedy="Go to a folder that is there (`cd`), and run the command again",
+        )
     return StorageError(
         f"the system refused: {error.strerror or error}",
         where=str(error.filename) if error.filename else None,
         remedy="Check that the path is right and yours to use",
     )
+
+
+def _has_working_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def tell_error(error: RagSaverError | OSError, as_json: bool) -> RagSaverError:

@@ -9,8 +9,10 @@ from ragsaver.cli.output import (
     errors_told,
     print_json,
     say,
+    tell_failures,
     tell_losses,
     tell_losses_before,
+    tell_vanished,
     tell_what_stays_out,
 )
 from ragsaver.control_characters import on_one_line
@@ -63,8 +65,7 @@ def _show(report: "PlanReport") -> None:
         )
     if len(report.changes) > _SHOWN:
         say(f"... and {len(report.changes) - _SHOWN} documents more (--json has them all)")
-    for failure in report.errors:
-        say(f"would fail: {failure.error}", err=True)
+    tell_failures(report.errors, "would fail")
     documents, chunks, embedding = report.documents, report.chunks, report.embedding
     say(
         f"{documents.seen} documents: {documents.new} new, {documents.edited} edited, {documents.stale} stale by "
@@ -86,6 +87,7 @@ def _show(report: "PlanReport") -> None:
             f"retention would take out {len(report.expired)} documents, {on_one_line(first.source)} for example: "
             f"{first.reason}"
         )
+    tell_vanished(documents.vanished)
     tell_what_stays_out(documents.tombstoned, report.passed_over)
     tell_losses(report.notes, report.noted)
     tell_losses_before(report.noted_before)

@@ -104,5 +104,5 @@ def worth_showing(report: "IngestReport", failures: "tuple[IngestFailure, ...]")
     :param failures: what the run before could not read.
     """
     there = report.documents
-    done = there.seen > there.unchanged + there.failed + there.tombstoned
+    done = there.seen > there.unchanged + there.failed + there.tombstoned + there.vanished
     return done or there.deleted > 0 or report.errors != failures

@@ -80,6 +80,7 @@ def report_of(
             deleted=tally.deleted + len(tally.expired),
             failed=len(seen.errors),
             tombstoned=seen.tombstoned,
+            vanished=len(seen.vanished),
         ),
         chunks=ChunkCounts(
             total=seen.unchanged_chunks + tally.total,

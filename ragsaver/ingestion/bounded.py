@@ -7,11 +7,13 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from ragsaver.errors import UnreadableDocument
+from ragsaver.errors import UnreadableDocument, VanishedDocument
 
 _PIECE = 2**20
 # A link put in a file's place between listing and reading is not followed, and a pipe is not waited for.
 _OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+GONE = "is not there any more"
 
 
 class Readable(Protocol):
@@ -25,7 +27,8 @@ class Readable(Protocol):
 def read_file(path: str, source: str, max_bytes: int) -> bytes:
     """A file's bytes.
 
-    :raises UnreadableDocument: if it is gone, not ours to read, no file, a link by now, or too large.
+    :raises VanishedDocument: if it is gone.
+    :raises UnreadableDocument: if it is not ours to read, no file, a link by now, or too large.
     """
     try:
         # Unbuffered: a file is mostly one piece.
@@ -36,11 +39,11 @@ def read_file(path: str, source: str, max_bytes: int) -> bytes:
             if status.st_size > max_bytes:
                 raise too_large(max_bytes, source)
             return join(pieces(file, status.st_size + 1), max_bytes, source)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise VanishedDocument(GONE, where=source, remedy="Check that it is there") from error
     except OSError as error:
         reason = "it is a link by now" if error.errno == errno.ELOOP else error.strerror
-        raise UnreadableDocument(
-            f"can't be read: {reason}", where=source, remedy="Check that it is there, and its rights"
-        ) from error
+        raise UnreadableDocument(f"can't be read: {reason}", where=source, remedy="Check its rights") from error
 
 
 def pieces(stream: Readable, first: int = _PIECE) -> Iterator[bytes]:

@@ -135,6 +135,7 @@ class Estimate:
                 deleted=len(gone) + len(expired),
                 failed=len(seen.errors),
                 tombstoned=seen.tombstoned,
+                vanished=len(seen.vanished),
             ),
             chunks=PlannedChunks(**self._chunks),
             embedding=PlannedEmbedding(

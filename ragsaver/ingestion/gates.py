@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
-from ragsaver.errors import UnreadableDocument
+from ragsaver.errors import UnreadableDocument, VanishedDocument
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.identity import content_hash, document_id, metadata_hash
 from ragsaver.ingestion.manifest import DocumentRecord, now
@@ -53,6 +53,7 @@ class Seen:
     :ivar touched: documents whose version is another and whose content is not; the manifest wants to know.
     :ivar tombstoned: documents that stay out, because retention took them out before.
     :ivar reburied: those of them whose version is another.
+    :ivar vanished: documents that were removed since they were listed.
     """
 
     documents: int = 0
@@ -63,10 +64,12 @@ class Seen:
     tombstoned: int = 0
     reburied: list[Tombstone] = field(default_factory=list)
     errors: list[IngestFailure] = field(default_factory=list)
+    vanished: list[IngestFailure] = field(default_factory=list)
 
     def fail(self, source: str, error: UnreadableDocument) -> None:
-        """Note a document that can't be read."""
-        self.errors.append(IngestFailure(source=printable(source), error=str(error)))
+        """Note a document that can't be read, or that is not there."""
+        told = self.vanished if isinstance(error, VanishedDocument) else self.errors
+        told.append(IngestFailure(source=printable(source), error=str(error)))
 
 
 @dataclass(frozen=True, slots=True)

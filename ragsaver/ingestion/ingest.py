@@ -338,7 +338,7 @@ class Ingestor:
         started: float,
     ) -> IngestReport:
         seen, tally = self._bring_in(items, known, scope, progress, way)
-        replaced = replaced_by(items, known, failed={failure.source for failure in seen.errors})
+        replaced = replaced_by(items, known, failed={one.source for one in [*seen.errors, *seen.vanished]})
         return self._report(seen, tally, scope, started).model_copy(update={"replaced": replaced})
 
     def _report(self, seen: Seen, tally: Tally, scope: Scope, started: float) -> IngestReport:

@@ -22,7 +22,9 @@ class Progress(_Frozen):
 
 
 class DocumentCounts(_Frozen):
-    """Documents by what became of them; `tombstoned` ones stay out, because retention took them out before."""
+    """Documents by what became of them; `tombstoned` ones stay out, because retention took them out before;
+    `vanished` ones were removed after they had been listed, and stay in as they were until a run prunes.
+    """
 
     seen: int = 0
     added: int = 0
@@ -31,6 +33,7 @@ class DocumentCounts(_Frozen):
     deleted: int = 0
     failed: int = 0
     tombstoned: int = 0
+    vanished: int = 0
 
 
 class ChunkCounts(_Frozen):
@@ -136,6 +139,7 @@ class PlannedDocuments(_Frozen):
     deleted: int = 0
     failed: int = 0
     tombstoned: int = 0
+    vanished: int = 0
 
 
 class PlannedChunks(_Frozen):

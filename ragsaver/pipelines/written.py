@@ -10,7 +10,7 @@ import yaml
 from haystack.marshal.yaml import YamlLoader
 
 from ragsaver.errors import PipelineError
-from ragsaver.yaml_lines import lines_of, said_of, twice
+from ragsaver.yaml_lines import read_lines, said_of, twice
 
 _KEYS = ("components", "connections", "metadata", "max_runs_per_component", "connection_type_validation")
 _OF_COMPONENT = ("type", "init_parameters")
@@ -57,8 +57,7 @@ def read_written(file: Path, text: str) -> Written:
     :raises PipelineError: naming line and remedy.
     """
     try:
-        found = list(lines_of(yaml.compose(text, Loader=YamlLoader)))
-        data = yaml.load(text, Loader=YamlLoader)
+        data, found = read_lines(text, YamlLoader)
     except yaml.YAMLError as error:
         said, line = said_of(error)
         raise PipelineError(said, where=f"{shown(file)}:{line}" if line else shown(file)) from error

@@ -8,6 +8,13 @@ SCHEMA_NAME = r"^[a-z_][a-z0-9_]{0,39}$"
 CLASS_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
 
 
+def named_place(place: object) -> object:
+    """Let no empty path pass: as a path it is the working folder."""
+    if isinstance(place, str) and not place.strip():
+        raise ValueError("name a place: an empty one would be the working folder")
+    return place
+
+
 class Section(BaseModel):
     """Some settings: unknown keys are refused, and nothing changes them."""
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from ragsaver.settings.section import RATE, Section
+from ragsaver.settings.section import RATE, Section, named_place
 from ragsaver.settings.urls import redis_only
 
 
@@ -116,3 +116,5 @@ class LoggingSettings(Section):
         default=1.0, ge=0.0, le=1.0, description="share of the requests whose content is kept; the request id decides"
     )
     retention_days: int = Field(default=30, ge=1, le=36_500, description="after which kept content is removed")
+
+    _no_empty_place = field_validator("file", mode="before")(named_place)

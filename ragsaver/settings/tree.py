@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ragsaver.settings.embedding import EmbeddingCacheSettings, EmbeddingSettings
 from ragsaver.settings.fleet import DatabaseSettings, QueueSettings
@@ -11,7 +11,7 @@ from ragsaver.settings.index import IndexSettings
 from ragsaver.settings.ingestion import ChunkingSettings, IngestionSettings, OutlineSettings, SourcesSettings
 from ragsaver.settings.lifecycle import LifecycleSettings
 from ragsaver.settings.retrieval import ContextSettings, RerankSettings, RetrievalSettings
-from ragsaver.settings.section import NAME, Section
+from ragsaver.settings.section import NAME, Section, named_place
 from ragsaver.settings.serving import CacheSettings, LoggingSettings, QuerySettings, ServerSettings
 from ragsaver.settings.spend import SpendSettings
 
@@ -48,3 +48,5 @@ class Settings(Section):
     cache: CacheSettings = CacheSettings()
     server: ServerSettings = ServerSettings()
     logging: LoggingSettings = LoggingSettings()
+
+    _no_empty_place = field_validator("home", "pipelines_dir", mode="before")(named_place)

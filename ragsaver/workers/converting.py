@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ragsaver.errors import UnreadableDocument
+from ragsaver.ingestion.bounded import GONE
 from ragsaver.ingestion.cutting import cutters
 from ragsaver.ingestion.gates import STAYS_OUT, Gates
 from ragsaver.ingestion.guard import GuardedPool
@@ -81,10 +82,11 @@ class Converting:
                 rule=worker.settings.lifecycle.retention.get(document.scope.collection),
             )
             changes = list(gates.changes([item]))
-        if gates.seen.errors:
+        # What is not there may lie on a disk that this worker does not have: that is a failure.
+        if failures := gates.seen.errors or gates.seen.vanished:
             if refused and _may_pass(document.location):
                 raise refused[0]
-            self._end(document, State.FAILED, gates.seen.errors[0].error)
+            self._end(document, State.FAILED, failures[0].error)
         elif changes:
             self._stage(document, Staged.of(changes[0]))
         elif gates.seen.touched:
@@ -118,7 +120,7 @@ class Converting:
         limit = settings.ingestion.max_file_mb * 2**20
         item = item_at(document.source, document.location, settings.sources, limit)
         if item is None:
-            gone = UnreadableDocument("is not there any more", where=document.source, remedy="Ingest its folder again")
+            gone = UnreadableDocument(GONE, where=document.source, remedy="Ingest its folder again")
             return SourceItem(document.source, document.location, None, "", None, _raising(gone))
         # What a listing told of a page, its own headers may not say. Who may read it was said by the settings of who
         # queued it, which are newer than those of a worker.

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
 
-from ragsaver.errors import BrokerUnavailable, UnreadableDocument, UsageError
+from ragsaver.errors import BrokerUnavailable, UnreadableDocument, UsageError, VanishedDocument
 from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
 from ragsaver.ingestion.gates import printable, require_name
@@ -70,7 +70,7 @@ class IngestQueue:
                 require_affordable(self._plan(listed, order, scope, gone), order.max_cost_usd)
             if order.include_expired:
                 self._let_in(listed, scope)
-        coming = chain((_new(item, order.checksum) for item in items), map(_forgetting, gone))
+        coming = chain(filter(None, (_new(item, order.checksum) for item in items)), map(_forgetting, gone))
         return self._put(order, scope, priority, coming, passed_over)
 
     def put_texts(
@@ -181,13 +181,15 @@ def _forgetting(record: DocumentRecord) -> NewDocument:
     return NewDocument(record.source, record.location, state=State.EMBEDDED, staged=pack(Staged.forgetting(record)))
 
 
-def _new(item: SourceItem, checksum: bool) -> NewDocument:
-    """A document to read; what can't be read by anybody is told at once."""
+def _new(item: SourceItem, checksum: bool) -> NewDocument | None:
+    """A document to read; what can't be read by anybody is told at once. None if it was removed since it was listed."""
     name = printable(item.source)
     try:
         require_name(item.source)
         if item.location and scheme(item.location) is None and not Path(item.location).is_file():
             item.read()
+    except VanishedDocument:
+        return None
     except UnreadableDocument as error:
         return NewDocument(name, state=State.FAILED, error=str(error))
     return NewDocument(item.source, item.location, item.version, item.format, item.metadata, checksum=checksum)

@@ -17,18 +17,7 @@ from ragsaver.access.keyring import FRESH_S, Keyring
 from ragsaver.access.secret import Presented, digest, new_id, new_secret, read, same
 from ragsaver.errors import Forbidden, KeyNotFound, StorageError, Unauthorized, UsageError
 from ragsaver.settings import DatabaseSettings, Settings
-
-
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.clock import Clock
 
 
 @pytest.fixture

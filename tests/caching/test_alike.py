@@ -15,7 +15,7 @@ from ragsaver.caching.guarded import Guarded
 from ragsaver.caching.redis_entries import RedisEntries
 from ragsaver.caching.sqlite_entries import SqliteEntries
 from ragsaver.errors import StorageError
-from tests.caching.conftest import Clock
+from tests.clock import Clock
 
 DIM, TTL_S, SECOND = 384, 1000.0, 1.01
 PLACE = Place.of("acme", "docs", None)

@@ -18,7 +18,7 @@ from ragsaver.caching.guarded import Guarded
 from ragsaver.caching.redis_entries import RedisEntries
 from ragsaver.caching.sqlite_entries import SqliteEntries
 from ragsaver.errors import StorageError
-from tests.caching.conftest import Clock
+from tests.clock import Clock
 
 MINUTE = 61.0
 

@@ -13,14 +13,8 @@ from ragsaver.components.chat import ChatTier
 from ragsaver.deadline import due
 from ragsaver.errors import BudgetExceeded, EndpointResting, GenerationError, GenerationLate
 from ragsaver.settings import ModelSettings
+from tests.clock import Clock
 from tests.openai_server import Script, openai_server
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Status(Exception):
@@ -44,7 +38,7 @@ def fail(breaker: Breaker, times: int = 1, status: int = 500) -> None:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture
@@ -143,7 +137,7 @@ def test_of_many_threads_one_probes(breaker: Breaker, clock: Clock):
 
 @given(st.lists(st.tuples(st.floats(0, 40), st.sampled_from(["good", "bad", "refused", "nothing"])), max_size=40))
 def test_it_never_opens_without_failures_in_a_row_and_always_lets_somebody_try_again(history: list[tuple[float, str]]):
-    clock = Clock()
+    clock = Clock(0.0)
     breaker = Breaker("here", 3, 10.0, clock)
     errors = {"bad": {"status": 500}, "refused": {"status": 400}, "nothing": {"error": KeyError()}, "good": {}}
     row = 0

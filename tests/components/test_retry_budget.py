@@ -13,16 +13,10 @@ from ragsaver.components.chat import ChatTier, budget_of
 from ragsaver.components.retry_budget import WINDOW_S, RetryBudget
 from ragsaver.errors import GenerationError
 from ragsaver.settings import ModelSettings
+from tests.clock import Clock
 from tests.openai_server import Script, openai_server
 
 MESSAGES = [ChatMessage.from_user("Who issues the permit?")]
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +32,7 @@ def tier_at(url: str, **wishes: object) -> ChatTier:
 
 
 def test_ten_first_attempts_of_a_tenth_each_are_worth_one_retry():
-    budget = RetryBudget(0.1, 0, Clock())
+    budget = RetryBudget(0.1, 0, Clock(0.0))
     for _ in range(9):
         budget.first()
         assert not budget.again()
@@ -48,7 +42,7 @@ def test_ten_first_attempts_of_a_tenth_each_are_worth_one_retry():
 
 
 def test_what_was_put_in_is_lost_with_its_window_and_the_least_is_there_in_each():
-    clock = Clock()
+    clock = Clock(0.0)
     budget = RetryBudget(1.0, 2, clock)
     for _ in range(100):
         budget.first()
@@ -66,7 +60,7 @@ def test_what_was_put_in_is_lost_with_its_window_and_the_least_is_there_in_each(
 def test_in_no_window_are_retries_more_than_their_share_and_the_least(
     history: list[tuple[float, int, int]], share: float, least: int
 ):
-    clock = Clock()
+    clock = Clock(0.0)
     budget = RetryBudget(share, least, clock)
     firsts, retries = [], []
     for after, calls, failures in history:

@@ -17,11 +17,12 @@ from ragsaver.access.key_store import open_keys
 from ragsaver.settings import DatabaseSettings, Settings
 from ragsaver.spend.ledger import DONE, EXPIRED, NOTHING, UNKNOWN, Ledger, open_ledger
 from ragsaver.spend.tables import entries, leases, receipts, windows
+from tests.clock import Clock
 from tests.commands import as_json, serving, started
 from tests.e2e.askers import Ask, Course, Told, ask_all
 from tests.qdrant_server import qdrant_server
 from tests.spend.failing_endpoint import PRICES, Call, endpoint
-from tests.spend.ledgers import Clock, budget, check
+from tests.spend.ledgers import budget, check
 from tests.spend.peaks import check_peaks, note_peaks
 
 REQUESTS, SERVERS, SEED = 200, 3, 5

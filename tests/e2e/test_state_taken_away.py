@@ -2,13 +2,15 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.commands import as_json, started
+from tests.commands import as_json, environment, started
 
 HEADERS = {"content-type": "application/json"}
 
@@ -35,3 +37,12 @@ def test_a_server_whose_state_was_removed_takes_no_document(tmp_path: Path, agai
         assert "Traceback" not in process.stderr.read()
     assert as_json(tmp_path, "ingest", "a.md")["documents"]["unchanged"] == again
     assert as_json(tmp_path, "verify")["documents"] == 1
+
+
+def test_a_command_in_a_folder_that_was_deleted_says_that_it_is_the_folder(tmp_path: Path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    command = ["sh", "-c", 'rmdir "$PWD" && exec "$0" -m ragsaver ingest docs', sys.executable]
+    done = subprocess.run(command, cwd=folder, env=environment(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "the working folder is not there any more" in done.stderr and "Go to a folder" in done.stderr

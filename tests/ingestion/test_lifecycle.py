@@ -457,6 +457,28 @@ def test_what_a_search_shows_and_what_a_context_holds_counts_as_used(runtime: Ru
 # The commands
 
 
+def test_what_a_quota_refuses_is_told_together(tmp_path: Path):
+    for number in range(30):
+        (tmp_path / f"{number:02}.md").write_text(f"Owl {number} hunts voles.")
+    quota = {"RAGSAVER_LIFECYCLE__QUOTA__MAX_DOCUMENTS": "2"}
+    for command, word in (("plan", "would fail"), ("ingest", "failed")):
+        told = run(tmp_path, command, ".", code=3 if command == "ingest" else 0, **quota).stderr.splitlines()
+        assert len(told) == 21 and told[0].startswith(f"{word}: 02.md: would bring tenant")
+        assert told[-1] == f"{word}: 8 documents more (--json has them all)"
+    assert len(as_json(tmp_path, "ingest", ".", code=3, **quota)["errors"]) == 28
+
+
+def test_a_list_without_documents_says_so_to_people_alone(tmp_path: Path):
+    (tmp_path / "a.md").write_text("Owls hunt voles.")
+    listed = run(tmp_path, "documents", "list")
+    assert (listed.stdout, listed.stderr) == ("", "collection `default` holds no document\n")
+    assert run(tmp_path, "documents", "list", "--json").stderr == ""
+    run(tmp_path, "ingest", "a.md")
+    assert run(tmp_path, "documents", "list").stderr == ""
+    assert "`default` holds no document that meets these" in run(tmp_path, "documents", "list", "--under", "b").stderr
+    assert "`other` holds no document\n" in run(tmp_path, "documents", "list", "--collection", "other").stderr
+
+
 def test_the_commands_list_delete_expire_and_report_here_and_through_the_server(tmp_path: Path):
     (tmp_path / "docs").mkdir()
     for n, words in enumerate(("owls hunt voles", "bees gather honey", "granite is hard", "granite is hard")):

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,6 +38,11 @@ QUERY = find_pipeline("query", Path()).read_text()
 RETRIEVER = "ragsaver.components.retriever.HybridRetriever"
 PACKER = "ragsaver.components.packer.ContextPacker"
 TO_PACKER = "  - {sender: retriever.documents, receiver: packer.documents}\n"
+# Each line holds the one above twice, by YAML's merge key.
+LAUGHS = "a: &a {x: 1}\n" + "".join(
+    f"{name}: &{name} {{<<: [*{above}, *{above}]}}\n" for above, name in pairwise("abcdefghijklmnopqrstuvw")
+)
+
 LOOP = """  one: {type: ragsaver.components.deduplicator.NearDuplicateFilter}
   other: {type: ragsaver.components.deduplicator.NearDuplicateFilter}
 connections:
@@ -60,6 +66,8 @@ def taking(component: str, parameters: str) -> str:
         # no pipeline at all
         ("components: [", "", "is not valid YAML", None),
         ("components: &it\n  a: *it", "components", "is not valid YAML: what an alias names holds that alias", None),
+        (LAUGHS, "o: &o", "is not valid YAML: its aliases make more than 100000 keys of it", None),
+        ("components: " + "{a: " * 500, "components", "is not valid YAML: more than 64 levels lie in each other", None),
         ("", "", "needs `components`", "ragsaver init"),
         ("just words", "", "needs `components`", "ragsaver init"),
         ("components: []", "components", "needs `components`", "ragsaver init"),

@@ -20,8 +20,9 @@ from ragsaver.settings import Settings
 from ragsaver.spend.budgets import Account
 from ragsaver.spend.ledger import Call
 from ragsaver.spend.prices import PriceBook
+from tests.clock import Clock
 from tests.openai_server import Script, openai_server
-from tests.spend.ledgers import Clock, check
+from tests.spend.ledgers import check
 
 HOUR = 3600
 LIMIT = 1_000_000  # micro-dollars

@@ -10,16 +10,7 @@ from ragsaver.settings import BudgetSettings, DatabaseSettings, Settings
 from ragsaver.spend.budgets import REQUEST, Budgets
 from ragsaver.spend.ledger import Ledger, ledger_place
 from ragsaver.spend.tables import entries, leases, windows
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self, now: float = 1_790_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def budget(scope: str, period: str, micro: int, name: str | None = None) -> BudgetSettings:

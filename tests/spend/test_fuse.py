@@ -14,7 +14,8 @@ from ragsaver.spend.fuse import Blown, Fuses, limit_of, play, usual
 from ragsaver.spend.ledger import Call, Ledger
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.till import Till
-from tests.spend.ledgers import Clock, ledger
+from tests.clock import Clock
+from tests.spend.ledgers import ledger
 
 WISHES = FuseSettings(floor_usd=Decimal("0.001"), times=10, window_s=60, pause_s=120)
 LIMIT = 1000

@@ -21,7 +21,8 @@ from ragsaver.spend.ledger import CORRECTED, DONE, EXPIRED, NOTHING, UNKNOWN, Ca
 from ragsaver.spend.receipt import Receipt
 from ragsaver.spend.tables import entries, receipts, windows
 from ragsaver.spend.usage import TokenUsage
-from tests.spend.ledgers import Clock, budget, check, ledger
+from tests.clock import Clock
+from tests.spend.ledgers import budget, check, ledger
 
 ALICE = Account("acme", "alice", "query", "req_1")
 CALL = Call("small", "tiny", "answer", 100, "book 1")

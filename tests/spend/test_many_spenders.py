@@ -14,8 +14,9 @@ from ragsaver.settings import DatabaseSettings, Settings
 from ragsaver.spend.budgets import Budgets
 from ragsaver.spend.ledger import Ledger, ledger_place
 from ragsaver.spend.tables import entries, leases, receipts, windows
+from tests.clock import Clock
 from tests.spend.failing_endpoint import PRICES, endpoint
-from tests.spend.ledgers import Clock, budget, check
+from tests.spend.ledgers import budget, check
 from tests.spend.peaks import check_peaks, note_peaks
 from tests.spend.spenders import spend
 

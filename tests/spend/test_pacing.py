@@ -13,7 +13,8 @@ from ragsaver.spend.ledger import Call, Ledger
 from ragsaver.spend.pacing import UNPRESSED, Pace, Service, admit, pace_of, pressure_of, service_at, strong_share
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.till import Till
-from tests.spend.ledgers import Clock, budget, ledger
+from tests.clock import Clock
+from tests.spend.ledgers import budget, ledger
 
 ACCOUNT = Account("acme", "ana", "query")
 HOUR = 3600

@@ -18,8 +18,9 @@ from ragsaver.spend.receipt import open_receipt
 from ragsaver.spend.reports import prices_report, reprice
 from ragsaver.spend.till import Till
 from ragsaver.spend.usage import TokenUsage
+from tests.clock import Clock
 from tests.commands import as_json, run
-from tests.spend.ledgers import Clock, ledger
+from tests.spend.ledgers import ledger
 
 DAY_S = 86_400
 

@@ -13,8 +13,9 @@ from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.receipt import Receipt, open_receipt
 from ragsaver.spend.reports import budgets_report, find_receipt, reprice, usage_report
 from ragsaver.spend.usage import TokenUsage
+from tests.clock import Clock
 from tests.commands import as_json, run
-from tests.spend.ledgers import Clock, budget, ledger
+from tests.spend.ledgers import budget, ledger
 
 ALICE, BOB = Account("acme", "alice", "query", "req_1"), Account("other", "bob", "query", "req_2")
 BOOK = PriceBook({"tiny": PriceSettings(input_per_mtok=1, output_per_mtok=10)})

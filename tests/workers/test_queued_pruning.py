@@ -37,6 +37,26 @@ def test_a_file_that_came_in_after_the_list_was_made_is_not_taken_for_gone(
     line.close()
 
 
+def test_a_file_that_is_removed_before_it_is_queued_is_no_failure(
+    tmp_path: Path, redis: RedisServer, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+):
+    with closing(Line(tmp_path, redis, database)) as line:
+        bench = line.bench
+        (bench.docs / "goes.md").write_text("owls")
+        (bench.docs / "stays.md").write_text("voles")
+        items_of = queueing.items_of
+
+        def meanwhile(*asked):
+            items = list(items_of(*asked))
+            (bench.docs / "goes.md").unlink()
+            yield from items
+
+        monkeypatch.setattr(queueing, "items_of", meanwhile)
+        job = line.queue.put(bench.order(), SCOPE)
+        report = line.queue.report(job.job_id, SCOPE.tenant)
+        assert [one.source for one in report.progress] == ["docs/stays.md"] and report.errors == ()
+
+
 @pytest.mark.parametrize("source", ["docs/old.md", "other"])
 def test_a_document_that_was_deleted_and_posted_again_meanwhile_stays(
     tmp_path: Path, redis: RedisServer, database: DatabaseSettings, source: str

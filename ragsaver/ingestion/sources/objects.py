@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from ragsaver.errors import MissingExtra, UnreadableDocument, UsageError
-from ragsaver.ingestion.bounded import join, pieces
+from ragsaver.errors import MissingExtra, UnreadableDocument, UsageError, VanishedDocument
+from ragsaver.ingestion.bounded import GONE, join, pieces
 from ragsaver.ingestion.converters import FORMATS, format_of, is_outdated
 from ragsaver.ingestion.sources.item import SourceItem, unreadable
 from ragsaver.ingestion.sources.rules import Selection
@@ -114,9 +114,10 @@ def _read(store: Any, path: str, uri: str, protocol: str, max_bytes: int) -> byt
             return join(pieces(file), max_bytes, uri)
     except UnreadableDocument:
         raise
+    except FileNotFoundError as error:
+        raise VanishedDocument(GONE, where=uri, remedy=_remedy(protocol)) from error
     except Exception as error:
-        problem = "is gone" if isinstance(error, FileNotFoundError) else f"can't be read: {error}"
-        raise UnreadableDocument(problem, where=uri, remedy=_remedy(protocol)) from error
+        raise UnreadableDocument(f"can't be read: {error}", where=uri, remedy=_remedy(protocol)) from error
 
 
 def _missing(protocol: str, uri: str) -> MissingExtra:

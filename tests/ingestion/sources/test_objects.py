@@ -57,7 +57,7 @@ def test_an_object_that_vanishes_or_grows_is_its_own_error(bucket: MemoryFileSys
     gone, grown, rest = items("memory://bucket")
     bucket.rm("/bucket/a.md")
     bucket.pipe("/bucket/a/c.txt", bytes(101))
-    with pytest.raises(UnreadableDocument, match="is gone"):
+    with pytest.raises(UnreadableDocument, match="is not there any more"):
         gone.read()
     with pytest.raises(UnreadableDocument, match="more than"):
         grown.read()
