@@ -7,7 +7,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
@@ -119,6 +119,8 @@ def bounds(field: FieldInfo) -> str:
             found.append(f"above {rule.gt}")
         elif isinstance(rule, Le):
             found.append(f"at most {rule.le}")
+        elif isinstance(rule, Lt):
+            found.append(f"below {rule.lt}")
         elif getattr(rule, "pattern", None):
             found.append(NAMES[rule.pattern])
     return ", ".join(found)

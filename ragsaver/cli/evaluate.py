@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ragsaver.cli.output import errors_told, print_json, say
+from ragsaver.errors import UsageError
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -62,6 +63,8 @@ def tune_gate(
             if done % 100 == 0 or done == of:
                 say(f"{name}: {done} of {of} questions reranked", err=True)
 
+        if out.is_dir() or not out.absolute().parent.is_dir():  # told before a reranker is paid
+            raise UsageError("no file can be written there", where=str(out), remedy="Give `--out` another path")
         gate, report = tune(dataset, load_settings(), read_target(target), tell)
         out.write_text(gate.model_dump_json(indent=1) + "\n", encoding="utf-8")
         report.file = str(out)

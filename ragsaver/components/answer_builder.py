@@ -10,6 +10,7 @@ from haystack.dataclasses import ChatMessage
 from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
 from ragsaver.components.answer_schema import words_of
 from ragsaver.components.as_data import CITED
+from ragsaver.components.document_values import said_of
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
@@ -116,8 +117,8 @@ def _answer(query: str, documents: Sequence[Document], reply: ChatMessage, links
         meta["reason"] = f"{given['doubt']}: read the answer with care"
     meta["citations"] = [
         {
-            "source": str(documents[source].meta.get("source", "")),
-            "heading": str(documents[source].meta.get("heading", "")),
+            "source": said_of(documents[source], "source"),
+            "heading": said_of(documents[source], "heading"),
             "quote": quote,
         }
         for source, quote in quotes

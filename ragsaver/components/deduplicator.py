@@ -8,6 +8,7 @@ from itertools import islice
 
 from haystack import Document, component
 
+from ragsaver.components.document_values import said_of
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_tenant, stage
@@ -121,7 +122,7 @@ class Folded:
             self._kept.append(document)
             return None
         self.dropped += 1
-        place = {name: str(document.meta.get(name, "")) for name in ("source", "heading")}
+        place = {name: said_of(document, name) for name in ("source", "heading")}
         self._also[twin] += [place, *document.meta.get("also_in", ())]
         return self._kept[twin]
 

@@ -8,6 +8,7 @@ from typing import Any
 from haystack import Document
 from pydantic import BaseModel, ConfigDict
 
+from ragsaver.components.document_values import said_of, score_of
 from ragsaver.components.fusion import in_order
 
 
@@ -149,10 +150,10 @@ class Explanation:
         if document.id not in self._passages:
             self._passages[document.id] = ExplainedPassage(
                 id=document.id,
-                source=str(document.meta.get("source", "")),
-                heading=str(document.meta.get("heading", "")),
+                source=said_of(document, "source"),
+                heading=said_of(document, "heading"),
                 fused_rank=len(self._passages) + 1,
-                fused_score=float(document.score or 0.0),
+                fused_score=score_of(document),
             )
         return self._passages[document.id]
 

@@ -15,6 +15,7 @@ from haystack import Document, component
 from numpy.typing import NDArray
 
 from ragsaver.components.answer_kind import refers_back
+from ragsaver.components.document_values import said_of, score_of
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
@@ -254,7 +255,7 @@ class ContextPacker(Bound):
         """The sentences of passages, with what `score_sentences` looks at."""
         tenant = self.scope.tenant
         split = [sentences(document.content or "", tenant) for document in documents]
-        headings = [str(document.meta.get("heading", "")) for document in documents]
+        headings = [said_of(document, "heading") for document in documents]
         texts = [*(one.text for some in split for one in some), *headings]
         tokens = dict(zip(texts, self._counting()[0](texts, tenant), strict=True))
         return [
@@ -262,7 +263,7 @@ class ContextPacker(Bound):
                 sentences=some,
                 tokens=[tokens[one.text] for one in some],
                 heading_tokens=tokens[heading],
-                prior=float(document.score or 0.0),
+                prior=score_of(document),
                 dense=float(document.meta.get("dense_score") or 0.0),
                 heading=heading,
             )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from ragsaver.components.document_values import score_of
 from ragsaver.components.sentence_words import rarity, said_by, word_scores
 from ragsaver.sentences import Sentence, content_stems, sentences
 
@@ -35,7 +36,7 @@ def features(question: str, passages: Sequence["Document"], tenant: str) -> tupl
     """
     dense = _filled([passage.meta.get("dense_score") for passage in passages])
     lexical = _filled([passage.meta.get("lexical_score") for passage in passages])
-    fused = [float(passage.score or 0.0) for passage in passages]
+    fused = [score_of(passage) for passage in passages]
     top = max(max(lexical), 1e-9)
     words = question.split()
     return (

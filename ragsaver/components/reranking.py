@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ragsaver.components.document_values import score_of
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.rerank_features import features
 from ragsaver.components.rerank_gate import Gate, Recent, left_behind, load_gate, mix, new_order
@@ -237,7 +238,7 @@ class Reranking:
             return Reranked("failed", f"{told}: the order stays", cost_usd=billed)
         with self._lock:
             self._failures = 0
-        fused = [float(passage.score or 0.0) for passage in passages]
+        fused = [score_of(passage) for passage in passages]
         return Reranked("reranked", why, mix(fused, found.tolist(), self.weight), self.price(question, texts))
 
     def _failed(self) -> None:
@@ -259,7 +260,7 @@ class Reranking:
         finally:
             if pay and cost_usd:
                 pay(cost_usd)
-        scores = mix([float(passage.score or 0.0) for passage in passages], found.tolist(), self.weight)
+        scores = mix([score_of(passage) for passage in passages], found.tolist(), self.weight)
         return Sample(new_order(scores)[0] != 0, left_behind(scores), cost_usd)
 
 

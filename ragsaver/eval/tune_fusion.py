@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from ragsaver.components.fusion import Fusion
+from ragsaver.eval.dataset import names_of
 from ragsaver.eval.metrics import ndcg
 from ragsaver.eval.recorded_legs import Legs, record_legs
 from ragsaver.eval.tune_depth import FALL_OFFS, Shortened, harmless, kept, shortened
@@ -53,9 +54,9 @@ class _Fold(NamedTuple):
 def tune_fusion(folders: Sequence[Path], settings: Settings) -> FusionReport:
     """Try every way on the judged questions of some datasets.
 
-    :raises UsageError: if a dataset is wrong or has no judged question.
+    :raises UsageError: if a dataset is wrong or has no judged question, or two have the same name.
     """
-    recorded = {folder.name: record_legs(folder, settings) for folder in folders}
+    recorded = {name: record_legs(folder, settings) for name, folder in zip(names_of(folders), folders, strict=True)}
     return judge(recorded, settings.retrieval)
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from ragsaver.components.rerank_features import NAMES
 from ragsaver.components.rerank_gate import Coefficient, Gate
 from ragsaver.errors import UsageError
+from ragsaver.eval.dataset import judged_queries, load_dataset, names_of
 from ragsaver.eval.gate_fitting import (
     FOLDS,
     WEIGHTS,
@@ -80,19 +81,16 @@ def tune_gate(
     :param progress: called with a data set's name, its questions done and all of them.
     :raises UsageError: if a data set is wrong, or there are too few questions to learn from.
     """
-    names = [folder.resolve().name for folder in folders]
-    if len(set(names)) < len(names):
-        raise UsageError("two data sets have the same name", where=", ".join(map(str, folders)))
+    names = names_of(folders)
+    for folder in folders:  # before a reranker is paid for the first of them
+        _require_enough(len(judged_queries(load_dataset(folder), folder)), folder)
     recorded = []
     reranker = ""
     for folder, name in zip(folders, names, strict=True):
         reranker, rankings = record(folder, settings, lambda done, of, name=name: progress(name, done, of))  # type: ignore[misc]
+        _require_enough(len(rankings), folder)
         recorded.append(rankings)
     data = Judged.of(recorded)
-    if min(map(len, recorded)) < _FEWEST:
-        raise UsageError(
-            f"a data set has fewer than {_FEWEST} judged questions", remedy="Judge more, or tune on larger ones"
-        )
     choice = choose(data, target, seed=0)
     tried, nested, always = try_out(data, choice), try_nested(data, target), data.always[choice.weight]
     reached = {}
@@ -127,6 +125,15 @@ def tune_gate(
     )
     report = TuningReport(reranker=reranker, weight=gate.weight, share=gate.share, datasets=reached)
     return gate, report
+
+
+def _require_enough(questions: int, folder: Path) -> None:
+    if questions < _FEWEST:
+        raise UsageError(
+            f"a data set has fewer than {_FEWEST} judged questions",
+            where=str(folder),
+            remedy="Judge more, or tune on larger ones",
+        )
 
 
 def _short(number: float) -> float:

@@ -30,5 +30,8 @@ def explained(error: Exception, folder: Path) -> RagSaverError:
         said, remedy = refused["said"], _REMEDIES.get(int(refused["code"]), "Check the disk and the folder's rights")
         return StorageError(f"the system refused: {said}", where=str(folder), remedy=f"{remedy}, then run it again")
     return StorageError(
-        f"the index failed: {text}", where=str(folder), remedy="`ragsaver verify` checks and repairs it"
+        f"the index failed: {text}",
+        where=str(folder),
+        remedy="`ragsaver verify` checks and repairs it; where it fails alike, delete that folder and run it for each "
+        "collection: it brings back what is in",
     )

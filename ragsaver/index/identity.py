@@ -92,5 +92,5 @@ def _read(file: Path) -> IndexIdentity:
         raise StorageError(
             f"its identity can't be read: {error}",
             where=str(file),
-            remedy=f"Delete {file.parent.parent} and ingest again",
+            remedy=f"Delete {file.parent} and run `ragsaver verify` for each collection: it brings back what is in",
         ) from error

@@ -16,13 +16,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _NO_SIGNS = bytes(code for code in range(128) if chr(code).isalnum() or chr(code) in "\t\n\r ")
 _SPACES_FOR_SIGNS = bytes(code if code in _NO_SIGNS else ord(" ") for code in range(256))
 _REMEMBERED, _LONGEST = 65_536, 64  # words, and characters of one: some scripts put no spaces between words
+# What the tokenizer has one token for, whatever it is: a word of Thai, a file in base64. Models make more of it.
+_UNKNOWN_CHARACTERS_A_TOKEN = 2
 
 
 class TokenCounts:
     """Counts the tokens of texts, without special tokens and cut. Any thread may use it.
 
     A tokenizer like BERT's never looks past a word: its counts are summed up from those of a text's words, which are
-    remembered. With another one each text is tokenised.
+    remembered. With another one each text is tokenised. What it does not know counts by its length.
 
     :param tokenizer: of its own; it is made not to pad and not to cut.
     """
@@ -34,6 +36,8 @@ class TokenCounts:
         added = tokenizer.get_added_tokens_decoder().values()
         self._whole = [one.content for one in added]
         self._marks = {whole[0] for whole in self._whole}
+        unknown = getattr(tokenizer.model, "unk_token", None)
+        self._unknown = tokenizer.token_to_id(unknown) if unknown else None
         self._by_word = (
             isinstance(tokenizer.normalizer, BertNormalizer)
             and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
@@ -60,7 +64,7 @@ class TokenCounts:
 
     def _of_words(self, words: Sequence[str]) -> dict[str, int]:
         """Of plain words together: to tokenise each by itself takes three times as long, on all cores."""
-        plain = [word for word in words if word.isascii() and word.isalnum()]
+        plain = [word for word in words if len(word) <= _LONGEST and word.isascii() and word.isalnum()]
         encoding: Any = self._tokenizer.encode(" ".join(plain), add_special_tokens=False)
         found = Counter(encoding.word_ids)
         counts = {word: found[place] for place, word in enumerate(plain)}
@@ -88,7 +92,16 @@ class TokenCounts:
         if not texts:
             return []
         encodings: list[Any] = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [len(encoding.ids) for encoding in encodings]
+        return [self._size(text, encoding.ids) for text, encoding in zip(texts, encodings, strict=True)]
+
+    def _size(self, text: str, ids: list[int]) -> int:
+        if self._unknown not in ids:
+            return len(ids)
+        encoding: Any = self._tokenizer.encode(text, add_special_tokens=False)
+        return sum(
+            max((end - start) // _UNKNOWN_CHARACTERS_A_TOKEN, 1) if one == self._unknown else 1
+            for one, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+        )
 
 
 def _cut_ascii(text: str) -> tuple[list[str], str]:

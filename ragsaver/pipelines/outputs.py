@@ -2,6 +2,7 @@
 
 from haystack import Document, Pipeline
 
+from ragsaver.components.document_values import said_of, score_of
 from ragsaver.errors import PipelineError, RagSaverError, UsageError
 from ragsaver.pipelines.result import FoundPassage
 
@@ -34,10 +35,10 @@ def output_of(pipeline: Pipeline, socket: str, name: str) -> str:
 def found_passage(document: Document) -> FoundPassage:
     """A passage as it is shown."""
     return FoundPassage(
-        source=str(document.meta.get("source", "")),
-        heading=str(document.meta.get("heading", "")),
+        source=said_of(document, "source"),
+        heading=said_of(document, "heading"),
         text=document.content or "",
-        score=float(document.score or 0.0),
+        score=score_of(document),
     )
 
 

@@ -54,6 +54,25 @@ def test_a_wrong_judgement_lowers_the_score(dataset: Path, tmp_path: Path):
     assert evaluate_retrieval(dataset, Settings(home=tmp_path)).ndcg_at_10 < 1
 
 
+def test_the_first_judgement_counts_where_there_is_no_header(dataset: Path):
+    (dataset / "qrels.tsv").write_text("q1\td1\t1\nq2\td2\t2\n")
+    assert load_dataset(dataset).judged == {"q1": {"d1": 1}, "q2": {"d2": 2}}
+
+
+def test_answers_that_are_one_text_are_refused_and_not_taken_for_its_letters(dataset: Path):
+    (dataset / "queries.jsonl").write_text('{"_id": "q1", "text": "How much?", "answers": "forty grams"}')
+    with pytest.raises(UsageError, match="`answers` is no list of texts"):
+        load_dataset(dataset)
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels.tsv"])
+def test_the_line_that_is_not_utf_8_is_named(dataset: Path, name: str):
+    with (dataset / name).open("ab") as file:
+        file.write(b"\n\xff\xfe\n")
+    with pytest.raises(UsageError, match=name):
+        load_dataset(dataset)
+
+
 def test_judgements_may_lie_in_beir_s_folder(dataset: Path):
     (dataset / "qrels").mkdir()
     (dataset / "qrels.tsv").rename(dataset / "qrels" / "test.tsv")

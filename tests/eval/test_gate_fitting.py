@@ -15,6 +15,7 @@ from ragsaver.eval.retrieval import evaluate_retrieval
 from ragsaver.eval.tune_gate import read_target, tune_gate
 from ragsaver.settings import RerankSettings, Settings
 from tests.commands import as_json, run
+from tests.rerank_server import Script, rerank_server
 
 SEEN = len(NAMES)
 
@@ -126,6 +127,9 @@ def test_the_command_tunes_a_gate_that_retrieval_then_uses(dataset: Path, tmp_pa
         RAGSAVER_RERANK__MODE="gated", RAGSAVER_RERANK__GATE=str(out), RAGSAVER_RERANK__DEADLINE_MS="60000",
     )  # fmt: skip
     assert 0 < measured["rerank_rate"] <= 0.5
+    nowhere = ("--out", str(tmp_path / "nowhere" / "gate.json"))
+    refused = run(tmp_path, "eval", "tune-gate", "--dataset", str(dataset), *nowhere, code=2).stderr
+    assert "no file can be written there" in refused and "reranked" not in refused
     assert "no target" in run(tmp_path, "eval", "tune-gate", "--dataset", str(dataset), "--target", "x", code=2).stderr
 
 
@@ -140,7 +144,10 @@ def test_always_reranking_is_reported_with_its_price_and_never_without(dataset: 
 def test_too_few_questions_to_learn_from_are_refused(dataset: Path, tmp_path: Path):
     lines = (dataset / "qrels.tsv").read_text().splitlines()
     (dataset / "qrels.tsv").write_text("\n".join(lines[:20]))
-    with pytest.raises(UsageError, match="fewer than 50"):
-        tune_gate([dataset], Settings(home=tmp_path), Target(), lambda *_: None)
+    script = Script()
+    with rerank_server(script) as url, pytest.raises(UsageError, match="fewer than 50"):
+        rerank = RerankSettings(backend="remote", url=url)
+        tune_gate([dataset], Settings(home=tmp_path, rerank=rerank), Target(), lambda *_: None)
+    assert not script.requests  # each would have been paid for
     with pytest.raises(UsageError, match="same name"):
         tune_gate([dataset, dataset], Settings(home=tmp_path), Target(), lambda *_: None)

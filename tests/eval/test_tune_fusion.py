@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from ragsaver.components.fusion import Fusion
+from ragsaver.errors import UsageError
 from ragsaver.eval.recorded_legs import Legs
-from ragsaver.eval.tune_fusion import FOLDS, FusionReport
+from ragsaver.eval.tune_fusion import FOLDS, FusionReport, tune_fusion
 from ragsaver.eval.tune_fusion import judge as judge_with
-from ragsaver.settings import RetrievalSettings
+from ragsaver.settings import RetrievalSettings, Settings
 from tests.commands import as_json
 from tests.eval.test_datasets import dataset  # noqa: F401 - a fixture
 
@@ -69,6 +70,11 @@ def test_sets_count_alike_however_many_questions_they_have():
     report = judge({"large": [legs(True)] * 20, "small": [legs(False)] * 2})
     row = report.rows[0]
     assert row.mean == pytest.approx((row.ndcg_at_10["large"] + row.ndcg_at_10["small"]) / 2, abs=1e-4)
+
+
+def test_sets_of_one_name_are_refused_and_not_taken_for_one(dataset: Path, tmp_path: Path):  # noqa: F811
+    with pytest.raises(UsageError, match="same name"):
+        tune_fusion([dataset, dataset], Settings(home=tmp_path))
 
 
 def test_the_command_reads_datasets(dataset: Path, tmp_path: Path):  # noqa: F811

@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers
 
 from ragsaver.models import counting
 from ragsaver.models.counting import TokenCounts
@@ -18,6 +18,14 @@ TRICKY = "ab Zz09 .,-_`[]MASKéÉ́中文\u200b\xa0\u2028\u3000\ufeffßİΣ’�
 
 def shipped() -> Tokenizer:
     return Tokenizer.from_file(str(bundled_folder() / TOKENIZER))
+
+
+def size(encoding: Encoding) -> int:
+    """Tokens of a text, the unknown ones by their length."""
+    return sum(
+        max((end - start) // 2, 1) if token == "[UNK]" else 1
+        for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +45,15 @@ def whole() -> Tokenizer:
 @example(["It isn't [MASK], is it?", "a [mask] b", "[CLS]"])
 @example(["word\x1cword\x0bword", "a\x85b", "naïve café", "x" * 101 + " " + "x" * 100])
 def test_counts_are_those_of_the_whole_text(counts: TokenCounts, whole: Tokenizer, texts: list[str]):
-    expected = [len(one.ids) for one in whole.encode_batch(texts, add_special_tokens=False)]
+    expected = [size(one) for one in whole.encode_batch(texts, add_special_tokens=False)]
     assert counts(texts) == expected
     assert counts(texts) == expected  # remembered
+
+
+def test_what_the_tokenizer_does_not_know_counts_by_its_length(counts: TokenCounts):
+    thai, base64, known = "ภาษาไทยเป็นภาษาราชการ" * 10, "QUJD" * 300, "Owls hunt voles 🎉 at night."
+    assert counts([thai, base64, known]) == [len(thai) // 2, len(base64) // 2, 8]
+    assert counts([f"{known} {base64}"]) == [8 + len(base64) // 2]
 
 
 def test_a_tokenizer_that_looks_past_words_is_asked_for_each_text():
