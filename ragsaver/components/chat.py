@@ -285,7 +285,7 @@ class ChatTier:
                 hurried=hurried,
             )
         if hurried:
-            return GenerationLate("had too little time to answer", where=self._place, remedy="Allow for more time")
+            return GenerationLate(problem, where=self._place, remedy="Allow for more time")
         wait_s = retry_after_s(error)
         told_s = wait_s if wait_s is not None and math.isfinite(wait_s) else None
         return GenerationError(problem, where=self._place, remedy=remedy, retry_after_s=told_s)
