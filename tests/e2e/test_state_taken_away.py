@@ -31,7 +31,7 @@ def test_a_server_whose_state_was_removed_takes_no_document(tmp_path: Path, agai
             as_json(tmp_path, "ingest", "a.md")
         told = refused(url, "/v1/documents", {"documents": [{"source": "b", "text": "Bees dance."}]})
         assert told["type"] == "urn:ragsaver:problem:storage-error"
-        assert told["where"] == str(tmp_path / ".ragsaver") and "Start this process again" in told["remedy"]
+        assert told["where"] == ".ragsaver" and "Start this process again" in told["remedy"]
         assert refused(url, "/readyz")["remedy"] == told["remedy"]
         process.terminate()
         assert "Traceback" not in process.stderr.read()
