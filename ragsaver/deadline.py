@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -34,10 +34,19 @@ def allowed_s(most_s: float) -> float:
     return most_s if left_s is None else max(0.0, min(most_s, left_s))
 
 
-def taken(lock: "threading.Lock | threading.RLock", least_s: float = 0.0) -> bool:
-    """Take a lock that others may have for long; false if the running request's time was over first.
+@contextmanager
+def holding(
+    lock: "threading.Lock | threading.RLock", late: Callable[[], Exception], least_s: float = 0.0
+) -> Iterator[None]:
+    """Hold a lock that others may have for long.
 
+    :param late: gives what is raised if the running request's time is over first.
     :param least_s: to wait for it also where no time is left.
     """
     left_s = time_left_s()
-    return lock.acquire() if left_s is None else lock.acquire(timeout=max(left_s, least_s))
+    if not (lock.acquire() if left_s is None else lock.acquire(timeout=max(left_s, least_s))):
+        raise late()
+    try:
+        yield
+    finally:
+        lock.release()

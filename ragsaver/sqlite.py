@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from ragsaver.deadline import allowed_s, taken
+from ragsaver.deadline import allowed_s, holding
 from ragsaver.dialects import Steps, bring_on, in_words, indexes
 from ragsaver.errors import StorageError, StorageUnavailable
 
@@ -205,19 +205,14 @@ class SqliteDatabase:
                 self._written = None
         self._engine.dispose()
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """This thread's turn among those that write.
+    def _turn(self) -> AbstractContextManager[None]:
+        """This thread's turn among those that write; StorageUnavailable if the running request has no time for it."""
 
-        :raises StorageUnavailable: if the running request has no time to wait for it.
-        """
-        if not taken(self._one_writes, _LEAST_S):
+        def late() -> StorageUnavailable:
             problem = f"{self._what} can't be written: others wait for the file"
-            raise StorageUnavailable(problem, where=self.where, remedy=_BUSY, retry_after_s=_AGAIN_S)
-        try:
-            yield
-        finally:
-            self._one_writes.release()
+            return StorageUnavailable(problem, where=self.where, remedy=_BUSY, retry_after_s=_AGAIN_S)
+
+        return holding(self._one_writes, late, _LEAST_S)
 
     def _unwritten(self, problem: BaseException | None) -> StorageError:
         return _told(problem, f"{self._what} can't be written: {problem}", self.where, self._remedy)

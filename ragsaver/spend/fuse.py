@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ragsaver.deadline import taken
+from ragsaver.deadline import holding
 from ragsaver.errors import FuseBlown, StorageUnavailable
 from ragsaver.settings import FuseSettings
 from ragsaver.spend.budgets import Window, period_at
@@ -135,17 +135,13 @@ class Fuses:
         if not self._wishes.enabled:
             return None
         now = self._ledger.clock()
-        if not taken(self._lock):
-            raise StorageUnavailable("the ledger can't be read: others wait for it", retry_after_s=_BACK_S)
-        try:
+        with holding(self._lock, _late):
             self._look(now)
             steps = sorted(self._costs.get(tenant, {}).items())
             # Most tenants never spend so much that their usual hour matters.
             if sum(cost for _, cost in steps) <= kept(self._wishes.floor_usd) // _PROBE:
                 return None
             usual_hour = self._usual_hour(tenant, now)
-        finally:
-            self._lock.release()
         limit = limit_of(usual_hour, self._wishes)
         trial = trial_of(usual_hour, limit, self._wishes)
         return play([(float(step * _STEP_S), cost) for step, cost in steps], limit, self._wishes, now, trial)
@@ -186,3 +182,7 @@ class Fuses:
                 rows = connection.execute(asked.order_by(windows.c.starts)).all()
             known = self._usual[tenant] = (now, usual([int(row.spent) for row in rows]))
         return known[1]
+
+
+def _late() -> StorageUnavailable:
+    return StorageUnavailable("the ledger can't be read: others wait for it", retry_after_s=_BACK_S)

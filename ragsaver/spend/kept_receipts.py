@@ -27,7 +27,7 @@ AGAIN_S = 5.0
 _MOST = 5000
 # For which another process's lock is waited for, since others of this process wait meanwhile; and how many receipts a
 # ledger refuses before it is taken to refuse all.
-_PATIENCE_S = 5.0
+PATIENCE_S = 5.0
 _REFUSED = 3
 
 _log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class KeptReceipts:
         self._timer = self._timer if given else None  # that of a look is over
         waiting = [*self._waiting, *given]
         self._waiting.clear()
-        with due(time.monotonic() + _PATIENCE_S):
+        with due(time.monotonic() + PATIENCE_S):
             self._keep_all(waiting)
 
     def _keep_all(self, waiting: Sequence[Over]) -> None:

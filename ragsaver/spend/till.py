@@ -15,13 +15,13 @@ from contextvars import ContextVar
 from dataclasses import replace
 from decimal import Decimal
 
-from ragsaver.deadline import due, taken
+from ragsaver.deadline import due, holding
 from ragsaver.errors import StorageError, StorageUnavailable, UnknownPrice
 from ragsaver.settings import Settings
 from ragsaver.spend.budgets import REQUEST, Account, Hold, Standing, Window, choose
 from ragsaver.spend.fuse import Fuses
 from ragsaver.spend.gathered import Gathered
-from ragsaver.spend.kept_receipts import KeptReceipts, Over
+from ragsaver.spend.kept_receipts import AGAIN_S, PATIENCE_S, KeptReceipts, Over
 from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Call, Charge, Lease, Ledger, open_ledger
 from ragsaver.spend.length_rows import Answered
 from ragsaver.spend.money import charged, dollars
@@ -47,10 +47,6 @@ _LEARN_S = 0.25
 # For which a reading of budgets is good, unless this process spends meanwhile.
 _PACE_S = 1.0
 _PACES = 10_000
-
-_AGAIN_S = 5.0
-# For which what nobody waits for waits for another process's lock.
-_PATIENCE_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -112,14 +108,10 @@ class Till:
         """
         if self._ledger is not None:
             return self._ledger
-        if not taken(self._opening):
-            raise StorageUnavailable("the ledger can't be opened: others wait for it", retry_after_s=_AGAIN_S)
-        try:
+        with holding(self._opening, _late):
             if self._ledger is None:
                 self._ledger = self._open()
             return self._ledger
-        finally:
-            self._opening.release()
 
     @property
     def fuses(self) -> Fuses:
@@ -300,7 +292,7 @@ class Till:
         """Keep what was given to keep, settle what could not be, and let go of the ledger."""
         self._receipts.close()
         self._answers.close()
-        with due(time.monotonic() + _PATIENCE_S):
+        with due(time.monotonic() + PATIENCE_S):
             self._settle_late()
         if self._late:
             _log.warning("%d charges are not settled: they expire at what they held", len(self._late))
@@ -327,7 +319,7 @@ class Till:
 
     def _learn(self, answers: Sequence[Answered]) -> None:
         try:
-            with due(time.monotonic() + _PATIENCE_S):
+            with due(time.monotonic() + PATIENCE_S):
                 self.ledger.learn(answers)
         except StorageError as error:
             _log.warning("%d answers' lengths are not learned from: %s", len(answers), error)
@@ -390,3 +382,7 @@ def _costs_more(line: ReceiptLine) -> bool:
 
 def _is_unpaid(receipt: Receipt) -> bool:
     return any(map(_costs_more, receipt.lines))
+
+
+def _late() -> StorageUnavailable:
+    return StorageUnavailable("the ledger can't be opened: others wait for it", retry_after_s=AGAIN_S)
