@@ -236,6 +236,10 @@ class GenerationLate(DeadlineExceeded, GenerationError):
     """There was no time left to ask the language model's endpoint, or to wait for it."""
 
 
+class StorageLate(DeadlineExceeded, StorageUnavailable):
+    """There was no time left to wait for what keeps the state, which others have."""
+
+
 class EndpointResting(GenerationError):
     """The language model's endpoint failed several times in a row and is not asked for a while."""
 

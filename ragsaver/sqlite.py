@@ -13,9 +13,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from ragsaver.deadline import allowed_s, holding
+from ragsaver.deadline import allowed_s, holding, time_left_s
 from ragsaver.dialects import Steps, bring_on, in_words, indexes
-from ragsaver.errors import StorageError, StorageUnavailable
+from ragsaver.errors import StorageError, StorageLate, StorageUnavailable
 
 # For another process's write to end; who has a deadline waits no longer than till then. Where that is over, what was
 # paid for still gets a moment to be written.
@@ -24,6 +24,7 @@ _LEAST_S = 0.1
 _STEP_MS = 1000
 _AGAIN_S = 5.0
 _BUSY = "Another process has it to itself: let that end (a backup, a transaction that was left open)"
+_LATE = "Allow for more time; if another process has it to itself (a backup, an open transaction), let that end"
 _READ_PATIENCE_S = 1.0  # readers wait for nobody, but where a file is being put in order
 # Keys are hashes, so each batch of rows touches pages all over the file: a longer log writes a page back once for
 # many batches, and a larger cache finds it without reading it again.
@@ -206,11 +207,11 @@ class SqliteDatabase:
         self._engine.dispose()
 
     def _turn(self) -> AbstractContextManager[None]:
-        """This thread's turn among those that write; StorageUnavailable if the running request has no time for it."""
+        """This thread's turn among those that write; StorageLate if the running request has no time for it."""
 
-        def late() -> StorageUnavailable:
+        def late() -> StorageLate:
             problem = f"{self._what} can't be written: others wait for the file"
-            return StorageUnavailable(problem, where=self.where, remedy=_BUSY, retry_after_s=_AGAIN_S)
+            return StorageLate(problem, where=self.where, remedy=_LATE, retry_after_s=_AGAIN_S)
 
         return holding(self._one_writes, late, _LEAST_S)
 
@@ -221,7 +222,10 @@ class SqliteDatabase:
 def _told(error: BaseException | None, problem: str, where: str, remedy: str | None) -> StorageError:
     """What to do about it depends on whether somebody else has the file."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StorageUnavailable(problem, where=where, remedy=_BUSY, retry_after_s=_AGAIN_S)
+        # Who waits, waits in steps: a deadline that is nearer than one of them is what ended it.
+        left_s = time_left_s()
+        kind = StorageUnavailable if left_s is None or left_s > _STEP_MS / 1000 else StorageLate
+        return kind(problem, where=where, remedy=_BUSY, retry_after_s=_AGAIN_S)
     return StorageError(problem, where=where, remedy=remedy)
 
 

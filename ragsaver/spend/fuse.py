@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ragsaver.deadline import holding
-from ragsaver.errors import FuseBlown, StorageUnavailable
+from ragsaver.errors import FuseBlown, StorageLate
 from ragsaver.settings import FuseSettings
 from ragsaver.spend.budgets import Window, period_at
 from ragsaver.spend.ledger import Ledger
@@ -184,5 +184,5 @@ class Fuses:
         return known[1]
 
 
-def _late() -> StorageUnavailable:
-    return StorageUnavailable("the ledger can't be read: others wait for it", retry_after_s=_BACK_S)
+def _late() -> StorageLate:
+    return StorageLate("the ledger can't be read: others wait for it", retry_after_s=_BACK_S)

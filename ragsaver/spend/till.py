@@ -16,7 +16,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from ragsaver.deadline import due, holding
-from ragsaver.errors import StorageError, StorageUnavailable, UnknownPrice
+from ragsaver.errors import StorageError, StorageLate, UnknownPrice
 from ragsaver.settings import Settings
 from ragsaver.spend.budgets import REQUEST, Account, Hold, Standing, Window, choose
 from ragsaver.spend.fuse import Fuses
@@ -384,5 +384,5 @@ def _is_unpaid(receipt: Receipt) -> bool:
     return any(map(_costs_more, receipt.lines))
 
 
-def _late() -> StorageUnavailable:
-    return StorageUnavailable("the ledger can't be opened: others wait for it", retry_after_s=AGAIN_S)
+def _late() -> StorageLate:
+    return StorageLate("the ledger can't be opened: others wait for it", retry_after_s=AGAIN_S)
