@@ -24,9 +24,10 @@ from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.sentence_match import matches
 from ragsaver.components.sentence_worth import Candidate, score_sentences
 from ragsaver.components.token_counts import CountedTexts, TierTokens, answering_tokens
-from ragsaver.errors import RerankLate
+from ragsaver.errors import RerankLate, StorageError
 from ragsaver.logs.observed import note_contexts
 from ragsaver.sentences import Sentence, sentences
+from ragsaver.spend.fees import REFUSALS
 from ragsaver.spend.receipt import OpenReceipt, current_receipt
 
 GAP = " … "
@@ -279,10 +280,11 @@ class ContextPacker(Bound):
         texts = [document.content or "" for document in documents]
         try:
             return matches(self.resources, query, texts, candidates, self.scope.tenant), ", by words and tokens"
-        except RerankLate:
+        except (RerankLate, StorageError, *REFUSALS) as error:
+            why = "in time" if isinstance(error, RerankLate) else "for want of money"
             if evidence := current_evidence():
-                evidence.spoil("passages were not read in time")  # another time the answer may be better
-            return None, ", by words alone: passages were not read in time"
+                evidence.spoil(f"passages were not read {why}")  # another time the answer may be better
+            return None, f", by words alone: passages were not read {why}"
 
     def _counting(self) -> tuple[CountedTexts, TierTokens]:
         if self._count is None or self._answering is None:

@@ -3,14 +3,13 @@
 import asyncio
 from dataclasses import replace
 
-from ragsaver.components.account import account_left
+from ragsaver.components.account import current_account
 from ragsaver.components.attempts import outcome_of
 from ragsaver.components.chat_reply import ChatReply
 from ragsaver.components.request import current_request
 from ragsaver.components.to_the_end import to_the_end
 from ragsaver.settings import ModelSettings
 from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN, Lease
-from ragsaver.spend.receipt import current_receipt
 from ragsaver.spend.till import Till
 from ragsaver.spend.usage import TokenUsage
 
@@ -46,9 +45,8 @@ class Attempt:
         """
         if self._till is None:
             return
-        request = current_request()
         self._lease = self._till.reserve(
-            account_left(request, current_receipt()) if request is not None else self._till.nobody(),
+            current_account(self._till),
             tier=self._tier,
             model=self._model.name,
             task=self._task,

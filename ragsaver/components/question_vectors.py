@@ -9,15 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.caching.entries import Key, Place
+from ragsaver.components.account import current_purse
 from ragsaver.components.caches import Caches
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.request import current_request
 from ragsaver.models.micro_batching import MicroBatcher
 from ragsaver.models.protocol import Encoder
+from ragsaver.spend.ledger import DONE, NOTHING
 from ragsaver.spend.money import usd_of_tokens
 from ragsaver.spend.receipt import EMBED_QUERY, ZERO, current_receipt
+from ragsaver.spend.till import Till
 
 _KIND = "question vector"
+_LASTS_S = 60.0  # that embedding one takes at most
 
 
 class QuestionVectors:
@@ -26,17 +30,23 @@ class QuestionVectors:
     Kept ones are a tenant's own, and of readers of the same groups: a hit would tell what another has asked.
 
     :param most: questions that share a run of the model.
+    :param till: where that is paid for.
     :param usd_per_mtok: dollars for embedding a million tokens.
     """
 
-    def __init__(self, encoder: Encoder, caches: Caches, most: int, usd_per_mtok: Decimal = ZERO) -> None:
+    def __init__(self, encoder: Encoder, caches: Caches, most: int, till: Till, usd_per_mtok: Decimal = ZERO) -> None:
         self._encoder = encoder
+        self._till = till
         self._caches = caches
         self._usd_per_mtok = usd_per_mtok
         self._embed: MicroBatcher[str, NDArray[np.float32]] = MicroBatcher(self._vectors, most)
 
     def __call__(self, question: str) -> NDArray[np.float32]:
-        """The vector."""
+        """The vector.
+
+        :raises BudgetExceeded: if embedding costs something, and a budget has no room for it; other refusals as of a
+            language model's call.
+        """
         evidence = current_evidence()
         if evidence is None:
             return self._looked_up(question)
@@ -65,8 +75,19 @@ class QuestionVectors:
         return usd_of_tokens(self._tokens(question), self._usd_per_mtok)
 
     def _embedded(self, question: str) -> NDArray[np.float32]:
-        vector = self._embed(question)
+        vector = self._paid(question) if self._usd_per_mtok else self._embed(question)
         self._show(question, kept=False)
+        return vector
+
+    def _paid(self, question: str) -> NDArray[np.float32]:
+        price = self.price(question)
+        fee = current_purse(self._till).reserve(self._encoder.name, EMBED_QUERY, price, _LASTS_S)
+        outcome = NOTHING
+        try:
+            vector = self._embed(question)
+            outcome = DONE
+        finally:
+            fee.settle(outcome)
         return vector
 
     def _show(self, question: str, *, kept: bool) -> None:
@@ -80,6 +101,7 @@ class QuestionVectors:
             cost_usd=ZERO if kept else usd,
             saved_usd=usd if kept else ZERO,
             reason="embedded before" if kept else "the question, embedded",
+            paid=bool(usd) and not kept,
         )
 
     def _tokens(self, question: str) -> int:

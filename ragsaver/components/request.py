@@ -41,6 +41,7 @@ class Request:
     :ivar pace: what its budgets leave it; the engine says.
     :ivar guarded: whether it may be refused as a loop.
     :ivar on_rung: told which rung of the ladder serves it as soon as that is known, and again if another one answers.
+    :ivar charged_as: under which id, where that is not its own: there is no receipt of it.
     :ivar caller: who may leave while a thread makes the answer; None where nobody can, or a task makes it.
     """
 
@@ -59,6 +60,7 @@ class Request:
     pipeline: str | None = None
     pace: Pace = UNPRESSED
     guarded: bool = False
+    charged_as: str | None = None
     on_rung: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
     caller: Caller | None = field(default=None, repr=False, compare=False)
 

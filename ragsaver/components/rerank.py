@@ -1,19 +1,20 @@
 """Rerank the best passages where it is likely to help, within a deadline, and say on the receipt what was done."""
 
 from dataclasses import replace
-from functools import partial
 
 from haystack import Document, component
 
-from ragsaver.components.account import account_of
+from ragsaver.components.account import account_foreseen, current_purse
 from ragsaver.components.explain import current_explanation
-from ragsaver.components.forecast import current_forecast
+from ragsaver.components.forecast import Forecast, current_forecast
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_pace, current_request, stage
 from ragsaver.components.rerank_gate import new_order
-from ragsaver.components.reranking import Pay
+from ragsaver.components.reranking import Reranked, unpaid
 from ragsaver.components.resources import Bound
+from ragsaver.errors import StorageError
 from ragsaver.settings import RerankSettings
+from ragsaver.spend.fees import REFUSALS
 from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.pacing import Service
 from ragsaver.spend.receipt import current_receipt
@@ -87,21 +88,12 @@ class ConditionalReranker(Bound):
                 explanation.rerank = reason
             return {"documents": Passages(documents)}
         if reranking.costs and (forecast := current_forecast()):
-            usd = reranking.price(query, [passage.content or "" for passage in top])
-            forecast.note(dollars(charged(usd)), "reranking")
-            forecast.other_passages = True
+            self._foresee(query, top, forecast)
             return {"documents": Passages(documents)}
         with stage("rerank"):
-            outcome = reranking.rerank(query, top, self.scope, mode, self._pay())
-        looked_at = len(top) if outcome.scores is not None else 0
-        current_receipt().add(
-            "rerank",
-            reranking.reranker.name,
-            looked_at,
-            "passages",
-            cost_usd=dollars(charged(outcome.cost_usd)),
-            reason=f"{outcome.decision}: {outcome.reason}",
-        )
+            purse = current_purse(self.resources.till) if reranking.costs else None
+            outcome = reranking.rerank(query, top, self.scope, mode, purse)
+        self._show(outcome, len(top))
         if explanation:
             explanation.rerank = f"{outcome.decision}: {outcome.reason}"
         if outcome.scores is None:
@@ -113,12 +105,35 @@ class ConditionalReranker(Bound):
             explanation.order(ordered, reranked=len(best))
         return {"documents": ordered}
 
-    def _pay(self) -> Pay | None:
-        """Charges a sample to whoever asked the question; None outside of a request."""
-        request, till = current_request(), self.resources.till
-        if request is None:
-            return None
-        return partial(till.charge_beside, account_of(request), self.resources.reranking.reranker.name, "rerank-sample")
+    def _foresee(self, query: str, top: Passages, forecast: Forecast) -> None:
+        """Note what asking the reranker would cost, where that would be paid."""
+        reranking, request, till = self.resources.reranking, current_request(), self.resources.till
+        account = till.nobody() if request is None else account_foreseen(request, current_receipt())
+        try:
+            usd = dollars(charged(reranking.price(query, [passage.content or "" for passage in top])))
+            till.purse(account).foresee(usd)
+        except (*REFUSALS, StorageError) as error:
+            self._show(unpaid(error), 0)
+            return
+        forecast.note(usd, "reranking")
+        forecast.other_passages = True
+
+    def _show(self, outcome: Reranked, passages: int) -> None:
+        """Tell the receipt what became of it."""
+        reranking, reason = self.resources.reranking, f"{outcome.decision}: {outcome.reason}"
+        if outcome.cost_usd and (price := reranking.listed):
+            reason += f"; price by {price.origin}"
+            if not price.known:
+                self.resources.till.upper_charges.count(reranking.reranker.name)
+        current_receipt().add(
+            "rerank",
+            reranking.reranker.name,
+            passages if outcome.scores is not None else 0,
+            "passages",
+            cost_usd=dollars(charged(outcome.cost_usd)),
+            reason=reason,
+            paid=True,
+        )
 
     def _mode(self) -> str:
         return self.mode_by(self.resources.settings.rerank)

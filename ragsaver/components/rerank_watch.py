@@ -19,8 +19,8 @@ from typing import Literal
 from ragsaver.errors import RagSaverError
 from ragsaver.spend.receipt import ZERO
 
-Decision = Literal["reranked", "skipped", "late", "failed", "paused"]
-DECISIONS: tuple[Decision, ...] = ("reranked", "skipped", "late", "failed", "paused")
+Decision = Literal["reranked", "skipped", "late", "failed", "paused", "unpaid"]
+DECISIONS: tuple[Decision, ...] = ("reranked", "skipped", "late", "failed", "paused", "unpaid")
 
 _TENANTS = 1000  # whose samples are remembered apart; who was sampled longest ago goes first
 _WAITING = 8  # samples; more are dropped, so that a slow reranker piles up no work

@@ -4,10 +4,10 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -21,13 +21,27 @@ from ragsaver.components.rerank_features import features
 from ragsaver.components.rerank_gate import Gate, Recent, left_behind, load_gate, mix, new_order
 from ragsaver.components.rerank_watch import Decision, RerankWatch, Sample
 from ragsaver.deadline import allowed_s
-from ragsaver.errors import MissingExtra, RagSaverError, RerankError, RerankLate, RerankRefused, SettingsError
+from ragsaver.errors import (
+    MissingExtra,
+    RagSaverError,
+    RerankError,
+    RerankLate,
+    RerankRefused,
+    SettingsError,
+    StorageError,
+    TooExpensive,
+    UnknownPrice,
+)
 from ragsaver.index.scope import Scope
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.rerankers.maxsim import MaxSimReranker
 from ragsaver.models.rerankers.opening import open_maxsim, open_reranker
 from ragsaver.models.rerankers.protocol import Reranker
 from ragsaver.settings import Settings
+from ragsaver.spend.fees import REFUSALS, Fee, Purse
+from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN
+from ragsaver.spend.price import Price
+from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.receipt import ZERO
 
 if TYPE_CHECKING:
@@ -36,13 +50,13 @@ if TYPE_CHECKING:
 _THREADS = 4
 _FAILURES = 3  # in a row, after which it is left alone
 _PAUSE_S = 30.0
-_LET_DOWN = ("late", "failed", "paused")  # another time the answer may be better
+_LET_DOWN = ("late", "failed", "paused", "unpaid")  # another time the answer may be better
 _SAMPLE_S = 30.0  # that a sample may take
+_STAGE = "rerank"
+_SAMPLED = "rerank-sample"
 _UNBILLED = (RerankRefused, SettingsError, MissingExtra)  # nobody was asked, or nobody answered
 
 _log = logging.getLogger(__name__)
-
-Pay = Callable[[Decimal], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +72,27 @@ class Reranked:
     """What became of one question.
 
     :ivar scores: new ones of the passages, in the order given; None where the order stays.
+    :ivar passing: whether another time it may be asked, where it is not paid for.
     """
 
     decision: Decision
     reason: str
     scores: list[float] | None = None
     cost_usd: Decimal = ZERO
+    passing: bool = True
 
 
 class Reranking:
     """The reranker and the gate of the settings, opened at the first use.
 
     :param encoder: the embedding model, for MaxSim and for counting.
+    :param prices: for one whose price the settings don't have with it; the settings' own book if None.
     """
 
-    def __init__(self, settings: Settings, encoder: Encoder) -> None:
+    def __init__(self, settings: Settings, encoder: Encoder, prices: PriceBook | None = None) -> None:
         self._settings = settings.rerank
+        self._spend = settings.spend
+        self._prices = prices or PriceBook.of(settings.spend)
         self._embedding = settings.embedding
         self._encoder = encoder
         self._lock = threading.Lock()
@@ -152,7 +171,15 @@ class Reranking:
     @property
     def costs(self) -> bool:
         """Whether a call is paid for."""
+        found = self.listed
+        if found is not None:
+            return bool(found.worst(1, 0))
         return bool(self._settings.usd_per_1k_calls or self._settings.usd_per_mtok)
+
+    @property
+    def listed(self) -> Price | None:
+        """What a language model of its name costs, where the settings have no price with it; None where they do."""
+        return None if self._settings.is_priced else self._prices.price(self.reranker.name)
 
     def judge(self, question: str, passages: Sequence["Document"], scope: Scope) -> Verdict:
         """Ask the gate; microseconds to a few milliseconds.
@@ -168,31 +195,42 @@ class Reranking:
         return Verdict(False, f"a chance of {chance:.2f} that it helps, not above {max(min(bar, 1.0), 0.0):.2f}")
 
     def rerank(
-        self, question: str, passages: Sequence["Document"], scope: Scope, mode: str, pay: Pay | None = None
+        self, question: str, passages: Sequence["Document"], scope: Scope, mode: str, purse: Purse | None = None
     ) -> Reranked:
         """Ask the gate if `mode` is `gated`, then the reranker; whatever fails, the order that there was stays.
 
         :param passages: best first, those only that are to be looked at.
-        :param pay: takes the dollars of a sample, when the receipt is closed.
+        :param purse: who pays; None where nobody is billed.
         """
         verdict = self.judge(question, passages, scope) if mode == "gated" else Verdict(True, "always reranked")
         if verdict.rerank:
-            outcome = self._asked(question, passages, scope, verdict.reason)
+            outcome = self._asked(question, passages, scope, verdict.reason, purse)
         else:
             outcome = Reranked("skipped", verdict.reason)
             if random.random() < self._settings.sample_skipped:
-                self.watch.sample_later(lambda: self._sample(question, passages, scope, pay), scope.tenant)
+                self._sample_later(question, passages, scope, purse)
         self.watch.decided(outcome.decision)
-        if outcome.decision in _LET_DOWN and (evidence := current_evidence()):
+        if outcome.decision in _LET_DOWN and outcome.passing and (evidence := current_evidence()):
             evidence.spoil(f"the reranker was {outcome.decision}")
         return outcome
 
     def price(self, question: str, texts: Sequence[str]) -> Decimal:
-        """Dollars for one call."""
-        cost = self._settings.usd_per_1k_calls / 1000
+        """Dollars for one call.
+
+        :raises UnknownPrice: if nobody knows it, and the settings want no guess.
+        """
+        found = self.listed
+        if found is not None:
+            if not found.known and self._spend.unknown_price == "refuse":
+                raise UnknownPrice(
+                    f"`{found.model}` is on no price list",
+                    where="spend.unknown_price",
+                    remedy="Set `rerank.usd_per_1k_calls`, 0 for a server of your own",
+                )
+            return found.worst(self._tokens(question, texts), 0)
+        cost = (self._settings.usd_per_1k_calls or ZERO) / 1000
         if self._settings.usd_per_mtok:
-            asked, *tokens = self._encoder.count_tokens([question, *texts])
-            cost += (sum(tokens) + len(texts) * asked) * self._settings.usd_per_mtok / 1_000_000
+            cost += self._tokens(question, texts) * self._settings.usd_per_mtok / 1_000_000
         return cost
 
     def close(self) -> None:
@@ -203,7 +241,13 @@ class Reranking:
         if "reranker" in self.__dict__:
             self.reranker.close()
 
-    def _asked(self, question: str, passages: Sequence["Document"], scope: Scope, why: str) -> Reranked:
+    def _tokens(self, question: str, texts: Sequence[str]) -> int:
+        asked, *tokens = self._encoder.count_tokens([question, *texts])
+        return sum(tokens) + len(texts) * asked
+
+    def _asked(
+        self, question: str, passages: Sequence["Document"], scope: Scope, why: str, purse: Purse | None
+    ) -> Reranked:
         with self._lock:
             if time.monotonic() < self._paused_until:
                 return Reranked(
@@ -211,9 +255,30 @@ class Reranking:
                 )
         texts = [passage.content or "" for passage in passages]
         own_s = self._settings.deadline_ms / 1000
+        if not allowed_s(own_s):
+            return _without_time()
+        if not self.costs:
+            return self._called(question, passages, texts, scope, why)[0]
+        try:
+            usd = self.price(question, texts)
+            fee = purse.reserve(self.reranker.name, _STAGE, usd, own_s) if purse else None
+        except (*REFUSALS, StorageError) as error:
+            return unpaid(error)
+        outcome = UNKNOWN
+        try:
+            reranked, outcome = self._called(question, passages, texts, scope, why)
+        finally:
+            cost_usd = _settled(fee, usd, outcome)
+        return replace(reranked, cost_usd=cost_usd)
+
+    def _called(
+        self, question: str, passages: Sequence["Document"], texts: Sequence[str], scope: Scope, why: str
+    ) -> tuple[Reranked, str]:
+        """What the reranker said, and who may bill it."""
+        own_s = self._settings.deadline_ms / 1000
         has_s = allowed_s(own_s)
         if not has_s:
-            return Reranked("late", "not begun, since the request has no time left: the order stays")
+            return _without_time(), NOTHING
         until = time.monotonic() + has_s
         call = self._pool.submit(self.reranker.score, question, texts, until=until, tenant=scope.tenant)
         try:
@@ -226,20 +291,15 @@ class Reranking:
             else:  # the reranker may be as fast as ever
                 limit = f"the {has_s * 1000:.0f} ms that the request had left"
             late = "not done" if begun else "not begun, since all its threads are busy,"
-            return Reranked(
-                "late",
-                f"{late} within {limit}: the order stays",
-                cost_usd=self.price(question, texts) if begun else ZERO,
-            )
+            return Reranked("late", f"{late} within {limit}: the order stays"), UNKNOWN if begun else NOTHING
         except Exception as error:  # a model or a server of anybody's may raise anything
             self._failed()
-            told = _told(error)
-            billed = ZERO if isinstance(error, _UNBILLED) else self.price(question, texts)
-            return Reranked("failed", f"{told}: the order stays", cost_usd=billed)
+            told = f"{_told(error)}: the order stays"
+            return Reranked("failed", told), NOTHING if isinstance(error, _UNBILLED) else UNKNOWN
         with self._lock:
             self._failures = 0
         fused = [score_of(passage) for passage in passages]
-        return Reranked("reranked", why, mix(fused, found.tolist(), self.weight), self.price(question, texts))
+        return Reranked("reranked", why, mix(fused, found.tolist(), self.weight)), DONE
 
     def _failed(self) -> None:
         with self._lock:
@@ -248,20 +308,53 @@ class Reranking:
                 self._failures = 0
                 self._paused_until = time.monotonic() + _PAUSE_S
 
-    def _sample(self, question: str, passages: Sequence["Document"], scope: Scope, pay: Pay | None) -> Sample:
+    def _sample_later(self, question: str, passages: Sequence["Document"], scope: Scope, purse: Purse | None) -> None:
+        if purse and self.costs:
+            purse = purse.beside(_SAMPLED)
+            if purse is None:
+                return
+        self.watch.sample_later(lambda: self._sample(question, passages, scope, purse), scope.tenant)
+
+    def _sample(self, question: str, passages: Sequence["Document"], scope: Scope, purse: Purse | None) -> Sample:
         texts = [passage.content or "" for passage in passages]
-        cost_usd = self.price(question, texts)
+        usd = self.price(question, texts)
+        fee = purse.reserve(self.reranker.name, _SAMPLED, usd, _SAMPLE_S) if purse and usd else None
+        outcome = UNKNOWN
         try:
             scored = self.reranker.score(question, texts, until=time.monotonic() + _SAMPLE_S, tenant=scope.tenant)
+            outcome = DONE
             found = _checked(scored, len(texts), self.reranker.name)
         except _UNBILLED:
-            cost_usd = ZERO
+            outcome = NOTHING
             raise
         finally:
-            if pay and cost_usd:
-                pay(cost_usd)
+            cost_usd = _settled(fee, usd, outcome)
         scores = mix([score_of(passage) for passage in passages], found.tolist(), self.weight)
         return Sample(new_order(scores)[0] != 0, left_behind(scores), cost_usd)
+
+
+def _settled(fee: Fee | None, usd: Decimal, outcome: str) -> Decimal:
+    """Dollars that a call is charged."""
+    if fee is not None:
+        return fee.settle(outcome)
+    return ZERO if outcome == NOTHING else usd
+
+
+def _without_time() -> Reranked:
+    return Reranked("late", "not begun, since the request has no time left: the order stays")
+
+
+def unpaid(error: RagSaverError) -> Reranked:
+    """Nobody pays for the call; what a person may read of that, and the log the rest."""
+    if isinstance(error, StorageError):
+        _log.warning("the reranker is not asked: %s", error)
+        return Reranked("unpaid", "the ledger can't be asked now: the order stays")
+    return Reranked("unpaid", f"{error.problem} ({error.where}): the order stays", passing=not _lasts(error))
+
+
+def _lasts(error: RagSaverError) -> bool:
+    """Whether the same request would be refused at any time."""
+    return isinstance(error, (TooExpensive, UnknownPrice))
 
 
 def _checked(scores: NDArray[np.float32], count: int, name: str) -> NDArray[np.float32]:

@@ -68,12 +68,12 @@ class Resources:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loops", LoopGuard(self.settings.server.loop_guard))
-        object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder))
+        object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder, self.prices))
         object.__setattr__(self, "default_scope", reader(self.settings))
         object.__setattr__(self, "till", Till(self.settings, self.prices, self.encoder.count_tokens))
         object.__setattr__(self, "caches", Caches(self.settings))
         most, price = self.settings.embedding.query_batch, self.settings.spend.embedding_per_mtok
-        object.__setattr__(self, "embed_question", QuestionVectors(self.encoder, self.caches, most, price))
+        object.__setattr__(self, "embed_question", QuestionVectors(self.encoder, self.caches, most, self.till, price))
 
     def close(self) -> None:
         """Flush and close the index, whose owner this process stays; `uses` is closed by whoever gave it its place to

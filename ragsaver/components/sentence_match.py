@@ -11,13 +11,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ragsaver.components.account import current_purse
 from ragsaver.components.resources import Resources
 from ragsaver.components.sentence_worth import TOKEN_FEATURES, Candidate
 from ragsaver.deadline import allowed_s
 from ragsaver.models.rerankers.maxsim import PassageTokens
+from ragsaver.spend.fees import Fee
+from ragsaver.spend.ledger import DONE, NOTHING
 from ragsaver.spend.money import usd_of_tokens
 from ragsaver.spend.receipt import current_receipt
 
+# Of a text that is read, beyond those that are counted.
+SPECIAL_TOKENS = 2
 # Cosines of one question's sentences differ by little, and the fit pulls weights towards zero.
 _SPREAD = 4.0
 _PLACED = ("match", "pooled")  # whose places among all sentences are told too, behind the rest
@@ -30,27 +35,44 @@ def matches(
 
     :param texts: of the candidates' passages.
     :param tenant: whose passages these are.
+    :raises BudgetExceeded: if reading costs something, and a budget has no room for it; other refusals as of a language
+        model's call.
     :raises RerankLate: if that takes longer than `context.deadline_ms`, or than the request has left.
     :raises SettingsError: if the embedding model gives no token vectors.
     """
-    until = time.monotonic() + allowed_s(resources.settings.context.deadline_ms / 1000)
     tokens = resources.reranking.tokens
+    lasts_s = resources.settings.context.deadline_ms / 1000
+    fee = _reserved(resources, tokens.name, [question, *texts], lasts_s)
+    until = time.monotonic() + allowed_s(lasts_s)
     read: list[int] = []
     try:
         passages = tokens.of_passages(texts, until=until, tenant=tenant, on_read=read.append)
         asked = tokens.of_question(question)
         read.append(len(asked))
     finally:
+        usd = usd_of_tokens(sum(read), resources.settings.spend.embedding_per_mtok)
+        if fee is not None:
+            usd = fee.settle(DONE if read else NOTHING, usd)
         if sum(read):
             current_receipt().add(
                 "pack",
                 tokens.name,
                 sum(read),
                 "tokens",
-                cost_usd=usd_of_tokens(sum(read), resources.settings.spend.embedding_per_mtok),
+                cost_usd=usd,
                 reason="read by the token: the question, and passages that were not read before",
+                paid=fee is not None,
             )
     return match_features(asked, resources.embed_question(question), passages, candidates)
+
+
+def _reserved(resources: Resources, item: str, texts: Sequence[str], lasts_s: float) -> Fee | None:
+    """What reading all of these would cost, kept back; None where it costs nothing."""
+    usd_per_mtok = resources.settings.spend.embedding_per_mtok
+    if not usd_per_mtok:
+        return None
+    tokens = sum(resources.encoder.count_tokens(texts)) + SPECIAL_TOKENS * len(texts)
+    return current_purse(resources.till).reserve(item, "pack", usd_of_tokens(tokens, usd_per_mtok), lasts_s)
 
 
 def match_features(

@@ -24,7 +24,8 @@ from ragsaver.errors import SettingsError
 from ragsaver.pipelines.checked_answers import CheckedAnswers
 from ragsaver.pipelines.kept_answer import KeptAnswer, answer_to_keep
 from ragsaver.pipelines.result import AskResult
-from ragsaver.spend.receipt import OpenReceipt, ReceiptLine, open_receipt
+from ragsaver.spend.fees import REFUSALS
+from ragsaver.spend.receipt import OpenReceipt, open_receipt
 
 _KIND = "answer"
 # How often one looks whether another process is done.
@@ -73,7 +74,7 @@ class Turn:
 
     Call `wait` (or `wait_async`), then read `found`; make the answer if it is None and `keep` it; `end` in any case.
 
-    :ivar lines: what looking for it cost, for the request's receipt.
+    :ivar looked: what looking for it cost, for the request's receipt.
     """
 
     def __init__(self, cache: AnswerCache, store: EntryStore, question: str, request: Request) -> None:
@@ -92,7 +93,8 @@ class Turn:
         self._until = request.by(self._wait_s)
         self._stepping = threading.Lock()
         self.vector: NDArray[np.float32] | None = None
-        self.lines: list[ReceiptLine] = []
+        self.looked = OpenReceipt()
+        self._looked_nearby = False
         self.found: KeptAnswer | None = None
         self.how: Literal["hit", "semantic", "miss"] = "miss"
 
@@ -137,9 +139,8 @@ class Turn:
         if kept is not None and self._store.put(self._key, kept.dump(), ttl_s):
             self._landing = Landed.KEPT
             alike = self._cache.alike
-            if alike is not None and kept.answer is not None:
-                self.vector = self._cache.resources.embed_question(self._question)
-                alike.put(self._store, self._shelf, self._key, self._question, self.vector, ttl_s)
+            if alike is not None and kept.answer is not None and (vector := self._own_vector()) is not None:
+                alike.put(self._store, self._shelf, self._key, self._question, vector, ttl_s)
 
     def end(self) -> None:
         """Let those who wait go on: with what was kept, or the next of them makes the answer."""
@@ -151,6 +152,13 @@ class Turn:
             if self._leads:
                 self._leads = False
                 self._cache.flights.land(self._key, self._landing)
+
+    def _own_vector(self) -> NDArray[np.float32] | None:
+        """The question's; None where nobody pays for it any more."""
+        try:
+            return self._cache.resources.embed_question(self._question)
+        except REFUSALS:
+            return None
 
     def _pause(self, pause: Pause) -> None:
         caller = self._request.caller
@@ -204,11 +212,15 @@ class Turn:
     def _look_nearby(self) -> bool:
         """Once: whether a question that asks the same in other words was answered."""
         alike = self._cache.alike
-        if alike is None or self.vector is not None:
+        if alike is None or self._looked_nearby:
             return False
-        with running(self._request), open_receipt() as looking:
-            self.vector = vector = self._cache.resources.embed_question(self._question)
-        self.lines += looking.lines
+        self._looked_nearby = True
+        try:
+            with running(self._request), open_receipt() as looking:
+                self.vector = vector = self._cache.resources.embed_question(self._question)
+        except REFUSALS:
+            return False  # who makes the answer is refused, if that takes the vector too
+        self.looked.take(looking)
         rule, reader = bundled_agreement(), self._request.scope.reader
         for near in alike.near(self._store, self._shelf, _KIND, vector, rule.cosine_at_least, _CANDIDATES):
             if not rule.holds(near.question, self._question, near.cosine, reader):

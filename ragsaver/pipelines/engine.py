@@ -6,6 +6,7 @@ question, and the answer is what a component gives out as `answers`.
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
@@ -276,7 +277,8 @@ class QueryEngine:
         self, question: str, request: Request, pipeline: Pipeline | None = None, turn: Turn | None = None
     ) -> Iterator[_Asked]:
         if pipeline is not None:
-            request = self._paced(request)
+            kind = "search" if self._search and pipeline is self._search.pipeline else "estimate"
+            request = replace(self._paced(request), charged_as=f"{kind}_{uuid.uuid4().hex}")
         if pipeline is None:
             self._require_schemas(request)
             # The cache was asked before: what is not there is refused where nothing else is given.
@@ -295,7 +297,7 @@ class QueryEngine:
                 observe_question(question, asked, request, receipt)
                 if turn is not None and turn.vector is not None:
                     evidence.vectors[question] = turn.vector
-                    receipt.lines += turn.lines
+                    receipt.take(turn.looked)
                 yield _Asked(request, receipt, evidence, inputs, time.perf_counter())
         except (PipelineRuntimeError, HaystackPipelineError) as error:
             raise cause_of(error, self.name) from error
@@ -320,9 +322,10 @@ class QueryEngine:
             complete = True
         finally:
             if asked:
-                self.resources.till.keep_receipt(account_of(request), receipt.close(), complete=complete)
+                closed, paid = receipt.close(), receipt.paid
+                self.resources.till.keep_receipt(account_of(request), closed, complete=complete, paid=paid)
             else:
-                self.resources.till.charge_lines_beside(account_of(request), receipt.lines)
+                self.resources.till.charge_beside(account_of(request), receipt)
 
     def check(self, question: str) -> None:
         """Refuse a question that is empty, too long or no text.
@@ -365,11 +368,11 @@ class QueryEngine:
         resources.uses.note(kept.versions)
         asked_so = "the same question" if turn.how == "hit" else "a question that asks the same"
         receipt = kept.receipt(asked_so, time.time())
-        receipt.lines += turn.lines
+        receipt.take(turn.looked)
         settle(receipt, resources.settings, resources.prices, reused_usd=kept.cost_usd)
         request.stage_ms["cache"] = (time.perf_counter() - started) * 1000
         closed = receipt.close()
-        resources.till.keep_receipt(account_of(request), closed, complete=True)
+        resources.till.keep_receipt(account_of(request), closed, complete=True, paid=receipt.paid)
         result = AskResult(
             answer=kept.answer,
             reason=kept.reason,

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from haystack import Document, Pipeline
+from haystack.core.errors import PipelineRuntimeError
 from haystack.dataclasses import ChatMessage
 from pydantic import BaseModel, ConfigDict
 
@@ -22,11 +23,14 @@ from ragsaver.components.generator import AnswerGenerator
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request
 from ragsaver.components.resources import Resources
+from ragsaver.components.sentence_match import SPECIAL_TOKENS
 from ragsaver.components.token_counts import TierTokens
 from ragsaver.components.worst_case import WorstCase
-from ragsaver.errors import BudgetExceeded, FuseBlown, PipelineError, RagSaverError, TooExpensive, UnknownPrice
+from ragsaver.errors import BudgetExceeded, PipelineError, RagSaverError
+from ragsaver.pipelines.outputs import cause_of
 from ragsaver.settings import ModelSettings
 from ragsaver.spend.budgets import Account
+from ragsaver.spend.fees import REFUSALS
 from ragsaver.spend.money import charged, dollars, kept, usd_of_tokens
 from ragsaver.spend.pacing import admit
 from ragsaver.spend.receipt import ZERO, OpenReceipt, PricedBy, Usd
@@ -34,8 +38,6 @@ from ragsaver.spend.usage import TokenUsage
 
 _TASK = "answer"
 _MARK_TOKENS = 64  # around a passage in the prompt, and its source
-_SPECIAL_TOKENS = 2  # of a passage that is read by the token
-_REFUSALS = (BudgetExceeded, FuseBlown, TooExpensive, UnknownPrice)
 
 
 class _Frozen(BaseModel):
@@ -100,7 +102,8 @@ class Prompt:
 
     :ivar question: as it is looked for.
     :ivar beside_usd: dollars at most for what is paid for beside the answer's calls.
-    :ivar foreseen: None where budgets leave nothing for the request, which `refused` says.
+    :ivar foreseen: None where budgets leave nothing for the request, or its question is not embedded, which `refused`
+        says.
     :ivar more_tokens: that the prompt may have on top.
     """
 
@@ -143,6 +146,7 @@ class PromptPipeline:
         for part in going:
             pipeline.remove_component(part)
         self.pipeline = pipeline
+        self._name = name
         self._resources = resources
         self._generator = next(iter(generators.values()))
         self._packers = [made for _, made in pipeline.walk() if isinstance(made, ContextPacker)]
@@ -161,7 +165,13 @@ class PromptPipeline:
         :param receipt: the running one.
         """
         question = asked[1] or asked[0]
-        outputs = self.pipeline.run(inputs, include_outputs_from={part for part, _ in self._given.values()})
+        try:
+            outputs = self.pipeline.run(inputs, include_outputs_from={part for part, _ in self._given.values()})
+        except PipelineRuntimeError as error:
+            cause = cause_of(error, self._name)
+            if not isinstance(cause, REFUSALS):
+                raise
+            return Prompt(question, request, (), (), forecast, forecast.most_usd, 0, 0, refused=cause)
         (part, socket), (packer, packed) = self._given["messages"], self._given["documents"]
         messages, documents = outputs[part][socket], outputs[packer][packed]
         foreseen: Foreseen | None = None
@@ -199,7 +209,7 @@ class PromptPipeline:
         usd = sum((usd_of_tokens(tokens, usd_per_mtok) for tokens in questions), ZERO)
         if any(packer.by_tokens for packer in self._packers):
             read = [max(questions), *receipt.whole_passage_tokens]
-            usd += usd_of_tokens(sum(read) + _SPECIAL_TOKENS * len(read), usd_per_mtok)
+            usd += usd_of_tokens(sum(read) + SPECIAL_TOKENS * len(read), usd_per_mtok)
         return usd
 
 
@@ -305,7 +315,7 @@ def _refused(
     """Why the first attempt at a model would not be made."""
     try:
         resources.till.foresee(account, tier=tier, model=model, task=_TASK, prompt_tokens=prompt_tokens, most=most)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         return _refusal(error)
     return None
 

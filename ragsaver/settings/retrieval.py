@@ -65,9 +65,14 @@ class RerankSettings(Section):
         description="`bundled`; `asked-again`, for `retrieval.feedback_passages: 3`; "
         "or a file that `ragsaver eval tune-gate` wrote",
     )
-    usd_per_1k_calls: Decimal = Field(default=Decimal(0), ge=0, description="dollars for a thousand calls")
-    usd_per_mtok: Decimal = Field(
-        default=Decimal(0), ge=0, description="dollars for a million tokens of passages, each with the question"
+    usd_per_1k_calls: Decimal | None = Field(
+        default=None,
+        ge=0,
+        description="dollars for a thousand calls; a remote one that has this price nor the next costs what a language "
+        "model of its name would: 0 for a server of your own",
+    )
+    usd_per_mtok: Decimal | None = Field(
+        default=None, ge=0, description="dollars for a million tokens of passages, each with the question"
     )
     sample_skipped: float = Field(
         default=0.02,
@@ -76,6 +81,11 @@ class RerankSettings(Section):
         description="share of skipped questions that are reranked afterwards, to know what the gate misses",
     )
     cache_mb: int = Field(default=64, ge=0, le=100_000, description="of passages' token vectors kept by maxsim")
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether it is known from here what a call costs; one on a machine of your own without a price is free."""
+        return self.backend != "remote" or not (self.usd_per_1k_calls is None and self.usd_per_mtok is None)
 
     @model_validator(mode="after")
     def _named(self) -> Self:

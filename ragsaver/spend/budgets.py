@@ -182,14 +182,14 @@ def refusal(standing: Standing, limits: Mapping[str, int], hold: Hold, at: float
             f"the next call may cost {_usd(hold.cost)}, and of the {_usd(limit)} that the request may cost "
             f"{_usd(left)} are left",
             where="the request's ceiling",
-            remedy="Raise it, or lower `max_output_tokens` of the model",
+            remedy=f"Raise it{_or_shorter(hold)}",
         )
     budget = f"{window.kind} {window.name}".strip() + f" per {window.period}"
     held = limit - standing.spent >= hold.cost
     resets_at = iso(window.ends)
     wait_s = _wait_s(standing, limits, hold, at)
     if hold.cost > limit:
-        remedy = "Raise `limit_usd` of it, or lower `max_output_tokens` of the model: one call may cost more than it"
+        remedy = f"Raise `limit_usd` of it{_or_shorter(hold)}: one call may cost more than it"
     elif held:
         remedy = "Try again shortly: calls that run now hold the rest"
     else:
@@ -218,6 +218,10 @@ def _wait_s(standing: Standing, limits: Mapping[str, int], hold: Hold, at: float
 
 def _room(standing: Standing, limits: Mapping[str, int]) -> int:
     return limits[standing.window.id] - standing.spent - standing.reserved
+
+
+def _or_shorter(hold: Hold) -> str:
+    return ", or lower `max_output_tokens` of the model" if hold.output_tokens else ""
 
 
 def _usd(micro: int) -> str:

@@ -16,7 +16,7 @@ from ragsaver.deadline import due
 from ragsaver.errors import StorageError, StorageUnavailable
 from ragsaver.spend.budgets import Account
 from ragsaver.spend.gathered import Gathered
-from ragsaver.spend.receipt import Receipt
+from ragsaver.spend.receipt import Receipt, ReceiptLine
 
 # What is paid for waits so long for others to come. What is not in the ledger yet is written down at once.
 GATHER_S = 0.1
@@ -39,6 +39,7 @@ class Over:
 
     :ivar complete: whether there was an answer.
     :ivar at: when, in seconds since the epoch; when it is written if None.
+    :ivar paid: its very lines that are in the ledger already.
     :ivar beside: only what its lines cost is charged; there is no receipt to keep.
     :ivar id: of what it puts into the ledger, so that nothing is put there twice.
     """
@@ -48,6 +49,7 @@ class Over:
     complete: bool
     at: float | None = None
     beside: bool = False
+    paid: tuple[ReceiptLine, ...] = ()
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -66,7 +68,7 @@ class KeptReceipts:
     def __init__(
         self,
         charge: Callable[[Over], None],
-        unpaid: Callable[[Receipt], bool],
+        unpaid: Callable[[Over], bool],
         keep: Callable[[Sequence[Over]], None],
         gather_s: float = GATHER_S,
         again_s: float = AGAIN_S,
@@ -95,7 +97,7 @@ class KeptReceipts:
         """Keep it soon."""
         with self._counting:
             self._open[_name(one)] += 1
-        self._gathered.give(one, at_once=self._unpaid(one.receipt))
+        self._gathered.give(one, at_once=self._unpaid(one))
 
     def is_open(self, tenant: str, request_id: str, principal: str | None) -> bool:
         """Whether a receipt was given and is not kept yet.
@@ -145,7 +147,7 @@ class KeptReceipts:
 
     def _write(self, some: Sequence[Over]) -> None:
         for one in some:
-            if one.id not in self._charged and self._unpaid(one.receipt):
+            if one.id not in self._charged and self._unpaid(one):
                 self._charge(one)
                 self._charged.add(one.id)
         if receipts := [one for one in some if not one.beside]:

@@ -80,8 +80,9 @@ class Receipt(_Frozen):
 class OpenReceipt:
     """A receipt while its request runs. Stages add lines; nothing is ever taken off.
 
-    `prices` is the book that they were priced by. The last four are what the baseline compares: the tokens of each
-    retrieved passage (best first), of the context packed from them, of the whole prompt, and of the answer.
+    `prices` is the book that they were priced by, and `paid` are those whose cost is in the ledger already. The four
+    before that are what the baseline compares: the tokens of each retrieved passage (best first), of the context packed
+    from them, of the whole prompt, and of the answer.
     """
 
     lines: list[ReceiptLine] = field(default_factory=list)
@@ -94,6 +95,7 @@ class OpenReceipt:
     packed_tokens: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    paid: list[ReceiptLine] = field(default_factory=list)
 
     def add(
         self,
@@ -105,19 +107,34 @@ class OpenReceipt:
         cost_usd: Decimal = ZERO,
         saved_usd: Decimal = ZERO,
         reason: str = "",
+        paid: bool = False,
     ) -> None:
-        """Add one line."""
-        self.lines.append(
-            ReceiptLine(
-                stage=stage,
-                item=item,
-                quantity=quantity,
-                unit=unit,
-                cost_usd=cost_usd,
-                saved_usd=saved_usd,
-                reason=reason,
-            )
+        """Add one line.
+
+        :param paid: whether its cost is in the ledger already.
+        """
+        line = ReceiptLine(
+            stage=stage,
+            item=item,
+            quantity=quantity,
+            unit=unit,
+            cost_usd=cost_usd,
+            saved_usd=saved_usd,
+            reason=reason,
         )
+        if paid:
+            self.paid.append(line)
+        self.lines.append(line)
+
+    def take(self, other: "OpenReceipt") -> None:
+        """Add another one's lines."""
+        self.paid += other.paid
+        self.lines += other.lines
+
+    def unpaid(self) -> list[ReceiptLine]:
+        """Lines whose cost is in no ledger yet."""
+        paid = set(map(id, self.paid))
+        return [line for line in self.lines if id(line) not in paid]
 
     def count(self, *, input: int = 0, cached_input: int = 0, output: int = 0, reasoning: int = 0) -> None:
         """Count tokens that a language model billed; `reasoning` is part of `output`."""

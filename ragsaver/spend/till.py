@@ -8,17 +8,17 @@ import logging
 import threading
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from decimal import Decimal
 
 from ragsaver.deadline import due, holding
 from ragsaver.errors import StorageError, StorageLate, UnknownPrice
 from ragsaver.settings import Settings
-from ragsaver.spend.budgets import REQUEST, Account, Hold, Standing, Window, choose
+from ragsaver.spend.budgets import Account, Hold
+from ragsaver.spend.fees import GRACE_S, Fees, Purse
+from ragsaver.spend.foreseeing import foresee
 from ragsaver.spend.fuse import Fuses
 from ragsaver.spend.gathered import Gathered
 from ragsaver.spend.kept_receipts import AGAIN_S, PATIENCE_S, KeptReceipts, Over
@@ -28,18 +28,13 @@ from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.pacing import UNPRESSED, Pace, pace_of
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.prompt_bound import AROUND_A_MESSAGE, prompt_bound
-from ragsaver.spend.receipt import Receipt, ReceiptLine, current_receipt
+from ragsaver.spend.receipt import OpenReceipt, Receipt, ReceiptLine, current_receipt
+from ragsaver.spend.settling import Settling
 from ragsaver.spend.upper_charges import UpperCharges
 from ragsaver.spend.usage import TokenUsage
 
-# For an attempt to end after its time was over, and to be settled.
-_GRACE_S = 60.0
-
 # Of a receipt: its lines are in the ledger when it is kept, those of others that cost something are not.
 STAGE = "generate"
-
-# What is beyond expires, charged all that it held.
-_MOST_LATE = 10_000
 
 # For which answers wait for each other before they are learned from.
 _LEARN_S = 0.25
@@ -97,8 +92,9 @@ class Till:
         self._opening = threading.Lock()
         self._receipts = KeptReceipts(self._charge_lines, _is_unpaid, self._keep_receipts)
         self._answers = Gathered(self._learn, _LEARN_S, "answers")
-        self._late: deque[tuple[Lease, Charge]] = deque(maxlen=_MOST_LATE)
         self._paces: dict[tuple[str, str | None, str | None], Pace] = {}
+        self._settling = Settling(lambda: self.ledger, self._paces.clear)
+        self._fees = Fees(lambda: self.ledger, lambda: self.fuses, self._settling, lambda: prices.version)
 
     @property
     def ledger(self) -> Ledger:
@@ -184,18 +180,14 @@ class Till:
         :raises UnknownPrice: if nobody knows its price, and the settings want no guess.
         :raises StorageError: if the ledger can't be written: then nothing is spent.
         """
-        self._settle_late()
+        self._settling.settle_late()
         call, whole, less = self._wanted(account, tier, model, task, prompt_tokens, most)
-        return self.ledger.reserve(account, call, whole, less, lasts_s + _GRACE_S)
+        return self.ledger.reserve(account, call, whole, less, lasts_s + GRACE_S)
 
     def foresee(self, account: Account, *, tier: str, model: str, task: str, prompt_tokens: int, most: int) -> None:
         """Refuse what `reserve` would refuse as things stand; nothing is kept back."""
         _, whole, less = self._wanted(account, tier, model, task, prompt_tokens, most)
-        standings, limits = self.ledger.standings(account)
-        if account.most is not None:
-            ceiling = Window(REQUEST, account.request, REQUEST, 0, 0)
-            standings, limits = [*standings, Standing(ceiling, 0, 0)], {**limits, ceiling.id: account.most}
-        choose(standings, limits, whole, less, self.ledger.clock())
+        foresee(self.ledger, account, whole, less)
 
     def _wanted(
         self, account: Account, tier: str, model: str, task: str, prompt_tokens: int, most: int
@@ -229,25 +221,26 @@ class Till:
         """
         charge = self._charge(lease, outcome, usage)
         self._show(lease, charge)
-        try:
-            self.ledger.settle(lease, charge)
-            self._paces.clear()
-            if outcome == DONE:
-                call = lease.call
-                self._answers.give(
-                    Answered(call.model, call.task, call.prompt_tokens, call.prompt_factor, charge.usage, cut)
-                )
-        except StorageError as error:
-            _log.warning("a charge of %s micro-dollars waits for the ledger: %s", charge.cost, error)
-            self._late.append((lease, charge))
+        if self._settling.settle(lease, charge) and outcome == DONE:
+            call = lease.call
+            self._answers.give(
+                Answered(call.model, call.task, call.prompt_tokens, call.prompt_factor, charge.usage, cut)
+            )
         return charge
 
-    def keep_receipt(self, account: Account, receipt: Receipt, *, complete: bool) -> None:
+    def purse(self, account: Account) -> Purse:
+        """An account's money, for what is no call of a language model."""
+        return Purse(self._fees, account)
+
+    def keep_receipt(
+        self, account: Account, receipt: Receipt, *, complete: bool, paid: Collection[ReceiptLine] = ()
+    ) -> None:
         """Keep the receipt of a request that is over, a moment later: nobody waits for it.
 
         :param complete: whether there was an answer.
+        :param paid: those of its lines that are in the ledger already.
         """
-        self._receipts.give(Over(account, receipt, complete, self._now()))
+        self._receipts.give(Over(account, receipt, complete, self._now(), paid=tuple(paid)))
 
     def receipt_is_open(self, tenant: str, request_id: str, principal: str | None) -> bool:
         """Whether a request's receipt is not in the ledger yet: it is given, or waits for one that can't be written.
@@ -260,26 +253,16 @@ class Till:
         """How many receipts wait for a ledger that can't be written, and how many were not kept for that."""
         return self._receipts.waiting, self._receipts.lost
 
-    def charge_beside(self, account: Account, item: str, stage: str, usd: Decimal) -> None:
-        """Charge what was paid for beside a request, when its receipt is closed: on the same account, as a request of
-        its own.
-
-        :param item: who was paid.
+    def charge_beside(self, account: Account, receipt: OpenReceipt) -> None:
+        """Charge what lines cost whose receipt nobody keeps, on the same account, as requests of their own. It never
+        fails: what can't be written now is written later.
         """
-        beside = replace(account, request_id=f"{stage}_{uuid.uuid4().hex}")
-        self.ledger.record(beside, Call("", item, stage, 0, self._prices.version), charged(usd))
-
-    def charge_lines_beside(self, account: Account, lines: Iterable[ReceiptLine]) -> None:
-        """Charge what lines cost whose receipt nobody keeps. It never fails: what can't be written now is written
-        later.
-        """
-        for line in lines:
+        for line in filter(_costs_more, receipt.unpaid()):
+            beside = replace(account, request_id=f"{line.stage}_{uuid.uuid4().hex}")
             try:
-                if line.cost_usd:
-                    self.charge_beside(account, line.item, line.stage, line.cost_usd)
+                self.ledger.record(beside, self._bought(line), charged(line.cost_usd))
             except StorageError as error:
                 _log.warning("%s USD for %s (%s) wait for the ledger: %s", line.cost_usd, line.item, line.stage, error)
-                beside = replace(account, request_id=f"{line.stage}_{uuid.uuid4().hex}")
                 self._receipts.give(Over(beside, Receipt(lines=(line,)), False, self._now(), beside=True))
 
     def flush(self, within_s: float | None = None) -> bool:
@@ -293,25 +276,25 @@ class Till:
         self._receipts.close()
         self._answers.close()
         with due(time.monotonic() + PATIENCE_S):
-            self._settle_late()
-        if self._late:
-            _log.warning("%d charges are not settled: they expire at what they held", len(self._late))
+            self._settling.settle_late()
+        if self._settling.waiting:
+            _log.warning("%d charges are not settled: they expire at what they held", self._settling.waiting)
         with self._opening:
             if self._ledger is not None:
                 self._ledger.close()
 
     def _charge_lines(self, over: Over) -> None:
         charges = {
-            f"{over.id}-{number}": (
-                Call("", line.item, line.stage, 0, self._prices.version),
-                charged(line.cost_usd),
-            )
-            for number, line in enumerate(filter(_costs_more, over.receipt.lines))
+            f"{over.id}-{number}": (self._bought(line), charged(line.cost_usd))
+            for number, line in enumerate(_unpaid(over))
         }
         self.ledger.record_all(over.account, charges, over.at)
 
+    def _bought(self, line: ReceiptLine) -> Call:
+        return Call("", line.item, line.stage, 0, self._prices.version)
+
     def _keep_receipts(self, some: Sequence[Over]) -> None:
-        self._settle_late()
+        self._settling.settle_late()
         self.ledger.keep_receipts(some)
 
     def _now(self) -> float:
@@ -361,27 +344,19 @@ class Till:
             reason=f"{lease.call.tier}: tokens {said}, price by {price.origin} ({price.version})",
         )
 
-    def _settle_late(self) -> None:
-        while self._late:
-            try:
-                lease, charge = self._late.popleft()
-            except IndexError:  # another thread was faster
-                return
-            try:
-                self.ledger.settle(lease, charge)
-            except StorageError:
-                # Whether a ledger that fails may be spent on is decided where money is reserved.
-                self._late.appendleft((lease, charge))
-                return
-
 
 def _costs_more(line: ReceiptLine) -> bool:
     """Whether it is not in the ledger before its receipt is."""
     return bool(line.cost_usd) and line.stage != STAGE
 
 
-def _is_unpaid(receipt: Receipt) -> bool:
-    return any(map(_costs_more, receipt.lines))
+def _unpaid(over: Over) -> list[ReceiptLine]:
+    paid = set(map(id, over.paid))
+    return [line for line in over.receipt.lines if _costs_more(line) and id(line) not in paid]
+
+
+def _is_unpaid(over: Over) -> bool:
+    return bool(_unpaid(over))
 
 
 def _late() -> StorageLate:

@@ -19,8 +19,8 @@ def over(name: object, receipt: Receipt = FREE) -> Over:
     return Over(Account("acme", request_id=str(name)), receipt, complete=True)
 
 
-def costs(receipt: Receipt) -> bool:
-    return receipt.cost_usd > 0
+def costs(one: Over) -> bool:
+    return one.receipt.cost_usd > 0
 
 
 class Book:
