@@ -94,8 +94,6 @@ class ConditionalReranker(Bound):
             purse = current_purse(self.resources.till) if reranking.costs else None
             outcome = reranking.rerank(query, top, self.scope, mode, purse)
         self._show(outcome, len(top))
-        if explanation:
-            explanation.rerank = f"{outcome.decision}: {outcome.reason}"
         if outcome.scores is None:
             return {"documents": Passages(documents)}
         scores = outcome.scores
@@ -119,7 +117,7 @@ class ConditionalReranker(Bound):
         forecast.other_passages = True
 
     def _show(self, outcome: Reranked, passages: int) -> None:
-        """Tell the receipt what became of it."""
+        """Tell the receipt, and who wants an explanation, what became of it."""
         reranking, reason = self.resources.reranking, f"{outcome.decision}: {outcome.reason}"
         if outcome.cost_usd and (price := reranking.listed):
             reason += f"; price by {price.origin}"
@@ -134,6 +132,8 @@ class ConditionalReranker(Bound):
             reason=reason,
             paid=True,
         )
+        if explanation := current_explanation():
+            explanation.rerank = reason
 
     def _mode(self) -> str:
         return self.mode_by(self.resources.settings.rerank)

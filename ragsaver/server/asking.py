@@ -41,18 +41,27 @@ async def _patience(
     return Wishes(caching=caching_of(cache_control), deadline=deadline)
 
 
-# What may be wished of passages alone: how long they may take, and whether they may be kept ones.
 Patient = Annotated[Wishes, Depends(_patience)]
 
 
-async def _wishes(
+async def _frugality(
     patient: Patient,
     x_ragsaver_max_cost: Annotated[
-        Decimal | None, Header(ge=0, le=1_000_000, description="dollars that the answer may cost")
+        Decimal | None, Header(ge=0, le=1_000_000, description="dollars that the request may cost")
     ] = None,
+) -> Wishes:
+    return replace(patient, max_cost=x_ragsaver_max_cost)
+
+
+# What may be wished of passages alone: how long they may take, what they may cost, and whether they may be kept ones.
+Frugal = Annotated[Wishes, Depends(_frugality)]
+
+
+async def _wishes(
+    frugal: Frugal,
     x_ragsaver_quality: Annotated[Quality, Header(description="what to spend on the answer")] = "balanced",
 ) -> Wishes:
-    return replace(patient, max_cost=x_ragsaver_max_cost, quality=x_ragsaver_quality)
+    return replace(frugal, quality=x_ragsaver_quality)
 
 
 def caching_of(cache_control: str) -> Caching:

@@ -1,4 +1,6 @@
-"""200 requests at once, of four processes on one ledger, one of which is killed, at an endpoint that fails at random."""
+"""200 requests at once, of four processes on one ledger, one of which is killed, at an endpoint that fails at random;
+most pay for something else as well, which is over, refused or unknown.
+"""
 
 import itertools
 import json
@@ -18,7 +20,7 @@ from tests.clock import Clock
 from tests.spend.failing_endpoint import PRICES, endpoint
 from tests.spend.ledgers import budget, check
 from tests.spend.peaks import check_peaks, note_peaks
-from tests.spend.spenders import spend
+from tests.spend.spenders import FEE, FEES, spend
 
 PROCESSES, REQUESTS, SEED = 4, 200, 11
 
@@ -94,7 +96,7 @@ def test_no_budget_is_passed_every_reservation_ends_and_all_books_agree(tmp_path
 
     # What the endpoint told is in the ledger as it told it; what it could not tell is there with no less than it was.
     for number in range(REQUESTS):
-        mine = [one for one in made if one.request_id == f"req_{number}"]
+        mine = [one for one in made if one.request_id == f"req_{number}" and one.task not in FEES]
         calls = asked.calls.get(number, [])
         assert sum(one.cost for one in mine) >= sum(call.cost for call in calls)
         done = [one for one in mine if one.outcome == "done"]
@@ -109,6 +111,9 @@ def test_no_budget_is_passed_every_reservation_ends_and_all_books_agree(tmp_path
         outcome: sum(one.outcome == outcome for one in made) for outcome in ("done", "nothing", "unknown", "expired")
     }
     assert min(outcomes.values()) > 0
+    fees = [one for one in made if one.task in FEES]
+    assert {one.task for one in fees} == {"rerank", "embed_query"}
+    assert all(one.cost == (0 if one.outcome == "nothing" else FEE * 1_000_000) for one in fees)
     refused = [row for row in kept if not row.complete and all(one.request_id != row.request_id for one in made)]
     assert refused
     assert asked.total() <= sum(one.cost for one in made) <= 60_000

@@ -10,7 +10,7 @@ from ragsaver.components.answer_schema import AnswerSchema, read_schema
 from ragsaver.pipelines.result import AskResult, SearchResult
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access, Asker, Shared
-from ragsaver.server.asking import Patient, Wished, Wishes, question_of
+from ragsaver.server.asking import Frugal, Wished, Wishes, question_of
 from ragsaver.server.plain_question import PlainQuestions
 from ragsaver.server.problems import problem_of
 from ragsaver.server.pump import Pump, Pumped
@@ -50,12 +50,12 @@ router.add_api_route("/query", query, methods=["POST"], response_model=AskResult
 
 
 @router.post("/search", response_model=SearchResult)
-async def search(body: SearchBody, access: Shared, identity: Asker, patient: Patient, request: Request) -> Response:
+async def search(body: SearchBody, access: Shared, identity: Asker, frugal: Frugal, request: Request) -> Response:
     """Passages, best first."""
     request_id: str = request.state.request_id
 
     def find(runtime: Runtime) -> SearchResult:
-        asked = question_of(runtime, identity, body.collection, request_id, patient)
+        asked = question_of(runtime, identity, body.collection, request_id, frugal)
         return runtime.engine(identity.pipeline(None)).search(body.query, asked, body.top_k, explain=body.debug)
 
     result = await access.query(find)
