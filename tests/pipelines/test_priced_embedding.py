@@ -1,5 +1,5 @@
-"""Embedding a question has a price: it is on the receipt, in the ledger and in budgets, and is saved where it was done
-before.
+"""Embedding a question has a price: it is reserved in all budgets, on the receipt and in the ledger, and is saved where it
+was done before.
 """
 
 from collections.abc import Iterator
@@ -7,13 +7,17 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from ragsaver.components.account import account_left
 from ragsaver.components.request import Request
+from ragsaver.errors import BudgetExceeded, TooExpensive
 from ragsaver.ingestion.order import IngestOrder
+from ragsaver.pipelines.estimating import estimate
 from ragsaver.pipelines.runtime import Runtime, open_runtime
-from ragsaver.settings import Settings
+from ragsaver.settings import BudgetSettings, Settings
+from ragsaver.spend.budgets import Budgets
 from ragsaver.spend.money import usd_of_tokens
 from ragsaver.spend.receipt import EMBED_QUERY, OpenReceipt, Receipt
 from ragsaver.spend.reports import budgets_report, find_receipt
@@ -135,3 +139,60 @@ def test_what_embedding_costs_counts_for_the_request_s_own_ceiling(tmp_path: Pat
     receipt.add("generate", "tiny", 1, "tokens", cost_usd=Decimal("0.01"))
     request = Request(runtime.reading(), max_cost=Decimal("0.05"))
     assert account_left(request, receipt).most == 20_000
+
+
+def budgets(usd: str) -> dict:
+    return {"budgets": [{"scope": "total", "period": "day", "limit_usd": usd}], "pacing": {"enabled": False}}
+
+
+def test_a_question_that_a_budget_has_no_room_to_embed_is_refused_as_one_that_has_none_for_a_model(tmp_path: Path):
+    with opened(tmp_path, Script(), spend=budgets("0.000001"), cache={"embeddings": False}) as runtime:
+        request = Request(runtime.reading(), request_id="req_1")
+        with pytest.raises(BudgetExceeded, match="may cost"):
+            runtime.engine("query").ask(QUESTION, request)
+        with pytest.raises(BudgetExceeded, match="may cost"):
+            runtime.engine("query").search(QUESTION, request)
+        estimate_of = estimate(runtime.engine("query").prompt(QUESTION, request), runtime.resources)
+        assert estimate_of.refused is not None
+        assert (estimate_of.refused.status, estimate_of.refused.type) == (429, BudgetExceeded.urn())
+        assert ledger_of(runtime) == {}
+
+
+def test_a_question_that_the_request_s_ceiling_has_no_room_to_embed_is_too_expensive(tmp_path: Path):
+    with opened(tmp_path, Script(), cache={"embeddings": False}) as runtime:
+        request = Request(runtime.reading(), request_id="req_1", max_cost=Decimal("0.000001"))
+        for engine in (runtime.engine("query").ask, runtime.engine("query").search):
+            with pytest.raises(TooExpensive):
+                engine(QUESTION, request)
+        told = estimate(runtime.engine("query").prompt(QUESTION, request), runtime.resources).refused
+        assert told is not None and told.status == 402
+        assert ledger_of(runtime) == {}
+
+
+def test_a_vector_that_is_there_reserves_nothing(tmp_path: Path):
+    with opened(tmp_path, Script(), cache={"answers": "off", "retrieval": False}) as runtime:
+        runtime.engine("query").search(QUESTION, Request(runtime.reading()))
+        spent = ledger_of(runtime)
+        found = runtime.engine("query").search(QUESTION, Request(runtime.reading(), max_cost=Decimal(0)))
+        assert found.passages and ledger_of(runtime) == spent
+
+
+def test_what_nobody_embeds_for_a_cache_is_only_not_found_there(tmp_path: Path):
+    """The answer to a question in other words is not looked for; that of the same words is given."""
+    cache, calm = {"answers": "semantic", "embeddings": False}, {"pacing": {"enabled": False}}
+    with opened(tmp_path, Script(), cache=cache, spend=calm) as runtime:
+        ask(runtime, "req_1")
+        spent = sum(ledger_of(runtime).values())
+        runtime.resources.till.ledger.budgets = Budgets([BudgetSettings(scope="total", period="day", limit_usd=spent)])
+        engine = runtime.engine("query")
+        assert engine.ask(QUESTION, Request(runtime.reading())).route.cache == "hit"
+        with pytest.raises(BudgetExceeded):
+            engine.ask("Who does issue the export permit for parrots?", Request(runtime.reading()))
+
+
+def test_passages_that_nobody_pays_for_reading_by_the_token_are_packed_by_words(tmp_path: Path):
+    cache = {"answers": "off", "retrieval": False}
+    with opened(tmp_path, Script(), context={"match": "tokens"}, cache=cache) as runtime:
+        only = price(runtime) + Decimal("0.000001")
+        found = runtime.engine("query").search(QUESTION, Request(runtime.reading(), max_cost=only), explain=True)
+        assert found.passages and set(ledger_of(runtime)) == {"embed_query"}
