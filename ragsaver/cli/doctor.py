@@ -120,7 +120,9 @@ def _reranker(settings: Settings) -> str:
         return f"{name} asks none"
     reranking = Reranking(settings, load_encoder(settings.embedding))
     try:
-        return f"{', '.join(reranking.probe(mode) for mode in modes)} ({', '.join(modes)})"
+        told = f"{', '.join(reranking.probe(mode) for mode in modes)} ({', '.join(modes)})"
+        price = reranking.listed
+        return told if price is None or price.known else f"{told}, at an upper price: set `rerank.usd_per_1k_calls`"
     finally:
         reranking.close()
 

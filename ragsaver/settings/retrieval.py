@@ -68,8 +68,8 @@ class RerankSettings(Section):
     usd_per_1k_calls: Decimal | None = Field(
         default=None,
         ge=0,
-        description="dollars for a thousand calls; a remote one that has this price nor the next costs what a language "
-        "model of its name would: 0 for a server of your own",
+        description="dollars for a thousand calls; a remote one that has neither this price nor the next costs what a "
+        "language model of its name would: 0 for a server of your own",
     )
     usd_per_mtok: Decimal | None = Field(
         default=None, ge=0, description="dollars for a million tokens of passages, each with the question"

@@ -75,7 +75,7 @@ class PriceSettings(Section):
 
 
 class BudgetSettings(Section):
-    """What may be spent on language models by whom in a calendar period (UTC). It is never passed."""
+    """What may be spent on answers and searches by whom in a calendar period (UTC). It is never passed."""
 
     scope: Literal["total", "tenant", "principal", "pipeline"] = Field(description="who spends")
     name: str | None = Field(

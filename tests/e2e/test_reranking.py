@@ -81,6 +81,10 @@ def test_the_recipes_of_the_page_do_what_it_says(project: Path):
 
         assert told_by_doctor(project, 0) == {"check": "reranker", "ok": True, "detail": "bge-reranker-base (always)"}
 
+        unpriced = {name: value for name, value in always["rerank"].items() if not name.startswith("usd_per_")}
+        file.write_text(yaml.safe_dump({**always, "rerank": unpriced}))
+        assert told_by_doctor(project, 0)["detail"].endswith("at an upper price: set `rerank.usd_per_1k_calls`")
+
         file.write_text(yaml.safe_dump({**always, "rerank": always["rerank"] | {"mode": "gated"}}))
         assert "tuned for" in told_by_doctor(project, 2)["detail"]
         refused = run(project, "ask", QUESTION, code=2, **PATIENT).stderr
