@@ -35,7 +35,7 @@ PASSAGES = [
 
 @contextmanager
 def resources(tmp_path: Path, **rerank) -> Iterator[Resources]:
-    patient = {"deadline_ms": 60_000, **rerank}
+    patient = {"deadline_ms": 60_000, "usd_per_1k_calls": 0, **rerank}
     settings = Settings(home=tmp_path / "home", rerank=RerankSettings(**patient))
     opened = open_resources(settings, "a test")
     try:

@@ -36,7 +36,15 @@ def searched(folder: Path, pipeline: str = "reranked", **rerank: object) -> Iter
             "pipelines_dir": folder / "pipelines",
             "query": {"pipeline": pipeline},
             "server": {"allowed_hosts": ["testserver"]},
-            "rerank": {"mode": "always", "backend": "remote", "url": url, "deadline_ms": 60_000, "weight": 1, **rerank},
+            "rerank": {
+                "mode": "always",
+                "backend": "remote",
+                "url": url,
+                "deadline_ms": 60_000,
+                "usd_per_1k_calls": 0,
+                "weight": 1,
+                **rerank,
+            },
         }
         with open_runtime(Settings.model_validate(settings), "a test") as runtime:
             documents = [PostedDocument(f"{n}.md", text, "text") for n, text in enumerate((SHORT, LONG, LONGEST))]
