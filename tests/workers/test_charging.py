@@ -40,11 +40,14 @@ def agrees(line: Line, report: JobReport) -> None:
 
 
 def until_in(line: Line, ids: list[str]) -> None:
-    while set(line.states(ids)) != {State.APPLIED}:
+    for _ in range(20):
+        if set(line.states(ids)) <= {State.APPLIED, State.UNCHANGED}:
+            return
         line.requeue()
         line.convert(ids)
         line.embed(ids)
         line.drain()
+    raise AssertionError(line.report(ids[0]))
 
 
 def test_a_job_s_bill_is_in_the_ledger_by_its_documents_and_once_if_it_is_done_again(line: Line):
@@ -127,19 +130,18 @@ def test_a_fleet_that_is_killed_and_a_server_charge_what_their_reports_say(proje
         project.write("1.md", "animal1", sections=4)
         second = project.finished(queue.put(project.order(), SCOPE).job_id)
     spent = [first.embedding.cost_usd, second.embedding.cost_usd]
-    assert (first.state, second.state) == ("done", "done") and all(spent)
+    assert (first.state, second.state) == ("done", "done")
     assert set(project.paid().values()) == {1}
 
-    with project.running("serve", "--port", "0") as server:
+    with project.running("serve", "--port", "0", REDIS_URL="") as server:
         url = server.said[-1].split()[-1]
         posted = {"documents": [{"source": "posted.md", "text": f"# Owls\n\n{TEXT}"}]}
         answer = httpx.post(f"{url}/v1/documents", json=posted, timeout=60)
         told = httpx.get(f"{url}/v1/usage", params={"by": "task"}).json()
-    assert answer.status_code in (200, 202), answer.text
-    if answer.status_code == 202:
-        spent.append(project.finished(answer.json()["job_id"]).embedding.cost_usd)
-    else:
-        spent.append(Decimal(str(answer.json()["receipt"]["cost_usd"])))
-    spent.append(Decimal(project.run("ingest", "docs")["receipt"]["cost_usd"]))
+    assert answer.status_code == 200, answer.text
+    spent.append(Decimal(str(answer.json()["receipt"]["cost_usd"])))
+    project.write("0.md", "animal0", sections=3)
+    spent.append(Decimal(str(project.run("ingest", "docs")["receipt"]["cost_usd"])))
+    assert all(spent)
     assert micro(project.settings()) == sum(spent) * 1_000_000
     assert [line["name"] for line in told["lines"]] == ["ingest"]
