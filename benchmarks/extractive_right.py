@@ -3,7 +3,8 @@
 SQuAD's questions, asked of its corpus. Right: the shown sentence holds a gold answer. Half of the weight is on
 questions with an answer, a quarter on the same ones with their own passage taken away (`near`), a quarter on
 Cranfield's questions (`foreign`): whatever is shown for these is wrong. A question is judged by weights that have seen
-none of its article. `adversarial` ones, where a changed word makes the passage no answer, are neither fitted nor in the table.
+none of its article. `adversarial` ones, where a changed word makes the passage no answer, are neither fitted nor in the
+table.
 
 `before` is the confidence that the documents hold an answer, which was taken for that it is right.
 """
