@@ -57,7 +57,9 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path, request: pytest.FixtureRequest, embedded: Path) -> Path:
-    """What the pages speak of: a folder `docs` that was embedded before, a data set `my-set`, the example project."""
+    """What the pages speak of: a folder `docs` that was embedded before, a data set `my-set`, the outcomes of two models,
+    the example project.
+    """
     made = tmp_path / "project"
     if "your-own-component" in request.node.name:
         shutil.copytree(ROOT / "examples" / "team-project", made)
@@ -72,6 +74,16 @@ def project(tmp_path: Path, request: pytest.FixtureRequest, embedded: Path) -> P
     (dataset / "corpus.jsonl").write_text(json.dumps(corpus))
     (dataset / "queries.jsonl").write_text(json.dumps(query))
     (dataset / "qrels.tsv").write_text(f"query\tdocument\tgrade\n{query['_id']}\t{corpus['_id']}\t1\n")
+    outcomes = [
+        {
+            "query": f"{'Prove' if n % 3 else 'What is'} number {n}?",
+            "weak_ok": n % 3 == 0,
+            "strong_ok": True,
+            "group": f"{n % 5}",
+        }
+        for n in range(120)
+    ]
+    (made / "outcomes.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in outcomes))
     return made
 
 

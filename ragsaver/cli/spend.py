@@ -27,6 +27,7 @@ class By(StrEnum):
     PRINCIPAL = "principal"
     PIPELINE = "pipeline"
     TIER = "tier"
+    TASK = "task"
     OUTCOME = "outcome"
 
 
@@ -51,7 +52,7 @@ def usage(
     principal: Annotated[str | None, typer.Option(help="Only this principal's.")] = None,
     as_json: _Json = False,
 ) -> None:
-    """Tell what was spent on language models, this month if no day is named."""
+    """Tell what was spent, this month if no day is named."""
     with errors_told(as_json):
         start = _moment(since)
         with _ledger() as (_, ledger):

@@ -1,10 +1,14 @@
 """The free tier: answer with a sentence of the documents, or say that they hold none.
 
-It never writes a word of its own. Its confidence comes from what costs nothing more: how near the passage is to
-the question by meaning, and how many of the question's words stand in the passage and in the sentence.
+It never writes a word of its own. What it says of itself comes from what costs nothing more: how near the passage is
+to the question by meaning, how many of the question's words stand in the passage and in the sentence, and how far the
+sentence is ahead of the next best one. Two things are said: whether the documents hold an answer, and whether the
+sentence is it.
 """
 
+import heapq
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +18,14 @@ from ragsaver.sentences import content_stems
 from ragsaver.settings import Settings
 from ragsaver.spend.pacing import UNPRESSED, Pace, Service
 
-# Logistic regression over `Signals` for the bundled model; benchmarks/extractive.py fits and checks it.
+# Logistic regressions over `Signals` for the bundled model: of that there is an answer, which benchmarks/extractive.py
+# fits and checks, and of that the sentence is right, with and without its lead, of benchmarks/extractive_right.py.
 INTERCEPT, COSINE, COVERAGE, SENTENCE_COVERAGE = -6.0, 5.4, 2.9, 3.6
+RIGHT = (-6.14, 4.14, 1.74, 2.05, 0.88)
+RIGHT_WITHOUT_LEAD = (-5.64, 3.38, 1.12, 5.13)
+
+# However sure the words are, without its lead a sentence is no more often right.
+_AT_MOST_WITHOUT_LEAD = 0.86
 
 NO_MODEL = "no language model is configured: the free tier answers with the documents' own words"
 NO_PASSAGES = "no passage was found: this collection may be empty (`ragsaver ingest PATH` fills it)"
@@ -31,34 +41,45 @@ class Signals:
     :param cosine: of question and passage.
     :param coverage: share of the question's content words that stand in the passage or its headings.
     :param sentence_coverage: share of them that stand in the sentence.
+    :param lead: by how much the sentence is worth more than the next best one; None if that is not known, or counted
+        in another way than it was fitted to.
     """
 
     cosine: float
     coverage: float
     sentence_coverage: float
+    lead: float | None = None
 
     @property
     def confidence(self) -> float:
-        """How likely the sentence answers, 0 to 1, where half of all questions have an answer."""
-        return 1 / (
-            1
-            + math.exp(
-                -INTERCEPT
-                - COSINE * self.cosine
-                - COVERAGE * self.coverage
-                - SENTENCE_COVERAGE * self.sentence_coverage
-            )
-        )
+        """How likely the documents hold an answer, 0 to 1, where half of all questions have one."""
+        return self._logistic(INTERCEPT, COSINE, COVERAGE, SENTENCE_COVERAGE)
+
+    @property
+    def right(self) -> float:
+        """How likely the sentence holds the answer, 0 to 1, where half of all questions have one."""
+        if self.lead is None:
+            return min(self._logistic(*RIGHT_WITHOUT_LEAD), _AT_MOST_WITHOUT_LEAD)
+        return self._logistic(*RIGHT)
+
+    def _logistic(self, intercept: float, *weights: float) -> float:
+        signs = (self.cosine, self.coverage, self.sentence_coverage, self.lead or 0.0)
+        return 1 / (1 + math.exp(-intercept - sum(map(operator.mul, weights, signs))))
 
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """What the free tier says: `text` is verbatim, None if it abstains; `passage` counts from 0."""
+    """What the free tier says: `text` is verbatim, None if it abstains; `passage` counts from 0.
+
+    :ivar confidence: that the documents hold an answer, 0 to 1.
+    :ivar right: how likely the sentence holds it, 0 to 1.
+    """
 
     text: str | None
     passage: int
     confidence: float
     reason: str
+    right: float = 0.0
 
 
 def comes_first(settings: Settings) -> bool:
@@ -84,14 +105,14 @@ def free_choice(
     :param found: what the free tier would say.
     :param passages: how many were packed; without any no model is asked.
     :param models: how many language models are configured.
-    :param sure_from: confidence from which the free tier's answer is taken although there is a model.
+    :param sure_from: from how likely being right the free tier's answer is taken although there is a model.
     :param pace: what budgets leave.
     """
     if models == 0:
         return NO_MODEL
     if passages == 0:
         return "there is no passage to answer from: no model was asked"
-    if extractive_first and found.text is not None and found.confidence >= sure_from:
+    if extractive_first and found.text is not None and found.right >= sure_from:
         return f"{found.reason}, at least {sure_from:.2f}"
     if pace.service >= Service.EXTRACTIVE:
         return f"no model was asked: {pace.why}"
@@ -102,7 +123,7 @@ def extract(query: str, documents: Sequence[Document], min_confidence: float, fo
     """Answer from packed passages.
 
     :param documents: as the packer gives them, with `spans`, `span_worth` and `dense_score` in their meta.
-    :param min_confidence: below it the answer is None.
+    :param min_confidence: that there is an answer; below it the answer is None.
     :param found: passages before they were packed.
     """
     if not documents:
@@ -111,7 +132,7 @@ def extract(query: str, documents: Sequence[Document], min_confidence: float, fo
     if best is None:
         return Extract(None, 0, 0.0, "nothing in the documents comes near the question")
     number, span = best
-    told = signals(query, documents[number], span)
+    told = signals(query, documents[number], span, lead_of(documents))
     if told is None:
         return Extract(None, number, 0.0, "the question has no words to look for")
     sure = told.confidence
@@ -122,7 +143,7 @@ def extract(query: str, documents: Sequence[Document], min_confidence: float, fo
             sure,
             f"no passage answers this with enough confidence ({sure:.2f} < {min_confidence:.2f})",
         )
-    return Extract(span, number, sure, f"a passage answers it with confidence {sure:.2f}")
+    return Extract(span, number, sure, f"a passage answers it with confidence {told.right:.2f}", told.right)
 
 
 def best_span(query: str, documents: Sequence[Document]) -> tuple[int, str] | None:
@@ -143,14 +164,27 @@ def best_span(query: str, documents: Sequence[Document]) -> tuple[int, str] | No
     return (-best[1], best[2]) if best else None
 
 
+def lead_of(documents: Sequence[Document]) -> float | None:
+    """By how much the best of all sentences is worth more than the next one, questions among them; 0 if there is one
+    only, None if their worth was not counted by words.
+    """
+    if any(document.meta.get("matched") for document in documents):
+        return None
+    best = heapq.nlargest(2, (worth for document in documents for worth in document.meta.get("span_worth", ())))
+    return best[0] - best[1] if len(best) == 2 else 0.0
+
+
 def asks(query: str, span: str) -> bool:
     """Whether a sentence is a question, or quotes this one."""
     said, asked = (" ".join(text.casefold().split()) for text in (span, query))
     return said.rstrip("\"'”’)*_ ").endswith(("?", "？")) or (asked.endswith(("?", "？")) and asked in said)
 
 
-def signals(query: str, passage: Document, span: str) -> Signals | None:
-    """What speaks for a sentence of a passage; None if the question has no content words."""
+def signals(query: str, passage: Document, span: str, lead: float | None = None) -> Signals | None:
+    """What speaks for a sentence of a passage; None if the question has no content words.
+
+    :param lead: as `lead_of` has it.
+    """
     wanted = set(content_stems(query))
     if not wanted:
         return None
@@ -159,4 +193,5 @@ def signals(query: str, passage: Document, span: str) -> Signals | None:
         cosine=float(passage.meta.get("dense_score") or 0.0),
         coverage=len(wanted & set(content_stems(around))) / len(wanted),
         sentence_coverage=len(wanted & set(content_stems(span))) / len(wanted),
+        lead=lead,
     )

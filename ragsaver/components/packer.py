@@ -229,6 +229,8 @@ class ContextPacker(Bound):
             paid = min(_fresh_tokens(front, "price_share"), budget // 2)
             room = budget - paid
             packed, counted_by = self._pack(documents, candidates, worth, room)
+        for document in packed if matched is not None else ():
+            document.meta["matched"] = "tokens"  # so that nobody takes its worth for one by words
         note_contexts(document.content or "" for document in front + packed)
         if explanation := current_explanation():
             whys = [why_left_out(one, row, room) for one, row in zip(candidates, worth, strict=True)]

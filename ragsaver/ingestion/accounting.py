@@ -20,6 +20,7 @@ from ragsaver.ingestion.report import (
 from ragsaver.ingestion.retention import Expiry
 from ragsaver.ingestion.summarising import Summarised
 from ragsaver.settings import SpendSettings
+from ragsaver.spend.money import usd_of_tokens
 from ragsaver.spend.price import Price
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.receipt import OpenReceipt, Receipt
@@ -88,7 +89,7 @@ def report_of(
             reused=tally.total - paid.embedded,
             deleted=tally.dropped + sum(len(expiry.document.record.chunks) for expiry in tally.expired),
         ),
-        embedding=embedding_spend(paid.embedded_tokens, paid.cached_tokens, prices),
+        embedding=embedding_spend({paid.embedded_tokens: 1}, paid.cached_tokens, prices),
         summaries=SummarySpend(
             made=paid.summaries.made,
             cached=paid.summaries.cached,
@@ -107,10 +108,19 @@ def report_of(
     )
 
 
-def embedding_spend(tokens: int, cached_tokens: int, prices: SpendSettings) -> EmbeddingSpend:
-    """What embedding cost, and what it would have cost beside that if nothing had been embedded before."""
-    cost, saved = (some * prices.embedding_per_mtok / MILLION for some in (tokens, cached_tokens))
-    return EmbeddingSpend(tokens=tokens, cost_usd=cost, cached_tokens=cached_tokens, saved_usd=saved)
+def embedding_spend(charged: Mapping[int, int], cached_tokens: int, prices: SpendSettings) -> EmbeddingSpend:
+    """What embedding cost, as the ledger has it, and what it would have cost beside that if nothing had been embedded
+    before.
+
+    :param charged: how many runs or documents are charged for so many tokens each.
+    """
+    price = prices.embedding_per_mtok
+    return EmbeddingSpend(
+        tokens=sum(tokens * number for tokens, number in charged.items()),
+        cost_usd=sum((usd_of_tokens(tokens, price) * number for tokens, number in charged.items()), Decimal(0)),
+        cached_tokens=cached_tokens,
+        saved_usd=cached_tokens * price / MILLION,
+    )
 
 
 def told_kinds(passed_over: Mapping[str, int]) -> dict[str, int]:
@@ -123,7 +133,7 @@ def told_kinds(passed_over: Mapping[str, int]) -> dict[str, int]:
 def _receipt(paid: Paid, prices: SpendSettings, summary_model: str | None) -> Receipt:
     """What the run cost, and what the caches saved; the baseline embeds and summarises every text again."""
     receipt = OpenReceipt()
-    took = embedding_spend(paid.embedded_tokens, paid.cached_tokens, prices)
+    took = embedding_spend({paid.embedded_tokens: 1}, paid.cached_tokens, prices)
     if paid.embedded:
         receipt.add("embed", "texts embedded", took.tokens, "tokens", cost_usd=took.cost_usd)
     if paid.cached:

@@ -130,6 +130,17 @@ class DocumentLine:
         """
         self._bill({"tokens": _TOKENS_BY_NOW}, {one: {"more": count} for one, count in tokens.items() if count})
 
+    def spent(self, document_ids: Sequence[str]) -> dict[tuple[str, str], int]:
+        """Tokens that were embedded so far, by tenant and document's id."""
+        asked = sa.select(_documents.c.tenant, _documents.c.id, _documents.c.tokens)
+        found: dict[tuple[str, str], int] = {}
+        with self._reading() as connection:
+            for start in range(0, len(document_ids), ROWS):
+                some = _documents.c.id.in_(document_ids[start : start + ROWS])
+                rows = connection.execute(asked.where(some, _documents.c.tokens > 0))
+                found |= {(row.tenant, row.id): int(row.tokens) for row in rows}
+        return found
+
     def took(self, texts: Mapping[str, TextTokens]) -> None:
         """What the texts of documents took, by the documents' ids. What was not embedded for a document in this job had
         been embedded before.

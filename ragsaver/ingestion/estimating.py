@@ -24,6 +24,7 @@ from ragsaver.ingestion.retention import Expiry
 from ragsaver.ingestion.summaries import Section
 from ragsaver.ingestion.summarising import Summaries
 from ragsaver.models.protocol import Encoder
+from ragsaver.spend.money import usd_of_tokens
 
 MILLION = Decimal(1_000_000)
 
@@ -141,7 +142,7 @@ class Estimate:
             embedding=PlannedEmbedding(
                 tokens=self._tokens,
                 seconds=round(self._tokens / tokens_per_s, 1) if tokens_per_s else None,
-                cost_usd=self._tokens * usd_per_mtok / MILLION,
+                cost_usd=usd_of_tokens(self._tokens, usd_per_mtok),
             ),
             summaries=self._planned_summaries(),
             changes=tuple(self._changes),

@@ -18,6 +18,7 @@ from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.accounting import Tally, report_of, told_kinds
 from ragsaver.ingestion.applying import Applier, Paid, Step
+from ragsaver.ingestion.charging import EmbeddingCharges, RunCharges
 from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.gates import Gates, InProcess, Preparing, Seen
 from ragsaver.ingestion.identity import IdentifiedChunk
@@ -96,6 +97,7 @@ class Ingestor:
         self._preparing = preparing or InProcess()
         self._summaries = summaries
         self._writers = writers or Alone()
+        self._charges = EmbeddingCharges(settings, encoder.name)
         self._applier = Applier(
             index,
             encoder,
@@ -370,14 +372,17 @@ class Ingestor:
         posted = {item.source: item for item in items if item.location is None}
         changes = self._admitted(gates, items, scope, way.gone)
         kept = KeptVectors(self._index, scope, among(known.values()), way.gone)
+        charges = RunCharges(self._charges, scope)
         with Writing(self._applier, scope, way.allowance) as writing:
             for batch in batches(changes, self._settings.ingestion.batch_chunks):
                 originals = [original_of(change, posted.get(change.record.source)) for change in batch]
-                embedded = self._applier.embed(scope, batch, originals, kept=kept)
+                charges.require_written()
+                embedded = self._applier.embed(scope, batch, originals, charges.took, kept)
                 writing.put(embedded)
                 tally.add(embedded)
                 if progress:
                     progress(Progress(done=done, total=len(items), embedded=tally.paid.embedded))
+        charges.require_written()
         tally.paid += Paid(summaries=writing.summaries)
         self._manifest.commit(scope, gates.seen.touched)
         for record in gates.seen.touched:

@@ -260,13 +260,14 @@ class JobStore:
 
     def _summary(self, connection: sa.Connection, job: Any, prices: SpendSettings) -> JobReport:
         by_state: dict[State, int] = {}
-        tokens = cached = 0
-        sums = (sa.func.sum(_documents.c.tokens), sa.func.sum(_documents.c.cached_tokens))
-        counts = sa.select(_documents.c.state, sa.func.count(), *sums).where(_documents.c.job_id == job.id)
-        for state, number, embedded, before in connection.execute(counts.group_by("state")):
+        cached = 0
+        of_job = _documents.c.job_id == job.id
+        counts = sa.select(_documents.c.state, sa.func.count(), sa.func.sum(_documents.c.cached_tokens)).where(of_job)
+        for state, number, before in connection.execute(counts.group_by("state")):
             by_state[State(state)] = number
-            tokens += int(embedded)
             cached += int(before)
+        alike = sa.select(_documents.c.tokens, sa.func.count()).where(of_job).group_by(_documents.c.tokens)
+        charged = {int(tokens): int(number) for tokens, number in connection.execute(alike)}
         documents = counted(by_state)
         left_out = sa.select(_passed_over.c.suffix, _passed_over.c.files).where(_passed_over.c.job_id == job.id)
         passed_over = {suffix: int(files) for suffix, files in connection.execute(left_out.order_by("suffix")).all()}
@@ -277,7 +278,7 @@ class JobStore:
             state=job_state(documents, listed=job.listed),
             created_at=job.created_at,
             documents=documents,
-            embedding=embedding_spend(tokens, cached, prices),
+            embedding=embedding_spend(charged, cached, prices),
             summaries=summary_spend(connection, job.id, prices),
             passed_over=told_kinds(passed_over),
         )

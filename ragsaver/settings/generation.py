@@ -130,10 +130,16 @@ class GenerationSettings(Section):
     )
     extractive_first: bool = Field(default=True, description="let the free tier answer when it is very sure")
     extractive_min_confidence: float = Field(
-        default=0.5, ge=0.0, le=1.0, description="below it the free tier says nothing"
+        default=0.5,
+        ge=0.0,
+        le=1.0,
+        description="how likely the documents hold an answer; below it the free tier says nothing",
     )
     extractive_sure_confidence: float = Field(
-        default=0.95, ge=0.0, le=1.0, description="from it on the free tier answers in a model's place"
+        default=0.95,
+        ge=0.0,
+        le=1.0,
+        description="how likely the sentence is right; from it on the free tier answers in a model's place",
     )
     router: str = Field(
         default="rules",

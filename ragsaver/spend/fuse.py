@@ -17,7 +17,7 @@ from ragsaver.settings import FuseSettings
 from ragsaver.spend.budgets import Window, period_at
 from ragsaver.spend.ledger import Ledger
 from ragsaver.spend.money import dollars, kept
-from ragsaver.spend.tables import entries, windows
+from ragsaver.spend.tables import INGEST, entries, windows
 
 _STEP_S = 10  # that charges are summed over
 _LOOK_S = 2.0
@@ -157,7 +157,7 @@ class Fuses:
         step = sa.cast(entries.c.reserved_at / sa.literal_column(f"{_STEP_S}.0"), sa.Integer).label("step")
         asked = (
             sa.select(entries.c.tenant, step, sa.func.sum(entries.c.cost).label("cost"))
-            .where(entries.c.reserved_at >= since, entries.c.cost != 0)
+            .where(entries.c.reserved_at >= since, entries.c.cost != 0, entries.c.task != INGEST)
             .group_by(entries.c.tenant, step)
         )
         with self._ledger.database.reading() as connection:

@@ -137,7 +137,7 @@ class Ledger:
         ceiling = account.most is not None and bool(account.request_id)
         wanted = windows_of(account, now, ceiling=ceiling)
         limits = {window.id: limit for window in wanted if (limit := self._limit(account, window)) is not None}
-        with self._using(wanted) as (connection, standings):
+        with self.using(wanted) as (connection, standings):
             hold = choose(standings, limits, whole, learned, now)
             lease = Lease(uuid.uuid4().hex, account, call, hold, now)
             window_rows.add(connection, wanted, reserved=hold.cost)
@@ -232,7 +232,7 @@ class Ledger:
             rows.append({**who, **told, "at": at})
             saved = kept(receipt.saved_usd)  # negative if it cost more than the plain way
             if saved:
-                entry = _entry(one.id, account, _SAVING, at, now, Charge(0, TokenUsage(), DONE))
+                entry = entry_of(one.id, account, _SAVING, at, now, Charge(0, TokenUsage(), DONE))
                 savings.append(entry | {"saved": saved})
         with self.database.writing() as connection:
             run_many(connection, _NEW_RECEIPT, rows)
@@ -253,10 +253,10 @@ class Ledger:
         now = self.clock()
         paid_at = now if at is None else at
         wanted = windows_of(account, paid_at, ceiling=False)
-        with self._using(wanted) as (connection, _):
+        with self.using(wanted) as (connection, _):
             new = if_new(connection.dialect.name, _entries).returning(_entries.c.id)
             for one, (call, cost) in charges.items():
-                entry = _entry(one, account, call, paid_at, now, Charge(cost, TokenUsage(), DONE))
+                entry = entry_of(one, account, call, paid_at, now, Charge(cost, TokenUsage(), DONE))
                 if connection.execute(new, entry).first() is not None:
                     window_rows.add(connection, wanted, spent=cost)
 
@@ -293,7 +293,7 @@ class Ledger:
         self.database.close()
 
     @contextmanager
-    def _using(self, wanted: Sequence[Window]) -> Iterator[tuple[sa.Connection, list[Standing]]]:
+    def using(self, wanted: Sequence[Window]) -> Iterator[tuple[sa.Connection, list[Standing]]]:
         """One transaction on windows, all of which are there."""
         while True:
             with self.database.writing() as connection:
@@ -312,7 +312,7 @@ class Ledger:
         wanted = windows_of(account, row.reserved_at, ceiling=row.ceiling)
         window_rows.lock(connection, wanted)
         window_rows.add(connection, wanted, reserved=-row.held, spent=charge.cost)
-        entry = _entry(row.id, account, call, row.reserved_at, self.clock(), charge)
+        entry = entry_of(row.id, account, call, row.reserved_at, self.clock(), charge)
         run(connection, _NEW_ENTRY, entry | {"ceiling": row.ceiling})
 
     def _correct(self, connection: sa.Connection, lease: Lease, charge: Charge) -> bool:
@@ -325,7 +325,7 @@ class Ledger:
         wanted = windows_of(account, first.reserved_at, ceiling=first.ceiling)
         window_rows.lock(connection, wanted)
         difference = Charge(charge.cost - first.cost, _minus(charge.usage, first), CORRECTED)
-        entry = _entry(lease.id, account, call, first.reserved_at, self.clock(), difference, number=1)
+        entry = entry_of(lease.id, account, call, first.reserved_at, self.clock(), difference, number=1)
         # Another process that does the same is stopped by the key.
         done = if_new(connection.dialect.name, _entries).returning(_entries.c.id)
         if connection.execute(done, entry | {"ceiling": first.ceiling}).first() is None:
@@ -369,9 +369,10 @@ def _of_row(row: Any) -> tuple[Account, Call]:
     return account, Call(row.tier, row.model, row.task, 0, row.prices)
 
 
-def _entry(
+def entry_of(
     lease_id: str, account: Account, call: Call, reserved_at: float, at: float, charge: Charge, number: int = 0
 ) -> dict[str, Any]:
+    """The row of a charge."""
     return {
         **_described(account, call),
         **{name: getattr(charge.usage, name) for name in _CLASSES},

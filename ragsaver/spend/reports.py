@@ -13,12 +13,12 @@ from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.price import Price
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.receipt import PricedBy, Receipt, Usd
-from ragsaver.spend.tables import entries, receipts, windows
+from ragsaver.spend.tables import INGEST, entries, receipts, windows
 from ragsaver.spend.usage import TokenUsage
 from ragsaver.timestamps import iso
 
 PricesOf = Literal["now", "call"]
-By = Literal["tenant", "principal", "pipeline", "tier", "model", "outcome"]
+By = Literal["tenant", "principal", "pipeline", "tier", "model", "task", "outcome"]
 
 
 class _Frozen(BaseModel):
@@ -313,7 +313,7 @@ def _is_call() -> sa.ColumnElement[bool]:
 
 def _is_priced() -> sa.ColumnElement[bool]:
     tokens = entries.c.fresh + entries.c.cache_read + entries.c.cache_write + entries.c.output + entries.c.reasoning
-    return tokens != 0
+    return sa.and_(tokens != 0, entries.c.task != INGEST)
 
 
 def _is_of(window: Window, tenant: str) -> bool:

@@ -6,6 +6,9 @@ from ragsaver.dialects import LongInteger, Words
 
 metadata = sa.MetaData()
 
+# The task, and the tier, of what an ingestion embeds: it is no call of a language model.
+INGEST = "ingest"
+
 
 def _asked() -> list[sa.Column[str]]:
     return [

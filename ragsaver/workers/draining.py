@@ -12,6 +12,7 @@ from ragsaver.errors import IndexLocked, StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier
 from ragsaver.ingestion.applying import Step as ApplyStep
+from ragsaver.ingestion.charging import EmbeddingCharges
 from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.gates import STAYS_OUT, Seen
 from ragsaver.ingestion.job_report import State
@@ -63,6 +64,7 @@ class Drainer:
         self._settings = runtime.settings
         self._jobs = jobs
         self._moved = moved
+        self._charges = EmbeddingCharges(runtime.settings, runtime.encoder.name)
         self._applier = Applier(
             runtime.index,
             runtime.encoder,
@@ -139,6 +141,7 @@ class Drainer:
         if isinstance(todo, Settled):
             done = State.APPLIED if todo is Settled.IS_IN else State.UNCHANGED
             if done is State.APPLIED:
+                self._charge([document])
                 self._forward(document, done, notes=staged.notes)
             else:
                 self._forward(document, done, todo.value)
@@ -179,6 +182,7 @@ class Drainer:
             self._applier.keep(scope, gone)  # one of those that wait may be one of these under another name
         self._applier.forget(scope, gone)
         manifest.commit(scope, [record for action, record in others if action is Action.TOUCH])
+        self._charge([one.document for one in ready])
         refused = {failure.source: failure.error for failure in seen.errors}
         for one in ready:
             done = State.UNCHANGED if one.staged.action is Action.TOUCH else State.APPLIED
@@ -200,6 +204,11 @@ class Drainer:
         """Notes what documents' texts took."""
         of = _jobs_documents(ready)
         return lambda took: self._jobs.documents.took({of[one]: tokens for one, tokens in took.items()})
+
+    def _charge(self, documents: Sequence[QueuedDocument]) -> None:
+        """Have the ledger know what was embedded for them; until it does they wait."""
+        if self._charges.any:
+            self._charges.charge(self._jobs.documents.spent([one.id for one in documents]))
 
     def _forward(
         self, document: QueuedDocument, after: State, error: str | None = None, notes: Sequence[Note] = ()

@@ -2,7 +2,8 @@
 
 Vectors never travel through the broker. A text is held while it is embedded, so that two workers whose documents
 share it do not both pay for it. What was embedded is written down before the cache has it: who dies in between has
-it embedded again, and it is on the bill as often as it was paid for.
+it embedded again, and it is on the bill as often as it was paid for. The ledger follows the bill: no document moves on
+before it has.
 """
 
 import uuid
@@ -120,10 +121,15 @@ class Embedding:
                         spent[whose[names[n]]] += tokens[n]
                     worker.jobs.documents.embedded(spent)
                     all_spent += spent
-                    worker.cache.put(partition, dict(zip((names[n] for n in group), fresh, strict=True)))
+                    try:
+                        worker.cache.put(partition, dict(zip((names[n] for n in group), fresh, strict=True)))
+                    finally:
+                        worker.charge(list(spent))
                     self._fault(Step.CACHED, held)
         finally:
             worker.jobs.texts.release(holder)
+        # Who embedded for one of them before may have died between its bill and the ledger.
+        worker.charge([one.document.id for one in held])
         return all_spent
 
     def _move_on(self, partition: str, held: Sequence[_Held], spent: Counter[str]) -> None:

@@ -12,6 +12,7 @@ from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache, partition_of
 from ragsaver.database import Place
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.charging import EmbeddingCharges
 from ragsaver.ingestion.cutting import recipe_of
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.jobs import JobStore
@@ -93,6 +94,7 @@ class Worker:
         self._moved = moved
         self._opened = opened
         self.lease_s = settings.queue.visibility_timeout_s
+        self._charges = EmbeddingCharges(settings, encoder.name)
         self.holding = Holding(jobs, self.lease_s, settings.queue.max_hold_s)
 
     @classmethod
@@ -172,6 +174,14 @@ class Worker:
         if moved:
             self._moved(after, tokens)
         return moved
+
+    def charge(self, document_ids: Sequence[str]) -> None:
+        """Have the ledger know what was embedded for documents so far.
+
+        :raises StorageError: if it can't be written.
+        """
+        if self._charges.any:
+            self._charges.charge(self.jobs.documents.spent(document_ids))
 
     def again(
         self, document: QueuedDocument, holder: str, state: State, error: Exception, *, anew: bool = False

@@ -1,12 +1,21 @@
 """The free tier gives a sentence as it stands, or says nothing."""
 
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
 import pytest
 from haystack import Document
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from ragsaver.components.extractive import Signals, best_span, comes_first, extract
+from ragsaver.components.extractive import Signals, best_span, comes_first, extract, lead_of
 from ragsaver.settings import Settings
+
+# Every fourth of the questions that benchmarks/extractive_right.py asks: group, signs, and whether it is right.
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "extractive_right.json"
 
 shares = st.floats(0, 1)
 
@@ -84,6 +93,72 @@ def test_confidence_is_a_share_that_rises_with_every_signal(cosine, coverage, se
     assert Signals(max(cosine, more), coverage, sentence).confidence >= low
     assert Signals(cosine, max(coverage, more), sentence).confidence >= low
     assert Signals(cosine, coverage, max(sentence, more)).confidence >= low
+
+
+@given(shares, shares, shares, st.floats(0, 9), st.floats(0, 9))
+def test_so_is_how_likely_it_is_right_which_rises_with_its_lead_too(cosine, coverage, sentence, lead, more):
+    low = Signals(cosine, coverage, sentence, lead).right
+    assert 0 < low < 1
+    assert Signals(cosine, coverage, sentence, max(lead, more)).right >= low
+    assert Signals(max(cosine, more / 9), coverage, sentence, lead).right >= low
+
+
+def weighed(groups: Sequence[str]) -> NDArray[np.float64]:
+    """Half of all questions have an answer; a quarter lack their passage, a quarter are about something else."""
+    shares = {"answerable": 0.5, "near": 0.25, "foreign": 0.25}
+    return np.array([shares[one] / groups.count(one) for one in groups])
+
+
+@pytest.fixture(scope="module")
+def judged() -> Mapping[str, NDArray[np.float64]]:
+    """Questions of SQuAD and Cranfield, what is said of what is shown for them, and whether it is right."""
+    rows = json.loads(SAMPLE.read_text())
+    signals = [Signals(*row[1:5]) for row in rows]
+    return {
+        "weight": weighed([row[0] for row in rows]),
+        "right": np.array([row[5] for row in rows], dtype=np.float64),
+        "stated": np.array([one.right for one in signals]),
+        "before": np.array([one.confidence for one in signals]),
+        "without_lead": np.array([Signals(*row[1:4]).right for row in rows]),
+    }
+
+
+def off(judged: Mapping[str, NDArray[np.float64]], stated: str) -> float:
+    """How far what is stated is from what is right, in the mean over ten bins (expected calibration error)."""
+    said, right, weight = judged[stated], judged["right"], judged["weight"]
+    bins = [said >= low / 10 for low in range(10)]
+    mine = [bins[n] & ~(bins[n + 1] if n < 9 else np.zeros_like(bins[n])) for n in range(10)]
+    return sum(abs(float(weight[one] @ (said[one] - right[one]))) for one in mine)
+
+
+def test_what_is_said_to_be_right_with_a_chance_is_right_so_often(judged):
+    assert off(judged, "stated") < 0.04
+    assert off(judged, "without_lead") < 0.05
+    assert off(judged, "before") > 0.1  # that there is an answer says less
+
+
+def test_of_what_answers_in_a_model_s_place_95_of_100_are_right_and_that_is_some(judged):
+    sure = judged["stated"] >= Settings().generation.extractive_sure_confidence
+    right, weight = judged["right"][sure], judged["weight"][sure]
+    assert weight @ right / weight.sum() >= 0.95
+    assert weight.sum() > 0.08  # of all questions, half of which have no answer
+    assert not (judged["without_lead"] >= Settings().generation.extractive_sure_confidence).any()
+
+
+def test_a_sentence_is_ahead_by_what_it_is_worth_more_than_the_next_one():
+    assert lead_of([SEEDS, OTHER]) == 1.0
+    assert lead_of([OTHER]) == lead_of([]) == 0.0
+    question = "How many grams of seeds does a parrot eat?"
+    rival = passage("A parrot eats fifty grams of seeds.", worth=(1.9,))
+    alone, among = (extract(question, some, 0.5) for some in ([SEEDS, OTHER], [SEEDS, rival]))
+    assert alone.right > among.right and alone.confidence == among.confidence
+
+
+def test_where_worth_is_counted_by_tokens_the_lead_is_not_trusted():
+    by_tokens = passage("A parrot eats forty grams of seeds.", "It drinks.", worth=(90.0, 0.0), dense=1.0)
+    by_tokens.meta["matched"] = "tokens"
+    assert lead_of([by_tokens]) is None
+    assert extract("A parrot eats forty grams of seeds?", [by_tokens], 0.5).right < 0.9
 
 
 @pytest.mark.parametrize(

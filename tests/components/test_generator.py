@@ -308,14 +308,16 @@ def test_no_more_calls_are_made_at_a_time_than_the_settings_allow(tmp_path: Path
 
 
 def test_the_free_tier_answers_where_there_is_no_model_no_passage_or_no_doubt():
-    sure = Extract("It is.", 0, 0.97, "a passage answers it with confidence 0.97")
+    sure = Extract("It is.", 0, 0.6, "a passage answers it with confidence 0.97", 0.97)
 
     def why(found: Extract = sure, passages: int = 1, models: int = 1, first: bool = True) -> str | None:
         return free_choice(found, passages=passages, models=models, extractive_first=first, sure_from=0.95)
 
     assert "no language model" in why(models=0) and "no passage" in why(passages=0) and "0.97" in why()
     assert (
-        why(first=False) is None and why(Extract("It is.", 0, 0.9, "")) is None and why(Extract(None, 0, 1, "")) is None
+        why(first=False) is None
+        and why(Extract("It is.", 0, 0.99, "", 0.9)) is None
+        and why(Extract(None, 0, 1, "")) is None
     )
 
 
