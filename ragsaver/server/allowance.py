@@ -2,9 +2,7 @@
 
 import math
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 from limits import RateLimitItem, parse
 from limits.errors import StorageError
@@ -15,11 +13,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragsaver.access.identity import Identity
-from ragsaver.errors import LimitsUnavailable, MissingExtra, RateLimited
+from ragsaver.errors import MissingExtra, RateLimited
+from ragsaver.server.slots import SharedSlots, Slots, not_counted
 from ragsaver.settings import ServerSettings
 
 _ANYBODY = "without a key"
-_SOON_S = 1.0  # a request that is under way may end any moment
 
 
 class Rate:
@@ -43,40 +41,8 @@ class Rate:
             allowed = self._limiter.hit(self.item, whose)
             stats = self._limiter.get_window_stats(self.item, whose)
         except StorageError as error:
-            raise LimitsUnavailable(
-                "requests can't be counted: the Redis does not answer",
-                where="server.rate_limit_redis_url",
-                remedy="Start it, or correct the address",
-            ) from error
+            raise not_counted() from error
         return allowed, stats.remaining, max(0.0, stats.reset_time - time.time())
-
-
-class Slots:
-    """So many requests of a key under way in this process."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._taken: Counter[str] = Counter()
-
-    @contextmanager
-    def one(self, whose: str) -> Iterator[None]:
-        """A request's own.
-
-        :raises RateLimited: if all are taken.
-        """
-        if self._taken[whose] >= self.most:
-            raise RateLimited(
-                f"{self.most} requests of this key are under way already",
-                remedy="Wait for one of them to end, or ask the operator to raise `server.concurrency`",
-                retry_after_s=_SOON_S,
-            )
-        self._taken[whose] += 1
-        try:
-            yield
-        finally:
-            self._taken[whose] -= 1
-            if not self._taken[whose]:
-                del self._taken[whose]
 
 
 class Allowance:
@@ -87,7 +53,7 @@ class Allowance:
         url = settings.rate_limit_redis_url
         shared = None if url is None else url.get_secret_value()
         self._rate = Rate(settings.rate_limit, shared) if settings.rate_limit else None
-        self._slots = Slots(settings.concurrency) if settings.concurrency else None
+        self._slots = _slots(settings.concurrency, shared) if settings.concurrency else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -98,10 +64,11 @@ class Allowance:
         whose = identity.key_id or _ANYBODY
         if self._rate is not None:
             send = await self._counted(self._rate, whose, send)
-        if self._slots is None:
-            await self.app(scope, receive, send)
+        if isinstance(self._slots, SharedSlots):
+            async with self._slots.one(whose) as slot:
+                await self.app(scope, receive, slot.before_the_end(send))
             return
-        with self._slots.one(whose):
+        with self._slots.one(whose) if self._slots is not None else nullcontext():
             await self.app(scope, receive, send)
 
     async def _counted(self, rate: Rate, whose: str, send: Send) -> Send:
@@ -122,6 +89,10 @@ class Allowance:
             await send(message)
 
         return told
+
+
+def _slots(most: int, redis_url: str | None) -> Slots | SharedSlots:
+    return Slots(most) if redis_url is None else SharedSlots(most, redis_url)
 
 
 def _storage(redis_url: str | None) -> Storage:
