@@ -60,7 +60,7 @@ def openai_server(script: Script) -> Iterator[str]:
                 script.most_at_once = max(script.most_at_once, script.at_once)
                 status = script.statuses.pop(0) if script.statuses else 200
             if script.hold is not None:
-                script.hold.wait(30)
+                script.hold.wait(120)
             try:
                 self._answer(status, body)
             finally:
