@@ -2,7 +2,6 @@
 
 import math
 import time
-from contextlib import nullcontext
 
 from limits import RateLimitItem, parse
 from limits.errors import StorageError
@@ -14,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragsaver.access.identity import Identity
 from ragsaver.errors import MissingExtra, RateLimited
-from ragsaver.server.slots import SharedSlots, Slots, not_counted
+from ragsaver.server.slots import SharedSlots, Slots, before_the_end, not_counted
 from ragsaver.settings import ServerSettings
 
 _ANYBODY = "without a key"
@@ -64,12 +63,11 @@ class Allowance:
         whose = identity.key_id or _ANYBODY
         if self._rate is not None:
             send = await self._counted(self._rate, whose, send)
-        if isinstance(self._slots, SharedSlots):
-            async with self._slots.one(whose) as slot:
-                await self.app(scope, receive, slot.before_the_end(send))
-            return
-        with self._slots.one(whose) if self._slots is not None else nullcontext():
+        if self._slots is None:
             await self.app(scope, receive, send)
+            return
+        async with self._slots.one(whose) as give_back:
+            await self.app(scope, receive, before_the_end(send, give_back))
 
     async def _counted(self, rate: Rate, whose: str, send: Send) -> Send:
         allowed, left, reset_s = await run_in_threadpool(rate.hit, whose) if rate.shared else rate.hit(whose)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from starlette.types import Message, Send
@@ -18,6 +18,8 @@ _PATIENCE_S = 2.0
 # What a killed server had under way is forgotten after it.
 _LEASE_S = 15.0
 _RENEWALS = 3  # in the time of a lease
+
+GiveBack = Callable[[], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
@@ -47,21 +49,30 @@ class Slots:
         self.most = most
         self._taken: Counter[str] = Counter()
 
-    @contextmanager
-    def one(self, whose: str) -> Iterator[None]:
-        """A request's own.
+    @asynccontextmanager
+    async def one(self, whose: str) -> AsyncIterator[GiveBack]:
+        """A request's own; what is yielded gives it back before the block ends.
 
         :raises RateLimited: if all are taken.
         """
         if self._taken[whose] >= self.most:
             raise _all_taken(self.most)
         self._taken[whose] += 1
-        try:
-            yield
-        finally:
+        held = True
+
+        async def give_back() -> None:
+            nonlocal held
+            if not held:
+                return
+            held = False
             self._taken[whose] -= 1
             if not self._taken[whose]:
                 del self._taken[whose]
+
+        try:
+            yield give_back
+        finally:
+            await give_back()
 
 
 class SharedSlots:
@@ -81,8 +92,8 @@ class SharedSlots:
         self._lease_s = lease_s
 
     @asynccontextmanager
-    async def one(self, whose: str) -> AsyncIterator["SharedSlot"]:
-        """A request's own.
+    async def one(self, whose: str) -> AsyncIterator[GiveBack]:
+        """A request's own; what is yielded gives it back before the block ends.
 
         :raises RateLimited: if all are taken.
         :raises LimitsUnavailable: if they can't be counted.
@@ -109,9 +120,9 @@ class SharedSlots:
             raise asyncio.CancelledError
         if not taken:
             raise _all_taken(self.most)
-        slot = SharedSlot(renew, give_back, self._lease_s / _RENEWALS)
+        slot = _Leased(renew, give_back, self._lease_s / _RENEWALS)
         try:
-            yield slot
+            yield slot.give_back
         finally:
             await slot.give_back()
 
@@ -124,8 +135,8 @@ class SharedSlots:
             _log.warning("the Redis of `server.rate_limit_redis_url` does not answer: %s", type(error).__name__)
 
 
-class SharedSlot:
-    """A slot for as long as its request takes.
+class _Leased:
+    """A slot in Redis for as long as its request takes.
 
     :param renew: blocking, as is `give_back`; neither raises.
     :param every_s: in which it is renewed.
@@ -134,16 +145,6 @@ class SharedSlot:
     def __init__(self, renew: Callable[[], None], give_back: Callable[[], None], every_s: float) -> None:
         self._over = asyncio.Event()
         self._kept = asyncio.create_task(self._keep(renew, give_back, every_s))
-
-    def before_the_end(self, send: Send) -> Send:
-        """Give it back before the caller knows that its request has ended: it may ask at once again."""
-
-        async def sent(message: Message) -> None:
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                await self.give_back()
-            await send(message)
-
-        return sent
 
     async def give_back(self) -> None:
         """It is free for another request, whatever becomes of the task that asks for that."""
@@ -157,6 +158,17 @@ class SharedSlot:
                 break
             await to_the_end(renew)
         await to_the_end(give_back)
+
+
+def before_the_end(send: Send, give_back: GiveBack) -> Send:
+    """Give a slot back before the caller knows that its request has ended: it may ask at once again."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            await give_back()
+        await send(message)
+
+    return sent
 
 
 def not_counted() -> LimitsUnavailable:
