@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +28,8 @@ class Script:
 
     `raw`, a content type and a body, is answered in place of any reply, as HTTP 200.
 
-    While `hold` is there, and not set, nothing is answered. `most_at_once` is how many requests were there together.
+    While `hold` is there, and not set, nothing is answered. `most_at_once` is how many requests were there together, and
+    `came_at` when each came, of `time.monotonic()`.
     """
 
     reply: str = "The permit is issued by the office [1]."
@@ -38,6 +40,7 @@ class Script:
     logprobs: list[float] | None = None
     replies: list[str] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
+    came_at: list[float] = field(default_factory=list)
     usage_on: str = "last"
     retry_after: str = "0"
     hold: threading.Event | None = None
@@ -56,11 +59,12 @@ def openai_server(script: Script) -> Iterator[str]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             with script.counting:
                 script.requests.append(body)
+                script.came_at.append(time.monotonic())
                 script.at_once += 1
                 script.most_at_once = max(script.most_at_once, script.at_once)
                 status = script.statuses.pop(0) if script.statuses else 200
             if script.hold is not None:
-                script.hold.wait(30)
+                script.hold.wait(120)
             try:
                 self._answer(status, body)
             finally:

@@ -73,10 +73,11 @@ def usage(
 def budgets(tenant: _Tenant = None, as_json: _Json = False) -> None:
     """Tell how far each budget is used up, what running calls hold of it, and when it begins anew."""
     with errors_told(as_json):
-        with _ledger() as (_, ledger):
+        with _ledger() as (settings, ledger):
+            from ragsaver.spend.budgets import Account
             from ragsaver.spend.reports import budgets_report
 
-            report = budgets_report(ledger, tenant=tenant)
+            report = budgets_report(ledger, tenant=tenant, known=[Account(tenant or settings.tenant)])
         if as_json:
             print_json(report.model_dump_json())
             return

@@ -2,9 +2,6 @@
 
 import math
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from limits import RateLimitItem, parse
 from limits.errors import StorageError
@@ -15,11 +12,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragsaver.access.identity import Identity
-from ragsaver.errors import LimitsUnavailable, MissingExtra, RateLimited
+from ragsaver.errors import MissingExtra, RateLimited
+from ragsaver.server.slots import SharedSlots, Slots, before_the_end, not_counted
 from ragsaver.settings import ServerSettings
 
 _ANYBODY = "without a key"
-_SOON_S = 1.0  # a request that is under way may end any moment
 
 
 class Rate:
@@ -43,40 +40,8 @@ class Rate:
             allowed = self._limiter.hit(self.item, whose)
             stats = self._limiter.get_window_stats(self.item, whose)
         except StorageError as error:
-            raise LimitsUnavailable(
-                "requests can't be counted: the Redis does not answer",
-                where="server.rate_limit_redis_url",
-                remedy="Start it, or correct the address",
-            ) from error
+            raise not_counted() from error
         return allowed, stats.remaining, max(0.0, stats.reset_time - time.time())
-
-
-class Slots:
-    """So many requests of a key under way in this process."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._taken: Counter[str] = Counter()
-
-    @contextmanager
-    def one(self, whose: str) -> Iterator[None]:
-        """A request's own.
-
-        :raises RateLimited: if all are taken.
-        """
-        if self._taken[whose] >= self.most:
-            raise RateLimited(
-                f"{self.most} requests of this key are under way already",
-                remedy="Wait for one of them to end, or ask the operator to raise `server.concurrency`",
-                retry_after_s=_SOON_S,
-            )
-        self._taken[whose] += 1
-        try:
-            yield
-        finally:
-            self._taken[whose] -= 1
-            if not self._taken[whose]:
-                del self._taken[whose]
 
 
 class Allowance:
@@ -87,7 +52,7 @@ class Allowance:
         url = settings.rate_limit_redis_url
         shared = None if url is None else url.get_secret_value()
         self._rate = Rate(settings.rate_limit, shared) if settings.rate_limit else None
-        self._slots = Slots(settings.concurrency) if settings.concurrency else None
+        self._slots = _slots(settings.concurrency, shared) if settings.concurrency else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -101,8 +66,8 @@ class Allowance:
         if self._slots is None:
             await self.app(scope, receive, send)
             return
-        with self._slots.one(whose):
-            await self.app(scope, receive, send)
+        async with self._slots.one(whose) as give_back:
+            await self.app(scope, receive, before_the_end(send, give_back))
 
     async def _counted(self, rate: Rate, whose: str, send: Send) -> Send:
         allowed, left, reset_s = await run_in_threadpool(rate.hit, whose) if rate.shared else rate.hit(whose)
@@ -122,6 +87,10 @@ class Allowance:
             await send(message)
 
         return told
+
+
+def _slots(most: int, redis_url: str | None) -> Slots | SharedSlots:
+    return Slots(most) if redis_url is None else SharedSlots(most, redis_url)
 
 
 def _storage(redis_url: str | None) -> Storage:

@@ -84,10 +84,11 @@ class ServerSettings(Section):
         default=None, pattern=RATE, description="requests of one key: 100/minute; per second, minute, hour or day"
     )
     rate_limit_redis_url: SecretStr | None = Field(
-        default=None, description="where several servers count them together; default: each counts its own"
+        default=None,
+        description="where several servers count them together, and `concurrency` too; default: each counts its own",
     )
     concurrency: int | None = Field(
-        default=None, ge=1, le=10_000, description="requests of one key that this server works on at a time"
+        default=None, ge=1, le=10_000, description="requests of one key that are worked on at a time"
     )
     loop_guard: str | None = Field(
         default=None,

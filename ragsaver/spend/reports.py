@@ -1,13 +1,14 @@
 """What was spent, by whom and on what; what budgets have left; and what the same would cost by another price book."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
 from ragsaver.settings import Settings
-from ragsaver.spend.budgets import PERIODS, Window, period_at
+from ragsaver.spend.budgets import PERIODS, Account, Window, period_at
 from ragsaver.spend.ledger import EXPIRED, UNKNOWN, Ledger
 from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.price import Price
@@ -62,7 +63,7 @@ class BudgetLine(_Frozen):
 
 
 class BudgetsReport(_Frozen):
-    """All budgets that somebody has spent of in this period, and those that are for all or for one."""
+    """All budgets that are for all or for one, and those for each: of whoever has spent this month, or asks."""
 
     budgets: tuple[BudgetLine, ...]
 
@@ -164,10 +165,11 @@ def usage_report(
     return UsageReport(since=iso(start), by=by, total=UsageLine(**total), lines=tuple(lines))
 
 
-def budgets_report(ledger: Ledger, *, tenant: str | None = None) -> BudgetsReport:
+def budgets_report(ledger: Ledger, *, tenant: str | None = None, known: Iterable[Account] = ()) -> BudgetsReport:
     """How far budgets are used up now.
 
     :param tenant: only what is this tenant's; everybody's if None.
+    :param known: those of whom the ledger may know nothing yet, and whose budgets are told all the same.
     """
     ledger.expire_due()
     now = ledger.clock()
@@ -175,7 +177,9 @@ def budgets_report(ledger: Ledger, *, tenant: str | None = None) -> BudgetsRepor
     with ledger.database.reading() as connection:
         rows = connection.execute(sa.select(windows).where(sa.or_(*current))).all()
     found = {Window(row.kind, row.name, row.period, row.starts, row.ends): (row.spent, row.reserved) for row in rows}
-    for wish in ledger.budgets.named():
+    scopes = {(window.kind, window.name) for window in found}.union(*(one.scopes().items() for one in known))
+    wishes = [(*scope, period) for scope in scopes for period in PERIODS]
+    for wish in (*ledger.budgets.named(), *wishes):
         found.setdefault(Window(*wish, *period_at(wish[2], now)), (0, 0))
     lines = [
         BudgetLine(

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from ragsaver.access.identity import Identity
@@ -17,7 +15,7 @@ from ragsaver.errors import LimitsUnavailable, RateLimited
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access
-from ragsaver.server.allowance import Allowance, Rate, Slots
+from ragsaver.server.allowance import Allowance, Rate
 from ragsaver.server.app import create_app
 from ragsaver.settings import ServerSettings
 from tests.redis_server import redis_server
@@ -79,23 +77,6 @@ def test_several_servers_count_together_in_redis_and_let_nobody_in_without_it(tm
         assert one.hit("another")[0]
     with pytest.raises(LimitsUnavailable, match="does not answer"):
         one.hit("key")
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=40), st.integers(1, 4))
-def test_no_more_requests_of_a_key_are_under_way_than_it_may_have(steps: list[tuple[str, bool]], most: int):
-    slots, under_way = Slots(most), {"a": [], "b": []}
-    for whose, begins in steps:
-        if begins:
-            one = slots.one(whose)
-            if len(under_way[whose]) == most:
-                with pytest.raises(RateLimited):
-                    one.__enter__()
-            else:
-                one.__enter__()
-                under_way[whose].append(one)
-        elif under_way[whose]:
-            under_way[whose].pop().__exit__(None, None, None)
-    assert dict(slots._taken) == {whose: len(some) for whose, some in under_way.items() if some}
 
 
 def test_a_request_gives_its_place_back_when_it_ends_however_it_ends():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from ragsaver.access.identity import Permission
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access
+from tests.listening import listening
 from tests.openai_server import Script, openai_server
 from tests.server.paying import PERMIT, QUESTION, micro, served, tiny
 
@@ -92,6 +94,21 @@ def test_the_server_s_own_user_sees_its_tenant(both: tuple[TestClient, Access]):
     assert client.get("/v1/usage?by=tier").json()["lines"][0]["name"] == "small"
     for wrong in ("by=secret_hash", "since=soon"):
         assert client.get(f"/v1/usage?{wrong}").status_code == 422
+
+
+def test_each_asker_is_told_its_budgets_before_anything_is_spent(both: tuple[TestClient, Access]):
+    client, access = both
+    with listening(client.app) as url:
+
+        def told(key: dict[str, str]) -> dict[tuple[str, str], float]:
+            lines = httpx.get(f"{url}/v1/budgets", headers=key, timeout=60).json()["budgets"]
+            assert all((line["spent_usd"], line["period"]) == (0, "month") for line in lines)
+            return {(line["scope"], line["name"]): line["remaining_usd"] for line in lines}
+
+        assert told({}) == {("tenant", "default"): 1}
+        assert told(key_of(access, "ana", "acme")) == {("principal", "acme/ana"): 0.5}
+        admin = key_of(access, "root", "acme", Permission.ADMIN)
+        assert told(admin) == {("tenant", "acme"): 1, ("principal", "acme/root"): 0.5}
 
 
 def test_a_key_that_only_brings_in_sees_no_spending(both: tuple[TestClient, Access]):

@@ -22,7 +22,10 @@ from ragsaver.spend.receipt import Receipt
 from ragsaver.spend.tables import entries, receipts, windows
 from ragsaver.spend.usage import TokenUsage
 from tests.clock import Clock
+from tests.databases import database as kept_in
+from tests.databases import needs_postgres
 from tests.spend.ledgers import budget, check, ledger
+from tests.spend.peaks import check_peaks, note_peaks
 
 ALICE = Account("acme", "alice", "query", "req_1")
 CALL = Call("small", "tiny", "answer", 100, "book 1")
@@ -184,45 +187,58 @@ step = st.one_of(
 )
 
 
-@given(st.lists(step, max_size=40), st.lists(st.integers(1, 150), min_size=4, max_size=4))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-def test_whatever_happens_no_budget_is_passed_and_all_sums_agree(steps, limits):
+@pytest.mark.parametrize(("kind", "examples"), [("sqlite", 60), pytest.param("postgres", 15, marks=needs_postgres)])
+def test_whatever_happens_no_budget_is_passed_and_all_sums_agree(kind: str, examples: int):
+    @given(st.lists(step, max_size=40), st.lists(st.integers(1, 150), min_size=4, max_size=4))
+    @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
+    def holds(steps: list, limits: list[int]) -> None:
+        with tempfile.TemporaryDirectory() as folder, kept_in(kind) as where:
+            go_through(steps, limits, Path(folder), where)
+
+    holds()
+
+
+def go_through(steps: list, limits: list[int], folder: Path, where: DatabaseSettings) -> None:
     wishes = [
         budget("total", "month", limits[0]),
         budget("tenant", "day", limits[1]),
         budget("principal", "hour", limits[2]),
         budget("pipeline", "day", limits[3], "query"),
     ]
-    clock = Clock()
-    with tempfile.TemporaryDirectory() as folder:
-        leases, ceilings = [], itertools.count()
-        made = ledger(Path(folder), DatabaseSettings(), wishes, clock)
-        book = made.__enter__()
-        for one in steps:
-            if one[0] == "reserve":
-                pipeline = "query" if one[3] % 2 else None
-                most = one[3] if one[3] % 3 == 0 else None
-                account = Account(one[1], one[2], pipeline, f"req_{next(ceilings) % 4}", most)
-                with suppress(RagSaverError):
-                    leases.append(book.reserve(account, CALL, hold(one[3]), hold(one[3] // 2), 60))
-            elif one[0] == "settle" and leases:
-                # Those that were settled or are lost come again.
-                lease = leases[one[1] % len(leases)]
-                share = 1 if one[3] == UNKNOWN else 0 if one[3] == NOTHING else one[2]
-                book.settle(lease, charge(int(lease.hold.cost * share), one[3]))
-            elif one[0] == "wait":
-                clock.now += one[1]
-            elif one[0] == "reopen":
-                made.__exit__(None, None, None)
-                made = ledger(Path(folder), DatabaseSettings(), wishes, clock)
-                book = made.__enter__()
-            check(book)
-        clock.now += 3600
-        book.expire_due(at_once=True)
+    clock, leases, numbers = Clock(), [], itertools.count()
+    ceilings: dict[str, int] = {}
+    made = ledger(folder, where, wishes, clock)
+    book = made.__enter__()
+    note_peaks(book)
+    for one in steps:
+        if one[0] == "reserve":
+            pipeline = "query" if one[3] % 2 else None
+            most = one[3] if one[3] % 3 == 0 else None
+            account = Account(one[1], one[2], pipeline, f"req_{next(numbers) % 4}", most)
+            if most is not None:
+                ceilings[account.request] = max(most, ceilings.get(account.request, 0))
+            with suppress(RagSaverError):
+                leases.append(book.reserve(account, CALL, hold(one[3]), hold(one[3] // 2), 60))
+        elif one[0] == "settle" and leases:
+            # Those that were settled or are lost come again.
+            lease = leases[one[1] % len(leases)]
+            share = 1 if one[3] == UNKNOWN else 0 if one[3] == NOTHING else one[2]
+            book.settle(lease, charge(int(lease.hold.cost * share), one[3]))
+        elif one[0] == "wait":
+            clock.now += one[1]
+        elif one[0] == "reopen":
+            made.__exit__(None, None, None)
+            made = ledger(folder, where, wishes, clock)
+            book = made.__enter__()
         check(book)
-        with book.database.reading() as connection:
-            assert sum(connection.scalars(sa.select(windows.c.reserved))) == 0
-        made.__exit__(None, None, None)
+    clock.now += 3600
+    book.expire_due(at_once=True)
+    check(book)
+    if any(lease.hold.cost for lease in leases):
+        check_peaks(book, ceilings)
+    with book.database.reading() as connection:
+        assert sum(connection.scalars(sa.select(windows.c.reserved))) == 0
+    made.__exit__(None, None, None)
 
 
 def test_threads_that_reserve_at_once_do_not_pass_it(tmp_path: Path, database: DatabaseSettings):

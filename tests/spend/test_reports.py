@@ -62,6 +62,32 @@ def test_budgets_tell_what_is_spent_held_and_left(tmp_path: Path, database: Data
         assert lines[0].resets_at.endswith("T00:00:00+00:00")
 
 
+def test_a_budget_for_each_is_told_of_who_asks_and_of_who_spent_this_month_before_it_is_used(
+    tmp_path: Path, database: DatabaseSettings, clock: Clock
+):
+    wishes = [
+        budget("tenant", "day", 2000),
+        budget("tenant", "day", 9000, "umbrella"),
+        budget("principal", "hour", 999),
+    ]
+
+    def told(**asked) -> set[tuple[str, str, str]]:
+        lines = budgets_report(book, **asked).budgets
+        assert all((line.spent_usd, line.held_usd, line.remaining_usd) == (0, 0, line.limit_usd) for line in lines)
+        return {(line.scope, line.name, line.period) for line in lines}
+
+    with ledger(tmp_path, database, wishes, clock) as book:
+        named, nobody, eve = ("tenant", "umbrella", "day"), Account("nobody"), Account("umbrella", "eve")
+        assert told() == {named}
+        assert told(known=[nobody]) == {named, ("tenant", "nobody", "day")}
+        assert told(tenant="umbrella", known=[eve]) == {named, ("principal", "umbrella/eve", "hour")}
+        assert told(tenant="acme", known=[eve]) == set()
+        spend(book, ALICE, TokenUsage(fresh=6))
+        clock.now += 86_400
+        mine = {("tenant", "acme", "day"), ("principal", "acme/alice", "hour")}
+        assert told() == {named, *mine} and told(tenant="acme") == mine
+
+
 def test_a_receipt_is_found_by_its_own_tenant_only(tmp_path: Path, database: DatabaseSettings):
     with ledger(tmp_path, database) as book:
         for cost in (1, 2):
@@ -95,8 +121,10 @@ def test_the_commands_tell_it_too(tmp_path: Path):
     (tmp_path / "ragsaver.yaml").write_text(
         "spend: {budgets: [{scope: total, period: month, limit_usd: 5}, {scope: tenant, period: day, limit_usd: 1}]}"
     )
-    (line,) = as_json(tmp_path, "budgets")["budgets"]
-    assert (line["scope"], line["limit_usd"], line["remaining_usd"]) == ("total", 5, 5)
+    for whose, asked in (("default", []), ("acme", ["--tenant", "acme"])):
+        lines = as_json(tmp_path, "budgets", *asked)["budgets"]
+        told = [(line["scope"], line["name"], line["limit_usd"], line["remaining_usd"]) for line in lines]
+        assert told == ([] if asked else [("total", "", 5, 5)]) + [("tenant", whose, 1, 1)]
     assert as_json(tmp_path, "usage", "--by", "tenant", "--since", "2026-01-01")["total"]["calls"] == 0
     assert as_json(tmp_path, "spend", "reprice")["charged_usd"] == 0
     wrong = run(tmp_path, "spend", "receipt", "req_0", "--json", code=2)

@@ -16,6 +16,7 @@ from ragsaver.server.access import Asker, Shared, Spender
 from ragsaver.server.asking import Wished, question_of
 from ragsaver.server.conversation import require_history
 from ragsaver.server.schemas import EstimateBody, Problem
+from ragsaver.spend.budgets import Account
 from ragsaver.spend.kept_receipts import AGAIN_S
 from ragsaver.spend.reports import (
     BudgetsReport,
@@ -57,7 +58,8 @@ async def budgets(access: Shared, identity: Spender) -> BudgetsReport:
     """How far the key's own budgets are used up; all of the tenant's where the key is for `admin`."""
 
     def report(runtime: Runtime) -> BudgetsReport:
-        of_tenant = budgets_report(runtime.resources.till.ledger, tenant=identity.tenant)
+        asker = Account(identity.tenant, identity.principal)
+        of_tenant = budgets_report(runtime.resources.till.ledger, tenant=identity.tenant, known=[asker])
         principal = _alone(identity)
         if principal is None:
             return of_tenant
