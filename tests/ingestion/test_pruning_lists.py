@@ -1,0 +1,205 @@
+"""What a sitemap or a list of pages does not name any more goes, where all of the list was read; emptied stores too."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from ragsaver.errors import UsageError
+from ragsaver.index.scope import Scope
+from ragsaver.ingestion.manifest import Manifest
+from ragsaver.ingestion.order import IngestOrder
+from tests.ingestion.bench import SCOPE, Bench
+from tests.ingestion.sources.site import Site, serving
+from tests.ingestion.sources.test_sitemap import index, pages
+
+ALLOWED = {"allow_private_addresses": True}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path, sources=ALLOWED)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as served:
+        for name in "abc":
+            served.page(f"/{name}", f"<p>The page {name} speaks of zebras.</p>", ETag=f'"{name}"')
+        yield served
+
+
+def names(site: Site, sitemap: str, *paths: str) -> str:
+    """Let a sitemap name these pages; how it is ingested."""
+    return "sitemap:" + site.page(sitemap, pages(*(site.address + path for path in paths)), "application/xml")
+
+
+def order(bench: Bench, *paths: str, prune: bool = True, **more) -> IngestOrder:
+    return IngestOrder(paths=paths, cwd=bench.folder, prune=prune, **more)
+
+
+def ingest(bench: Bench, *paths: str, prune: bool = True, **more):
+    return bench.ingestor().ingest(order(bench, *paths, prune=prune, **more), SCOPE)
+
+
+def known(bench: Bench) -> set[str]:
+    """The last parts of the names of the documents that are in."""
+    return {source.rpartition("/")[2] for source in bench.manifest.documents(SCOPE)}
+
+
+def test_a_page_that_its_sitemap_names_no_more_goes_with_all_that_was_kept_of_it(bench: Bench, site: Site):
+    listed = names(site, "/s.xml", "/a", "/b")
+    ingest(bench, listed, prune=False)
+    names(site, "/s.xml", "/a")
+    assert ingest(bench, listed, prune=False).documents.deleted == 0
+    assert bench.ingestor().plan(order(bench, listed), SCOPE).documents.deleted == 1
+    assert ingest(bench, listed).documents.deleted == 1
+    assert known(bench) == {"a"} and len(bench.listed()) == 1
+    assert len(bench.manifest.named_by.of(SCOPE)) == 1
+    assert ingest(bench, listed).documents.deleted == 0
+
+
+def test_a_list_file_is_asked_likewise_whatever_stands_behind_an_address_and_wherever_it_leads(
+    bench: Bench, site: Site
+):
+    site.redirect("/moved", site.address + "/b")
+    file = bench.folder / "pages.urls"
+    file.write_text(f"{site.address}/a#part\n{site.address}/moved\n")
+    ingest(bench, "urls:pages.urls")
+    assert known(bench) == {"a", "moved"}
+    file.write_text(f"{site.address}/a#another\n# {site.address}/moved\n")
+    assert ingest(bench, f"urls:{file}").documents.deleted == 1
+    assert known(bench) == {"a"}
+    file.write_text("# none\n")
+    with pytest.raises(UsageError, match="holds no address"):
+        ingest(bench, "urls:pages.urls")
+    assert known(bench) == {"a"}
+
+
+def test_a_list_that_was_read_to_a_half_takes_nothing_out(bench: Bench, site: Site):
+    one, two = (names(site, f"/{name}.xml", f"/{name}").removeprefix("sitemap:") for name in "ab")
+    listed = "sitemap:" + site.page("/s.xml", index(one, two))
+    ingest(bench, listed)
+    names(site, "/a.xml", "/c")
+    for broken in ("<urlset", pages()):
+        site.page("/b.xml", broken)
+        report = ingest(bench, listed)
+        assert (report.documents.deleted, len(report.errors)) == (0, 1)
+        assert known(bench) == {"a", "b", "c"}
+    site.page("/b.xml", "down", status=503)
+    assert ingest(bench, listed).documents.deleted == 0
+    names(site, "/b.xml", "/b")
+    assert ingest(bench, listed).documents.deleted == 1
+    assert known(bench) == {"b", "c"}
+
+
+def test_pages_beyond_the_limit_of_a_sitemap_stay(tmp_path: Path, site: Site):
+    with closing(Bench(tmp_path, sources={**ALLOWED, "sitemap_max_pages": 2})) as bench:
+        listed = names(site, "/s.xml", "/b", "/c")
+        ingest(bench, listed)
+        names(site, "/s.xml", "/a", "/b", "/c")
+        assert ingest(bench, listed).documents.deleted == 0
+        assert known(bench) == {"a", "b", "c"}
+
+
+def test_a_page_that_does_not_answer_stays_while_it_is_named(bench: Bench, site: Site):
+    listed = names(site, "/s.xml", "/a", "/b")
+    ingest(bench, listed)
+    site.page("/b", "down", status=503)
+    assert ingest(bench, listed).documents.deleted == 0
+    assert known(bench) == {"a", "b"}
+
+
+def test_a_page_of_two_lists_stays_while_one_names_it_whichever_drops_it_first(bench: Bench, site: Site):
+    one, two = names(site, "/one.xml", "/a", "/b"), names(site, "/two.xml", "/b", "/c")
+    ingest(bench, one, two)
+    names(site, "/two.xml", "/c")
+    for _ in range(2):
+        assert ingest(bench, two).documents.deleted == 0
+    names(site, "/one.xml", "/a")
+    assert ingest(bench, one).documents.deleted == 1
+    assert known(bench) == {"a", "c"}
+
+
+def test_a_page_that_moved_from_one_list_to_another_of_the_same_run_stays(bench: Bench, site: Site):
+    one, two = names(site, "/one.xml", "/a", "/b"), names(site, "/two.xml", "/c")
+    ingest(bench, one, two)
+    names(site, "/one.xml", "/a"), names(site, "/two.xml", "/c", "/b")
+    assert ingest(bench, one, two).documents.deleted == 0
+    names(site, "/two.xml", "/c")
+    assert ingest(bench, one, two).documents.deleted == 1
+
+
+def test_a_page_that_was_named_by_itself_and_one_without_a_note_stay(bench: Bench, site: Site):
+    listed = names(site, "/s.xml", "/a", "/b", "/c")
+    ingest(bench, listed, prune=False)
+    notes = bench.manifest.named_by
+    (place,) = {one for _, one in notes.of(SCOPE)}
+    c = bench.manifest.document(SCOPE, site.address + "/c")
+    with bench.manifest._writing() as connection:
+        connection.exec_driver_sql("DELETE FROM named_by WHERE document_id = ? AND list = ?", (c.id, place))
+    ingest(bench, site.address + "/b", prune=False)
+    names(site, "/s.xml", "/a")
+    assert ingest(bench, listed).documents.deleted == 0
+    assert known(bench) == {"a", "b", "c"}
+
+
+def test_patterns_that_leave_out_every_page_take_nothing_out(bench: Bench, site: Site):
+    listed = names(site, "/s.xml", "/a", "/b")
+    ingest(bench, listed)
+    with pytest.raises(UsageError, match="patterns leave out every page"):
+        ingest(bench, listed, include=("/aa",))
+    assert ingest(bench, listed, exclude=("/b",)).documents.deleted == 1
+    assert known(bench) == {"a"}
+
+
+def test_other_collections_and_folders_are_not_meant(bench: Bench, site: Site):
+    (bench.docs / "file.md").write_text("Owls.")
+    bench.ingest()
+    listed = names(site, "/s.xml", "/a", "/b")
+    ingest(bench, listed)
+    other = Scope("acme", "other")
+    bench.ingestor().ingest(order(bench, listed), other)
+    names(site, "/s.xml", "/a")
+    assert ingest(bench, listed).documents.deleted == 1
+    assert known(bench) == {"a", "file.md"}
+    assert len(bench.manifest.documents(other)) == 2
+
+
+def test_the_notes_go_along_to_another_manifest(bench: Bench, site: Site):
+    ingest(bench, names(site, "/s.xml", "/a", "/b"))
+    with closing(Manifest(bench.folder / "other.sqlite")) as other:
+        other.named_by.become(bench.manifest.named_by)
+        assert other.named_by.of(SCOPE) == bench.manifest.named_by.of(SCOPE) != set()
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_the_last_object_of_a_store_goes(bench: Bench, kind: str):
+    place = "memory://shelf/docs" if kind == "memory" else bench.docs.as_uri()
+    store, path = fsspec.core.url_to_fs(place)
+    for name in "ab":
+        store.pipe(f"{path}/{name}.md", f"The object {name} speaks of zebras.".encode())
+    ingest(bench, place)
+    assert known(bench) == {"a.md", "b.md"}
+    for name in "ab":
+        store.rm(f"{path}/{name}.md")
+    with pytest.raises(UsageError, match="no document"):
+        ingest(bench, place, prune=False)
+    assert ingest(bench, place).documents.deleted == 2
+    assert known(bench) == bench.listed() == set()
+    with pytest.raises(UsageError, match="no document"):
+        ingest(bench, place)
+
+
+def test_objects_that_patterns_leave_out_are_not_gone(bench: Bench):
+    store = fsspec.filesystem("memory")
+    store.pipe("/drawer/a.md", b"Zebras.")
+    ingest(bench, "memory://drawer")
+    with pytest.raises(UsageError, match="no document"):
+        ingest(bench, "memory://drawer", include=("*.mdd",))
+    assert known(bench) == {"a.md"}
+    store.rm("/drawer", recursive=True)
