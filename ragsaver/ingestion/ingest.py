@@ -62,10 +62,6 @@ class _Way:
     allowance: Allowance | None = None
 
 
-def _no_step() -> None:
-    """Nobody counts the documents."""
-
-
 class Ingestor:
     """The way in for documents. One run at a time: the caller owns the index, or takes turns with others.
 
@@ -198,20 +194,22 @@ class Ingestor:
         plan = self._plan(listed.items, scope, _Way(gone, (), order.checksum, order.include_expired))
         return plan.model_copy(update={"passed_over": told_kinds(listed.passed_over)})
 
-    def plan_items(self, items: Sequence[SourceItem], scope: Scope) -> PlanReport:
-        """What `ingest_items` would do."""
-        return self._plan(items, scope, _Way())
+    def plan_items(self, items: Sequence[SourceItem], scope: Scope, pace: float | None = None) -> PlanReport:
+        """What `ingest_items` would do; `pace` is tokens a second, where another manifest knows them."""
+        return self._plan(items, scope, _Way(), pace)
 
-    def _plan(self, items: Sequence[SourceItem], scope: Scope, way: _Way) -> PlanReport:
+    def _plan(self, items: Sequence[SourceItem], scope: Scope, way: _Way, pace: float | None = None) -> PlanReport:
         known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
         kept = KeptVectors(self._index, scope, among(known.values()), way.gone)
         planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._summaries, kept.vectors)
         gates = self._gates(scope, known, way)
         with self._writers.one_of_ours():
-            return planner.plan(gates, items, scope, gone=way.gone, pace=lambda sample: self._pace(scope, sample))
+            return planner.plan(
+                gates, items, scope, gone=way.gone, pace=lambda sample: pace or self._pace(scope, sample)
+            )
 
     def _gates(
-        self, scope: Scope, known: Mapping[str, DocumentRecord], way: _Way, step: Callable[[], None] = _no_step
+        self, scope: Scope, known: Mapping[str, DocumentRecord], way: _Way, step: Callable[[], None] = lambda: None
     ) -> Gates:
         return Gates(
             scope,
