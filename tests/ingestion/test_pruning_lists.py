@@ -6,14 +6,17 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from ragsaver.errors import UsageError
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion.manifest import Manifest
+from ragsaver.index.store import current_store
+from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.order import IngestOrder
 from tests.ingestion.bench import SCOPE, Bench
 from tests.ingestion.sources.site import Site, serving
 from tests.ingestion.sources.test_sitemap import index, pages
+from tests.ingestion.test_migration import migration
 
 ALLOWED = {"allow_private_addresses": True}
 
@@ -170,11 +173,17 @@ def test_other_collections_and_folders_are_not_meant(bench: Bench, site: Site):
     assert len(bench.manifest.documents(other)) == 2
 
 
-def test_the_notes_go_along_to_another_manifest(bench: Bench, site: Site):
+def test_the_notes_go_along_with_a_migration(tmp_path: Path, site: Site):
+    bench = Bench(tmp_path, sources=ALLOWED)  # the switch removes its index
     ingest(bench, names(site, "/s.xml", "/a", "/b"))
-    with closing(Manifest(bench.folder / "other.sqlite")) as other:
-        other.named_by.become(bench.manifest.named_by)
-        assert other.named_by.of(SCOPE) == bench.manifest.named_by.of(SCOPE) != set()
+    notes = bench.manifest.named_by.of(SCOPE)
+    chunking = bench.settings.chunking.model_copy(update={"embed_headings": False})
+    with migration(bench, bench.encoder, chunking=chunking) as under_way:
+        assert under_way.run().switched
+    with closing(open_manifest(bench.settings, current_store(bench.settings.home))) as new:
+        assert new.named_by.of(SCOPE) == notes != set()
+    bench.manifest.close()
+    bench.cache.close()
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
@@ -203,3 +212,18 @@ def test_objects_that_patterns_leave_out_are_not_gone(bench: Bench):
         ingest(bench, "memory://drawer", include=("*.mdd",))
     assert known(bench) == {"a.md"}
     store.rm("/drawer", recursive=True)
+
+
+def test_a_store_that_does_not_answer_is_not_emptied(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **named: object) -> None:
+        raise ConnectionResetError("nobody answers")
+
+    fsspec.filesystem("memory").pipe("/cellar/a.md", b"Zebras.")
+    ingest(bench, "memory://cellar")
+    with monkeypatch.context() as down:
+        down.setattr(MemoryFileSystem, "ls", refuse)  # a search passes over what refuses, and finds nothing
+        report = ingest(bench, "memory://cellar")
+    assert (report.documents.deleted, [one.source for one in report.errors]) == (0, ["memory://cellar"])
+    assert "nobody answers" in report.errors[0].error
+    assert known(bench) == {"a.md"}
+    fsspec.filesystem("memory").rm("/cellar", recursive=True)
