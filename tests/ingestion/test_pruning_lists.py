@@ -7,6 +7,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractFileSystem
 
 from ragsaver.errors import UsageError
 from ragsaver.index.scope import Scope
@@ -221,7 +222,9 @@ def test_a_store_that_does_not_answer_is_not_emptied(bench: Bench, monkeypatch: 
     fsspec.filesystem("memory").pipe("/cellar/a.md", b"Zebras.")
     ingest(bench, "memory://cellar")
     with monkeypatch.context() as down:
-        down.setattr(MemoryFileSystem, "ls", refuse)  # a search passes over what refuses, and finds nothing
+        # The search of most stores passes over what refuses, and finds nothing.
+        down.setattr(MemoryFileSystem, "find", AbstractFileSystem.find)
+        down.setattr(MemoryFileSystem, "ls", refuse)
         report = ingest(bench, "memory://cellar")
     assert (report.documents.deleted, [one.source for one in report.errors]) == (0, ["memory://cellar"])
     assert "nobody answers" in report.errors[0].error
