@@ -230,3 +230,28 @@ def test_a_store_that_does_not_answer_is_not_emptied(bench: Bench, monkeypatch: 
     assert "nobody answers" in report.errors[0].error
     assert known(bench) == {"a.md"}
     fsspec.filesystem("memory").rm("/cellar", recursive=True)
+
+
+def test_what_lies_in_a_folder_of_a_store_that_refuses_stays_and_the_rest_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    store = fsspec.filesystem("memory")
+    for name in ("a.md", "shut/b.md", "open/c.md", "open/deep/d.md"):
+        store.pipe(f"/attic/{name}", f"The object {name} speaks of zebras.".encode())
+    monkeypatch.setattr(MemoryFileSystem, "find", AbstractFileSystem.find)
+    look = MemoryFileSystem.ls
+    ingest(bench, "memory://attic/")
+    assert known(bench) == {"a.md", "b.md", "c.md", "d.md"}
+
+    def refuse(self: MemoryFileSystem, path: str, *more: object, **named: object) -> object:
+        if path.endswith("/shut"):
+            raise PermissionError("not for you")
+        return look(self, path, *more, **named)
+
+    store.rm("/attic/open/c.md")
+    with monkeypatch.context() as shut:
+        shut.setattr(MemoryFileSystem, "ls", refuse)
+        report = ingest(bench, "memory://attic/")
+    assert (report.documents.deleted, [one.source for one in report.errors]) == (1, ["memory://attic/shut"])
+    assert known(bench) == {"a.md", "b.md", "d.md"}
+    store.rm("/attic", recursive=True)

@@ -75,12 +75,16 @@ def _list(
     may_be_empty: MayBeEmpty,
 ) -> Iterator[SourceItem]:
     try:
-        found: dict[str, dict[str, Any]] = store.find(path, detail=True)
+        found, refused = _find(store, path)
         if not found:
             _require_emptied(store, path, protocol)
     except Exception as error:
-        problem = UnreadableDocument(f"can't be listed: {error}", where=uri, remedy=_remedy(protocol))
-        yield unreadable(uri, uri, problem)
+        found, refused = {}, {path: error}
+    for place, why in refused.items():
+        name = _name(place, path, uri)
+        problem = UnreadableDocument(f"can't be listed: {why}", where=name, remedy=_remedy(protocol))
+        yield unreadable(name, name, problem)
+    if refused and not found:
         return
     taken = dict(_taken(found, path, uri, selection, passed_over))
     if not taken:
@@ -120,6 +124,39 @@ def _name(place: str, path: str, uri: str) -> str:
     """The URI of what a store found somewhere below a path."""
     below = place[len(path.rstrip("/")) :].strip("/")
     return f"{uri}/{below}" if below else uri
+
+
+def _find(store: Any, path: str) -> tuple[dict[str, dict[str, Any]], dict[str, Exception]]:
+    """All that lies somewhere below a path, and the folders there that can't be looked into, with why.
+
+    The search that stores without one of their own inherit goes from folder to folder and passes over those: what is
+    in them would seem to be gone.
+    """
+    from fsspec.spec import AbstractFileSystem
+
+    if getattr(store.find, "__func__", None) is not AbstractFileSystem.find:
+        return store.find(path, detail=True), {}
+    found: dict[str, dict[str, Any]] = {}
+    refused: dict[str, Exception] = {}
+    waiting = [path]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            listing = store.ls(folder, detail=True)
+        except FileNotFoundError:  # gone since its parent was looked into, or never there, which is asked again
+            continue
+        except Exception as error:
+            refused[folder] = error
+            continue
+        for info in listing:
+            place = info["name"].rstrip("/")
+            if info["type"] != "directory":
+                found[place] = info
+            elif place != folder.rstrip("/"):
+                waiting.append(place)
+    if not found and store.isfile(path):  # of which some stores make no listing
+        return {path: store.info(path)}, {}
+    return found, refused
 
 
 def _require_emptied(store: Any, path: str, protocol: str) -> None:
