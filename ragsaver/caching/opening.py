@@ -6,6 +6,7 @@ from ragsaver.caching.embeddings import EmbeddingCache, SqliteEmbeddingCache
 from ragsaver.caching.entries import EntryStore, MemoryEntries
 from ragsaver.caching.redis_embeddings import RedisEmbeddingCache
 from ragsaver.caching.redis_entries import RedisEntries
+from ragsaver.caching.redis_room import unbounded_room
 from ragsaver.caching.sqlite_entries import SqliteEntries
 from ragsaver.caching.summaries import SummaryCache
 from ragsaver.settings import CacheSettings, EmbeddingCacheSettings, OutlineSettings, environment
@@ -19,6 +20,14 @@ def open_embedding_cache(home: Path, settings: EmbeddingCacheSettings) -> Embedd
     if settings.backend == "redis":
         return RedisEmbeddingCache(_redis_url(settings), ttl_days=settings.ttl_days)
     return SqliteEmbeddingCache(home / "embeddings.sqlite", settings.max_mb * 2**20)
+
+
+def unbounded_cache(settings: EmbeddingCacheSettings) -> str | None:
+    """Why the embedding cache may grow without end, and what to do; None if it may not.
+
+    :raises StorageError: if its Redis can't be asked.
+    """
+    return unbounded_room(_redis_url(settings)) if settings.backend == "redis" else None
 
 
 def partition_of(tenant: str, settings: EmbeddingCacheSettings) -> str:

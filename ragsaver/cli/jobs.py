@@ -10,9 +10,10 @@ from ragsaver.control_characters import on_one_line
 from ragsaver.errors import UsageError
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
+from ragsaver.timestamps import iso
 
 if TYPE_CHECKING:
-    from ragsaver.ingestion.job_report import JobReport
+    from ragsaver.ingestion.job_report import DeadDocument, JobReport
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -24,14 +25,19 @@ _Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last
 
 @app.command("list")
 def list_jobs(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 20, as_json: _Json = False
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest so many.")] = 20,
+    dead: Annotated[bool, typer.Option("--dead", help="The dead documents of all jobs instead.")] = False,
+    as_json: _Json = False,
 ) -> None:
-    """The jobs, newest first."""
+    """The jobs, newest first; or the documents that were given up."""
     with errors_told(as_json):
         quiet_haystack()
         from ragsaver.workers.queueing import open_jobs
 
         settings = load_settings()
+        if dead:
+            _show_dead(open_jobs(settings).dead(settings.tenant, limit=limit), as_json)
+            return
         reports = open_jobs(settings).reports(settings.tenant, settings.spend, limit=limit)
         if as_json:
             shown = [json.loads(report.model_dump_json(exclude=_OF_ONE)) for report in reports]
@@ -69,7 +75,10 @@ def retry(job: _Job, as_json: _Json = False) -> None:
         from ragsaver.workers.queueing import open_jobs
 
         settings = load_settings()
-        again = open_jobs(settings).retry(job, settings.tenant)
+        jobs = open_jobs(settings)
+        if jobs.report(job, settings.tenant, settings.spend, limit=0) is None:
+            raise _unknown(job)
+        again = jobs.retry(job, settings.tenant)
         if as_json:
             print_json(json.dumps({"retried": again}))
         else:
@@ -88,6 +97,19 @@ def drop(job: _Job, as_json: _Json = False) -> None:
             raise _unknown(job)
         if as_json:
             print_json(json.dumps({"dropped": job}))
+
+
+def _show_dead(documents: "list[DeadDocument]", as_json: bool) -> None:
+    if as_json:
+        print_json(json.dumps({"dead": [one.model_dump() for one in documents]}))
+        return
+    for one in documents:
+        say(
+            f"{one.job_id}  {iso(one.died_at)}  {one.collection}: {on_one_line(one.source)} "
+            f"({one.attempts} attempts): {one.error}"
+        )
+    if not documents:
+        say("No document is dead.")
 
 
 def line_of(report: "JobReport") -> str:

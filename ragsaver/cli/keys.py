@@ -35,6 +35,7 @@ def create(
     scopes: Annotated[str, typer.Option(help="What it is for: query, ingest, admin, with commas.")] = "query",
     pipelines: Annotated[str, typer.Option(help="That it may ask, the usual one first; all if none.")] = "",
     expires: Annotated[str | None, typer.Option(help="After how long: 90d, 24h; never if none.")] = None,
+    first: Annotated[bool, typer.Option("--first", help="Only if there never was one; else nothing is made.")] = False,
     as_json: _Json = False,
 ) -> None:
     """Make a key. It is shown once; only a hash of it is kept."""
@@ -46,6 +47,9 @@ def create(
         if lasts_s == 0:
             raise UsageError("it would let nobody in", where="--expires", remedy="Write 90d, 24h or 15m")
         with _keys(settings) as keys:
+            if first and keys.any():
+                _show_none(as_json)
+                return
             key, presented = keys.create(
                 _name(principal, "--principal"),
                 _name(tenant or settings.tenant, "--tenant"),
@@ -114,6 +118,13 @@ def _show_once(key: "Key", presented: "Presented", as_json: bool) -> None:
     say(_line(key), err=True)
     say("Keep it now: it is not shown again.", err=True)
     say(presented.text())
+
+
+def _show_none(as_json: bool) -> None:
+    if as_json:
+        print_json(json.dumps({"secret": None, "key": None}))
+    else:
+        say("There was a key already: none is made.", err=True)
 
 
 def _shown(key: "Key") -> dict[str, Any]:

@@ -17,6 +17,7 @@ def serve(
     with errors_told(as_json=False):
         quiet_haystack()
         settings = load_settings()
+        from ragsaver.cli.cache_room import tell_unbounded_cache
         from ragsaver.index.ownership import SERVES
         from ragsaver.logs.setup import configure
         from ragsaver.pipelines.live import open_live
@@ -24,6 +25,7 @@ def serve(
         from ragsaver.workers.metrics import IngestionMetrics
 
         configure(settings)
+        tell_unbounded_cache(settings)
         metrics = IngestionMetrics.of_process()
         with open_live(settings, SERVES, metrics.batch) as live:
             run(

@@ -26,11 +26,13 @@ def worker(
     with errors_told(as_json=False):
         quiet_haystack()
         settings = load_settings()
+        from ragsaver.cli.cache_room import tell_unbounded_cache
         from ragsaver.workers.scaling import narrowed
         from ragsaver.workers.worker import Told, run_worker
 
         # Celery stops at the first signal when its work is done; until it listens, a signal ends the start.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        tell_unbounded_cache(settings)
         code = run_worker(
             settings,
             [name.strip() for name in queues.split(",") if name.strip()],

@@ -190,7 +190,7 @@ class DocumentLine:
             "attempts": _documents.c.attempts + 1,
             "error": error,
             "round": None,
-            "due_at": now() + wait_s,
+            "due_at": sa.case((dead, now()), else_=now() + wait_s),
             "state": sa.case((dead, State.DEAD.value), else_=State.EMBEDDED.value),
         }
         with self._writing() as connection:

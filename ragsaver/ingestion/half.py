@@ -149,6 +149,7 @@ class Half:
         with closing(Manifest(place)) as new:
             bring_uses(old, new)
             new.tombstones.become(old.tombstones)
+            new.named_by.become(old.named_by)
             new.changes.take_over(old.changes)
             new.generation.serves()
         still()

@@ -5,7 +5,6 @@ in batches (`applying`). A stop anywhere is mended by the next run.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.kept_vectors import KeptVectors, among
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
-from ragsaver.ingestion.ordered import gone_from, items_of, replaced_by
+from ragsaver.ingestion.ordered import Listed, look, replaced_by
 from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches, original_of
 from ragsaver.ingestion.quiet import Quiet, digest_of
@@ -62,10 +61,6 @@ class _Way:
     checksum: bool = False
     include_expired: bool = False
     allowance: Allowance | None = None
-
-
-def _no_step() -> None:
-    """Nobody counts the documents."""
 
 
 class Ingestor:
@@ -127,30 +122,27 @@ class Ingestor:
             require_affordable(plan, order.max_cost_usd)
             allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
         mark = self._manifest.changes.mark(scope)
-        items, passed_over = self._listed(order, scope)
+        listed = look(order, self._settings, self._manifest, scope)
         with self.writing(scope):
             if self._manifest.changes.mark(scope) != mark:  # what others brought in since is not in the list, nor gone
-                items, passed_over = self._listed(order, scope)
-            digest = self._digest(order, scope, items)
+                listed = look(order, self._settings, self._manifest, scope)
+            items = listed.items
+            digest = self._digest(order, scope, listed)
             report = self._nothing_to_do(scope, digest, items, progress, started) if digest else None
             if report is None:
-                report = self._look_through(order, scope, items, progress, allowance, started)
+                report = self._look_through(order, scope, listed, progress, allowance, started)
                 left_alone = report.documents.unchanged == len(items) and not report.documents.deleted
                 if digest and left_alone:
                     self._manifest.quiet_runs.end(scope, digest, Quiet(len(items), report.chunks.total))
-        return report.model_copy(update={"passed_over": told_kinds(passed_over)})
+        return report.model_copy(update={"passed_over": told_kinds(listed.passed_over)})
 
-    def _listed(self, order: IngestOrder, scope: Scope) -> tuple[list[SourceItem], Counter[str]]:
-        """What is there, and what was passed over, by suffix."""
-        passed_over: Counter[str] = Counter()
-        return list(items_of(order, self._settings, lambda: self._manifest.documents(scope), passed_over)), passed_over
-
-    def _digest(self, order: IngestOrder, scope: Scope, items: Sequence[SourceItem]) -> str | None:
+    def _digest(self, order: IngestOrder, scope: Scope, listed: Listed) -> str | None:
         """What the run is about; None where it must look at every document."""
-        if order.checksum or scope.collection in self._settings.lifecycle.retention:
+        unsettled = listed.naming.fresh or (order.prune and listed.naming.outdated)
+        if order.checksum or unsettled or scope.collection in self._settings.lifecycle.retention:
             return None
         outlines = self._summaries and self._summaries.name
-        return digest_of(items, (self.recipe.config, outlines, order.paths, str(order.cwd), order.prune))
+        return digest_of(listed.items, (self.recipe.config, outlines, order.paths, str(order.cwd), order.prune))
 
     def _nothing_to_do(
         self,
@@ -176,20 +168,22 @@ class Ingestor:
         self,
         order: IngestOrder,
         scope: Scope,
-        items: Sequence[SourceItem],
+        listed: Listed,
         progress: Callable[[Progress], None] | None,
         allowance: Allowance | None,
         started: float,
     ) -> IngestReport:
         known = self._manifest.documents(scope)
+        gone = listed.gone(known, order)
         way = _Way(
-            gone=gone_from(known, items, order) if order.prune else [],
-            lost=self._lost(scope, items, order),
+            gone=gone,
+            lost=self._lost(scope, listed, order),
             checksum=order.checksum,
             include_expired=order.include_expired,
             allowance=allowance,
         )
-        return self._run(items, known, scope, progress, way, started)
+        self._manifest.named_by.settle(scope, listed.naming, pruning=order.prune, gone={one.id for one in gone})
+        return self._run(listed.items, known, scope, progress, way, started)
 
     def plan(self, order: IngestOrder, scope: Scope) -> PlanReport:
         """What `ingest` would do with the same order; index and manifest stay as they are.
@@ -197,28 +191,27 @@ class Ingestor:
         Where this machine has not yet shown how fast it embeds, and embedding costs nothing, a few of the texts are
         embedded and kept for later.
         """
-        items, passed_over = self._listed(order, scope)
-        way = _Way(
-            gone=gone_from(self._manifest.documents(scope), items, order) if order.prune else [],
-            checksum=order.checksum,
-            include_expired=order.include_expired,
-        )
-        return self._plan(items, scope, way).model_copy(update={"passed_over": told_kinds(passed_over)})
+        listed = look(order, self._settings, self._manifest, scope)
+        gone = listed.gone(self._manifest.documents(scope), order)
+        plan = self._plan(listed.items, scope, _Way(gone, (), order.checksum, order.include_expired))
+        return plan.model_copy(update={"passed_over": told_kinds(listed.passed_over)})
 
-    def plan_items(self, items: Sequence[SourceItem], scope: Scope) -> PlanReport:
-        """What `ingest_items` would do."""
-        return self._plan(items, scope, _Way())
+    def plan_items(self, items: Sequence[SourceItem], scope: Scope, pace: float | None = None) -> PlanReport:
+        """What `ingest_items` would do; `pace` is tokens a second, where another manifest knows them."""
+        return self._plan(items, scope, _Way(), pace)
 
-    def _plan(self, items: Sequence[SourceItem], scope: Scope, way: _Way) -> PlanReport:
+    def _plan(self, items: Sequence[SourceItem], scope: Scope, way: _Way, pace: float | None = None) -> PlanReport:
         known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
         kept = KeptVectors(self._index, scope, among(known.values()), way.gone)
         planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._summaries, kept.vectors)
         gates = self._gates(scope, known, way)
         with self._writers.one_of_ours():
-            return planner.plan(gates, items, scope, gone=way.gone, pace=lambda sample: self._pace(scope, sample))
+            return planner.plan(
+                gates, items, scope, gone=way.gone, pace=lambda sample: pace or self._pace(scope, sample)
+            )
 
     def _gates(
-        self, scope: Scope, known: Mapping[str, DocumentRecord], way: _Way, step: Callable[[], None] = _no_step
+        self, scope: Scope, known: Mapping[str, DocumentRecord], way: _Way, step: Callable[[], None] = lambda: None
     ) -> Gates:
         return Gates(
             scope,
@@ -322,13 +315,15 @@ class Ingestor:
         """The vectors that the embedding cache has, by what was embedded; (dim,) float32 each."""
         return self._cache.get(self._applier.partition(scope), hashes)
 
-    def _lost(self, scope: Scope, items: Sequence[SourceItem], order: IngestOrder) -> list[Tombstone]:
-        """Tombstones of documents that are nowhere under the paths any more."""
+    def _lost(self, scope: Scope, listed: Listed, order: IngestOrder) -> list[Tombstone]:
+        """Tombstones of documents that are nowhere under the paths any more, or that no list names any more."""
         tombstones = self._manifest.tombstones.of(scope)
         if not tombstones:
             return []
         roots = [location_of(path, order.cwd.resolve()) for path in order.paths]
-        return without_source(tombstones, {item.source for item in items}, roots, pruning=order.prune)
+        present = {item.source for item in listed.items}
+        unnamed = listed.naming.unnamed if order.prune else frozenset()
+        return without_source(tombstones, present, roots, unnamed, pruning=order.prune)
 
     def _run(
         self,

@@ -65,6 +65,17 @@ class JobDocument(_Frozen):
     error: str | None = None
 
 
+class DeadDocument(_Frozen):
+    """A document that was tried as often as the settings allow; `died_at` is in seconds since 1970."""
+
+    job_id: str
+    collection: str
+    source: str
+    attempts: int
+    error: str
+    died_at: float
+
+
 class JobReport(_Frozen):
     """A job. `progress` is a page of its documents; `errors` are those that did not go in.
 

@@ -16,7 +16,7 @@ from ragsaver.index.scope import Scope
 from ragsaver.ingestion.accounting import embedding_spend, told_kinds
 from ragsaver.ingestion.bills import Bills, summary_spend
 from ragsaver.ingestion.document_line import DocumentLine, count, count_waiting, join_line, restart
-from ragsaver.ingestion.job_report import LOST, WAITING, JobDocument, JobReport, State, counted, job_state
+from ragsaver.ingestion.job_report import LOST, WAITING, DeadDocument, JobDocument, JobReport, State, counted, job_state
 from ragsaver.ingestion.job_tables import ROWS, SCHEMA, STEPS
 from ragsaver.ingestion.job_tables import bills as _bills
 from ragsaver.ingestion.job_tables import documents as _documents
@@ -241,6 +241,16 @@ class JobStore:
         query = sa.select(_jobs).where(_jobs.c.tenant == tenant).order_by(_jobs.c.created_at.desc()).limit(limit)
         with self._reading() as connection:
             return [self._summary(connection, job, prices) for job in connection.execute(query).all()]
+
+    def dead(self, tenant: str, *, limit: int = 100) -> list[DeadDocument]:
+        """The dead documents of all of a tenant's jobs, those that died last first."""
+        table = _documents.c
+        query = sa.select(
+            table.job_id, table.collection, table.source, table.attempts, table.error, table.due_at.label("died_at")
+        ).where(table.tenant == tenant, table.state == State.DEAD)
+        with self._reading() as connection:
+            found = connection.execute(query.order_by(table.due_at.desc(), table.id).limit(limit)).all()
+        return [DeadDocument(**{**row._mapping, "error": row.error or ""}) for row in found]
 
     def hold_on(self, holders: Sequence[str], lease_s: float) -> None:
         """These hold what they hold, documents and texts, for longer."""

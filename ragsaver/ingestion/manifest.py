@@ -14,7 +14,7 @@ from ragsaver.database import Place, copy_rows, open_database
 from ragsaver.dialects import VARIABLES, write_rows
 from ragsaver.index import generation
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion import changes, originals, quiet, tombstones, uses
+from ragsaver.ingestion import changes, named_by, originals, quiet, tombstones, uses
 from ragsaver.ingestion.identity import Fingerprints
 from ragsaver.ingestion.manifest_tables import documents as _documents
 from ragsaver.ingestion.manifest_tables import intents as _intents
@@ -36,8 +36,19 @@ _COPIED = (
     originals.metadata,
     uses.metadata,
     tombstones.metadata,
+    named_by.metadata,
     changes.metadata,
     generation.metadata,
+)
+
+
+# What is there of a document and goes with it.
+_GOES = (
+    _documents.c.id,
+    _outlines.c.document_id,
+    originals.DOCUMENT_ID,
+    uses.DOCUMENT_ID,
+    named_by.DOCUMENT_ID,
 )
 
 
@@ -120,6 +131,7 @@ class Manifest:
         self.originals = originals.Originals(self._database)
         self.uses = uses.Uses(self._database)
         self.tombstones = tombstones.Tombstones(self._database)
+        self.named_by = named_by.NamedBy(self._database)
         self.quiet_runs = quiet.QuietRuns(self._database)
         self.changes = changes.Changes(self._database)
         self.generation = generation.GenerationNote(self._database)
@@ -234,7 +246,7 @@ class Manifest:
                 write_rows(connection, dialects.replace(connection.dialect.name, _outlines), rows)
             for start in range(0, len(gone), VARIABLES):
                 dialects.lock(connection, _documents.c.id, _documents.c.id.in_(gone[start : start + VARIABLES]))
-            for column in (_documents.c.id, _outlines.c.document_id, originals.DOCUMENT_ID, uses.DOCUMENT_ID):
+            for column in _GOES:
                 _delete(connection, column, gone)
             if buried:
                 tombstones.bury(connection, scope, buried)

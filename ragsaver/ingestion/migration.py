@@ -101,7 +101,8 @@ class Migration:
                 records, known = old.documents(scope), new.documents(scope)
                 items = items_again(records, old, self._settings)
                 lost = records.keys() - {item.source for item in items} - known.keys()
-                tally.add(len(records), ingestor.plan_items(items, scope), sorted(lost))
+                plan = ingestor.plan_items(items, scope, old.pace(ingestor.recipe.model))
+                tally.add(len(records), plan, sorted(lost))
         return tally.plan(reason)
 
     def run(

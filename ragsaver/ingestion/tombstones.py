@@ -4,7 +4,7 @@ A tombstone keeps a document out while its content is the same and the rule that
 the document comes in again, whoever asked for it, and when its source is gone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -61,20 +61,31 @@ class Tombstone:
 
 
 def without_source(
-    tombstones: Mapping[str, Tombstone], present: set[str], roots: Sequence[str], *, pruning: bool
+    tombstones: Mapping[str, Tombstone],
+    present: set[str],
+    roots: Sequence[str],
+    unnamed: Set[str] = frozenset(),
+    *,
+    pruning: bool,
 ) -> list[Tombstone]:
     """Those under the roots whose source is gone: a file is looked for, what is elsewhere is not listed any more.
 
     :param present: sources that were listed.
     :param roots: as `location_of` gives them.
+    :param unnamed: ids of documents that lists named and none does now.
     :param pruning: whether what is elsewhere and not listed counts as gone.
     """
     return [
         one
         for source, one in tombstones.items()
         if source not in present
-        and any(one.location == root or one.location.startswith(root.rstrip("/") + "/") for root in roots)
-        and (pruning if scheme(one.location) else not Path(one.location).exists())
+        and (
+            one.document_id in unnamed
+            or (
+                any(one.location == root or one.location.startswith(root.rstrip("/") + "/") for root in roots)
+                and (pruning if scheme(one.location) else not Path(one.location).exists())
+            )
+        )
     ]
 
 

@@ -130,6 +130,22 @@ def blocks(sizes: Sequence[int], room: int | None) -> list[list[int]]:
     return groups
 
 
+def groups_within(sizes: Sequence[int], budget: int) -> list[list[int]]:
+    """Group items of like size so that no group is above a budget, but for an item that is above it alone.
+
+    :returns: positions, each once; the largest items first.
+    """
+    groups: list[list[int]] = []
+    left = 0
+    for position in sorted(range(len(sizes)), key=lambda position: -sizes[position]):
+        if not groups or sizes[position] > left:
+            groups.append([])
+            left = budget
+        groups[-1].append(position)
+        left -= sizes[position]
+    return groups
+
+
 def ahead(items: Iterable[Item]) -> Iterator[Item]:
     """Each of `items` in turn, the next one made on a thread of its own meanwhile; what that raises comes up here."""
     making = iter(items)

@@ -16,7 +16,7 @@ from ragsaver.errors import RagSaverError
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.staging import unpack
-from ragsaver.models.batching import blocks
+from ragsaver.models.batching import groups_within
 from ragsaver.workers.stages import Step, Worker
 
 # Until a document is looked at again whose texts another worker is embedding.
@@ -111,7 +111,7 @@ class Embedding:
                 there = worker.cache.holds(partition, list(mine))
                 names = [name for name in texts if name in mine and name not in there]
                 tokens = worker.encoder.count_tokens([texts[name] for name in names])
-                for group in blocks(tokens, worker.settings.queue.embed_batch_tokens):
+                for group in groups_within(tokens, worker.settings.queue.embed_batch_tokens):
                     if worker.stopping.is_set():
                         break
                     self._fault(Step.EMBEDDING, held)

@@ -1,7 +1,7 @@
 """From what somebody wants ingested to a job with its documents and their messages."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
@@ -23,6 +23,7 @@ from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.ingestion.report import PlanReport
 from ragsaver.ingestion.sources import PostedDocument, SourceItem, require_sources
 from ragsaver.ingestion.sources.listing import scheme
+from ragsaver.ingestion.sources.lists import Lists
 from ragsaver.ingestion.staging import Staged, pack
 from ragsaver.ingestion.turns import Priority
 from ragsaver.settings import Settings
@@ -60,18 +61,21 @@ class IngestQueue:
         """
         self.broker.check()
         passed_over: Counter[str] = Counter()
-        items = items_of(order, self._settings, lambda: self._documents(scope), passed_over)
+        lists: Lists = {}
+        items = items_of(order, self._settings, lambda: self._documents(scope), passed_over, lists)
         gone: list[DocumentRecord] = []
         if order.prune or order.include_expired or order.max_cost_usd is not None:
             known = self._documents(scope) if order.prune else {}  # before the list: what comes in since is not gone
             items = iter(listed := list(items))
-            gone = gone_from(known, listed, order)
+            gone = gone_from(known, listed, order, self._unnamed(scope, lists))
             if order.max_cost_usd is not None:
                 require_affordable(self._plan(listed, order, scope, gone), order.max_cost_usd)
             if order.include_expired:
                 self._let_in(listed, scope)
         coming = chain(filter(None, (_new(item, order.checksum) for item in items)), map(_forgetting, gone))
-        return self._put(order, scope, priority, coming, passed_over)
+        report = self._put(order, scope, priority, coming, passed_over)
+        self._settle(order, scope, lists, [record.id for record in gone])
+        return report
 
     def put_texts(
         self, documents: Sequence[PostedDocument], scope: Scope, priority: Priority = Priority.NORMAL
@@ -165,6 +169,23 @@ class IngestQueue:
     def _documents(self, scope: Scope) -> dict[str, DocumentRecord]:
         with self._manifest() as manifest:
             return manifest.documents(scope)
+
+    def _unnamed(self, scope: Scope, lists: Lists) -> Set[str]:
+        """Ids of documents that these lists named, and none does now."""
+        if not lists:
+            return frozenset()
+        with self._manifest() as manifest:
+            return manifest.named_by.compared(scope, lists).unnamed
+
+    def _settle(self, order: IngestOrder, scope: Scope, lists: Lists, gone: Sequence[str]) -> None:
+        """Remember what lists named, of which workers know nothing.
+
+        :param gone: ids of documents that are queued to go.
+        """
+        if lists:
+            with self._manifest() as manifest:
+                naming = manifest.named_by.compared(scope, lists)
+                manifest.named_by.settle(scope, naming, pruning=order.prune, gone=gone)
 
     def _let_in(self, items: Sequence[SourceItem], scope: Scope) -> None:
         """Tombstones of what is asked for are forgotten at once, so that workers let it in."""

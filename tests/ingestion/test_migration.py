@@ -191,6 +191,20 @@ def test_a_plan_says_what_it_takes_and_leaves_no_half(old: Bench):
     assert len(encoder.paid) == 7  # what the plan measured with was kept
 
 
+def test_a_plan_for_another_chunker_knows_how_fast_the_model_was_even_where_embedding_costs(old: Bench):
+    old.manifest.note_pace(old.ingestor().recipe.model, 10.0)
+    changed = {
+        "chunking": old.settings.chunking.model_copy(update={"embed_headings": False}),
+        "spend": old.settings.spend.model_copy(update={"embedding_per_mtok": Decimal(1)}),
+    }
+    with migration(old, old.encoder, **changed) as under_way:
+        embedding = under_way.plan().embedding
+    assert embedding.tokens > 0
+    assert embedding.seconds == pytest.approx(embedding.tokens / 10.0, abs=0.2)
+    with migration(old, NewEncoder(), **changed) as under_way:
+        assert under_way.plan().embedding.seconds is None  # nothing is known of this one
+
+
 def test_too_dear_a_migration_is_refused_before_anything_is_built(old: Bench):
     spend = old.settings.spend.model_copy(update={"embedding_per_mtok": Decimal(1000)})
     with migration(old, NewEncoder(), spend=spend) as under_way:

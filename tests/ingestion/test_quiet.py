@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.ordered import look
 from ragsaver.ingestion.quiet import Quiet, digest_of
 from ragsaver.ingestion.sources import PostedDocument
 from tests.ingestion.bench import SCOPE, Bench
@@ -120,5 +121,6 @@ def test_what_retention_may_take_is_always_looked_at(tmp_path_factory: pytest.Te
     write(bench, "a.md", "# a\n\nText.\n")
     for _ in range(3):
         bench.ingest()
-    assert bench.ingestor()._digest(bench.order(), SCOPE, []) is None
+    listed = look(bench.order(), bench.settings, bench.manifest, SCOPE)
+    assert bench.ingestor()._digest(bench.order(), SCOPE, listed) is None
     bench.close()

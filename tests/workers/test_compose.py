@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import sqlalchemy as sa
 import yaml
 
+from ragsaver.access.secret import read
 from ragsaver.index import server_collection
 from ragsaver.settings_file import load_settings
+from tests.commands import as_json, run, started
 from tests.databases import URL, needs_postgres
 from tests.qdrant_server import qdrant_server
 from tests.redis_server import COMPOSE as FILE
@@ -33,9 +36,10 @@ def test_it_is_a_compose_file_by_the_specification(file: Path):
 
 def test_every_service_has_a_health_check_and_what_it_needs():
     services = COMPOSE["services"]
-    assert {"api", "converter", "embedder", "redis", "qdrant", "postgres"} == set(services)
+    assert {"first-key", "api", "converter", "embedder", "redis", "qdrant", "postgres"} == set(services)
     for name, service in services.items():
-        assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
+        assert (service["restart"] == "no") == (name == "first-key")
+        assert name == "first-key" or service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
         assert service.get("build") or ":" in service["image"], name
         assert "profiles" not in service, name
         for volume in service.get("volumes", []):
@@ -61,7 +65,38 @@ def test_what_workers_share_is_in_servers_that_are_up_before_them(name: str, tmp
     index = urlsplit(settings.index.url)
     assert (settings.index.shared, index.port) == (True, 6333)
     servers = (broker.host, database.host, index.hostname)
-    assert service["depends_on"] == {host: {"condition": "service_healthy"} for host in servers}
+    needed = {host: {"condition": "service_healthy"} for host in servers}
+    first = {"first-key": {"condition": "service_completed_successfully"}} if name == "api" else {}
+    assert service["depends_on"] == needed | first
+
+
+def test_the_first_start_makes_a_key_shows_it_once_and_ends_in_an_api_that_asks_for_it(tmp_path: Path):
+    """By the command lines of the compose file, but for the port."""
+    serve, make = (COMPOSE["services"][name]["command"][1:] for name in ("api", "first-key"))
+    serve[serve.index("8765")] = "0"
+    assert serve[:3] == ["serve", "--host", "0.0.0.0"]
+    assert "there is no API key" in run(tmp_path, *serve, code=2).stderr
+    made = run(tmp_path, *make)
+    secret = made.stdout.strip()
+    assert read(secret) and "query, ingest" in made.stderr.replace("ingest, query", "query, ingest")
+    again = run(tmp_path, *make)
+    assert again.stdout == "" and "none is made" in again.stderr
+    assert as_json(tmp_path, *make) == {"secret": None, "key": None}
+    kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert secret.encode() not in kept and read(secret).secret.encode() not in kept
+    with started(tmp_path, *serve[1:3]) as server:
+        url = server.url.replace("0.0.0.0", "127.0.0.1")
+        documents = {"documents": [{"source": "a.md", "text": "Owls hunt at night."}]}
+        asked = {None: 401, f"rsk_{'0' * 16}_{'A' * 43}": 401, secret: 200}
+        for key, status in asked.items():
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            assert httpx.post(f"{url}/v1/documents", json=documents, headers=headers).status_code == status
+        assert httpx.get(f"{url}/readyz").status_code == 200
+        server.process.terminate()
+        server.process.wait(30)
+    key = as_json(tmp_path, "keys", "list")["keys"][0]
+    run(tmp_path, "keys", "revoke", key["id"])
+    assert "none is made" in run(tmp_path, *make).stderr, "what was revoked on purpose is not made again"
 
 
 def test_the_server_of_the_index_keeps_tenants_apart():

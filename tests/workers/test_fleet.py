@@ -77,11 +77,15 @@ def test_a_fleet_brings_in_what_one_process_does(project: Project):
     project.write("1.md", "animal1")
     project.write("2.md", "animal2")
     with open_runtime(project.settings(".alone"), "a test") as alone:
-        alone.ingestor.ingest(project.order(), SCOPE)
-        alone.ingestor.ingest_texts([PostedDocument(**posted)], SCOPE)
+        undisturbed = [
+            alone.ingestor.ingest(project.order(), SCOPE),
+            alone.ingestor.ingest_texts([PostedDocument(**posted)], SCOPE),
+        ]
         project.write("1.md", "animal1", sections=3)
         (project.folder / "docs/2.md").unlink()
-        alone.ingestor.ingest(project.order(prune=True), SCOPE)
+        undisturbed.append(alone.ingestor.ingest(project.order(prune=True), SCOPE))
+    by_fleet = [first["embedding"]["tokens"], job["embedding"]["tokens"], second.embedding.tokens]
+    assert by_fleet == [one.embedding.tokens for one in undisturbed]
     assert project.contents() == project.contents(".alone")
 
 
@@ -132,7 +136,8 @@ def test_a_document_that_never_goes_in_is_dead_and_keeps_none_of_the_others_out(
         project.mark("healed")
         assert project.run("jobs", "retry", job["job_id"])["retried"] == 3
         again = project.finished(job["job_id"])
-        project.ingest_alone("docs", url)
+        alone = project.ingest_alone("docs", url)
+    assert again.embedding == alone.embedding
     assert project.contents() == project.contents(".alone")
     assert (again.documents.applied, again.documents.failed, again.documents.dead) == (4, 1, 0)
 
@@ -156,10 +161,11 @@ def test_a_broker_that_lost_its_data_and_a_worker_that_stops_lose_no_document(pr
         project.redis.stop()
         project.redis.lose()
         project.redis.start()
-        assert project.finished(job).documents.applied == 10
+        report = project.finished(job)
+        assert report.documents.applied == 10
         assert worker.process.poll() is None
     assert set(project.paid().values()) == {1}
-    project.ingest_alone()
+    assert report.embedding == project.ingest_alone().embedding
     assert project.contents() == project.contents(".alone")
 
 
@@ -194,7 +200,7 @@ def test_a_broker_that_begins_again_with_its_data_has_messages_and_vectors(proje
     by_fleet = project.contents()
 
     project.kept = {}
-    assert project.ingest_alone().embedding.tokens == report.embedding.tokens
+    assert project.ingest_alone().embedding == report.embedding
     assert by_fleet == project.contents(".alone")
 
 
@@ -207,13 +213,16 @@ def test_a_message_that_is_delivered_again_while_its_document_is_converted_does_
         with project.running("worker", "--apply", "--concurrency", "1"):
             queue.broker.send(CONVERT, 1)
             # What comes after it is done after it.
-            project.finished(queue.put(project.order("docs/1.md"), SCOPE).job_id)
+            second = project.finished(queue.put(project.order("docs/1.md"), SCOPE).job_id)
             assert queue.report(first, "default").documents.queued == 1
             project.mark("go_on")
-            assert project.finished(first).documents.applied == 1
+            report = project.finished(first)
+            assert report.documents.applied == 1
     assert project.steps("converting") == ["docs/0.md", "docs/1.md"]
     assert set(project.paid().values()) == {1}
-    project.ingest_alone()
+    alone = project.ingest_alone().embedding
+    assert report.embedding.tokens + second.embedding.tokens == alone.tokens
+    assert report.embedding.cached_tokens == second.embedding.cached_tokens == alone.cached_tokens == 0
     assert project.contents() == project.contents(".alone")
 
 
@@ -227,9 +236,10 @@ def test_a_worker_that_hung_and_goes_on_changes_nothing_that_another_has_brought
             assert project.finished(job).documents.applied == 1
         project.mark("go_on")
     assert project.steps("converting") == ["docs/0.md"] * 2
-    assert project.finished(job).documents.applied == 1
+    report = project.finished(job)
+    assert report.documents.applied == 1
     assert set(project.paid().values()) == {1}
-    project.ingest_alone()
+    assert report.embedding == project.ingest_alone().embedding
     assert project.contents() == project.contents(".alone")
 
 

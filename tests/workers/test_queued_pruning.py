@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from ragsaver.ingestion.lifecycle import Lifecycle
+from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.settings import DatabaseSettings
 from ragsaver.workers import queueing
 from tests.ingestion.bench import SCOPE
+from tests.ingestion.sources.site import serving
+from tests.ingestion.sources.test_sitemap import pages
 from tests.workers.fleet import RedisServer
 from tests.workers.test_stages import Line
 
@@ -75,3 +78,21 @@ def test_a_document_that_was_deleted_and_posted_again_meanwhile_stays(
         line.drain()
         assert set(bench.manifest.documents(SCOPE)) == {source, "docs/stays.md"}
         assert bench.found("owls") == {"owls"}
+
+
+def test_a_page_that_its_sitemap_names_no_more_goes(tmp_path: Path, redis: RedisServer, database: DatabaseSettings):
+    sources = {"sources": {"allow_private_addresses": True}}
+    with closing(Line(tmp_path, redis, database, sources)) as line, serving() as site:
+        a, b = (site.page(f"/{name}", f"<p>The page {name} speaks of zebras.</p>") for name in "ab")
+        listed = "sitemap:" + site.page("/s.xml", pages(a, b))
+        line.queue.put(IngestOrder(paths=(listed,), cwd=tmp_path), SCOPE)
+        line.convert([a, b])
+        line.embed([a, b])
+        line.drain()
+        assert set(line.bench.manifest.documents(SCOPE)) == {a, b}
+        site.page("/s.xml", pages(a))
+        line.queue.put(IngestOrder(paths=(listed,), cwd=tmp_path, prune=True), SCOPE)
+        line.convert([a])
+        line.drain()
+        assert set(line.bench.manifest.documents(SCOPE)) == {a}
+        assert len(line.bench.manifest.named_by.of(SCOPE)) == 1

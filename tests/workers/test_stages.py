@@ -116,6 +116,11 @@ class Line:
     def paid_tokens(self) -> int:
         return sum(self.bench.encoder.count_tokens(self.bench.encoder.paid))
 
+    def reconciles(self, ids: list[str], cached_tokens: int = 0) -> bool:
+        """Whether their job's bill is what the model was asked for, and what was there before."""
+        spend = self.report(ids[0]).embedding
+        return (spend.tokens, spend.cached_tokens) == (self.paid_tokens(), cached_tokens)
+
     def close(self) -> None:
         for converting in self._converting:
             converting.close()
@@ -170,6 +175,8 @@ def test_a_task_redelivered_while_the_first_still_runs_does_nothing(line: Line):
         first.join()
     assert line.states(ids) == [State.EMBEDDED]
     assert set(line.paid().values()) == {1}
+    line.drain()
+    assert line.reconciles(ids)
 
 
 def test_two_workers_on_one_document_whose_hold_is_over_bring_it_in_once(hasty: Line):
@@ -187,6 +194,7 @@ def test_two_workers_on_one_document_whose_hold_is_over_bring_it_in_once(hasty: 
     assert hasty.states(ids) == [State.APPLIED]
     assert hasty.queue.broker.backlog(EMBED) == 1
     assert len(hasty.bench.encoder.paid) == 1
+    assert hasty.reconciles(ids)
 
 
 def test_a_text_that_another_worker_is_embedding_is_not_paid_for_again(line: Line, monkeypatch):
@@ -206,6 +214,7 @@ def test_a_text_that_another_worker_is_embedding_is_not_paid_for_again(line: Lin
     assert line.states(ids) == [State.EMBEDDED, State.EMBEDDED]
     assert line.drain() == 2
     assert set(line.paid().values()) == {1}
+    assert line.reconciles(ids, cached_tokens=line.paid_tokens())
 
 
 def test_who_works_longer_than_a_hold_lasts_keeps_it(tmp_path: Path, redis: RedisServer, database: DatabaseSettings):
@@ -250,8 +259,7 @@ def test_a_stop_after_any_step_is_completed_and_pays_for_nothing_twice(hasty: Li
     assert hasty.states(ids) == [State.APPLIED] * 3
     assert len(hasty.bench.listed()) == 3
     assert (set(hasty.paid().values()), len(hasty.paid())) == ({1}, 3)
-    embedding = hasty.report(ids[0]).embedding
-    assert (embedding.tokens, embedding.cached_tokens) == (hasty.paid_tokens(), 0)
+    assert hasty.reconciles(ids)
     report = hasty.bench.verify()
     assert (report.documents, report.points, report.missing, report.orphaned) == (3, 3, 0, 0)
 
@@ -296,6 +304,7 @@ def test_a_document_that_the_model_fails_on_is_dead_and_the_others_go_in(line: L
     line.drain()
     assert line.states(ids) == [State.APPLIED, State.DEAD, State.APPLIED]
     assert "out of memory" in line.report(ids[0]).errors[0].error
+    assert line.reconciles(ids)
 
 
 def test_what_the_cache_could_not_take_is_on_the_bill_as_often_as_it_was_embedded(line: Line, monkeypatch):
@@ -376,8 +385,7 @@ def test_what_the_cache_lost_before_a_document_is_brought_in_is_on_the_bill(line
         connection.execute(sa.text("DELETE FROM embeddings"))
     line.drain()
     assert line.states(ids) == [State.APPLIED] * 2
-    embedding = line.report(ids[0]).embedding
-    assert (embedding.tokens, embedding.cached_tokens) == (line.paid_tokens(), 0)
+    assert line.reconciles(ids)
     assert set(line.paid().values()) == {2}
 
 

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,7 +17,7 @@ from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.models.registry import load_encoder
 from ragsaver.settings import EmbeddingSettings
 from ragsaver.workers.backlog import Backlog
-from ragsaver.workers.gpu import GpuReading
+from ragsaver.workers.gpu import GpuReading, nvidia_reader
 from ragsaver.workers.metrics import IngestionMetrics
 from ragsaver.workers.readings import QueueReading, ThreadsReading
 
@@ -106,6 +107,64 @@ def test_a_gpu_is_useful_for_the_part_that_is_not_padding_and_not_for_others_wor
     assert seen["ragsaver_gpu_useful_utilization", "0"] == pytest.approx(0.6)
     assert seen["ragsaver_gpu_useful_utilization", "1"] == pytest.approx(0.375)
     assert samples(metrics.exposition())["ragsaver_gpu_useful_utilization", "0"] == 0
+
+
+class StubError(Exception):
+    """The driver refuses."""
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Two GPUs, by the part of `pynvml` that is used; `busy` is what each says, in percent."""
+    made = SimpleNamespace(busy=[80, 50], NVMLError=StubError, nvmlInit=lambda: None)
+    made.nvmlDeviceGetCount = lambda: len(made.busy)
+    made.nvmlDeviceGetHandleByIndex = lambda index: f"device {index}"
+
+    def rates(device: str) -> SimpleNamespace:
+        if not made.busy:
+            raise StubError("fell off the bus")
+        return SimpleNamespace(gpu=made.busy[int(device.split()[1])], memory=1)
+
+    made.nvmlDeviceGetUtilizationRates = rates
+    monkeypatch.setitem(sys.modules, "pynvml", made)
+    return made
+
+
+def test_the_driver_is_asked_anew_each_time_and_one_that_falls_silent_takes_no_other_metric_along(
+    driver: SimpleNamespace, caplog: pytest.LogCaptureFixture
+):
+    read = nvidia_reader()
+    assert read is not None and read() == [0.8, 0.5]
+    driver.busy = [100, 0]
+    assert read() == [1.0, 0.0]
+    metrics = IngestionMetrics()
+    metrics.registry.register(GpuReading(read, metrics.embedded))
+    metrics.batch(300, 400)
+    assert samples(metrics.exposition())["ragsaver_gpu_useful_utilization", "0"] == pytest.approx(0.75)
+    driver.busy = []
+    metrics.batch(300, 400)
+    seen = samples(metrics.exposition())
+    assert seen["ragsaver_embed_tokens_total",] == 600
+    assert not any(name == "ragsaver_gpu_useful_utilization" for name, *_ in seen)
+    assert "fell off the bus" in caplog.text
+
+
+def test_a_machine_without_driver_without_gpu_or_with_one_that_does_not_tell_has_no_reader(
+    driver: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> None:
+        raise StubError("not supported")
+
+    with monkeypatch.context() as one:
+        one.setattr(driver, "nvmlDeviceGetUtilizationRates", refuse)
+        assert nvidia_reader() is None
+    with monkeypatch.context() as one:
+        one.setattr(driver, "nvmlInit", refuse)
+        assert nvidia_reader() is None
+    driver.busy = []
+    assert nvidia_reader() is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert nvidia_reader() is None
 
 
 PROCESS = """

@@ -7,6 +7,14 @@ from typing import Any, NamedTuple
 from ragsaver.control_characters import first_control
 from ragsaver.errors import UnreadableDocument, UsageError
 
+# Whether it is no error that there is no document at a location; asked with what tells whether a location is there.
+MayBeEmpty = Callable[[str, Callable[[str], bool]], bool]
+
+
+def not_empty(location: str, is_there: Callable[[str], bool]) -> bool:
+    """A place without documents is an error."""
+    return False
+
 
 class SourceItem(NamedTuple):
     """A document to ingest.

@@ -13,7 +13,8 @@ from urllib.request import url2pathname
 from ragsaver.errors import RagSaverError, UnreadableDocument, UsageError
 from ragsaver.ingestion.sources.access import with_access
 from ragsaver.ingestion.sources.files import check_path, file_item, list_files
-from ragsaver.ingestion.sources.item import SourceItem
+from ragsaver.ingestion.sources.item import MayBeEmpty, SourceItem, not_empty
+from ragsaver.ingestion.sources.lists import SITEMAP, URLS, Listing, Lists
 from ragsaver.ingestion.sources.rules import Selection
 from ragsaver.ingestion.sources.walk import find_files
 from ragsaver.settings import SourcesSettings
@@ -21,7 +22,6 @@ from ragsaver.settings import SourcesSettings
 if TYPE_CHECKING:
     from ragsaver.ingestion.sources.pages import Web
 
-URLS, SITEMAP = "urls:", "sitemap:"
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _Root = Callable[[], Iterator[SourceItem]]
 
@@ -36,7 +36,8 @@ def list_sources(
     settings: SourcesSettings,
     max_bytes: int,
     passed_over: Counter[str] | None = None,
-    may_be_empty: Callable[[str], bool] = lambda location: False,
+    lists: Lists | None = None,
+    may_be_empty: MayBeEmpty = not_empty,
 ) -> Iterator[SourceItem]:
     """The documents at the places named, each once, by name within a place; found as they are asked for.
 
@@ -49,11 +50,13 @@ def list_sources(
     :param exclude: patterns likewise; what matches is left out.
     :param max_bytes: of one document.
     :param passed_over: counts the files of folders and stores that are left out for their kind alone, by suffix.
-    :param may_be_empty: whether it is no error that the folder of this location holds nothing that is taken.
+    :param lists: gets what each list named that was read; complete once the documents have come.
+    :param may_be_empty: whether it is no error that the folder or store there holds nothing that is taken.
     :raises UsageError: at once if a place is not there or a pattern is none; when its turn comes if it is empty.
     :raises MissingExtra: at once if a protocol needs a package that is not installed.
     """
     selection = Selection.of(include, exclude)
+    read = {} if lists is None else lists
 
     @cache
     def web() -> "Web":
@@ -72,23 +75,23 @@ def list_sources(
             selection=selection,
             max_bytes=max_bytes,
             passed_over=passed_over,
-            may_be_empty=may_be_empty,
+            may_be_empty=lambda location: may_be_empty(location, os.path.lexists),
         )
 
     def root(named: str | Path) -> _Root:
         if isinstance(named, Path) or os.path.lexists(cwd / named):
             return folder(cwd / named)
         if named.startswith(URLS):
-            return _url_list(cwd / named.removeprefix(URLS), web(), selection, max_bytes)
+            return _url_list(cwd / named.removeprefix(URLS), web(), selection, read, max_bytes)
         if named.startswith(SITEMAP):
-            return _sitemap(named.removeprefix(SITEMAP), web(), selection, settings.sitemap_max_pages, max_bytes)
+            return _sitemap(named.removeprefix(SITEMAP), web(), selection, read, settings.sitemap_max_pages, max_bytes)
         protocol = scheme(named)
         if protocol in ("http", "https"):
-            return _page(named, web())
+            return _page(named, web(), read)
         if protocol in ("file", "local"):
             return folder(local_path(named))
         if protocol is not None:
-            return _store(named, selection, max_bytes, passed_over)
+            return _store(named, selection, max_bytes, passed_over, may_be_empty)
         return folder(cwd / named)
 
     return (with_access(item, settings.access) for item in _each_once([root(named) for named in paths]))
@@ -143,21 +146,26 @@ def _each_once(roots: Sequence[_Root]) -> Iterator[SourceItem]:
                 yield item
 
 
-def _page(url: str, web: "Web") -> _Root:
-    _checked(url)
+def _page(url: str, web: "Web", read: Lists) -> _Root:
+    address = _checked(url)
+    read[address] = Listing({address}, ended=True)
     return lambda: iter((web.item(url),))
 
 
-def _url_list(file: Path, web: "Web", selection: Selection, max_bytes: int) -> _Root:
+def _url_list(file: Path, web: "Web", selection: Selection, read: Lists, max_bytes: int) -> _Root:
     from ragsaver.ingestion.sources.url_list import addresses_in, pages_of
 
-    return partial(pages_of, web, addresses_in(file, max_bytes), selection)
+    addresses = addresses_in(file, max_bytes)
+    listing = read.setdefault(f"{URLS}{os.path.realpath(file)}", Listing())
+    return partial(pages_of, web, addresses, selection, listing, f"{URLS}{file}")
 
 
-def _sitemap(url: str, web: "Web", selection: Selection, max_pages: int, max_bytes: int) -> _Root:
+def _sitemap(url: str, web: "Web", selection: Selection, read: Lists, max_pages: int, max_bytes: int) -> _Root:
     from ragsaver.ingestion.sources.sitemap import list_sitemap
 
-    return partial(list_sitemap, web, _checked(url), selection, max_pages=max_pages, max_bytes=max_bytes)
+    address = _checked(url)
+    listing = read.setdefault(f"{SITEMAP}{address}", Listing())
+    return partial(list_sitemap, web, address, selection, listing, max_pages=max_pages, max_bytes=max_bytes)
 
 
 def _checked(url: str) -> str:
@@ -170,7 +178,9 @@ def _checked(url: str) -> str:
         raise UsageError(error.problem, where=error.where, remedy=error.remedy) from error
 
 
-def _store(uri: str, selection: Selection, max_bytes: int, passed_over: Counter[str] | None) -> _Root:
+def _store(
+    uri: str, selection: Selection, max_bytes: int, passed_over: Counter[str] | None, may_be_empty: MayBeEmpty
+) -> _Root:
     from ragsaver.ingestion.sources.objects import open_store
 
-    return partial(open_store(uri), selection, max_bytes, passed_over)
+    return partial(open_store(uri), selection, max_bytes, passed_over, may_be_empty)

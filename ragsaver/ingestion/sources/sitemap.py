@@ -10,6 +10,7 @@ from defusedxml.ElementTree import iterparse
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.bounded import gunzip, join
 from ragsaver.ingestion.sources.item import SourceItem, unreadable
+from ragsaver.ingestion.sources.lists import SITEMAP, Listing
 from ragsaver.ingestion.sources.pages import Web, address_of
 from ragsaver.ingestion.sources.rules import Selection
 from ragsaver.ingestion.sources.url_list import pages_of
@@ -18,10 +19,13 @@ _MAX_SITEMAPS = 1000
 _GZIP = b"\x1f\x8b"
 
 
-def list_sitemap(web: Web, url: str, selection: Selection, *, max_pages: int, max_bytes: int) -> Iterator[SourceItem]:
+def list_sitemap(
+    web: Web, url: str, selection: Selection, listing: Listing, *, max_pages: int, max_bytes: int
+) -> Iterator[SourceItem]:
     """The pages of a sitemap in the order of their addresses; a sitemap that can't be read is an item of its own.
 
     :param selection: asked for each page's path.
+    :param listing: gets the pages' names, and whether a sitemap or a page was left out.
     :param max_pages: what is beyond is left out, and that is reported.
     :param max_bytes: of one sitemap, unpacked.
     """
@@ -45,13 +49,14 @@ def list_sitemap(web: Web, url: str, selection: Selection, *, max_pages: int, ma
                     f"leads to more than {_MAX_SITEMAPS} sitemaps: they are left out", where=sitemap
                 )
         except UnreadableDocument as error:
-            yield unreadable(f"sitemap:{sitemap}", sitemap, error)
+            listing.broken = True
+            yield unreadable(f"{SITEMAP}{sitemap}", sitemap, error)
             if len(pages) >= max_pages:
                 break
             continue
         known.update(fresh)
         waiting.extend(reversed(fresh))
-    yield from pages_of(web, pages, selection)
+    yield from pages_of(web, pages, selection, listing, f"{SITEMAP}{url}")
 
 
 def _read(web: Web, url: str, max_bytes: int) -> tuple[list[str], list[str]]:

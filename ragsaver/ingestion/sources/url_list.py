@@ -1,12 +1,13 @@
 """Pages by a list: a text file with an address on each line, `#` before a remark."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.ingestion.bounded import read_file
 from ragsaver.ingestion.sources.item import SourceItem
+from ragsaver.ingestion.sources.lists import Listing
 from ragsaver.ingestion.sources.pages import Web
 from ragsaver.ingestion.sources.rules import Selection
 
@@ -28,14 +29,24 @@ def addresses_in(file: Path, max_bytes: int) -> list[str]:
     return found
 
 
-def pages_of(web: Web, addresses: Iterable[str], selection: Selection) -> Iterator[SourceItem]:
+def pages_of(
+    web: Web, addresses: Collection[str], selection: Selection, listing: Listing, where: str
+) -> Iterator[SourceItem]:
     """The pages in the order of their addresses, each looked at when its turn comes.
 
     :param selection: asked for each page's path.
+    :param listing: gets the pages' names.
+    :param where: the list.
+    :raises UsageError: if the list names pages and none of them is taken.
     """
     for address in sorted(set(addresses)):
         if selection.takes_all_the_way(_path(address)):
-            yield web.item(address)
+            item = web.item(address)
+            listing.pages.add(item.source)
+            yield item
+    if addresses and not listing.pages:
+        raise UsageError("patterns leave out every page that it names", where=where, remedy="Check the patterns")
+    listing.ended = True
 
 
 def _path(address: str) -> str:

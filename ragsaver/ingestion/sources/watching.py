@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from ragsaver.errors import UsageError
 from ragsaver.ingestion.sources.files import check_path
-from ragsaver.ingestion.sources.listing import SITEMAP, URLS, local_path, scheme
+from ragsaver.ingestion.sources.listing import local_path, scheme
+from ragsaver.ingestion.sources.lists import SITEMAP, URLS
 from ragsaver.ingestion.sources.rules import IGNORE_FILE
 from ragsaver.settings import SourcesSettings
 
