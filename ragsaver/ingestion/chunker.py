@@ -16,24 +16,31 @@ _RULE = re.compile(r"^[\s:|]*-[\s:|-]*$")
 
 
 class Chunk(NamedTuple):
-    """A piece of a document: `text` as it stands there, `heading` the path to it, `embed_text` what is embedded."""
+    """A piece of a document: `text` as it stands there, `heading` the path to it, `embed_text` what is embedded.
+
+    :ivar page: on which it begins; None where there are none.
+    :ivar page_starts: where it goes over more than one: the offset in `text` at which each begins, and its number.
+    """
 
     text: str
     heading: str
     ordinal: int
     page: int | None
     embed_text: str
+    page_starts: list[list[int]] | None = None
 
     # The text goes through the pipe once.
     def __reduce__(self) -> tuple[Any, tuple[object, ...]]:
         if not self.embed_text.endswith(self.text):
-            return Chunk, (self.text, self.heading, self.ordinal, self.page, self.embed_text)
+            return Chunk, tuple(self)
         prefix = self.embed_text[: len(self.embed_text) - len(self.text)]
-        return _prefixed, (prefix, self.text, self.heading, self.ordinal, self.page)
+        return _prefixed, (prefix, self.text, self.heading, self.ordinal, self.page, self.page_starts)
 
 
-def _prefixed(prefix: str, text: str, heading: str, ordinal: int, page: int | None) -> Chunk:
-    return Chunk(text, heading, ordinal, page, prefix + text)
+def _prefixed(
+    prefix: str, text: str, heading: str, ordinal: int, page: int | None, page_starts: list[list[int]] | None
+) -> Chunk:
+    return Chunk(text, heading, ordinal, page, prefix + text, page_starts)
 
 
 class _Piece(NamedTuple):
@@ -65,9 +72,22 @@ def chunk(
         for start, end in parts(texts, words, min_words, max_words):
             group = pieces[start:end]
             text = group[0].header + group[0].text + "".join(piece.joiner + piece.text for piece in group[1:])
+            starts = _page_starts(group)
             prefix = f"{shown}\n" if embed_headings and shown else ""
-            chunks.append(Chunk(text, heading, len(chunks), group[0].page, prefix + text))
+            chunks.append(Chunk(text, heading, len(chunks), group[0].page, prefix + text, starts))
     return chunks
+
+
+def _page_starts(pieces: Sequence[_Piece]) -> list[list[int]] | None:
+    """The offsets at which pages begin in a chunk of these pieces, with their numbers; None if it is on one page."""
+    starts = [[0, pieces[0].page]] if pieces[0].page is not None else []
+    offset = len(pieces[0].header) + len(pieces[0].text)
+    for piece in pieces[1:]:
+        offset += len(piece.joiner)
+        if piece.page is not None and (not starts or piece.page != starts[-1][1]):
+            starts.append([offset, piece.page])
+        offset += len(piece.text)
+    return starts if len(starts) > 1 else None
 
 
 def embed_texts(text: str, heading: str, title: str) -> tuple[str, ...]:
@@ -79,12 +99,13 @@ def embed_texts(text: str, heading: str, title: str) -> tuple[str, ...]:
 
 
 def _sections(blocks: Sequence[Block], min_words: int) -> Iterator[tuple[tuple[str, ...], list[Block]]]:
-    """Runs of blocks under one heading; a section shorter than `min_words` joins its sibling before it."""
+    """Runs of blocks under one heading; a section shorter than `min_words` joins its sibling before it, on its page."""
     path: list[tuple[int, str]] = []
     held: tuple[tuple[str, ...], list[Block]] | None = None
     for heading_path, body in _headed(blocks, path):
-        if held and held[0][:-1] == heading_path[:-1] and _short(body, min_words) and _short(held[1], min_words):
-            named = Block("paragraph", heading_path[-1]) if heading_path else None
+        beside = held and held[0][:-1] == heading_path[:-1] and held[1][-1].page == body[0].page
+        if held and beside and _short(body, min_words) and _short(held[1], min_words):
+            named = Block("paragraph", heading_path[-1], page=body[0].page) if heading_path else None
             held[1].extend([named, *body] if named else body)
             continue
         if held:

@@ -1,5 +1,7 @@
 """Chunks: nothing lost, nothing twice, never too long, and cut by what the blocks say."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,6 +101,41 @@ def test_an_edit_anywhere_moves_only_the_cuts_beside_it(numbers: list[int], new:
     before = {one.text for one in cut(paragraphs_of(numbers), 40, 300)}
     for edited in ([*numbers[:at], new, *numbers[at:]], [*numbers[:at], new, *numbers[at + 1 :]]):
         assert len({one.text for one in cut(paragraphs_of(edited), 40, 300)} - before) <= 3
+
+
+def test_a_chunk_knows_where_in_it_each_page_begins():
+    said = ["One begins.", "One goes on.", "Two begins.", "Three is short.", "Three ends."]
+    pages = [1, 1, 2, 3, 3]
+    blocks = [Block("paragraph", text, page=page) for text, page in zip(said, pages, strict=True)]
+    (only,) = cut(ParsedDocument(tuple(blocks)))
+    assert only.page == 1 and only.page_starts is not None
+    assert [page for _, page in only.page_starts] == [1, 2, 3]
+    begins = ["One begins.", "Two begins.", "Three is short."]
+    assert all(only.text[offset:].startswith(text) for (offset, _), text in zip(only.page_starts, begins, strict=True))
+
+
+def test_a_part_of_a_table_that_begins_with_its_head_again_knows_its_pages():
+    head = "| name | value |"
+    rows = "\n".join([head, *(f"| row {n} | value |" for n in range(60))])
+    after = Block("paragraph", "Said on the next page.", page=2)
+    last = cut(ParsedDocument((Block("table", rows, page=1, header=head), after)))[-1]
+    assert last.page_starts is not None
+    (first, _), (second, page) = last.page_starts
+    assert (first, page, last.text[second:]) == (0, 2, after.text)
+
+
+def test_short_sections_are_joined_within_their_page_only():
+    blocks = [
+        Block(kind, text, level=kind == "heading", page=page)
+        for page, texts in ((1, ("A", "Said.", "B", "Said too.")), (2, ("C", "Last.")), (3, ("D", "Really.")))
+        for kind, text in zip(itertools.cycle(("heading", "paragraph")), texts, strict=False)
+    ]
+    chunks = cut(ParsedDocument(tuple(blocks)))
+    assert [(one.heading, one.text, one.page, one.page_starts) for one in chunks] == [
+        ("A", "Said.\n\nB\n\nSaid too.", 1, None),
+        ("C", "Last.", 2, None),
+        ("D", "Really.", 3, None),
+    ]
 
 
 def test_code_longer_than_a_chunk_stays_whole():
