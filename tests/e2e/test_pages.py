@@ -78,6 +78,18 @@ def test_every_route_gives_out_the_page(project: Path):
         assert all("page" in shapes[name]["properties"] for name in ("Citation", "FoundPassage", "ExplainedPassage"))
 
 
+def test_who_stands_on_another_page_now_is_cited_there_and_embedded_once(tmp_path: Path):
+    pages = [["The stork nests."], ["The heron stands in the pond behind the mill, where the water is low all year."]]
+    for paper, page in ((pages, 2), ([pages[0], [], pages[1]], 3), ([[*pages[0], *pages[1]]], 1)):
+        (tmp_path / "paper.pdf").write_bytes(pdf(paper))
+        went_in = as_json(tmp_path, "ingest", "paper.pdf")
+        assert (went_in["documents"]["failed"], went_in["chunks"]["embedded"]) == (0, page == 2)
+        (cited,) = as_json(tmp_path, "ask", "Where does the heron stand?")["citations"]
+        assert (cited["page"], cited["quote"]) == (page, pages[1][0])
+        told = as_json(tmp_path, "verify")
+        assert (told["missing"], told["orphaned"], told["repaired"]) == (0, 0, 0)
+
+
 def test_an_index_with_pages_is_as_the_manifest_has_it(project: Path):
     told = as_json(project, "verify")
     assert (told["missing"], told["orphaned"], told["repaired"]) == (0, 0, 0)
