@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json, say
-from ragsaver.control_characters import on_one_line
+from ragsaver.cli.output import errors_told, print_json, say, told_place
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -43,7 +42,7 @@ def ask(
 def _show(result: "AskResult") -> None:
     say(result.answer if result.answer is not None else f"No answer: {result.reason}")
     for number, citation in enumerate(result.citations, 1):
-        say(f"\n[{number}] {on_one_line(citation.source)} — {on_one_line(citation.heading)}\n    “{citation.quote}”")
+        say(f"\n[{number}] {told_place(citation.source, citation.page, citation.heading)}\n    “{citation.quote}”")
     receipt = result.receipt
     say(f"\nReceipt ({result.route.tier}: {result.route.reason})")
     for line in receipt.lines:

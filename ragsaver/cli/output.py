@@ -26,6 +26,12 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     typer.echo(in_lines(text), err=err, nl=nl)
 
 
+def told_place(source: str, page: int | None, heading: str) -> str:
+    """Where a passage or a quote stands, in one line."""
+    on_page = "" if page is None else f", page {page}"
+    return f"{on_one_line(source)}{on_page} — {on_one_line(heading)}"
+
+
 def print_json(model_json: str) -> None:
     """The last line of stdout."""
     sys.stdout.write(model_json + "\n")

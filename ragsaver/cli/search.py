@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json, say
+from ragsaver.cli.output import errors_told, print_json, say, told_place
 from ragsaver.control_characters import on_one_line
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
@@ -35,7 +35,7 @@ def search(
         if not result.passages:
             say("No passage was found. This collection may be empty: `ragsaver ingest PATH` fills it.", err=True)
         for passage in result.passages:
-            say(f"{passage.score:.3f}  {on_one_line(passage.source)} — {on_one_line(passage.heading)}")
+            say(f"{passage.score:.3f}  {told_place(passage.source, passage.page, passage.heading)}")
             say(f"{passage.text}\n")
         if result.debug:
             _tell(result.debug)
@@ -48,7 +48,7 @@ def _tell(debug: "Explained") -> None:
             f"{name} {leg.rank} ({leg.score:.3f})" for name, leg in (("dense", one.dense), ("BM25", one.lexical)) if leg
         )
         reranked = "" if one.reranked_score is None else f", reranked {one.reranked_score:.3f}"
-        say(f"{one.rank or '-':>4}  {on_one_line(one.source)} — {on_one_line(one.heading)}")
+        say(f"{one.rank or '-':>4}  {told_place(one.source, one.page, one.heading)}")
         say(f"      {legs}; fused {one.fused_rank} ({one.fused_score:.3f}){reranked}; {one.tokens or 0} tokens")
         if one.also_in:
             say(f"      says the same: {', '.join(on_one_line(place.source) for place in one.also_in)}")

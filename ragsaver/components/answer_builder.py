@@ -10,7 +10,7 @@ from haystack.dataclasses import ChatMessage
 from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
 from ragsaver.components.answer_schema import words_of
 from ragsaver.components.as_data import CITED
-from ragsaver.components.document_values import said_of
+from ragsaver.components.document_values import as_page, page_of, said_of
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
@@ -69,7 +69,7 @@ def _overlap(wanted: set[str], given: set[str]) -> float:
 class CitedAnswerBuilder(Bound):
     """The reply as an answer whose citations quote the packed passages.
 
-    `meta` of the answer: `citations` (source, heading, quote), `tier`, `route_reason`, `reason` where there is no
+    `meta` of the answer: `citations` (source, heading, page, quote), `tier`, `route_reason`, `reason` where there is no
     answer (`data` is then empty), `service` where the reply was degraded further than the request's pace, and `cut`
     where it is not whole. A reply whose `meta` says `json` fits a schema: it stays as it is.
     """
@@ -119,6 +119,7 @@ def _answer(query: str, documents: Sequence[Document], reply: ChatMessage, links
         {
             "source": said_of(documents[source], "source"),
             "heading": said_of(documents[source], "heading"),
+            "page": page_of_quote(documents[source], quote),
             "quote": quote,
         }
         for source, quote in quotes
@@ -131,3 +132,9 @@ def sentences_of(document: Document) -> list[str]:
     """The verbatim sentences of a packed passage; its whole text where nobody split it."""
     spans = document.meta.get("spans")
     return [str(span) for span in spans] if spans else [document.content or ""]
+
+
+def page_of_quote(document: Document, quote: str) -> int | None:
+    """The page on which a sentence of a packed passage stands; that on which it begins where nobody split it."""
+    spans, pages = document.meta.get("spans") or (), document.meta.get("span_pages") or ()
+    return next((as_page(page) for span, page in zip(spans, pages, strict=False) if span == quote), page_of(document))

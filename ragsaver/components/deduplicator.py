@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 from haystack import Document, component
 
-from ragsaver.components.document_values import said_of
+from ragsaver.components.document_values import page_of, said_of
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_tenant, stage
@@ -109,7 +110,7 @@ class Folded:
     ) -> None:
         self._shelf = Shelf(resembles_at_least, contained_at_least, tenant)
         self._kept: list[Document] = []
-        self._also: defaultdict[int, list[dict[str, str]]] = defaultdict(list)
+        self._also: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -122,7 +123,7 @@ class Folded:
             self._kept.append(document)
             return None
         self.dropped += 1
-        place = {name: said_of(document, name) for name in ("source", "heading")}
+        place = {name: said_of(document, name) for name in ("source", "heading")} | {"page": page_of(document)}
         self._also[twin] += [place, *document.meta.get("also_in", ())]
         return self._kept[twin]
 

@@ -3,6 +3,8 @@
 import math
 from typing import TYPE_CHECKING
 
+from ragsaver.index.keys import PAGE_STARTS
+
 if TYPE_CHECKING:
     from haystack import Document
 
@@ -17,3 +19,22 @@ def said_of(document: "Document", name: str) -> str:
     """What its meta has under a name; nothing where that is None."""
     said = document.meta.get(name)
     return "" if said is None else str(said)
+
+
+def page_of(document: "Document") -> int | None:
+    """The page, or slide, on which it begins; None where its source has none."""
+    return as_page(document.meta.get("page"))
+
+
+def as_page(said: object) -> int | None:
+    """A page's number; None if it is none."""
+    return said if isinstance(said, int) and not isinstance(said, bool) else None
+
+
+def page_at(document: "Document", offset: int) -> int | None:
+    """The page of a place in the text that a retriever gave.
+
+    :param offset: of that place, in characters.
+    """
+    begun = [page for start, page in document.meta.get(PAGE_STARTS) or () if start <= offset]
+    return as_page(begun[-1]) if begun else page_of(document)

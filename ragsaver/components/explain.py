@@ -8,7 +8,7 @@ from typing import Any
 from haystack import Document
 from pydantic import BaseModel, ConfigDict
 
-from ragsaver.components.document_values import said_of, score_of
+from ragsaver.components.document_values import as_page, page_of, said_of, score_of
 from ragsaver.components.fusion import in_order
 
 
@@ -28,11 +28,13 @@ class Place(BaseModel):
 
     source: str
     heading: str
+    page: int | None = None
 
 
 class ExplainedPassage(BaseModel):
     """One passage that a leg found.
 
+    :ivar page: on which it begins; None where its source has none.
     :ivar fused_rank: from 1, before anything was folded or reranked.
     :ivar rank: from 1, among the passages that stayed; None for others.
     :ivar reranked_score: None where no reranker looked at it.
@@ -46,6 +48,7 @@ class ExplainedPassage(BaseModel):
     id: str
     source: str = ""
     heading: str = ""
+    page: int | None = None
     dense: LegStanding | None = None
     lexical: LegStanding | None = None
     fused_rank: int
@@ -101,6 +104,7 @@ class Explanation:
                 id=key,
                 source=str(carried.get(key, {}).get("source", "")),
                 heading=str(carried.get(key, {}).get("heading", "")),
+                page=as_page(carried.get(key, {}).get("page")),
                 dense=by_dense.get(key),
                 lexical=by_words.get(key),
                 fused_rank=rank,
@@ -152,6 +156,7 @@ class Explanation:
                 id=document.id,
                 source=said_of(document, "source"),
                 heading=said_of(document, "heading"),
+                page=page_of(document),
                 fused_rank=len(self._passages) + 1,
                 fused_score=score_of(document),
             )

@@ -15,7 +15,7 @@ from haystack import Document, component
 from numpy.typing import NDArray
 
 from ragsaver.components.answer_kind import refers_back
-from ragsaver.components.document_values import said_of, score_of
+from ragsaver.components.document_values import page_at, said_of, score_of
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages
@@ -166,7 +166,8 @@ class ContextPacker(Bound):
     ```
 
     Each packed document is what is left of one passage: `content` is the text to show, `meta["spans"]` its
-    verbatim sentences, `meta["span_worth"]` what each is worth, `meta["tokens"]` its tokens with its heading.
+    verbatim sentences, `meta["span_pages"]` the page of each, `meta["span_worth"]` what each is worth, `meta["tokens"]`
+    its tokens with its heading.
 
     Sentences are counted by the shipped tokenizer; where the model that answers has its own on this machine, that one
     says how much fits.
@@ -338,6 +339,7 @@ class ContextPacker(Bound):
                 **documents[n].meta,
                 "chunk_id": documents[n].id,
                 "spans": spans,
+                "span_pages": [page_at(documents[n], candidate.sentences[column].start) for column in mine],
                 "tokens": _price(candidate, set(mine)),
                 "span_worth": [worth[n][column] for column in mine],
             }

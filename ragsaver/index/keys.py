@@ -16,9 +16,10 @@ LISTED_IN = "listed_in"
 DOCUMENT_ID = "document_id"
 GROUPS = "groups"
 METADATA = "metadata"
+PAGE_STARTS = "page_starts"
 
 # What is left out of a point that has nothing to say of it.
-NOTHING: Mapping[str, Any] = {METADATA: {}, GROUPS: []}
+NOTHING: Mapping[str, Any] = {METADATA: {}, GROUPS: [], PAGE_STARTS: []}
 
 _OWN = frozenset((SCOPE, LISTED_IN, DOCUMENT_ID))
 

@@ -1,43 +1,46 @@
 """Cut a document by what it says, not by where it stands, so that an insertion moves only its neighbours' cuts.
 
-Blocks are grouped within a section. A cut is made where a block's own hash is the largest among all blocks within
-`min_words` of it on either side (local-maximum chunking, Bjørner, Blass & Gurevich 2010): whether there is a cut
-depends on the words around it and on nothing further away. Lists and tables may be cut between their items and
-rows, paragraphs longer than a whole chunk at their sentences; code blocks and table rows are never split.
+Blocks are grouped within a section, and `boundaries` says where it is cut. Lists and tables may be cut between their
+items and rows, paragraphs longer than a whole chunk at their sentences; code blocks and table rows are never split.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
-import xxhash
-
 from ragsaver.ingestion.blocks import Block, ParsedDocument
+from ragsaver.ingestion.boundaries import parts
 
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
 _RULE = re.compile(r"^[\s:|]*-[\s:|-]*$")
 
 
 class Chunk(NamedTuple):
-    """A piece of a document: `text` as it stands there, `heading` the path to it, `embed_text` what is embedded."""
+    """A piece of a document: `text` as it stands there, `heading` the path to it, `embed_text` what is embedded.
+
+    :ivar page: on which it begins; None where there are none.
+    :ivar page_starts: where it goes over more than one: the offset in `text` at which each begins, and its number.
+    """
 
     text: str
     heading: str
     ordinal: int
     page: int | None
     embed_text: str
+    page_starts: list[list[int]] | None = None
 
     # The text goes through the pipe once.
     def __reduce__(self) -> tuple[Any, tuple[object, ...]]:
         if not self.embed_text.endswith(self.text):
-            return Chunk, (self.text, self.heading, self.ordinal, self.page, self.embed_text)
+            return Chunk, tuple(self)
         prefix = self.embed_text[: len(self.embed_text) - len(self.text)]
-        return _prefixed, (prefix, self.text, self.heading, self.ordinal, self.page)
+        return _prefixed, (prefix, self.text, self.heading, self.ordinal, self.page, self.page_starts)
 
 
-def _prefixed(prefix: str, text: str, heading: str, ordinal: int, page: int | None) -> Chunk:
-    return Chunk(text, heading, ordinal, page, prefix + text)
+def _prefixed(
+    prefix: str, text: str, heading: str, ordinal: int, page: int | None, page_starts: list[list[int]] | None
+) -> Chunk:
+    return Chunk(text, heading, ordinal, page, prefix + text, page_starts)
 
 
 class _Piece(NamedTuple):
@@ -56,7 +59,7 @@ def chunk(
     """Cut a document.
 
     :param title: stands before the headings in what is embedded; None where the document names none.
-    :param min_words: no two cuts of a section are nearer to each other.
+    :param min_words: no two cuts of a section are nearer to each other, but for those that `max_words` asks for.
     :param max_words: a chunk never has more, unless one code block or table row has.
     :returns: chunks in document order.
     """
@@ -65,11 +68,26 @@ def chunk(
         pieces = [piece for block in blocks for piece in _pieces(block, min_words, max_words)]
         heading = " > ".join(path)
         shown = " > ".join((title, *path) if title and path[:1] != (title,) else path)
-        for group in groups(pieces, min_words, max_words):
+        texts, words = [piece.text for piece in pieces], [piece.words for piece in pieces]
+        for start, end in parts(texts, words, min_words, max_words):
+            group = pieces[start:end]
             text = group[0].header + group[0].text + "".join(piece.joiner + piece.text for piece in group[1:])
+            starts = _page_starts(group)
             prefix = f"{shown}\n" if embed_headings and shown else ""
-            chunks.append(Chunk(text, heading, len(chunks), group[0].page, prefix + text))
+            chunks.append(Chunk(text, heading, len(chunks), group[0].page, prefix + text, starts))
     return chunks
+
+
+def _page_starts(pieces: Sequence[_Piece]) -> list[list[int]] | None:
+    """The offsets at which pages begin in a chunk of these pieces, with their numbers; None if it is on one page."""
+    starts = [[0, pieces[0].page]] if pieces[0].page is not None else []
+    offset = len(pieces[0].header) + len(pieces[0].text)
+    for piece in pieces[1:]:
+        offset += len(piece.joiner)
+        if piece.page is not None and (not starts or piece.page != starts[-1][1]):
+            starts.append([offset, piece.page])
+        offset += len(piece.text)
+    return starts if len(starts) > 1 else None
 
 
 def embed_texts(text: str, heading: str, title: str) -> tuple[str, ...]:
@@ -81,12 +99,13 @@ def embed_texts(text: str, heading: str, title: str) -> tuple[str, ...]:
 
 
 def _sections(blocks: Sequence[Block], min_words: int) -> Iterator[tuple[tuple[str, ...], list[Block]]]:
-    """Runs of blocks under one heading; a section shorter than `min_words` joins its sibling before it."""
+    """Runs of blocks under one heading; a section shorter than `min_words` joins its sibling before it, on its page."""
     path: list[tuple[int, str]] = []
     held: tuple[tuple[str, ...], list[Block]] | None = None
     for heading_path, body in _headed(blocks, path):
-        if held and held[0][:-1] == heading_path[:-1] and _short(body, min_words) and _short(held[1], min_words):
-            named = Block("paragraph", heading_path[-1]) if heading_path else None
+        beside = held and held[0][:-1] == heading_path[:-1] and held[1][-1].page == body[0].page
+        if held and beside and _short(body, min_words) and _short(held[1], min_words):
+            named = Block("paragraph", heading_path[-1], page=body[0].page) if heading_path else None
             held[1].extend([named, *body] if named else body)
             continue
         if held:
@@ -158,63 +177,3 @@ def _by_words(text: str, max_words: int) -> list[tuple[str, int]]:
         return [(text.strip("\n"), len(words))]
     parts = [words[start : start + max_words] for start in range(0, len(words), max_words)]
     return [(" ".join(part), len(part)) for part in parts]
-
-
-def groups(pieces: Sequence[_Piece], min_words: int, max_words: int) -> Iterator[Sequence[_Piece]]:
-    """The pieces of one section as chunks."""
-    if len(pieces) < 2:
-        yield from [pieces] if pieces else []
-        return
-    ends = list(accumulate(piece.words for piece in pieces))
-    ranks = [rank(piece.text) for piece in pieces]
-    start = 0
-    for cut in cuts(ends, ranks, min_words):
-        yield from _bounded(pieces[start : cut + 1], ranks[start : cut + 1], max_words)
-        start = cut + 1
-    yield from _bounded(pieces[start:], ranks[start:], max_words)
-
-
-def cuts(ends: Sequence[int], ranks: Sequence[int], min_words: int) -> Iterator[int]:
-    """Positions of the pieces after which a section is cut, ascending.
-
-    :param ends: words up to the end of each piece.
-    :param ranks: a hash of each piece.
-    """
-    for at in range(len(ends) - 1):
-        if min(ends[at], ends[-1] - ends[at]) * 2 < min_words:
-            continue  # what would be left at the section's edge is too short to stand alone
-        if not _outranked(ends, ranks, at, min_words):
-            yield at
-
-
-def _outranked(ends: Sequence[int], ranks: Sequence[int], at: int, min_words: int) -> bool:
-    """Whether a piece within reach has a larger hash; of equals the first wins."""
-    other = at - 1
-    while other >= 0 and ends[at] - ends[other] < min_words:
-        if ranks[other] >= ranks[at]:
-            return True
-        other -= 1
-    other = at + 1
-    while other < len(ends) - 1 and ends[other] - ends[at] < min_words:
-        if ranks[other] > ranks[at]:
-            return True
-        other += 1
-    return False
-
-
-def _bounded(pieces: Sequence[_Piece], ranks: Sequence[int], max_words: int) -> Iterator[Sequence[_Piece]]:
-    """Pieces between two cuts, cut again at the largest hash until none is too long."""
-    waiting = [(0, len(pieces))]
-    while waiting:
-        start, end = waiting.pop()
-        if end - start < 2 or sum(piece.words for piece in pieces[start:end]) <= max_words:
-            if end > start:
-                yield pieces[start:end]
-            continue
-        middle = max(range(start, end - 1), key=lambda n: (ranks[n], -n)) + 1
-        waiting += [(middle, end), (start, middle)]
-
-
-def rank(text: str) -> int:
-    """The hash that decides where a document may be cut."""
-    return xxhash.xxh3_64_intdigest(text.encode())

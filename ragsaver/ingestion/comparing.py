@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.index.keys import DOCUMENT_ID, METADATA
+from ragsaver.index.keys import DOCUMENT_ID, METADATA, PAGE_STARTS
 from ragsaver.ingestion.chunker import embed_texts
 from ragsaver.ingestion.identity import Fingerprints, carried_hash, embedded_hash, place_hash
 
@@ -28,10 +28,11 @@ def is_as_known(
     :param metadata: its document's, as the manifest has it; None where it has none.
     :param model_fingerprint: None where the text can't be held against what was embedded.
     """
+    place = [payload.get(key) for key in ("source", "ordinal", "page", PAGE_STARTS)]
     return (
         payload.get(DOCUMENT_ID) == document_id
         and payload.get("chunk_hash") == prints.embedded
-        and place_hash(payload.get("source"), payload.get("ordinal"), payload.get("page")) == prints.place
+        and place_hash(*place) == prints.place
         and _carries(payload, prints.carried, metadata)
         and (model_fingerprint is None or _says(payload, prints.embedded, model_fingerprint))
     )

@@ -145,6 +145,8 @@ class WorkerProcess:
     def how_it_ended(self) -> str:
         """For a person, of a worker that is gone: "was ended by SIGSEGV"."""
         code = self._process.wait()
+        if code == -signal.SIGABRT:
+            return "gave up (SIGABRT), as parsers do that get no more memory"
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
     @property

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, overload
 import xxhash
 
 from ragsaver.errors import UnreadableDocument
-from ragsaver.index.keys import GROUPS, METADATA
+from ragsaver.index.keys import GROUPS, METADATA, PAGE_STARTS
 from ragsaver.index.scope import Scope
 from ragsaver.index.words import Words, WordSettings, words_of
 from ragsaver.ingestion.chunker import Chunk
@@ -139,9 +139,10 @@ def carried_hash(title: Any, heading: Any, metadata: Mapping[str, Any]) -> str:
     return _digest({"title": title, "heading": heading, METADATA: dict(metadata)})
 
 
-def place_hash(source: Any, ordinal: Any, page: Any) -> str:
+def place_hash(source: Any, ordinal: Any, page: Any, page_starts: Any = None) -> str:
     """The fingerprint of where a chunk stands."""
-    return _digest({"ordinal": ordinal, "page": page, "source": source})
+    over_pages = {PAGE_STARTS: page_starts} if page_starts else {}
+    return _digest({"ordinal": ordinal, "page": page, "source": source, **over_pages})
 
 
 def groups_of(metadata: Mapping[str, Any], source: str) -> list[str]:
@@ -196,7 +197,8 @@ def identify(
         shown = {"title": carried.title, "heading": heading}
         if heading not in carried_digests:
             carried_digests[heading] = carried_hash(carried.title, heading, carried.metadata)
-        place = {"source": carried.source, "ordinal": chunk.ordinal, "page": chunk.page}
+        place: dict[str, Any] = {"source": carried.source, "ordinal": chunk.ordinal, "page": chunk.page}
+        place |= {PAGE_STARTS: chunk.page_starts} if chunk.page_starts else {}
         prints = Fingerprints(_uuid5(name), embedded, carried_digests[heading], _place_digest(source, chunk))
         words = words_of(chunk.embed_text, word_settings) if word_settings else None
         named.append(IdentifiedChunk(prints, chunk, {**shown, **place, **of_document}, words))
@@ -215,7 +217,10 @@ def _uuid5(name: str) -> str:
 def _place_digest(source: str, chunk: Chunk) -> str:
     """`place_hash`, without an encoder's run for each chunk."""
     page = "null" if chunk.page is None else chunk.page
-    return xxhash.xxh3_128_hexdigest(f'{{"ordinal": {chunk.ordinal}, "page": {page}, "source": {source}}}'.encode())
+    over_pages = f'"{PAGE_STARTS}": {chunk.page_starts}, ' if chunk.page_starts else ""
+    return xxhash.xxh3_128_hexdigest(
+        f'{{"ordinal": {chunk.ordinal}, "page": {page}, {over_pages}"source": {source}}}'.encode()
+    )
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from ragsaver.ingestion.identity import Carried, IdentifiedChunk, content_hash, 
 from ragsaver.ingestion.notes import Note
 
 # Raise it when the converters or the chunker cut differently: documents are then cut again.
-CHUNKER = "5"
+CHUNKER = "6"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class KeptAnswer:
     place: Place
     answer: str | None
     reason: str | None
-    citations: list[dict[str, str]]
+    citations: list[dict[str, Any]]
     tier: str
     route_reason: str
     cost_usd: Decimal

@@ -2,7 +2,7 @@
 
 from haystack import Document, Pipeline
 
-from ragsaver.components.document_values import said_of, score_of
+from ragsaver.components.document_values import page_of, said_of, score_of
 from ragsaver.errors import PipelineError, RagSaverError, UsageError
 from ragsaver.pipelines.result import FoundPassage
 
@@ -37,6 +37,7 @@ def found_passage(document: Document) -> FoundPassage:
     return FoundPassage(
         source=said_of(document, "source"),
         heading=said_of(document, "heading"),
+        page=page_of(document),
         text=document.content or "",
         score=score_of(document),
     )

@@ -15,10 +15,11 @@ class _Frozen(BaseModel):
 
 
 class Citation(_Frozen):
-    """Where an answer stands; `quote` is verbatim text of the source."""
+    """Where an answer stands; `quote` is verbatim text of the source, `page` its page or slide, where there are any."""
 
     source: str
     heading: str
+    page: int | None = None
     quote: str
 
 
@@ -74,10 +75,11 @@ class AskResult(_Debuggable):
 
 
 class FoundPassage(_Frozen):
-    """One passage of a search."""
+    """One passage of a search; `page` is that on which it begins, where there are any."""
 
     source: str
     heading: str
+    page: int | None = None
     text: str
     score: float
 

@@ -19,7 +19,10 @@ class IngestionSettings(Section):
     max_file_mb: int = Field(default=50, ge=1, le=10_000, description="larger files are reported, not read")
     max_pdf_pages: int = Field(default=2000, ge=1, description="longer ones are reported, not read")
     max_decompressed_mb: int = Field(
-        default=200, ge=1, le=100_000, description="that an Office file may unpack to; larger ones are refused"
+        default=200,
+        ge=1,
+        le=100_000,
+        description="that an Office file, or one stream of a PDF, may unpack to; larger ones are refused",
     )
     max_compression_ratio: int = Field(
         default=100,

@@ -21,6 +21,16 @@ def built(text: str, **meta):
     return CitedAnswerBuilder().run("question", DOCUMENTS, [reply])["answers"][0]
 
 
+def test_a_citation_names_the_page_of_its_quote_and_where_it_has_none_that_of_its_passage():
+    spans = ["Owls sleep by day.", "Owls hunt by night."]
+    packed = {"source": "a.pdf", "page": 2, "spans": spans, "span_pages": [2, 3]}
+    passages = [Document(content=" ".join(spans), meta=packed), Document(content="Whole.", meta={"page": 7})]
+    (answer,) = CitedAnswerBuilder().run(
+        query="?", documents=passages, replies=[ChatMessage.from_assistant("They hunt by night [1]. Whole [2].")]
+    )["answers"]
+    assert [(one["quote"], one["page"]) for one in answer.meta["citations"]] == [(spans[1], 3), ("Whole.", 7)]
+
+
 def test_each_source_is_quoted_by_the_sentence_that_supports_the_claim():
     answer = built("A parrot eats forty grams [1]. Permits come from the office [2][1].")
     assert [(c["source"], c["quote"]) for c in answer.meta["citations"]] == [
@@ -56,7 +66,7 @@ def test_an_answer_that_only_mentions_documents_is_one():
 def test_a_passage_that_nobody_split_is_quoted_whole():
     plain = [Document(content="Whole text.", meta={"source": "a.md"})]
     answer = CitedAnswerBuilder().run("q", plain, [ChatMessage.from_assistant("It says so [1].")])["answers"][0]
-    assert answer.meta["citations"] == [{"source": "a.md", "heading": "", "quote": "Whole text."}]
+    assert answer.meta["citations"] == [{"source": "a.md", "heading": "", "page": None, "quote": "Whole text."}]
 
 
 def test_a_document_can_not_close_its_own_marks_in_the_prompt():

@@ -68,7 +68,7 @@ def test_a_text_goes_exactly_when_one_that_stayed_holds_or_resembles_it(texts):
 
 def test_the_places_of_what_went_are_kept_with_what_stayed():
     def place(name):
-        return {"source": name, "heading": "h"}
+        return {"source": name, "heading": "h", "page": None}
 
     documents = [Document(id=name, content=TEXT, meta={"source": name, "heading": "h", "n": 1}) for name in "abc"]
     (only,) = NearDuplicateFilter().run(documents)["documents"]

@@ -42,7 +42,9 @@ spend:
 def test_the_answer_cites_its_source_and_the_receipt_has_the_bill(project: Path, script: Script):
     result = as_json(project, "ask", QUESTION)
     assert result["answer"] == script.reply
-    assert result["citations"] == [{"source": "docs/parrots.md", "heading": "Parrots > Travel", "quote": PERMIT}]
+    assert result["citations"] == [
+        {"source": "docs/parrots.md", "heading": "Parrots > Travel", "page": None, "quote": PERMIT}
+    ]
     assert result["route"]["tier"] == "small"
     receipt = result["receipt"]
     assert receipt["tokens"] == {"input": 60, "cached_input": 40, "output": 20, "reasoning": 0}

@@ -42,6 +42,8 @@ def behave(task: str) -> Any:
         os._exit(0)
     if task == "segfault":
         ctypes.string_at(0)
+    if task == "abort":
+        os.abort()
     if task == "fail":
         raise KeyError("no such thing")
     if task == "unreadable":

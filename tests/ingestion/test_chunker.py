@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsaver.ingestion.blocks import Block, ParsedDocument
-from ragsaver.ingestion.chunker import Chunk, chunk, cuts
+from ragsaver.ingestion.chunker import Chunk, chunk
 
 words = st.text(alphabet="abcdefg", min_size=1, max_size=6)
 sentences = st.lists(words, min_size=1, max_size=30).map(lambda parts: " ".join(parts) + ".")
@@ -103,17 +103,39 @@ def test_an_edit_anywhere_moves_only_the_cuts_beside_it(numbers: list[int], new:
         assert len({one.text for one in cut(paragraphs_of(edited), 40, 300)} - before) <= 3
 
 
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 80), st.randoms())
-def test_no_two_cuts_are_nearer_than_the_minimum_and_none_depends_on_what_is_far_away(words, min_words, random):
-    ranks = [random.getrandbits(64) for _ in words]
-    ends = list(itertools.accumulate(words))
-    made = list(cuts(ends, ranks, min_words))
-    places = [ends[n] for n in made]
-    assert all(later - earlier >= min_words for earlier, later in itertools.pairwise(places))
-    # what is put before the document's first words only matters within reach of it
-    shift = 3 * min_words
-    longer = list(cuts([shift, *(end + shift for end in ends)], [-1, *ranks], min_words))
-    assert {n - 1 for n in longer if n} >= set(made)
+def test_a_chunk_knows_where_in_it_each_page_begins():
+    said = ["One begins.", "One goes on.", "Two begins.", "Three is short.", "Three ends."]
+    pages = [1, 1, 2, 3, 3]
+    blocks = [Block("paragraph", text, page=page) for text, page in zip(said, pages, strict=True)]
+    (only,) = cut(ParsedDocument(tuple(blocks)))
+    assert only.page == 1 and only.page_starts is not None
+    assert [page for _, page in only.page_starts] == [1, 2, 3]
+    begins = ["One begins.", "Two begins.", "Three is short."]
+    assert all(only.text[offset:].startswith(text) for (offset, _), text in zip(only.page_starts, begins, strict=True))
+
+
+def test_a_part_of_a_table_that_begins_with_its_head_again_knows_its_pages():
+    head = "| name | value |"
+    rows = "\n".join([head, *(f"| row {n} | value |" for n in range(60))])
+    after = Block("paragraph", "Said on the next page.", page=2)
+    last = cut(ParsedDocument((Block("table", rows, page=1, header=head), after)))[-1]
+    assert last.page_starts is not None
+    (first, _), (second, page) = last.page_starts
+    assert (first, page, last.text[second:]) == (0, 2, after.text)
+
+
+def test_short_sections_are_joined_within_their_page_only():
+    blocks = [
+        Block(kind, text, level=kind == "heading", page=page)
+        for page, texts in ((1, ("A", "Said.", "B", "Said too.")), (2, ("C", "Last.")), (3, ("D", "Really.")))
+        for kind, text in zip(itertools.cycle(("heading", "paragraph")), texts, strict=False)
+    ]
+    chunks = cut(ParsedDocument(tuple(blocks)))
+    assert [(one.heading, one.text, one.page, one.page_starts) for one in chunks] == [
+        ("A", "Said.\n\nB\n\nSaid too.", 1, None),
+        ("C", "Last.", 2, None),
+        ("D", "Really.", 3, None),
+    ]
 
 
 def test_code_longer_than_a_chunk_stays_whole():
@@ -129,6 +151,15 @@ def test_a_long_table_is_cut_by_rows_and_every_part_begins_with_its_head():
     assert len(parts) > 2
     assert all(part.startswith(head + "\n") for part in parts)
     assert [line for part in parts for line in part.split("\n")[2:]] == rows
+
+
+def test_a_long_table_of_equal_rows_is_cut_into_full_parts():
+    rows = ["| alpha | ok |"] * 1_900
+    head = "| host | state |\n|---|---|"
+    table = Block("table", "\n".join([head, *rows]), header=head)
+    parts = [one.text.removeprefix(head + "\n") for one in cut(ParsedDocument((table,)), 40, 300)]
+    assert "\n".join(parts).split("\n") == rows
+    assert all(150 <= len(part.split()) <= 300 for part in parts[1:])
 
 
 def test_a_document_without_a_title_embeds_no_title():

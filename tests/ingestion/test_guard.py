@@ -53,6 +53,7 @@ def test_thousands_of_tasks_come_back_in_order(workers: int):
         ("exit", r"the process that read it ended with code 7"),
         ("leave", r"the process that read it ended with code 0"),
         ("segfault", r"the process that read it was ended by SIGSEGV"),
+        ("abort", r"gave up \(SIGABRT\), as parsers do that get no more memory\. .*convert_memory_mb"),
         ("fail", r"can't be read: KeyError: 'no such thing'"),
         ("unpicklable", r"can't be read: \w+"),
         ("unreadable", r"is odd\. Mend it"),

@@ -94,7 +94,7 @@ def test_a_whole_answer_has_its_usage_receipt_citations_and_cost(client: openai.
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (100, 20, 120)
     assert usage.prompt_tokens_details.cached_tokens == 40 and usage.completion_tokens_details.reasoning_tokens == 0
     told = completion.model_extra["ragsaver"]
-    assert told["citations"] == [{"source": "parrots.md", "heading": "Parrots", "quote": PERMIT}]
+    assert told["citations"] == [{"source": "parrots.md", "heading": "Parrots", "page": None, "quote": PERMIT}]
     assert told["receipt"]["cost_usd"] == usage.cost == float(answer.headers["x-ragsaver-cost"]) == 0.00028
     assert answer.headers["x-ragsaver-tier"] == told["route"]["tier"] == "small"
     assert answer.headers["x-request-id"] == told["request_id"] and completion.id == f"chatcmpl-{told['request_id']}"

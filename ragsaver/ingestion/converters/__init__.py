@@ -168,7 +168,7 @@ def _converter(kind: str, limits: ConversionLimits) -> Callable[[bytes, str], Pa
     if kind == PDF:
         from ragsaver.ingestion.converters.pdf import from_pdf
 
-        return lambda data, name: from_pdf(data, name, max_pages=limits.max_pdf_pages)
+        return lambda data, name: from_pdf(data, name, limits)
     if kind == DOCX:
         from ragsaver.ingestion.converters.docx import from_docx
 

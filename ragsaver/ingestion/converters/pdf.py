@@ -15,9 +15,11 @@ from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_IMAGE, FPDF_PAGEOBJ_PA
 
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block, ParsedDocument
+from ragsaver.ingestion.converters.limits import ConversionLimits
 from ragsaver.ingestion.converters.pdf_columns import column_grids, may_have_columns
 from ragsaver.ingestion.converters.pdf_drawing import chars_of, glyphs_of, lines_of
 from ragsaver.ingestion.converters.pdf_form import fields_of
+from ragsaver.ingestion.converters.pdf_streams import check_streams
 from ragsaver.ingestion.converters.pdf_tables import Rows, grids, split
 from ragsaver.ingestion.converters.rows import table
 from ragsaver.ingestion.notes import Note, NoteCode, attachments_note, pages_of, pages_without_text
@@ -61,10 +63,11 @@ class _Read:
     attached: list[str]
 
 
-def from_pdf(data: bytes, name: str, *, max_pages: int = 2000) -> ParsedDocument:
+def from_pdf(data: bytes, name: str, limits: ConversionLimits) -> ParsedDocument:
     """Headings and paragraphs of a PDF, each with its page."""
+    check_streams(data, name, limits.max_decompressed_mb)
     with _ONE_AT_A_TIME:
-        found = _read(data, name, max_pages)
+        found = _read(data, name, limits.max_pdf_pages)
     if not any(map(_has_text, found.pages)) and not found.fields:
         raise UnreadableDocument(
             f"has no text layer: its {len(found.pages)} pages are pictures",

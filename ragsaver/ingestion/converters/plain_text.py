@@ -12,6 +12,7 @@ from charset_normalizer import CharsetMatch, from_bytes
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block, ParsedDocument
 from ragsaver.ingestion.converters.latin import by_language
+from ragsaver.ingestion.converters.utf16 import utf16_without_mark
 
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -50,13 +51,27 @@ def decode(data: bytes, name: str) -> str:
     try:
         text = data.decode(encoding or "utf-8")
     except UnicodeDecodeError:
-        if b"\0" in data[:4096]:
-            raise _binary(name) from None
-        text = _decode_otherwise(data, name)
-    sample = text[:_SAMPLE_BYTES]
-    if len(_CONTROL.findall(sample)) > _CONTROL_SHARE * len(sample):
-        raise _binary(name)
+        text = _wide(data, name) if b"\0" in data[:4096] else _decode_otherwise(data, name)
+    if _has_control(text):
+        text = _wide(data, name)
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", ""))
+
+
+def _has_control(text: str) -> bool:
+    sample = text[:_SAMPLE_BYTES]
+    return len(_CONTROL.findall(sample)) > _CONTROL_SHARE * len(sample)
+
+
+def _wide(data: bytes, name: str) -> str:
+    """The text of what would be binary otherwise."""
+    text = utf16_without_mark(data)
+    if text is None:
+        raise UnreadableDocument(
+            "is binary, not text as its name says",
+            where=name,
+            remedy="Give the file its right suffix, or leave it out",
+        )
+    return text
 
 
 def _decode_otherwise(data: bytes, name: str) -> str:
@@ -102,11 +117,3 @@ def _encodings_of(lines: Sequence[bytes]) -> list[str]:
 def _unlikeliness(match: CharsetMatch) -> tuple[bool, float, float, bool]:
     usual = _USUAL in match.could_be_from_charset
     return match.encoding.startswith("mac_"), round(match.chaos, 2), -round(match.coherence, 1), not usual
-
-
-def _binary(name: str) -> UnreadableDocument:
-    return UnreadableDocument(
-        "is binary, not text as its name says",
-        where=name,
-        remedy="Give the file its right suffix, or leave it out",
-    )

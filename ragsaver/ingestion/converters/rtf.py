@@ -14,6 +14,8 @@ from ragsaver.ingestion.notes import replaced_note
 _OUTLINE = re.compile(r"\\outlinelevel([0-8])(?!\d)")
 _MARK_BASE = 0xE100
 _MARK = re.compile("[\ue100-\ue108]")
+# What opens or closes a group, and what only looks so: escaped signs, and raw bytes by their number.
+_BRACE = re.compile(rb"\\bin(\d+) ?|\\[\\{}]|[{}]")
 _ITEM = re.compile(r"^\s*(?:[•·‣▪◦o\uf0b7-]|\d{1,3}[.)])\t\s*")
 
 
@@ -21,6 +23,10 @@ def from_rtf(data: bytes, name: str) -> ParsedDocument:
     """Blocks of an RTF document."""
     if not data.lstrip().startswith(b"{\\rtf"):
         raise UnreadableDocument("is no RTF as its name says", where=name, remedy="Give the file its right suffix")
+    if not _is_whole(data):
+        raise UnreadableDocument(
+            "is cut off: its outermost group has no end", where=name, remedy="Fetch it again, or save it once more"
+        )
     # RTF is ASCII; bytes beyond it, where a program wrote them, are of the Western code page.
     marked = _OUTLINE.sub(
         lambda found: f"\\outlinelevel{found.group(1)}\\u{_MARK_BASE + int(found.group(1))}?",
@@ -35,6 +41,17 @@ def from_rtf(data: bytes, name: str) -> ParsedDocument:
     title = next((block.text for block in blocks if block.kind == "heading" and block.level == 1), None)
     replaced = whole.count("\N{REPLACEMENT CHARACTER}")
     return ParsedDocument(tuple(blocks), title, (replaced_note(replaced),) if replaced else ())
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether the group that is the document is closed."""
+    depth = at = 0
+    while found := _BRACE.search(data, at):
+        at = found.end() + int(found[1] or 0)
+        depth += {b"{": 1, b"}": -1}.get(found[0], 0)
+        if found[0] == b"}" and depth == 0:
+            return True
+    return False
 
 
 def _kind(line: str) -> BlockKind:

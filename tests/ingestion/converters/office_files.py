@@ -77,6 +77,16 @@ def pptx() -> bytes:
     return _saved(deck)
 
 
+def slides(**texts: str) -> bytes:
+    """A deck of a slide for each: its title, and one sentence."""
+    deck = Presentation()
+    for title, text in texts.items():
+        slide = deck.slides.add_slide(deck.slide_layouts[1])
+        slide.shapes.title.text = title
+        slide.placeholders[1].text_frame.text = text
+    return _saved(deck)
+
+
 def xlsx(sheets: dict[str, list[list[object]]]) -> bytes:
     book = Workbook()
     book.remove(book.active)

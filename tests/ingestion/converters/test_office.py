@@ -10,6 +10,8 @@ from docx.opc.constants import RELATIONSHIP_TYPE
 from docx.opc.packuri import PackURI
 from docx.opc.part import Part
 from docx.oxml.ns import nsdecls
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block
@@ -18,6 +20,10 @@ from tests.ingestion.converters.office_files import docx, odt, pptx, xlsx
 
 CONTENT = "application/vnd.openxmlformats-officedocument.wordprocessingml."
 SAMPLES = Path(__file__).resolve().parents[4] / "shared" / "data" / "formats"
+RTF = (
+    rb"{\rtf1\ansi{\fonttbl{\f0 Arial;}}{\info{\title A \{b\}}}\pard Gr\'f6\u223?e \\{\b bold}.\par"
+    rb"{\pict\bin4 {}}{}\trowd a\cell b\cell\row\pard Last.\par}"
+)
 
 
 class TestDocx:
@@ -141,6 +147,27 @@ class TestRtf:
             Block("table", "a | b\nc | d", header="a | b"),
             Block("list", "- one\n- two"),
         ]
+
+    @pytest.mark.parametrize("end", ["}", "}\r\n", "}\0\0", "}}"])
+    def test_braces_that_are_text_or_raw_bytes_open_no_group(self, end: str):
+        text = r"{\rtf1\ansi Sets \{ a, b\par A path \\{\b C:\\} ends.{\pict\bin5 {{{{{}\par" + end
+        assert Block("paragraph", "Sets { a, b") in convert("a.rtf", text.encode()).blocks
+
+    @given(st.integers(0, len(RTF) - 1))
+    def test_one_that_is_cut_anywhere_is_refused(self, upto: int):
+        with pytest.raises(UnreadableDocument) as caught:
+            convert("a.rtf", RTF[:upto])
+        assert caught.value.remedy
+        assert upto < 5 or "is cut off" in str(caught.value)
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample files are not beside this checkout")
+@pytest.mark.parametrize("quarter", [1, 2, 3, 3.99])
+def test_an_outlook_message_that_is_cut_is_refused(quarter: float):
+    data = (SAMPLES / "msg" / "sample.msg").read_bytes()
+    for upto in (int(len(data) * quarter / 4), int(len(data) * quarter / 4) // 512 * 512):
+        with pytest.raises(UnreadableDocument, match="makes no sense"):
+            convert("sample.msg", data[:upto])
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample files are not beside this checkout")
