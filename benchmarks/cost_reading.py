@@ -224,8 +224,8 @@ def free_tier_curve(runtime: Runtime, questions: Sequence[Question], budget_toke
     rows = []
     for question in questions:
         packed = list(packer.run(question.text, retriever.run(question.text)["documents"])["documents"])
-        found = extract(question.text, packed, SURE_FROM[0])
-        rows.append((found.confidence if found.text else 0.0, holds(found.text or "", question.answers)))
+        found = extract(question.text, packed, Settings().generation.extractive_min_confidence)
+        rows.append((found.right if found.text else 0.0, holds(found.text or "", question.answers)))
     sure, right = np.array(rows, dtype=np.float64).T
     return {
         str(least): {
