@@ -15,7 +15,7 @@ from haystack import Document
 
 from ragsaver.components.answer_builder import abstains, is_abstention
 from ragsaver.components.answer_schema import AnswerSchema, unfenced
-from ragsaver.components.as_data import CITED
+from ragsaver.components.citations import CITED, numbers_cited, plain_marks
 from ragsaver.sentences import content_stems, split, stem
 
 SUPPORTED_FROM = 0.5  # share of a sentence's content words that must stand in the evidence: by benchmarks/answer_check
@@ -127,7 +127,7 @@ def unsupported(answer: str, grounds: Grounds, supported_from: float = SUPPORTED
 
     :param supported_from: share of a sentence's content words that must stand there.
     """
-    for sentence in split(CITED.sub("", answer)):
+    for sentence in split(CITED.sub("", plain_marks(answer))):
         for number in sorted(numbers_of(sentence) - grounds.numbers):
             return f"the number {number} stands in no passage"
         for name in _names(sentence):
@@ -153,11 +153,11 @@ def _plain(number: str) -> str:
 
 
 def _citations(answer: str, sources: int) -> str | None:
-    marks = [int(mark) for mark in CITED.findall(answer)]
-    for mark in marks:
+    answer = plain_marks(answer)
+    for mark in numbers_cited(answer):
         if not 1 <= mark <= sources:
             return f"it cites [{mark}], and {sources} passages were given"
-    return None if marks else "it cites no passage"
+    return None if CITED.search(answer) else "it cites no passage"
 
 
 def _names(sentence: str) -> list[str]:
