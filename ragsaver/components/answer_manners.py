@@ -8,7 +8,7 @@ from ragsaver.sentences import split
 # `**2.** Pay`, `Step 2: Pay`, `### 2) Pay`
 _STEP = re.compile(
     r"[\s>*_#•-]*(?:(?:step|part|option|schritt|teil|étape|paso|passo|stap)\s+\d{1,2}(?=\W|\Z)"
-    r"|\d{1,2}(?=[.):*_]{1,4}\s{0,4}[*_]{0,2}[^\W\d]))",
+    r"|(?<=# )\d{1,2}(?=[.):](?!\d))|\d{1,2}(?=[.):*_]{1,4}\s{0,4}[*_]{0,2}[^\W\d]))",
     re.IGNORECASE,
 )
 _LINE = re.compile(rf"\n(?=[>*_#•|-]|{_STEP.pattern})", re.IGNORECASE)
