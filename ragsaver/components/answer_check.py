@@ -32,6 +32,7 @@ from ragsaver.components.citations import CITED, numbers_cited, plain_marks
 from ragsaver.sentences import STOP_WORDS, content_stems, stem
 
 SUPPORTED_FROM = 0.5  # share of a sentence's content words that must stand in the evidence: by benchmarks/answer_check
+_TOLD_FROM = 12  # words, from which on a passage's language shows
 _FEWEST_STEMS = 3  # in a shorter sentence a single word would decide
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -80,19 +81,25 @@ class Grounds:
     @cached_property
     def numbers(self) -> frozenset[str]:
         """All numbers, those up to twelve in words too, without the separators of thousands."""
-        known = _SPELT if self.english else _SPELT | _SPELT_ELSEWHERE
+        known = _SPELT | _SPELT_ELSEWHERE if self.foreign else _SPELT
         spelt = {known[word] for text in self._texts for word in _pieces(text) if word in known}
         return frozenset(spelt.union(*(numbers_of(text) for text in self._texts)))
 
     @cached_property
-    def english(self) -> bool:
-        """Whether its words are compared by English stems, as far as there are spaces between them."""
-        return is_english(self._texts)
+    def foreign(self) -> list[str]:
+        """The texts that are not English; in few words that can't be told."""
+        if not is_english(self._texts):
+            return self._texts
+        return [text for text in self._texts if len(text.split()) >= _TOLD_FROM and not is_english([text])]
 
     @cached_property
     def nouns_in_capitals(self) -> bool:
-        """Whether a capital makes no name."""
-        return not self.english and capitalises_nouns(self._texts)
+        """Whether a capital makes no name in those."""
+        return capitalises_nouns(self.foreign)
+
+    def by_stems(self, answer: str) -> bool:
+        """Whether the answer's words are compared by English stems, as far as there are spaces between them."""
+        return not self.foreign or (self.foreign is not self._texts and is_english([answer]))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -104,12 +111,12 @@ class Grounds:
         """Neighbouring characters of scripts without spaces."""
         return frozenset(one for text in self._texts for one in groups(text))
 
-    def holds(self, word: str) -> bool:
+    def holds(self, word: str, by_stems: bool) -> bool:
         """Whether the word stands there, in this form or another one."""
         small = word.casefold()
         if small in self.words or stem(small) in self.words:
             return True
-        return not self.english and self.vocabulary.holds(word)
+        return not by_stems and self.vocabulary.holds(word)
 
 
 def check(
@@ -165,28 +172,30 @@ def unsupported(answer: str, grounds: Grounds, supported_from: float = SUPPORTED
 
     :param supported_from: share of a sentence's content words that must stand there.
     """
-    for sentence in sentences_of(CITED.sub("", plain_marks(answer))):
+    answer = CITED.sub("", plain_marks(answer))
+    by_stems = grounds.by_stems(answer)
+    for sentence in sentences_of(answer):
         for number in sorted(numbers_of(sentence) - grounds.numbers):
             return f"the number {number} stands in no passage"
-        for name in _names(sentence, grounds.nouns_in_capitals):
-            if not grounds.holds(name):
+        for name in _names(sentence, not by_stems and grounds.nouns_in_capitals):
+            if not grounds.holds(name, by_stems):
                 return f"the name {name} stands in no passage"
-        if not is_polite(sentence) and (reason := _words_elsewhere(sentence, grounds, supported_from)):
+        if not is_polite(sentence) and (reason := _elsewhere(sentence, grounds, by_stems, supported_from)):
             return reason
     return None
 
 
-def _words_elsewhere(sentence: str, grounds: Grounds, supported_from: float) -> str | None:
+def _elsewhere(sentence: str, grounds: Grounds, by_stems: bool, supported_from: float) -> str | None:
     said = groups(sentence)
     there = len(said & grounds.groups) if said else 0
     if len(said) >= FEWEST_GRAMS and there < GRAMS_FROM * len(said):
         return f"a sentence has {there} of its {len(said)} groups of characters from the passages"
-    if grounds.english:
+    if by_stems:
         words = set(content_stems(spaced(sentence)))
         there = len(words & grounds.stems)
     else:
         words = content_words(spaced(sentence))
-        there = sum(map(grounds.holds, words))
+        there = sum(grounds.holds(word, by_stems) for word in words)
     if len(words) >= _FEWEST_STEMS and there < supported_from * len(words):
         return f"a sentence has {there} of its {len(words)} content words from the passages"
     return None

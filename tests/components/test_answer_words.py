@@ -93,6 +93,15 @@ def test_manners_are_no_false_alarm(answer: str):
     assert reason(ENGLISH, answer) is None
 
 
+def test_passages_of_several_languages_hold_answers_in_each():
+    both = [Document(content=f"{ENGLISH} {ENGLISH}"), Document(content=ENGLISH), Document(content=GERMAN)]
+    grounds = Grounds("", both, 0.5)
+    assert unsupported("Die Genehmigungen werden vom Veterinäramt ausgestellt [3].", grounds) is None
+    assert unsupported("The permit is issued by the veterinary office [1].", grounds) is None
+    assert "Hamburg" in (unsupported("The permit is issued by the veterinary office in Hamburg [1].", grounds) or "")
+    assert "content words" in (unsupported("Das Zollamt prüft jeden Käfig am Hafen [3].", grounds) or "")
+
+
 def test_manners_hide_no_name_and_no_number():
     assert reason(ENGLISH, "Let me know if you want to travel to Hamburg.") == "the name Hamburg stands in no passage"
     assert reason(ENGLISH, "It costs 40 euros [1]. Thanks for paying 90 euros.") == "the number 90 stands in no passage"
