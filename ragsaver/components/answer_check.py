@@ -14,23 +14,34 @@ from functools import cached_property
 from haystack import Document
 
 from ragsaver.components.answer_builder import abstains, is_abstention
+from ragsaver.components.answer_manners import is_polite, sentences_of
 from ragsaver.components.answer_schema import AnswerSchema, unfenced
-from ragsaver.components.as_data import CITED
-from ragsaver.sentences import content_stems, split, stem
+from ragsaver.components.answer_words import (
+    FEWEST_GRAMS,
+    GRAMS_FROM,
+    SPELT,
+    Vocabulary,
+    capitalises_nouns,
+    content_words,
+    groups,
+    is_english,
+    is_small,
+    spaced,
+)
+from ragsaver.components.citations import CITED, numbers_cited, plain_marks
+from ragsaver.sentences import STOP_WORDS, content_stems, stem
 
 SUPPORTED_FROM = 0.5  # share of a sentence's content words that must stand in the evidence: by benchmarks/answer_check
+_TOLD_FROM = 12  # words, from which on a passage's language shows
 _FEWEST_STEMS = 3  # in a shorter sentence a single word would decide
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_NEIGHBOURS = re.compile(r"([^\W\d_]+) (?=([^\W\d_]+))")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_SPELT = dict(
-    zip(
-        "zero one two three four five six seven eight nine ten eleven twelve".split(),
-        map(str, range(13)),
-        strict=True,
-    )
-)
+_SPELT = {word: str(n) for n, word in enumerate(SPELT[0])}
+_SPELT_ELSEWHERE = {word: str(n) for names in SPELT[1:] for n, word in enumerate(names)}
 _ITEM = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
+_EVERYBODYS = frozenset("pc pcs tv tvs ok okay faq url urls".split())  # capitals that name nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +70,53 @@ class Grounds:
     @cached_property
     def stems(self) -> frozenset[str]:
         """Of all content words."""
-        return frozenset(one for text in self._texts for one in content_stems(text))
+        return frozenset(one for text in self._texts for one in content_stems(spaced(text)))
 
     @cached_property
     def words(self) -> frozenset[str]:
         """All words and their stems, in small letters."""
-        found = {word.casefold() for text in self._texts for word in _parts(text)}
+        found = {word.casefold() for text in self._texts for word in _parts(spaced(text))}
         return frozenset(found | {stem(word) for word in found})
 
     @cached_property
     def numbers(self) -> frozenset[str]:
         """All numbers, those up to twelve in words too, without the separators of thousands."""
-        spelt = {_SPELT[word] for text in self._texts for word in text.casefold().split() if word in _SPELT}
+        known = _SPELT | _SPELT_ELSEWHERE if self.foreign else _SPELT
+        spelt = {known[word] for text in self._texts for word in _pieces(text) if word in known}
         return frozenset(spelt.union(*(numbers_of(text) for text in self._texts)))
+
+    @cached_property
+    def foreign(self) -> list[str]:
+        """The texts that are not English; in few words that can't be told."""
+        if not is_english(self._texts):
+            return self._texts
+        return [text for text in self._texts if len(text.split()) >= _TOLD_FROM and not is_english([text])]
+
+    @cached_property
+    def nouns_in_capitals(self) -> bool:
+        """Whether a capital makes no name in those."""
+        return capitalises_nouns(self.foreign)
+
+    def by_stems(self, answer: str) -> bool:
+        """Whether the answer's words are compared by English stems, as far as there are spaces between them."""
+        return not self.foreign or (self.foreign is not self._texts and is_english([answer]))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """All words, for languages that bend and join them."""
+        return Vocabulary(self.words)
+
+    @cached_property
+    def groups(self) -> frozenset[str]:
+        """Neighbouring characters of scripts without spaces."""
+        return frozenset(one for text in self._texts for one in groups(text))
+
+    def holds(self, word: str, by_stems: bool) -> bool:
+        """Whether the word stands there, in this form or another one."""
+        small = word.casefold()
+        if small in self.words or stem(small) in self.words:
+            return True
+        return not by_stems and self.vocabulary.holds(word)
 
 
 def check(
@@ -127,22 +172,44 @@ def unsupported(answer: str, grounds: Grounds, supported_from: float = SUPPORTED
 
     :param supported_from: share of a sentence's content words that must stand there.
     """
-    for sentence in split(CITED.sub("", answer)):
+    answer = CITED.sub("", plain_marks(answer))
+    by_stems = grounds.by_stems(answer)
+    for sentence in sentences_of(answer):
         for number in sorted(numbers_of(sentence) - grounds.numbers):
             return f"the number {number} stands in no passage"
-        for name in _names(sentence):
-            if name.casefold() not in grounds.words and stem(name.casefold()) not in grounds.words:
+        for name in _names(sentence, not by_stems and grounds.nouns_in_capitals):
+            if not grounds.holds(name, by_stems):
                 return f"the name {name} stands in no passage"
-        stems = set(content_stems(sentence))
-        there = len(stems & grounds.stems)
-        if len(stems) >= _FEWEST_STEMS and there < supported_from * len(stems):
-            return f"a sentence has {there} of its {len(stems)} content words from the passages"
+        if not is_polite(sentence) and (reason := _elsewhere(sentence, grounds, by_stems, supported_from)):
+            return reason
+    return None
+
+
+def _elsewhere(sentence: str, grounds: Grounds, by_stems: bool, supported_from: float) -> str | None:
+    said = groups(sentence)
+    there = len(said & grounds.groups) if said else 0
+    if len(said) >= FEWEST_GRAMS and there < GRAMS_FROM * len(said):
+        return f"a sentence has {there} of its {len(said)} groups of characters from the passages"
+    if by_stems:
+        words = set(content_stems(spaced(sentence)))
+        there = len(words & grounds.stems)
+    else:
+        words = content_words(spaced(sentence))
+        there = sum(grounds.holds(word, by_stems) for word in words)
+    if len(words) >= _FEWEST_STEMS and there < supported_from * len(words):
+        return f"a sentence has {there} of its {len(words)} content words from the passages"
     return None
 
 
 def numbers_of(text: str) -> set[str]:
     """The numbers in figures, in a form in which equal ones are the same; those that count a list's items are none."""
     return {_plain(number) for number in _NUMBER.findall(_ITEM.sub("", text))}
+
+
+def _pieces(text: str) -> list[str]:
+    """Words in small letters; where there are no spaces the characters are."""
+    words = text.casefold().split()
+    return words if text.isascii() else [*words, *text]
 
 
 def _plain(number: str) -> str:
@@ -153,17 +220,37 @@ def _plain(number: str) -> str:
 
 
 def _citations(answer: str, sources: int) -> str | None:
-    marks = [int(mark) for mark in CITED.findall(answer)]
-    for mark in marks:
+    answer = plain_marks(answer)
+    for mark in numbers_cited(answer):
         if not 1 <= mark <= sources:
             return f"it cites [{mark}], and {sources} passages were given"
-    return None if marks else "it cites no passage"
+    return None if CITED.search(answer) else "it cites no passage"
 
 
-def _names(sentence: str) -> list[str]:
-    """Words that begin with a capital, but for the first: it does so anyway."""
-    words = _parts(sentence)
-    return [word for word in words[1:] if word[0].isupper() and len(word) > 1 and not _NUMBER.search(word)]
+def _names(sentence: str, nouns_in_capitals: bool) -> list[str]:
+    """Words that begin with a capital, but for the first: it does so anyway, where there are spaces.
+
+    :param nouns_in_capitals: a capital alone makes no name then: one within the word does, or a noun right before it.
+    """
+    own = spaced(sentence)
+    words = _parts(own)
+    first = 1 if own == sentence else 0
+    found = [word for at, word in enumerate(words) if at >= first and _is_capital(words, at)]
+    if not nouns_in_capitals:
+        return found
+    second = {word for before, word in _NEIGHBOURS.findall(own)[first:] if before[0].isupper() and not is_small(before)}
+    return [word for word in found if word in second or word[1:] != word[1:].lower()]
+
+
+def _is_capital(words: Sequence[str], at: int) -> bool:
+    """Whether the word has a capital that says something."""
+    word = words[at]
+    if not word[0].isupper() or len(word) == 1 or _NUMBER.search(word):
+        return False
+    if word.casefold() in _EVERYBODYS or (not word.isupper() and word.casefold() in STOP_WORDS):
+        return False
+    initials = "".join(one[0] for one in words[max(0, at - len(word)) : at])
+    return word != initials.upper()
 
 
 def _parts(text: str) -> list[str]:

@@ -1,12 +1,14 @@
 """Text of others, made fit to stand in a prompt: it can't end its own place, begin another, or change who speaks.
 
 Nothing is judged by what it means. Characters that nobody sees are taken out, and what could be read as one of the
-prompt's own marks is broken: a look-alike bracket in front of a mark's name becomes `(`, `[7]` becomes `[ 7 ]`, and the
-tokens by which chat models tell roles apart lose their form.
+prompt's own marks is broken: a look-alike bracket in front of a mark's name becomes `(`, `[7]` becomes `[ 7 ]`, as all
+forms of a citation get spaces, and the tokens by which chat models tell roles apart lose their form.
 """
 
 import re
 import unicodedata
+
+from ragsaver.components.citations import broken_marks
 
 SHOWN_CHARS = 200  # of a source or heading
 
@@ -30,8 +32,6 @@ _TOKENS = re.compile(
 )
 _INST = re.compile(r"\[(\s*/?\s*(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\s*)\]", re.IGNORECASE)
 _MARK = re.compile(r"\[(\d{1,3})\]")
-# One that a model wrote, with the spaces before it, which are read once however many there are.
-CITED = re.compile(rf"(?:(?<!\s)\s++)?{_MARK.pattern}")
 # Letters of other scripts that look like those of the names above; NFKD knows full-width and mathematical ones
 # only. By line: Cyrillic and Armenian, Greek, small capitals.
 _ALIKE = str.maketrans(
@@ -50,7 +50,7 @@ def as_data(text: str, *, numbered: bool = False) -> str:
     text = _OPENS.sub(_broken, _visible(text))
     text = _TOKENS.sub("(", _BARS.sub("(", text))
     text = _INST.sub(r"( \1 )", text)
-    return text if numbered else _MARK.sub(r"[ \1 ]", text)
+    return text if numbered else _MARK.sub(r"[ \1 ]", broken_marks(text))
 
 
 def in_one_line(text: str, most: int = SHOWN_CHARS) -> str:

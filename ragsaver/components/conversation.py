@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ragsaver.components.as_data import CITED, as_data
+from ragsaver.components.as_data import as_data
+from ragsaver.components.citations import CITED
 from ragsaver.components.request import current_reader
 from ragsaver.components.token_counts import TokenCounter, counted_for_readers
 from ragsaver.index.scope import Reader

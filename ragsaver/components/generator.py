@@ -29,6 +29,7 @@ from ragsaver.components.cascade import (
 )
 from ragsaver.components.chat import ChatTier, place_of
 from ragsaver.components.chat_reply import CUT_BY, ChatReply
+from ragsaver.components.citations import CitationReader, plain_marks
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import NO_MODEL, Extract, comes_first, extract, free_choice
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
@@ -312,7 +313,8 @@ class AnswerGenerator(Bound):
     ) -> tuple[ChatTier, Telling]:
         tier = self._tiers[attempt.place]
         current_receipt().add("route", f"{tier.tier}: {tier.settings.name}", 1, "calls", reason=attempt.why)
-        return tier, Telling(callback, self._links(asking))
+        citations = None if self._as_json(asking) else CitationReader()
+        return tier, Telling(callback, self._links(asking), citations)
 
     @contextmanager
     def _within(self, asking: _Asking, tier: ChatTier) -> Iterator[None]:
@@ -326,8 +328,10 @@ class AnswerGenerator(Bound):
             yield
 
     def _shortens(self, asking: _Asking) -> bool:
-        as_json = self.answer_format == "json" or asking.fitting is not None
-        return self.resources.settings.generation.short_answers and not as_json
+        return self.resources.settings.generation.short_answers and not self._as_json(asking)
+
+    def _as_json(self, asking: _Asking) -> bool:
+        return self.answer_format == "json" or asking.fitting is not None
 
     def _fitting(self, asking: _Asking, finished: Finished) -> Finished:
         """The answer, if it fits the schema that was asked for.
@@ -345,7 +349,7 @@ class AnswerGenerator(Bound):
         """A model's answer that nobody has seen yet, in one piece."""
         if finished.streamed or finished.reply is None:
             return None
-        text = finished.reply.text
+        text = finished.reply.text if self._as_json(asking) else plain_marks(finished.reply.text)
         return StreamingChunk(content=text if asking.fitting else self._links(asking).clean(text))
 
     def _links(self, asking: _Asking) -> LinkFilter:

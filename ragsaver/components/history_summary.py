@@ -15,8 +15,9 @@ from decimal import Decimal
 from haystack import Document
 
 from ragsaver.caching.entries import Key
-from ragsaver.components.as_data import CITED, as_data
+from ragsaver.components.as_data import as_data
 from ragsaver.components.aside import STAGE, Aside, Heard, Wish
+from ragsaver.components.citations import CITED
 from ragsaver.components.conversation import MESSAGE_TOKENS, TALK, Summary, Turn, cut, earlier_tokens
 from ragsaver.components.extractive import comes_first, extract, free_choice
 from ragsaver.components.request import Request, current_request

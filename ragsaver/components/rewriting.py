@@ -9,8 +9,9 @@ import json
 import re
 from collections.abc import Sequence
 
-from ragsaver.components.as_data import CITED, as_data
+from ragsaver.components.as_data import as_data
 from ragsaver.components.aside import STAGE, Aside, Heard, Wish
+from ragsaver.components.citations import CITED
 from ragsaver.components.conversation import TALK, Turn, cut, turns_of
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.follow_up import LOOK_BACK, bare, names

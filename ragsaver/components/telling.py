@@ -1,4 +1,4 @@
-"""Pass on what a model streams, without addresses that nobody gave, and know whether anything was told."""
+"""Pass on what a model streams, its citations plain, without addresses that nobody gave; know if anything was told."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -8,6 +8,7 @@ from haystack.dataclasses import StreamingChunk
 
 from ragsaver.components.answer_links import LinkFilter
 from ragsaver.components.cascade import Refused
+from ragsaver.components.citations import CitationReader
 from ragsaver.errors import BudgetExceeded, GenerationError, GenerationLate, RagSaverError
 
 
@@ -16,12 +17,14 @@ class Telling:
     """One attempt's stream on its way to who asked.
 
     :ivar callback: takes the chunks; None where nobody listens.
+    :ivar citations: reads those of an answer in words; None where it is to be JSON.
     :ivar told: whether anything was.
     :ivar began: of `time.monotonic()`.
     """
 
     callback: Any
     links: LinkFilter
+    citations: CitationReader | None = None
     told: bool = False
     began: float = field(default_factory=time.monotonic)
 
@@ -37,11 +40,13 @@ class Telling:
 
     def rest(self) -> StreamingChunk | None:
         """What was held back."""
-        rest = self.links.rest()
+        held = self.citations.rest() if self.citations else ""
+        rest = self.links.feed(held) + self.links.rest()
         return StreamingChunk(content=rest) if rest else None
 
     def _clean(self, chunk: StreamingChunk) -> StreamingChunk:
-        content = self.links.feed(chunk.content) if chunk.content else ""
+        content = self.citations.feed(chunk.content) if self.citations else chunk.content
+        content = self.links.feed(content) if content else ""
         return chunk if content == chunk.content else replace(chunk, content=content)
 
 

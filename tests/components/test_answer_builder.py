@@ -45,6 +45,13 @@ def test_marks_that_point_nowhere_are_dropped():
     assert built("Only this [9].").meta["citations"] == []
 
 
+def test_other_forms_of_marks_are_read_and_code_is_left_alone():
+    answer = built("A parrot eats forty grams [1, 9]. Permits come from the office (document 2). See `rows[7]`.")
+    assert answer.data == "A parrot eats forty grams [1]. Permits come from the office [2]. See `rows[7]`."
+    assert [citation["source"] for citation in answer.meta["citations"]] == ["0.md", "1.md"]
+    assert built('{"rows": [7], "parts": [1, 2]}').data == '{"rows": [7], "parts": [1, 2]}'
+
+
 @given(st.text(alphabet="ab [1239]. ", max_size=80))
 def test_every_quote_stands_in_its_source(answer: str):
     for source, quote in cited(answer, SOURCES):

@@ -29,6 +29,8 @@ def failure(answer: str, confidence: float = 0.6, **options) -> str | None:
         "1. It takes 14 days [1].\n2. Jones signs [2].",
         "In Lower Saxony a parrot's export permit takes three days [1].",
         "Yes [1].",
+        "The veterinary office issues the permit [1, 2].",
+        "The veterinary office issues the permit 【2†source】.",
         ABSTENTION,
     ],
 )
@@ -42,6 +44,9 @@ def test_what_the_evidence_holds_passes(answer):
         ("", "it is empty"),
         ("The office issues it.", "cites no passage"),
         ("The office issues it [1][3].", "cites [3], and 2 passages"),
+        ("The office issues it [1, 3].", "cites [3], and 2 passages"),
+        ("The office issues it (document 3).", "cites [3], and 2 passages"),
+        ("The office issues it, `rows[1, 2]`.", "cites no passage"),
         ("It takes 30 days [1].", "the number 30"),
         ("The office in Hamburg issues it [1].", "the name Hamburg"),
         (

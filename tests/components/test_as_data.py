@@ -42,6 +42,7 @@ def test_what_is_no_mark_stays_as_it_is(text: str):
 
 def test_a_citation_of_a_document_is_no_citation_of_the_answer():
     assert as_data("as shown [12], rows[0]") == "as shown [ 12 ], rows[ 0 ]"
+    assert as_data("so [1, 2], 【3†a】 (document 4)") == "so [ 1, 2 ], 【 3†a 】 ( document 4 )"
     assert as_data("rows[0]", numbered=True) == "rows[0]"
 
 

@@ -188,6 +188,23 @@ def test_a_cheap_stream_is_held_until_it_is_checked_and_the_last_one_comes_live(
         assert len(streamed) > 2 and "".join(streamed).strip() == WRONG
 
 
+def test_other_forms_of_citations_are_good_answers_and_shown_plain(tmp_path: Path, small: Script, large: Script):
+    small.reply = written = "The veterinary office issues it 【1†source】 (document 1)."
+    plain = "The veterinary office issues it [1] [1]."
+    with tiers(tmp_path, small, large) as given:
+        asked = ask(given, stream=True)
+        assert (asked.reply.meta["tier"], asked.streamed, len(large.requests)) == ("small", [plain], 0)
+        small.reply = "The veterinary office issues it [1, 9]."
+        assert "cites [9]" in ask(given).reply.meta["route_reason"]
+    with tiers(tmp_path / "one", small) as given:
+        small.reply = written
+        streamed = ask(given, stream=True).streamed
+        assert len(streamed) > 2 and "".join(streamed).strip() == plain
+    with tiers(tmp_path / "json", small) as given:
+        small.reply = "[1, 2]"
+        assert "".join(ask(given, stream=True, answer_format="json").streamed).strip() == small.reply
+
+
 def test_a_stream_that_breaks_off_after_it_was_heard_is_an_error(tmp_path: Path, small: Script, large: Script):
     small.reply, large.cut_after = WRONG, 2
     with tiers(tmp_path, small, large) as given, pytest.raises(GenerationError, match="on the bill"):
