@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json, say
+from ragsaver.cli.output import errors_told, print_json, say, tell_unused
 from ragsaver.control_characters import on_one_line
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
@@ -32,6 +32,7 @@ def ask(
         settings = load_settings()
         with backend(settings, "ragsaver ask") as work:
             result = work.ask(question, collection, pipeline)
+        tell_unused(settings, pipeline)
         if as_json:
             print_json(result.model_dump_json())
         else:

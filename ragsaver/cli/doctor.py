@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,20 +35,32 @@ def doctor(
             "reranker": _reranker,
             "generation": _generation,
         }
-        rows = [{"check": "python", "ok": True, "detail": platform.python_version()}]
+        rows: list[dict[str, Any]] = [{"check": "python", "ok": True, "detail": platform.python_version()}]
         for name, check in checks.items():
             try:
                 rows.append({"check": name, "ok": True, "detail": check(settings)})
             except RagSaverError as error:
                 rows.append({"check": name, "ok": False, "detail": str(error)})
+        rows += _unused(settings)
         for row in rows:
             if not as_json:
-                say(f"{'ok  ' if row['ok'] else 'FAIL'}  {row['check']:<11} {row['detail']}")
+                state = ("WARN" if row.get("warning") else "ok  ") if row["ok"] else "FAIL"
+                say(f"{state}  {row['check']:<11} {row['detail']}")
         healthy = all(row["ok"] for row in rows)
         if as_json:
             print_json(json.dumps({"ok": healthy, "checks": rows}))
         if not healthy:
             raise typer.Exit(FAILED)
+
+
+def _unused(settings: Settings) -> list[dict[str, Any]]:
+    from ragsaver.pipelines.unused import unused_settings
+
+    try:
+        told = unused_settings(settings)
+    except RagSaverError:  # its check has said so
+        return []
+    return [{"check": "settings", "ok": True, "detail": one, "warning": True} for one in told]
 
 
 def _model(settings: Settings) -> str:
@@ -97,7 +109,8 @@ def _owner(settings: Settings) -> str:
 
 
 def _pipeline(settings: Settings) -> str:
-    from ragsaver.pipelines.loader import find_pipeline, load_pipeline, pipeline_names
+    from ragsaver.pipelines.loader import load_pipeline
+    from ragsaver.pipelines.places import find_pipeline, pipeline_names
 
     usual, folder = settings.query.pipeline, settings.pipelines_dir
     names = [usual, *(name for name in pipeline_names(folder) if name != usual)]
@@ -110,7 +123,8 @@ def _reranker(settings: Settings) -> str:
     from ragsaver.components.rerank import ConditionalReranker
     from ragsaver.components.reranking import Reranking
     from ragsaver.models.registry import load_encoder
-    from ragsaver.pipelines.loader import find_pipeline, load_pipeline
+    from ragsaver.pipelines.loader import load_pipeline
+    from ragsaver.pipelines.places import find_pipeline
 
     name = settings.query.pipeline
     pipeline = load_pipeline(find_pipeline(name, settings.pipelines_dir), None, settings.allow_modules)

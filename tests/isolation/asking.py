@@ -13,7 +13,7 @@ from ragsaver.components.retriever import HybridRetriever
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.selection import DocumentSelection
 from ragsaver.pipelines.engine import QueryEngine
-from ragsaver.pipelines.loader import pipeline_names
+from ragsaver.pipelines.places import pipeline_names
 from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import Settings
 from tests.openai_server import Script, openai_server
