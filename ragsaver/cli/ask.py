@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json, say, told_place
+from ragsaver.cli.output import errors_told, print_json, say, tell_unused, told_place
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -31,6 +31,7 @@ def ask(
         settings = load_settings()
         with backend(settings, "ragsaver ask") as work:
             result = work.ask(question, collection, pipeline)
+        tell_unused(settings, pipeline)
         if as_json:
             print_json(result.model_dump_json())
         else:

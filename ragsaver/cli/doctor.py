@@ -42,9 +42,10 @@ def doctor(
                 rows.append(_row(name, check(settings)))
             except RagSaverError as error:
                 rows.append(_row(name, str(error), ok=False))
+        rows += _unused(settings)
         for row in rows:
             if not as_json:
-                said = "FAIL" if not row["ok"] else "warn" if row["warning"] else "ok  "
+                said = "FAIL" if not row["ok"] else "WARN" if row["warning"] else "ok  "
                 say(f"{said}  {row['check']:<11} {row['detail']}")
         healthy = all(row["ok"] for row in rows)
         if as_json:
@@ -59,6 +60,15 @@ class _Warning(str):
 
 def _row(check: str, detail: str, *, ok: bool = True) -> dict[str, str | bool]:
     return {"check": check, "ok": ok, "warning": isinstance(detail, _Warning), "detail": detail}
+
+
+def _unused(settings: Settings) -> list[dict[str, str | bool]]:
+    from ragsaver.pipelines.unused import unused_settings
+
+    try:
+        return [_row("settings", _Warning(one)) for one in unused_settings(settings)]
+    except RagSaverError:  # its check has said so
+        return []
 
 
 def _model(settings: Settings) -> str:
@@ -115,7 +125,8 @@ def _owner(settings: Settings) -> str:
 
 
 def _pipeline(settings: Settings) -> str:
-    from ragsaver.pipelines.loader import find_pipeline, load_pipeline, pipeline_names
+    from ragsaver.pipelines.loader import load_pipeline
+    from ragsaver.pipelines.places import find_pipeline, pipeline_names
 
     usual, folder = settings.query.pipeline, settings.pipelines_dir
     names = [usual, *(name for name in pipeline_names(folder) if name != usual)]
@@ -128,7 +139,8 @@ def _reranker(settings: Settings) -> str:
     from ragsaver.components.rerank import ConditionalReranker
     from ragsaver.components.reranking import Reranking
     from ragsaver.models.registry import load_encoder
-    from ragsaver.pipelines.loader import find_pipeline, load_pipeline
+    from ragsaver.pipelines.loader import load_pipeline
+    from ragsaver.pipelines.places import find_pipeline
 
     name = settings.query.pipeline
     pipeline = load_pipeline(find_pipeline(name, settings.pipelines_dir), None, settings.allow_modules)

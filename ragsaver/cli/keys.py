@@ -187,7 +187,7 @@ def _known_pipelines(names: list[str], settings: "Settings") -> list[str]:
         from ragsaver.settings import quiet_haystack
 
         quiet_haystack()
-        from ragsaver.pipelines.loader import find_pipeline
+        from ragsaver.pipelines.places import find_pipeline
 
         for name in names:
             find_pipeline(name, settings.pipelines_dir)

@@ -16,6 +16,7 @@ from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError, Usa
 if TYPE_CHECKING:
     from ragsaver.ingestion.notes import NoteCode
     from ragsaver.ingestion.report import IngestFailure, IngestNote, NotedBefore, SummarySpend
+    from ragsaver.settings import Settings
 
 # Failures, and notes, that are shown; the others are counted, and `--json` has more of them.
 _SHOWN = 20
@@ -98,6 +99,14 @@ def tell_summaries(summaries: "SummarySpend") -> None:
     """What sections' summaries took; nothing where none was wanted."""
     if summaries.made or summaries.lacking:
         say(f"{summaries.made} sections summarised: {summaries.tokens} tokens, ${summaries.cost_usd:.6f}")
+
+
+def tell_unused(settings: "Settings", pipeline: str | None = None) -> None:
+    """Settings that change nothing in the pipeline that is asked, beside what it answers."""
+    from ragsaver.pipelines.unused import unused_settings
+
+    for told in unused_settings(settings, pipeline):
+        say(told, err=True)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, print_json, say, told_place
+from ragsaver.cli.output import errors_told, print_json, say, tell_unused, told_place
 from ragsaver.control_characters import on_one_line
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
@@ -27,8 +27,10 @@ def search(
         from ragsaver.cli.backend import backend
 
         quiet_haystack()
-        with backend(load_settings(), "ragsaver search") as work:
+        settings = load_settings()
+        with backend(settings, "ragsaver search") as work:
             result = work.search(question, collection, top_k, explain)
+        tell_unused(settings)
         if as_json:
             print_json(result.model_dump_json())
             return
@@ -48,8 +50,9 @@ def _tell(debug: "Explained") -> None:
             f"{name} {leg.rank} ({leg.score:.3f})" for name, leg in (("dense", one.dense), ("BM25", one.lexical)) if leg
         )
         reranked = "" if one.reranked_score is None else f", reranked {one.reranked_score:.3f}"
+        packed = "not packed" if one.tokens is None else f"{one.tokens} tokens"
         say(f"{one.rank or '-':>4}  {told_place(one.source, one.page, one.heading)}")
-        say(f"      {legs}; fused {one.fused_rank} ({one.fused_score:.3f}){reranked}; {one.tokens or 0} tokens")
+        say(f"      {legs}; fused {one.fused_rank} ({one.fused_score:.3f}){reranked}; {packed}")
         if one.also_in:
             say(f"      says the same: {', '.join(on_one_line(place.source) for place in one.also_in)}")
         if one.left_out:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ragsaver.cli.output import errors_told, say
+from ragsaver.cli.output import errors_told, say, tell_unused
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
 
@@ -28,6 +28,7 @@ def serve(
         tell_unbounded_cache(settings)
         metrics = IngestionMetrics.of_process()
         with open_live(settings, SERVES, metrics.batch) as live:
+            tell_unused(settings)
             run(
                 live,
                 settings.server.host if host is None else host,

@@ -33,9 +33,10 @@ from ragsaver.pipelines.direct_run import DirectRun
 from ragsaver.pipelines.estimating import Prompt, PromptPipeline
 from ragsaver.pipelines.fingerprint import cacheable, fingerprint
 from ragsaver.pipelines.fit_to_ask import require_question
-from ragsaver.pipelines.loader import find_pipeline, load_pipeline
+from ragsaver.pipelines.loader import load_pipeline
 from ragsaver.pipelines.observing import observe_answer, observe_question
 from ragsaver.pipelines.outputs import cause_of, found_passage, output_of
+from ragsaver.pipelines.places import find_pipeline
 from ragsaver.pipelines.result import AskResult, Citation, Route, SearchResult
 from ragsaver.pipelines.searching import SearchPipeline
 from ragsaver.spend.baseline import settle

@@ -4,10 +4,8 @@ from haystack import Document, Pipeline
 
 from ragsaver.components.document_values import page_of, said_of, score_of
 from ragsaver.errors import PipelineError, RagSaverError, UsageError
+from ragsaver.pipelines.places import SEARCH
 from ragsaver.pipelines.result import FoundPassage
-
-# The pipeline of a search: it gives passages only.
-SEARCH = "search"
 
 
 def output_of(pipeline: Pipeline, socket: str, name: str) -> str:

@@ -14,7 +14,8 @@ from ragsaver.components.packer import ContextPacker
 from ragsaver.components.rerank import ConditionalReranker
 from ragsaver.components.resources import Resources
 from ragsaver.pipelines.direct_run import DirectRun
-from ragsaver.pipelines.outputs import SEARCH, output_of
+from ragsaver.pipelines.outputs import output_of
+from ragsaver.pipelines.places import SEARCH
 
 
 class SearchPipeline:

@@ -1,8 +1,9 @@
-"""Two tenants, two readers in one process: what one is told and pays is as if the other were not there."""
+"""Two tenants, two readers, any shipped pipeline: what one is told and pays is as if the other were not there."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,21 +11,19 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ragsaver.components.passages import Passages
-from ragsaver.components.request import Request, running
-from ragsaver.components.retriever import HybridRetriever
+from ragsaver.components.request import Request
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion.selection import DocumentSelection
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.engine import QueryEngine
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app
+from tests.isolation.asking import PIPELINES, Asked, asking
 from tests.isolation.strangers import CORPORA, GROUPS, PAIRS, QUESTIONS, SCOPES, TEXTS
 
 # Every example leaves the runtime without documents; what the embedding cache keeps is counted.
-patiently = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+patiently = settings(max_examples=-(-20 // len(PIPELINES)), suppress_health_check=[HealthCheck.function_scoped_fixture])
 METADATA = st.sampled_from([{}, {"scope": "a/a", "listed_in": "a/a"}, {"document_id": "*", "tenant": "a"}])
 
 
@@ -41,26 +40,10 @@ def emptied(runtime: Runtime, *scopes: Scope) -> None:
         runtime.ingestor.forget(scope, lambda known: list(known.values()))
 
 
-def retrieved(runtime: Runtime, scope: Scope, question: str) -> Passages:
-    retriever = HybridRetriever()
-    retriever.bind(runtime.resources)
-    with running(Request(scope)):
-        return retriever.run(question)["documents"]
-
-
-def told(runtime: Runtime, scope: Scope, question: str) -> dict[str, Any]:
-    """All that a tenant is told, scores to the bit; not how long it took."""
-    # First: after it the question's vector is there, each time, and receipts say so.
-    passages = [
-        # A point whose payload was rewritten has no keys without value.
-        (one.id, one.content, one.score, {key: value for key, value in one.meta.items() if value is not None})
-        for one in retrieved(runtime, scope, question)
-    ]
-    request = Request(scope, request_id="req")
-    asked = runtime.engine().ask(question, request, explain=True).model_dump(exclude={"latency_ms"})
-    searched = runtime.engine().search(question, Request(scope), explain=True).model_dump()
-    documents = [(one.source, one.bytes) for one in runtime.lifecycle.list(DocumentSelection(), scope).documents]
-    return {"asked": asked, "searched": searched, "passages": passages, "documents": documents}
+@pytest.fixture(params=PIPELINES)
+def asked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asked]:
+    with asking(request.param, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -72,7 +55,7 @@ def embedded_before() -> dict[str, set[str]]:
 @patiently
 @given(PAIRS, CORPORA, CORPORA, QUESTIONS, METADATA)
 def test_a_tenant_is_told_and_pays_what_it_would_alone(
-    runtime: Runtime,
+    asked: Asked,
     embedded_before: dict[str, set[str]],
     pair: tuple[Scope, Scope],
     mine: Sequence[str],
@@ -80,7 +63,7 @@ def test_a_tenant_is_told_and_pays_what_it_would_alone(
     question: str,
     metadata: dict[str, Any],
 ) -> None:
-    me, them = pair
+    runtime, (me, them) = asked.runtime, pair
     emptied(runtime, me, them)
     question = question.strip() or "zebra"
 
@@ -90,24 +73,24 @@ def test_a_tenant_is_told_and_pays_what_it_would_alone(
         before.update(texts)
 
     paid(me, mine)
-    alone = told(runtime, me, question)
+    alone = asked.told(me, question)
     paid(them, [*theirs, *mine])
-    assert told(runtime, me, question) == alone
+    assert asked.told(me, question, beside=them) == alone
 
-    their_ids = {one.id for one in retrieved(runtime, them, question)}
-    my_ids = {one.id for one in retrieved(runtime, me, question)}
+    their_ids = {one.id for one in asked.found(them, question)}
+    my_ids = {one.id for one in asked.found(me, question)}
     assert their_ids and my_ids and not their_ids & my_ids
     emptied(runtime, them)
-    assert told(runtime, me, question) == alone
+    assert asked.told(me, question) == alone
     emptied(runtime, me)
 
 
 @patiently
 @given(SCOPES, st.lists(st.tuples(TEXTS, GROUPS), min_size=1, max_size=5), GROUPS, QUESTIONS)
 def test_what_a_reader_may_not_read_changes_nothing_that_it_is_told(
-    runtime: Runtime, everybody: Scope, corpus: Sequence[tuple[str, list[str]]], mine: list[str], question: str
+    asked: Asked, everybody: Scope, corpus: Sequence[tuple[str, list[str]]], mine: list[str], question: str
 ) -> None:
-    reader = replace(everybody, groups=frozenset(mine))
+    runtime, reader = asked.runtime, replace(everybody, groups=frozenset(mine))
     question = question.strip() or "zebra"
     emptied(runtime, everybody)
     documents = [
@@ -117,16 +100,16 @@ def test_what_a_reader_may_not_read_changes_nothing_that_it_is_told(
     readable = [one for one, (_, groups) in zip(documents, corpus, strict=True) if reader.reads(groups)]
 
     runtime.ingestor.ingest_texts(readable, everybody)
-    alone = told(runtime, reader, question)
+    alone = asked.told(reader, question)
     assert len(alone["documents"]) == len(readable)
     runtime.ingestor.ingest_texts(documents, everybody)
-    assert told(runtime, reader, question) == alone
+    assert asked.told(reader, question, beside=everybody) == alone
 
     opened = [replace(one, metadata={}) for one in documents]
     assert runtime.ingestor.ingest_texts(opened, everybody).chunks.embedded == 0
-    assert told(runtime, reader, question)["documents"] == told(runtime, everybody, question)["documents"]
+    assert asked.told(reader, question)["documents"] == asked.told(everybody, question)["documents"]
     assert runtime.ingestor.ingest_texts(documents, everybody).chunks.embedded == 0
-    assert told(runtime, reader, question) == alone
+    assert asked.told(reader, question, beside=everybody) == alone
     emptied(runtime, everybody)
 
 

@@ -12,7 +12,7 @@ from ragsaver.errors import UsageError
 from ragsaver.index.keys import DOCUMENT_ID, LISTED_IN, SCOPE, scope_key
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
-from tests.index.engines import engine
+from tests.index.engines import engine, needs_server
 from tests.index.points import IDENTITY, listed
 from tests.isolation.strangers import (
     CORPORA,
@@ -33,7 +33,7 @@ from tests.isolation.strangers import (
 patiently = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture(params=["edge", "local"])
+@pytest.fixture(params=["edge", "local", pytest.param("server", marks=needs_server)])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorIndex]:
     with engine(request.param, tmp_path) as opening:
         opened = opening(IDENTITY)
@@ -127,9 +127,9 @@ def test_points_of_other_groups_change_nothing_that_a_reader_sees(
     emptied(index, everybody)
 
 
-@pytest.fixture
-def awaited(tmp_path: Path) -> Iterator[VectorIndex]:
-    with engine("rest-awaited", tmp_path) as opening:
+@pytest.fixture(params=["rest-awaited", pytest.param("server-awaited", marks=needs_server)])
+def awaited(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorIndex]:
+    with engine(request.param, tmp_path) as opening:
         opened = opening(IDENTITY)
         yield opened
         opened.close()

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ragsaver.components.request import Request
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.direct_run import DirectRun
-from ragsaver.pipelines.loader import find_pipeline, load_pipeline
+from ragsaver.pipelines.loader import load_pipeline
+from ragsaver.pipelines.places import find_pipeline
 from ragsaver.pipelines.runtime import Runtime
 
 OWN = __name__.partition(".")[0]

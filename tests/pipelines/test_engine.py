@@ -9,7 +9,7 @@ from ragsaver.components.answer_schema import read_schema
 from ragsaver.components.request import Request
 from ragsaver.errors import PipelineError, QuestionTooLong, Unsupported, UsageError
 from ragsaver.ingestion.sources import PostedDocument
-from ragsaver.pipelines.loader import find_pipeline
+from ragsaver.pipelines.places import find_pipeline
 from ragsaver.pipelines.runtime import Runtime
 
 FACTS = {n: f"The beacon of island {n} was lit in the year {1800 + n} by keeper Number{n}." for n in range(12)}

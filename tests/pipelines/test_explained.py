@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ragsaver.ingestion.sources import PostedDocument
-from ragsaver.pipelines.loader import find_pipeline
+from ragsaver.pipelines.places import find_pipeline
 from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import Settings
 

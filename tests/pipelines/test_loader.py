@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsaver.errors import PipelineError, UsageError
-from ragsaver.pipelines.loader import find_pipeline, load_pipeline, pipeline_names
+from ragsaver.pipelines.loader import load_pipeline
+from ragsaver.pipelines.places import find_pipeline, pipeline_names
 
 
 def written(folder: Path, text: str) -> Path:

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.live import LiveRuntime
-from ragsaver.pipelines.loader import find_pipeline
+from ragsaver.pipelines.places import find_pipeline
 from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.server.access import Access
 from ragsaver.server.app import create_app

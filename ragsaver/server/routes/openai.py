@@ -12,8 +12,7 @@ from ragsaver.access.identity import Identity
 from ragsaver.components.caller import Caller
 from ragsaver.components.request import Request as Question
 from ragsaver.errors import ModelNotFound
-from ragsaver.pipelines.loader import find_pipeline, pipeline_names
-from ragsaver.pipelines.outputs import SEARCH
+from ragsaver.pipelines.places import SEARCH, find_pipeline, pipeline_names
 from ragsaver.pipelines.result import AskResult
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access, Asker, Shared

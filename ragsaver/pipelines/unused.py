@@ -1,0 +1,52 @@
+"""Which settings change nothing, because no component of the pipelines that are run uses them? Who set them is told.
+
+The pipelines are read, not loaded, so that a command that leaves its work to a server imports no engine for it.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+
+from ragsaver.pipelines.places import SEARCH, find_pipeline
+from ragsaver.settings import Settings
+
+_TYPE = re.compile(r"\btype:\s*['\"]?([A-Za-z_]\w*(?:\.\w+)+)")
+_RERANKER = "ragsaver.components.rerank.ConditionalReranker"
+_PACKER = "ragsaver.components.packer.ContextPacker"
+
+
+def unused_settings(settings: Settings, pipeline: str | None = None) -> list[str]:
+    """What is said of each setting that neither a pipeline nor `search` uses.
+
+    :param pipeline: its name; `query.pipeline` if None.
+    :raises UsageError: if there is no such pipeline.
+    """
+    mode, context = settings.rerank.mode, sorted(settings.context.model_fields_set)
+    if mode in (None, "never") and not context:
+        return []
+    names = list(dict.fromkeys((pipeline or settings.query.pipeline, SEARCH)))
+    texts = [find_pipeline(name, settings.pipelines_dir).read_text(encoding="utf-8") for name in names]
+    return told_unused(mode, context, names, {found for text in texts for found in _TYPE.findall(text)})
+
+
+def told_unused(mode: str | None, context: Sequence[str], names: Sequence[str], types: Collection[str]) -> list[str]:
+    """The same of plain values. A component of somebody else's may use anything: then nothing is said.
+
+    :param mode: `rerank.mode` as it was set.
+    :param context: what was set under `context`.
+    :param names: of the pipelines.
+    :param types: of all their components.
+    """
+    if not all(one.startswith(("ragsaver.", "haystack")) for one in types):
+        return []
+    where, told = " or ".join(f"`{name}`" for name in names), []
+    if mode not in (None, "never") and _RERANKER not in types:
+        told.append(
+            f"`rerank.mode: {mode}` changes nothing: there is no reranker in {where}. Set `query.pipeline: reranked`, "
+            "or put a ConditionalReranker into your own"
+        )
+    if context and _PACKER not in types:
+        told.append(
+            f"{', '.join(f'`context.{one}`' for one in context)}: changes nothing, there is no ContextPacker in "
+            f"{where}. Put one in, or take the setting out"
+        )
+    return told
