@@ -39,6 +39,7 @@ from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.preparing import Raw, prepare
 from ragsaver.settings import Settings
 
+MB = 1_000_000  # bytes; a MiB is 5% more
 MIB = 2**20
 SIZES_MB = (10, 50, 200)
 MB_PER_S_LIMITS = {"null": 5.0, "edge": 3.0}
@@ -106,7 +107,7 @@ def main() -> None:
     load = round(os.getloadavg()[0], 1)
     for size_mb in given.sizes_mb:
         with tempfile.TemporaryDirectory() as folder:
-            generate(Path(folder) / "docs", size_mb * MIB)
+            generate(Path(folder) / "docs", size_mb * MB)
             for name in given.index:
                 said = subprocess.run(
                     [sys.executable, __file__, "--measure", folder, "--index", name, "--dim", str(given.dim)],
@@ -175,7 +176,7 @@ def measure(folder: Path, name: str, dim: int, profile: Path | None) -> dict[str
         index.close()
         manifest.close()
         cache.close()
-    size_mb = sum(file.stat().st_size for file in (folder / "docs").rglob("*.md")) / MIB
+    size_mb = sum(file.stat().st_size for file in (folder / "docs").rglob("*.md")) / MB
     return {
         "documents": report.documents.added,
         "chunks": report.chunks.total,

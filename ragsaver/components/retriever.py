@@ -16,7 +16,7 @@ from ragsaver.components.passages import Passages
 from ragsaver.components.request import require_time, stage
 from ragsaver.components.resources import Bound
 from ragsaver.components.searching import Search, Steps, searched, searched_async
-from ragsaver.index.keys import GROUPS, LISTED_IN, SCOPE
+from ragsaver.index.keys import GROUPS, LISTED_IN, NOTHING, SCOPE
 from ragsaver.index.protocol import AsyncIndex, VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.spend.receipt import current_receipt
@@ -183,7 +183,11 @@ def passages_of(
 def _document(
     key: str, payload: Mapping[str, Any], score: float, dense: float | None, lexical: float | None
 ) -> Document:
-    meta = {name: value for name, value in payload.items() if name not in ("text", SCOPE, LISTED_IN, GROUPS)}
+    meta = {
+        name: value
+        for name, value in payload.items()
+        if name not in ("text", SCOPE, LISTED_IN, GROUPS) and (value or name not in NOTHING)
+    }
     meta["dense_score"] = dense
     meta["lexical_score"] = lexical
     return Document(id=key, content=str(payload.get("text", "")), score=score, meta=meta)

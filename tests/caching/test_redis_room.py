@@ -57,7 +57,7 @@ def test_doctor_warns_and_does_not_fail(url: str, tmp_path: Path):
     warned = told()
     assert warned["ok"] and warned["warning"]
     assert "without a limit" in warned["detail"] and "--maxmemory 1gb" in warned["detail"]
-    assert "warn  cache" in run(tmp_path, "doctor", **kept).stdout
+    assert "WARN  cache" in run(tmp_path, "doctor", **kept).stdout
 
 
 def test_a_redis_that_does_not_answer_is_an_error_for_who_asks(tmp_path: Path):

@@ -79,7 +79,9 @@ def test_the_recipes_of_the_page_do_what_it_says(project: Path):
         assert explained["rerank"] == "reranked: always reranked" and len(script.requests) == 3
         assert "Rerank: reranked" in run(project, "search", QUESTION, "--explain", **PATIENT).stdout
 
-        assert told_by_doctor(project, 0) == {"check": "reranker", "ok": True, "detail": "bge-reranker-base (always)"}
+        assert told_by_doctor(project, 0) == {
+            "check": "reranker", "ok": True, "warning": False, "detail": "bge-reranker-base (always)"
+        }  # fmt: skip
 
         unpriced = {name: value for name, value in always["rerank"].items() if not name.startswith("usd_per_")}
         file.write_text(yaml.safe_dump({**always, "rerank": unpriced}))

@@ -46,8 +46,10 @@ def opened(tmp_path: Path, script: Script, **more) -> Iterator[Runtime]:
         }
         for section, wishes in more.items():
             values[section] = {**values.get(section, {}), **wishes}
-        with open_runtime(Settings.model_validate(values), "a test") as made:
+        for_nothing = {**values, "spend": {**values["spend"], "embedding_per_mtok": 0}}
+        with open_runtime(Settings.model_validate(for_nothing), "a test") as made:
             made.ingestor.ingest(IngestOrder(paths=("docs",), cwd=tmp_path), made.scope())
+        with open_runtime(Settings.model_validate(values), "a test") as made:
             yield made
 
 

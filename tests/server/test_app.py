@@ -226,7 +226,7 @@ def test_a_search_keeps_to_the_time_and_the_freshness_that_its_caller_wants(clie
     first, again, fresh = found(), found(), found(**{"cache-control": "no-cache"})
     assert "found before" in again and first == fresh == "local index, no fee"
     headers = client.get("/openapi.json").json()["paths"]["/v1/search"]["post"]["parameters"]
-    assert {one["name"] for one in headers} == {"x-ragsaver-deadline", "cache-control"}
+    assert {one["name"] for one in headers} == {"x-ragsaver-deadline", "x-ragsaver-max-cost", "cache-control"}
 
 
 def test_debug_does_not_go_with_a_stream(client: TestClient):

@@ -53,10 +53,12 @@ def served(folder: Path, url: str, rerank: str, **spend: object) -> Iterator[tup
             **spend,
         },
     }  # fmt: skip
-    with open_runtime(Settings.model_validate(settings), "a test") as runtime:
+    for_nothing = {**settings, "spend": {"embedding_per_mtok": 0}}
+    with open_runtime(Settings.model_validate(for_nothing), "a test") as runtime:
         texts = [f"# Parrots {n}\n\nThe permit number {n} is issued by the office of {n}.\n" for n in range(4)]
         documents = [PostedDocument(f"{n}.md", text, "markdown") for n, text in enumerate(texts)]
         runtime.ingestor.ingest_texts(documents, runtime.scope())
+    with open_runtime(Settings.model_validate(settings), "a test") as runtime:
         access = Access(LiveRuntime(runtime), "")
         with listening(create_app(access)) as at, httpx.Client(base_url=at, timeout=60) as client:
             yield client, runtime
