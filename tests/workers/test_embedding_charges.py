@@ -6,7 +6,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
 from ragsaver.errors import StorageError
 from ragsaver.ingestion import charging
@@ -107,8 +106,7 @@ def test_what_the_cache_lost_is_charged_by_who_brings_it_in(line: Line):
     ids = line.put(TEXT, BEES)
     line.convert(ids)
     line.embed(ids)
-    with line.bench.cache._file.writing() as connection:
-        connection.execute(sa.text("DELETE FROM embeddings"))
+    line.lose_vectors()
     line.drain()
     assert line.states(ids) == [State.APPLIED] * 2
     agrees(line, line.report(ids[0]))

@@ -104,6 +104,11 @@ class Line:
     def drain(self, fault: Callable[[ApplyStep], None] = lambda step: None) -> int:
         return Drainer(self.runtime, self.queue.jobs, fault).drain()
 
+    def lose_vectors(self) -> None:
+        """The embedding cache has none any more."""
+        with self.bench.cache._file.writing() as connection:
+            connection.execute(sa.text("DELETE FROM embeddings"))
+
     def report(self, document_id: str) -> JobReport:
         return self.queue.report(document_id.rpartition("-")[0], SCOPE.tenant)
 
@@ -381,8 +386,7 @@ def test_what_the_cache_lost_before_a_document_is_brought_in_is_on_the_bill(line
     ids = line.put(TEXT, "Bees dance.")
     line.convert(ids)
     line.embed(ids)
-    with line.bench.cache._file.writing() as connection:
-        connection.execute(sa.text("DELETE FROM embeddings"))
+    line.lose_vectors()
     line.drain()
     assert line.states(ids) == [State.APPLIED] * 2
     assert line.reconciles(ids)
