@@ -1,9 +1,10 @@
 """The embedded engine: Qdrant's own, in this process, owned by it alone.
 
-One shard holds every tenant. Tenant and collection are in every filter, a search's by the key `listed_in`, any other by
-`scope`; only where no point of another scope is there at all, a search has none (see `sight.py`). Word statistics (IDF)
-are counted within them and within what the reader's groups may read, so that nobody else's vocabulary shapes a ranking
-(see `corpus.py`). Unlisted points count as well: leaving them out takes twice the time.
+One shard holds every tenant. Tenant and collection are in every filter; only where no point of another scope is there
+at all, a search has none. A file names the points that are not listed yet, and searches leave those out (see
+`sight.py`). Word statistics (IDF) are counted within the scope and within what the reader's groups may read, so that
+nobody else's vocabulary shapes a ranking (see `corpus.py`). Unlisted points count as well: leaving them out takes twice
+the time.
 """
 
 import shutil
@@ -20,17 +21,20 @@ from numpy.typing import NDArray
 
 from ragsaver.errors import RagSaverError, StorageError
 from ragsaver.index.corpus import Corpus, sole_of
-from ragsaver.index.edge_config import dense_search, edge_config, index_payload, is_earlier, take_over
+from ragsaver.index.edge_config import dense_search, edge_config, index_payload, take_over
 from ragsaver.index.edge_errors import explained
-from ragsaver.index.edge_payload import packed, unpacked
+from ragsaver.index.edge_payload import packed
 from ragsaver.index.edge_requests import (
     NAMES_GROUPS,
     hits,
     leg,
     listed_in,
+    new_point,
+    point_again,
     scope_keys,
     stored_point,
-    unlisted_in,
+    there,
+    told,
     within,
 )
 from ragsaver.index.identity import IndexIdentity, claim
@@ -40,12 +44,9 @@ from ragsaver.index.keys import (
     LEXICAL,
     LISTED_IN,
     change_of,
-    is_listed,
-    payload_in,
-    payload_of,
+    scope_key,
     scopes_of,
     sees,
-    shown_in,
 )
 from ragsaver.index.optimising import copier, optimised
 from ragsaver.index.protocol import ChunkPoint, LegHits, StoredPoint
@@ -55,7 +56,8 @@ from ragsaver.index.scope import Scope
 from ragsaver.index.shard import EMPTY, Held, Pointer, PointerFile, discard_others, following
 from ragsaver.index.sight import Sight
 from ragsaver.index.swaps import Swaps
-from ragsaver.index.words import word_encoder, word_lists
+from ragsaver.index.unlisted import UnlistedFile
+from ragsaver.index.words import word_encoder
 
 T = TypeVar("T")
 
@@ -109,21 +111,23 @@ class EdgeIndex:
         self._config = edge_config(identity.dim, quantization)
         self._room = Room(folder)
         self._pointer = PointerFile(folder)
+        self._unlisted = UnlistedFile(folder)
         self._shard = Held(self._open(folder / self._pointer.now.name))
         discard_others(folder, self._pointer.now.name)
         with self._shard.use() as shard:
             scopes = scope_keys(shard)
             self._writes = abs(self._ask(shard.info).points_count - self._pointer.now.optimised_points)
             grouped = scope_keys(shard, NAMES_GROUPS)
-            self._sight = Sight(sole_of(scopes, grouped), unlisted_in(shard, sum(scopes.values())))
+            self._unlisted.keep(there(shard, {one for ids in self._unlisted.now.values() for one in ids}))
+            self._sight = Sight(sole_of(scopes, grouped), self._unlisted)
         self._corpus = Corpus(grouped, self._pointer)
 
     def search(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
     ) -> LegHits:
         """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
-        sight, corpus = self._sight.mark(scope), self._corpus.of(scope)
-        visible = listed_in(scope) if sight is None else None
+        sight, corpus = self._sight.of(scope), self._corpus.of(scope)
+        visible = listed_in(scope, sight.coming) if sight.filtered else None
         requests = [leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
         words = self._bm25.embed_query(text)
         if words.indices:
@@ -134,36 +138,30 @@ class EdgeIndex:
             lambda: self._read(lambda shard: shard.query_batch(qdrant.QueryBatchRequest(requests)))
         )
         # words of another scope's first point, or of a group's, may have counted; or points that may not be seen
-        if corpus != self._corpus.of(scope) or (sight is not None and sight != self._sight.mark(scope)):
+        if corpus != self._corpus.of(scope) or sight != self._sight.of(scope):
             return self.search(scope, text, vector, limit, with_payload=with_payload)
         dense, lexical = (*answers, [])[:2]
-        return LegHits(hits(dense, with_payload), hits(lexical, with_payload))
+        return LegHits(hits(scope, dense, with_payload), hits(scope, lexical, with_payload))
 
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
         """Write points, unlisted."""
         if not points:
             return
-        self._note(scope, [point.payload for point in points], unlisted=[point.id for point in points])
-        batch = [
-            qdrant.Point(
-                point.id,
-                {
-                    DENSE: point.vector.tolist(),
-                    LEXICAL: qdrant.SparseVector(*word_lists(point.lexical_text, point.words, self.words)),
-                },
-                packed(payload_of(scope, point)),
-            )
-            for point in points
-        ]
+        self._note(scope, [point.payload for point in points])
+        self._sight.comes(scope, [point.id for point in points])
+        key = scope_key(scope)
+        batch = [new_point(key, point, self.words) for point in points]
         self._update(qdrant.UpdateOperation.upsert_points(batch), [point.id for point in points])
 
     def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
         """Show new points and drop old ones; no search sees both, and ids of another scope are left alone."""
+        if scope.groups is not None:
+            listed, deleted = list(self.payloads(scope, listed)), list(self.payloads(scope, deleted))
         with self._swaps.swap():
             if listed:
-                show = qdrant.UpdateOperation.set_payload_by_filter(within(scope, ids=listed), shown_in(scope))
-                self._update(show, listed)
                 self._sight.listed(scope, listed)
+                with self._writing:
+                    self._changes += 1
             if deleted:
                 self._leave(deleted)
                 drop = qdrant.UpdateOperation.delete_points_by_filter(within(scope, ids=deleted))
@@ -172,6 +170,8 @@ class EdgeIndex:
 
     def set_payload(self, scope: Scope, payloads: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what points carry, and embed nothing."""
+        if not payloads:
+            return
         self._note(scope, payloads.values())
         self._leave(payloads)
         with self._writing:  # what is carried is one text, of which nobody else may change another part meanwhile
@@ -183,8 +183,8 @@ class EdgeIndex:
     def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What those of the points that are there carry."""
         records = self._read(lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=False))
-        carried = ((str(record.id), record.payload) for record in records)  # each look makes a payload anew
-        return {one: unpacked(payload) for one, payload in carried if sees(scope, payload)}
+        coming = self._sight.coming(scope)
+        return {str(one.id): told(scope, one, coming) for one in records if sees(scope, one.payload)}
 
     def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The dense vectors of those points that are there."""
@@ -200,32 +200,28 @@ class EdgeIndex:
 
     def ids(self, scope: Scope) -> Iterator[tuple[str, bool]]:
         """Every point's id and whether it is listed."""
-        for records in self._pages(scope, payload=[LISTED_IN]):
+        for records in self._pages(scope, payload=False):
+            coming = self._sight.coming(scope)
             for record in records:
-                yield str(record.id), is_listed(scope, record.payload)
+                yield str(record.id), str(record.id) not in coming
 
     def stored(self, scope: Scope) -> Iterator[list[StoredPoint]]:
         """Every point as it is kept, some at a time."""
         for records in self._pages(scope, payload=True, vectors=True):
-            yield [stored_point(record) for record in records]
+            coming = self._sight.coming(scope)
+            yield [stored_point(scope, record, coming) for record in records]
 
     def restore(self, scope: Scope, points: Sequence[StoredPoint]) -> None:
         """Write points as they were kept in another index."""
-        unlisted = [one.id for one in points if LISTED_IN not in one.payload]
-        self._note(scope, [one.payload for one in points], unlisted)
-        batch = [
-            qdrant.Point(
-                one.id,
-                {
-                    DENSE: one.vector.tolist(),
-                    LEXICAL: qdrant.SparseVector(list(one.word_ids), list(one.word_weights)),
-                },
-                packed(payload_in(scope, one)),
-            )
-            for one in points
-        ]
-        if batch:
-            self._update(qdrant.UpdateOperation.upsert_points(batch), [one.id for one in points])
+        if not points:
+            return
+        self._note(scope, [one.payload for one in points])
+        listed = {one.id for one in points if LISTED_IN in one.payload}
+        self._sight.comes(scope, [one.id for one in points if one.id not in listed])
+        key = scope_key(scope)
+        batch = [point_again(key, one) for one in points]
+        self._update(qdrant.UpdateOperation.upsert_points(batch), [one.id for one in points])
+        self._sight.listed(scope, listed)
 
     def scopes(self) -> list[Scope]:
         """Every tenant and collection that has points."""
@@ -282,11 +278,11 @@ class EdgeIndex:
             self._shard.close()
             self._room.closed()
 
-    def _note(self, scope: Scope, payloads: Iterable[Mapping[str, Any]], unlisted: Iterable[str] = ()) -> None:
+    def _note(self, scope: Scope, payloads: Iterable[Mapping[str, Any]]) -> None:
         grouped = any(payload.get(GROUPS) for payload in payloads)
         with self._writing:
             self._corpus.note(scope, grouped=grouped)
-            self._sight.written(scope, unlisted, grouped=grouped)
+            self._sight.written(scope, grouped=grouped)
 
     def _leave(self, points: Collection[str]) -> None:
         with self._writing:
@@ -350,11 +346,7 @@ class EdgeIndex:
                 self._require_space()
             shard = self._ask(lambda: qdrant.EdgeShard.load(str(path), self._config))
             index_payload(shard)
-            if self._ask(lambda: is_earlier(shard)):
-                self._require_space()
-                self._ask(lambda: take_over(shard))
-                # to be optimised, for all of it was written again
-                self._pointer.write(replace(self._pointer.now, optimised_points=0))
+            self._ask(lambda: take_over(shard, self._unlisted.join))
             return shard
         self._require_space()
         shutil.rmtree(path, ignore_errors=True)  # a creation that was cut short left no segment

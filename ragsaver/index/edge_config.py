@@ -1,10 +1,10 @@
 """What the embedded engine is told: of which vectors a shard is, how they are made smaller, what payload it indexes."""
 
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import qdrant_edge as qdrant
 
-from ragsaver.index.edge_requests import scope_keys
 from ragsaver.index.hnsw import HNSW_EF
 from ragsaver.index.keys import DENSE, EARLIER_LISTED, EARLIER_STATE, GROUPS, LEXICAL, LISTED_IN, SCOPE
 from ragsaver.index.quantization import Quantization
@@ -34,7 +34,6 @@ def index_payload(shard: qdrant.EdgeShard) -> None:
     """Index what filters name, as far as a shard does not have it yet."""
     wanted: dict[str, Any] = {
         SCOPE: qdrant.KeywordIndexParams(is_tenant=True),
-        LISTED_IN: qdrant.PayloadSchemaType.Keyword,
         GROUPS: qdrant.PayloadSchemaType.Keyword,
     }
     there = shard.info().payload_schema
@@ -43,22 +42,34 @@ def index_payload(shard: qdrant.EdgeShard) -> None:
             shard.update(qdrant.UpdateOperation.create_field_index(key, schema))
 
 
-def is_earlier(shard: qdrant.EdgeShard) -> bool:
-    """Whether an earlier version has written it."""
-    return EARLIER_STATE in shard.info().payload_schema
+def take_over(shard: qdrant.EdgeShard, note: Callable[[Mapping[str, Collection[str]]], None]) -> None:
+    """Let an earlier version's shard be one of this version's.
+
+    Earlier versions let each point say that it is listed, and the first of them in another way.
+
+    :param note: told which points are not, by their scopes' keys.
+    """
+    there = shard.info().payload_schema
+    for key in (EARLIER_STATE, LISTED_IN):
+        if key in there:
+            note(_unlisted_in(shard, key))
+            shard.update(qdrant.UpdateOperation.delete_field_index(key))  # until then it is begun anew
+            return
 
 
-def take_over(shard: qdrant.EdgeShard) -> None:
-    """Let the points of an earlier version's shard say that they are listed as they do now."""
-    was_listed = qdrant.FieldCondition(EARLIER_STATE, match=qdrant.MatchValue(EARLIER_LISTED))
-    for key in scope_keys(shard):
-        of_scope = qdrant.FieldCondition(SCOPE, match=qdrant.MatchValue(key))
-        listed = qdrant.Filter(must=[of_scope, was_listed])
-        shard.update(qdrant.UpdateOperation.set_payload_by_filter(listed, {LISTED_IN: key}))
-    said = qdrant.Filter(must_not=[qdrant.IsEmptyCondition(EARLIER_STATE)])
-    shard.update(qdrant.UpdateOperation.delete_payload_by_filter(said, [EARLIER_STATE]))
-    shard.flush()
-    shard.update(qdrant.UpdateOperation.delete_field_index(EARLIER_STATE))  # until then it is begun anew
+def _unlisted_in(shard: qdrant.EdgeShard, key: str) -> dict[str, set[str]]:
+    said: Any = qdrant.IsEmptyCondition(key)
+    if key == EARLIER_STATE:
+        said = qdrant.Filter(must_not=[qdrant.FieldCondition(key, match=qdrant.MatchValue(EARLIER_LISTED))])
+    lacking = qdrant.Filter(must=[said])
+    limit = max(shard.count(qdrant.CountRequest(exact=True, filter=lacking)), 1)
+    records, _ = shard.scroll(
+        qdrant.ScrollRequest(limit=limit, filter=lacking, with_payload=[SCOPE], with_vector=False)
+    )
+    found: dict[str, set[str]] = {}
+    for record in records:
+        found.setdefault(str((record.payload or {}).get(SCOPE)), set()).add(str(record.id))
+    return found
 
 
 def _quantized(wanted: Quantization) -> Any:

@@ -1,16 +1,17 @@
 """What the embedded engine is asked, and what it answers, in its own words."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import qdrant_edge as qdrant
 
-from ragsaver.index.edge_payload import unpacked
-from ragsaver.index.keys import DENSE, GROUPS, LEXICAL, LISTED_IN, SCOPE, scope_key
-from ragsaver.index.protocol import Leg, StoredPoint
+from ragsaver.index.edge_payload import packed, packed_new, unpacked
+from ragsaver.index.keys import DENSE, EARLIER_STATE, GROUPS, LEXICAL, LISTED_IN, SCOPE, scope_key, shown_in
+from ragsaver.index.protocol import ChunkPoint, Leg, StoredPoint
 from ragsaver.index.scope import Scope
+from ragsaver.index.words import WordSettings, word_lists
 
 # How a point begins to tell of itself.
 _ID_BEFORE = 'ScoredPoint(id="'
@@ -23,25 +24,31 @@ NAMES_GROUPS = qdrant.Filter(must_not=[qdrant.IsEmptyCondition(GROUPS)])
 def within(scope: Scope, *, ids: Sequence[str] | None = None) -> qdrant.Filter:
     """What a call may see, narrowed to some points."""
     if ids is None:
-        return _of_key(SCOPE, scope)
-    return qdrant.Filter(must=[*_conditions(SCOPE, scope), qdrant.HasIdCondition(set(ids))])
+        return _all_of(scope)
+    return qdrant.Filter(must=[*_conditions(scope), qdrant.HasIdCondition(set(ids))])
 
 
-def listed_in(scope: Scope) -> qdrant.Filter:
-    """What a question may find. One key says both whose it is and that it is listed: a search asks that of every point
-    on its way, and to ask two takes it a quarter longer.
+def listed_in(scope: Scope, coming: frozenset[str] = frozenset()) -> qdrant.Filter:
+    """What a question may find.
+
+    :param coming: points that are not listed yet.
     """
-    return _of_key(LISTED_IN, scope)
+    return _but_for(scope, coming) if coming else within(scope)
+
+
+@lru_cache(maxsize=8)
+def _but_for(scope: Scope, coming: frozenset[str]) -> qdrant.Filter:
+    return qdrant.Filter(must=_conditions(scope), must_not=[qdrant.HasIdCondition(set(coming))])
 
 
 @lru_cache(maxsize=1024)
-def _of_key(key: str, scope: Scope) -> qdrant.Filter:
+def _all_of(scope: Scope) -> qdrant.Filter:
     """The same one again: to make it takes half a millisecond."""
-    return qdrant.Filter(must=_conditions(key, scope))
+    return qdrant.Filter(must=_conditions(scope))
 
 
-def _conditions(key: str, scope: Scope) -> list[Any]:
-    ours = qdrant.FieldCondition(key, match=qdrant.MatchValue(scope_key(scope)))
+def _conditions(scope: Scope) -> list[Any]:
+    ours = qdrant.FieldCondition(SCOPE, match=qdrant.MatchValue(scope_key(scope)))
     return [ours] if scope.groups is None else [ours, _readable(scope.groups)]
 
 
@@ -69,10 +76,10 @@ def leg(
     )
 
 
-def hits(points: Sequence[qdrant.ScoredPoint], with_payload: bool) -> Leg:
+def hits(scope: Scope, points: Sequence[qdrant.ScoredPoint], with_payload: bool) -> Leg:
     """One leg's answer."""
     # to look for a payload that was not asked for takes as long as all the rest
-    payloads = [unpacked(point.payload) for point in points] if with_payload else None
+    payloads = [told(scope, point, ()) for point in points] if with_payload else None
     return Leg(_ids(points), [point.score for point in points], payloads)
 
 
@@ -83,7 +90,38 @@ def _ids(points: Sequence[qdrant.ScoredPoint]) -> list[str]:
     return [str(point.id) for point in points]
 
 
-def stored_point(record: qdrant.Record) -> StoredPoint:
+def new_point(key: str, point: ChunkPoint, words: WordSettings) -> qdrant.Point:
+    """A chunk, for the engine to keep.
+
+    :param key: its scope's.
+    :param words: how BM25 sees texts.
+    """
+    lexical = qdrant.SparseVector(*word_lists(point.lexical_text, point.words, words))
+    return qdrant.Point(point.id, {DENSE: point.vector.tolist(), LEXICAL: lexical}, packed_new(key, point))
+
+
+def point_again(key: str, point: StoredPoint) -> qdrant.Point:
+    """A point as another index kept it.
+
+    :param key: that of the scope that it comes to.
+    """
+    lexical = qdrant.SparseVector(list(point.word_ids), list(point.word_weights))
+    payload = packed({**point.payload, SCOPE: key})
+    return qdrant.Point(point.id, {DENSE: point.vector.tolist(), LEXICAL: lexical}, payload)
+
+
+def told(scope: Scope, record: qdrant.Record | qdrant.ScoredPoint, coming: Collection[str]) -> dict[str, Any]:
+    """What a point of the scope carries, and that it is listed if it is.
+
+    :param coming: points that are not.
+    """
+    carried = unpacked(record.payload)
+    for key in (LISTED_IN, EARLIER_STATE):  # as earlier versions said so
+        carried.pop(key, None)
+    return carried if str(record.id) in coming else {**carried, **shown_in(scope)}
+
+
+def stored_point(scope: Scope, record: qdrant.Record, coming: Collection[str]) -> StoredPoint:
     """A point with its vectors and payload, for another index."""
     assert isinstance(record.vector, dict)
     words: Any = record.vector.get(LEXICAL)
@@ -92,32 +130,20 @@ def stored_point(record: qdrant.Record) -> StoredPoint:
         np.asarray(record.vector[DENSE], dtype=np.float32),
         list(words.indices) if words else [],
         list(words.values) if words else [],
-        unpacked(record.payload),
+        told(scope, record, coming),
     )
+
+
+def there(shard: qdrant.EdgeShard, ids: Collection[str]) -> set[str]:
+    """Those of some points that there are."""
+    if not ids:
+        return set()
+    return {str(one.id) for one in shard.retrieve(list(ids), with_payload=False, with_vector=False)}
 
 
 def scope_keys(shard: qdrant.EdgeShard, having: qdrant.Filter | None = None) -> dict[str, int]:
     """How many points of each scope's key there are."""
-    return _counted(shard, SCOPE, having)
-
-
-def unlisted_in(shard: qdrant.EdgeShard, points: int) -> dict[str, str]:
-    """The points that no question may find, with the keys of their scopes: those that were being written when their
-    process ended.
-
-    :param points: there are.
-    """
-    if sum(_counted(shard, LISTED_IN).values()) == points:
-        return {}
-    lacking = qdrant.Filter(must=[qdrant.IsEmptyCondition(LISTED_IN)])
-    records, _ = shard.scroll(
-        qdrant.ScrollRequest(limit=points, filter=lacking, with_payload=[SCOPE], with_vector=False)
-    )
-    return {str(record.id): str((record.payload or {}).get(SCOPE)) for record in records}
-
-
-def _counted(shard: qdrant.EdgeShard, key: str, having: qdrant.Filter | None = None) -> dict[str, int]:
-    found = shard.facet(qdrant.FacetRequest(key, limit=1_000_000, exact=True, filter=having)).hits
+    found = shard.facet(qdrant.FacetRequest(SCOPE, limit=1_000_000, exact=True, filter=having)).hits
     return {_facet_text(hit.value): hit.count for hit in found if hit.count}
 
 

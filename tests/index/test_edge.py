@@ -77,28 +77,32 @@ def test_an_index_from_before_a_setting_was_recorded_has_its_default(tmp_path: P
     EdgeIndex(tmp_path, IDENTITY).close()
 
 
-def test_an_index_of_an_earlier_version_shows_what_was_listed_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said_by", ["listed_in", "state"])
+def test_an_index_of_an_earlier_version_shows_what_was_listed_and_nothing_else(tmp_path: Path, said_by: str) -> None:
     shown, hidden, theirs = point("zebra"), point("a hidden zebra", 1), point("another zebra", 2)
     with closing(EdgeIndex(tmp_path, IDENTITY)) as index:
-        listed(index, ACME, shown)
-        index.upsert(ACME, [hidden])
-        listed(index, RIVAL, theirs)
-        with index._shard.use() as shard:  # as it was written then
-            for one, state in ((shown, "listed"), (hidden, "unlisted"), (theirs, "listed")):
-                shard.update(qdrant.UpdateOperation.set_payload([one.id], {"state": state}))
-            shard.update(qdrant.UpdateOperation.delete_payload([shown.id, hidden.id, theirs.id], ["listed_in"]))
-            shard.update(qdrant.UpdateOperation.delete_field_index("listed_in"))
-            shard.update(qdrant.UpdateOperation.create_field_index("state", qdrant.PayloadSchemaType.Keyword))
+        for scope, one in ((ACME, shown), (ACME, hidden), (RIVAL, theirs)):
+            listed(index, scope, one)
+            with index._shard.use() as shard:  # as it was written then
+                listed_then = {"listed_in": f"{scope.tenant}/{scope.collection}", "state": "listed"}
+                unlisted_then = {"state": "unlisted"} if said_by == "state" else {}
+                said = unlisted_then if one is hidden else {said_by: listed_then[said_by]}
+                shard.update(qdrant.UpdateOperation.set_payload([one.id], said))
+        with index._shard.use() as shard:
+            shard.update(qdrant.UpdateOperation.create_field_index(said_by, qdrant.PayloadSchemaType.Keyword))
             shard.flush()
     for _ in range(2):
-        with closing(EdgeIndex(tmp_path, IDENTITY, optimize_after_points=3)) as index:
-            assert index._is_due()  # all points were written again
+        with closing(EdgeIndex(tmp_path, IDENTITY)) as index:
             assert [hit.id for hit in index.search(ACME, "zebra", vector(0), 10).lexical] == [shown.id]
             assert [hit.id for hit in index.search(RIVAL, "zebra", vector(0), 10).lexical] == [theirs.id]
             assert dict(index.ids(ACME)) == {shown.id: True, hidden.id: False}
-            assert "state" not in index.payloads(ACME, [hidden.id])[hidden.id]
+            carried = index.payloads(ACME, [shown.id, hidden.id])
+            assert [{"state", "listed_in"} & one.keys() for one in carried.values()] == [{"listed_in"}, set()]
             with index._shard.use() as shard:
-                assert set(shard.info().payload_schema) == {"scope", "listed_in", "groups"}
+                assert set(shard.info().payload_schema) == {"scope", "groups"}
+    with closing(EdgeIndex(tmp_path, IDENTITY)) as index:
+        index.list_and_delete(ACME, [hidden.id], [shown.id])
+        assert [hit.id for hit in index.search(ACME, "zebra", vector(0), 10).lexical] == [hidden.id]
 
 
 def test_what_an_earlier_version_has_written_key_by_key_is_read_and_changed_like_any_other(index: EdgeIndex) -> None:

@@ -1,5 +1,7 @@
 """A search has no filter where that says nothing, and finds the same with and without one."""
 
+import json
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -10,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ragsaver.errors import StorageError
 from ragsaver.index import edge
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.scope import Scope
 from ragsaver.index.sight import Sight
+from ragsaver.index.unlisted import UnlistedFile
 from tests.index.points import ACME, IDENTITY, RIVAL, listed, point, vector
 
 READER = replace(ACME, groups=frozenset({"it"}))
@@ -152,37 +156,108 @@ def test_what_is_written_in_the_midst_of_a_search_is_not_seen_by_it(
 
 
 IDS = st.sampled_from("abcd")
+SCOPES = st.sampled_from([ACME, RIVAL])
 CHANGES = st.one_of(
-    st.tuples(st.just("write"), st.sampled_from([ACME, RIVAL]), st.sets(IDS, max_size=2), st.booleans()),
-    st.tuples(st.just("list"), st.sampled_from([ACME, RIVAL]), st.sets(IDS, max_size=3), st.just(False)),
+    st.tuples(st.just("write"), SCOPES, st.sets(IDS, max_size=2), st.booleans()),
+    st.tuples(st.just("list"), SCOPES, st.sets(IDS, max_size=3), st.just(False)),
 )
 
 
 @given(st.lists(CHANGES, max_size=8), st.lists(CHANGES, max_size=3))
 @settings(max_examples=200)
-def test_a_mark_is_given_only_where_nothing_is_hidden_and_a_change_makes_another(before: list, between: list):
-    sight = Sight("", {})
-    hidden: dict[str, Scope] = {}
-    scopes: set[Scope] = set()
-    grouped = False
+def test_a_search_has_no_filter_only_where_nothing_is_hidden_and_a_change_that_matters_to_it_is_told(
+    before: list, between: list
+):
+    with tempfile.TemporaryDirectory() as folder:
+        sight = Sight("", UnlistedFile(Path(folder)))
+        coming: dict[Scope, set[str]] = {ACME: set(), RIVAL: set()}
+        scopes: set[Scope] = set()
+        grouped = False
 
-    def take(changes: list) -> None:
-        nonlocal grouped
-        for kind, scope, ids, names_groups in changes:
-            if kind == "write":
-                sight.written(scope, ids, grouped=names_groups)
-                hidden.update(dict.fromkeys(ids, scope))
-                scopes.add(scope)
-                grouped |= names_groups
-            else:
-                sight.listed(scope, ids)
-                for one in ids:
-                    if hidden.get(one) is scope:
-                        del hidden[one]
+        def take(changes: list) -> bool:
+            """Whether what a scope's search has to leave out has changed, for ACME's."""
+            nonlocal grouped
+            changed = False
+            for kind, scope, ids, names_groups in changes:
+                if kind == "write":
+                    sight.written(scope, grouped=names_groups)
+                    sight.comes(scope, ids)
+                    changed |= scope is ACME and bool(ids)
+                    coming[scope] |= ids
+                    scopes.add(scope)
+                    grouped |= names_groups
+                else:
+                    sight.listed(scope, ids)
+                    changed |= scope is ACME and bool(coming[scope] & ids)
+                    coming[scope] -= ids
+            return changed
 
-    take(before)
-    mark = sight.mark(ACME)
-    assert (mark is not None) == (scopes == {ACME} and not hidden and not grouped)
-    take(between)
-    if any(kind == "write" for kind, *_ in between):
-        assert mark is None or sight.mark(ACME) != mark
+        take(before)
+        view = sight.of(ACME)
+        assert view.filtered == (scopes != {ACME} or any(coming.values()) or grouped)
+        assert view.coming == coming[ACME] == sight.coming(ACME)
+        changed = take(between)
+        if changed or (not view.filtered and any(kind == "write" for kind, *_ in between)):
+            assert sight.of(ACME) != view
+        again = UnlistedFile(Path(folder)).now
+        assert again == {f"{one.tenant}/{one.collection}": ids for one, ids in coming.items() if ids}
+
+
+def test_searches_of_one_scope_do_not_begin_anew_because_another_is_written_to(tmp_path: Path):
+    sight = Sight(None, UnlistedFile(tmp_path))
+    view = sight.of(ACME)
+    sight.written(RIVAL, grouped=False)
+    sight.comes(RIVAL, ["a"])
+    sight.listed(RIVAL, ["a"])
+    assert sight.of(ACME) == view
+
+
+def test_a_point_that_was_to_be_written_when_the_process_ended_brings_no_filter_later(
+    index: EdgeIndex, folder: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+):
+    def ends(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    there = point("horse to come")
+    index.upsert(ACME, [there])
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(index, "_update", ends)
+        index.upsert(ACME, [point("horse that was never written", 1)])
+    index.close()
+    with closing(EdgeIndex(folder, IDENTITY)) as again:
+        assert asked(again) == (HORSES, True)
+        assert json.loads((folder / "unlisted.json").read_text()) == {"acme/docs": [there.id]}
+        again.list_and_delete(ACME, [there.id], [])
+        assert asked(again) == (HORSES | {"horse to come"}, False)
+
+
+def test_what_can_not_be_noted_is_not_written_and_what_was_coming_still_is(
+    index: EdgeIndex, folder: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+):
+    coming = point("horse to come")
+    index.upsert(ACME, [coming])
+    (folder / "unlisted.json.new").mkdir()
+    with pytest.raises(StorageError, match=r"unlisted\.json.*can't be written.*Free some space"):
+        index.upsert(ACME, [point("horse that can't be noted", 1)])
+    (folder / "unlisted.json.new").rmdir()
+    assert asked(index) == (HORSES, True)
+    assert index.count(ACME) == len(HORSES) + 1
+    index.list_and_delete(ACME, [coming.id], [])
+    assert asked(index)[0] == HORSES | {"horse to come"}
+    assert not (folder / "unlisted.json").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"acme/docs": 1}', ""])
+def test_points_are_not_shown_where_it_can_not_be_read_which_are_coming(folder: Path, text: str):
+    folder.mkdir(exist_ok=True)
+    EdgeIndex(folder, IDENTITY).close()
+    (folder / "unlisted.json").write_text(text)
+    with pytest.raises(StorageError, match="does not say which points are not to be found yet.*Restore it"):
+        EdgeIndex(folder, IDENTITY)
+
+
+def test_points_that_a_reader_may_not_read_are_neither_listed_nor_deleted_by_it(index: EdgeIndex, asked: Asked):
+    secret = point("horse of a few", groups=["hr"])
+    index.upsert(ACME, [secret])
+    index.list_and_delete(READER, [secret.id], [secret.id])
+    assert dict(index.ids(ACME))[secret.id] is False
