@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import as_json, environment, serving, started
+from tests.ingestion.sources.site import serving as served
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def watching(project: Path, *options: str, stop: signal.Signals = signal.SIGTERM
     process = subprocess.Popen(
         [sys.executable, "-m", "ragsaver", "ingest", "docs", "--watch", "--json", *options],
         cwd=project,
-        env=environment(project, RAGSAVER_QUEUE__BACKOFF_S="0.5"),
+        env=environment(project, RAGSAVER_QUEUE__BACKOFF_S="0.5", RAGSAVER_SOURCES__ALLOW_PRIVATE_ADDRESSES="true"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -86,6 +87,18 @@ def test_the_last_document_goes_and_the_next_comes_in(project: Path):
         write(project, "next.md", "The next one speaks of owls.")
         assert watcher.documents() == {"seen": 1, "added": 1}
     assert [one["source"] for one in as_json(project, "documents", "list")["documents"]] == ["docs/next.md"]
+
+
+def test_a_page_that_a_watched_list_names_no_more_goes(project: Path):
+    with served() as site:
+        pages = [site.page(f"/{name}", f"<p>The page {name} speaks of owls.</p>") for name in "ab"]
+        (project / "pages.urls").write_text("\n".join(pages))
+        with watching(project, "--prune", "urls:pages.urls") as watcher:
+            assert watcher.documents() == {"seen": 3, "added": 3}
+            (project / "pages.urls").write_text(pages[0])
+            assert watcher.documents() == {"seen": 2, "unchanged": 2, "deleted": 1}
+    kept = {one["source"] for one in as_json(project, "documents", "list")["documents"]}
+    assert kept == {"docs/guide.md", pages[0]}
 
 
 def test_an_error_is_told_once_and_the_watching_goes_on(project: Path):

@@ -30,9 +30,9 @@ def watch(
     """Yields once when it has begun to watch, then whenever something changed, until `stop` is set.
 
     Changes in quick succession are told once. None is missed while the caller is busy: it is told afterwards.
-    Hidden files and RAGSaver's own state don't count; a change of an ignore file does. Of the paths only files and
-    folders are watched; for a file its folder is, because editors put new files in place of old ones. A folder that
-    vanishes, comes back or gives way to another of its name is told as a change.
+    Hidden files and RAGSaver's own state don't count; a change of an ignore file does. Of the paths only files,
+    folders and lists of pages are watched; for a file its folder is, because editors put new files in place of old
+    ones. A folder that vanishes, comes back or gives way to another of its name is told as a change.
 
     :param due: asked twice a second; True is told as a change.
     :raises UsageError: if a path is not there, or none of them is a file or folder.
@@ -125,7 +125,11 @@ def _is_under(path: str, root: str) -> bool:
 def _local(paths: Sequence[str | Path], cwd: Path) -> Iterator[Path]:
     for named in paths:
         if isinstance(named, str) and not os.path.lexists(cwd / named):
-            if named.startswith((URLS, SITEMAP)):
+            if named.startswith(SITEMAP):
+                continue
+            if named.startswith(URLS):
+                check_path(cwd / named.removeprefix(URLS))
+                yield cwd / named.removeprefix(URLS)
                 continue
             protocol = scheme(named)
             if protocol in ("file", "local"):

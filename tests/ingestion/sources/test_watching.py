@@ -102,7 +102,9 @@ def test_what_counts_as_a_change(path: str, told: bool):
     assert counts(path, ["/docs", "/.hidden/docs"], "/docs/state") == told
 
 
-@pytest.mark.parametrize("paths", [["gone"], ["https://example.com/", "urls:list"], []])
+@pytest.mark.parametrize(
+    "paths", [["gone"], ["https://example.com/", "sitemap:https://example.com/s.xml"], ["urls:gone"], []]
+)
 def test_without_anything_to_watch_that_is_told_at_once(tmp_path: Path, stop: threading.Event, paths: list[str]):
     with pytest.raises(UsageError):
         watching(tmp_path, stop, *paths)
