@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,10 +208,10 @@ def measure(folder: Path, name: str, dim: int, profile: Path | None) -> dict[str
 def engine_alone(folder: Path, dim: int) -> dict[str, Any]:
     """Seconds that the engine's calls take for the chunks of `folder/docs`, and what it keeps in memory by them."""
     settings, encoder, scope = Settings(), FreeEncoder(dim), Scope("benchmark", "docs")
-    recipe = recipe_of(settings, encoder.fingerprint)
     took_s = 0.0
     with tempfile.TemporaryDirectory(dir=folder) as home:
         index = EdgeIndex(Path(home), IndexIdentity("free", encoder.fingerprint, encoder.dim, "english", 50.0))
+        recipe = replace(recipe_of(settings, encoder.fingerprint), words=index.words)  # made elsewhere in a run, too
         before_mb = None
         for file in sorted((folder / "docs").rglob("*.md")):
             chunks = prepare(Raw(file.name, file.name, file.read_bytes(), None, recipe)).chunks
