@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from cost_traffic import READ, Answered, Day, Question
+from cost_traffic import DOCUMENTS, Answered, Day, Question
 from haystack import Document
 from haystack.dataclasses import ChatMessage
+from provider_cache import ProviderCache
 from simulated_endpoint import Reader, holds
 
 from ragsaver.components.extractive import extract
@@ -24,6 +25,7 @@ from ragsaver.settings import Settings
 from ragsaver.spend.prices import PriceBook
 
 PASSAGES = 10
+WHOLE = 1_000_000  # tokens of a conversation: all of it
 SURE_FROM = (0.9, 0.95, 0.97, 0.98, 0.99)  # confidence of the free tier
 BUDGETS = (400, 600, 800, 1000, 1200, 1400, 1600)
 
@@ -50,11 +52,15 @@ class Endpoint:
         both: bool = False,
         free_from: float | None = None,
         cache: str = "exact",
+        condensed: bool = True,
+        clamped: bool = True,
     ) -> Settings:
         """A project's.
 
         :param both: the small model first, by the router, not the strong one alone.
         :param free_from: confidence from which the free tier answers in a model's place; None: it does not.
+        :param condensed: earlier turns are shortened.
+        :param clamped: answers that are short by their question's form have half of the model's tokens.
         """
         models = [self.weak, self.strong] if both else [self.strong]
         routed = {"router": str(self.router), "router_min_quality": self.min_quality} if both and self.router else {}
@@ -69,6 +75,8 @@ class Endpoint:
                     **routed,
                     **free,
                     **sure,
+                    **({} if condensed else {"history_tokens": WHOLE}),
+                    "short_answers": clamped,
                 },
                 "cache": {"answers": cache},
                 "spend": {"fuse": {"enabled": False}},  # a day within minutes is what it is there to stop
@@ -85,6 +93,7 @@ class Asked:
     :ivar repeats_changed: how many of them got another answer then.
     :ivar semantic: questions that got the answer to another one, by kind, and how many of these answers are wrong.
     :ivar to_strong: share of the document questions that the strong model answered.
+    :ivar cut: answers that ended at their limit of tokens.
     """
 
     kinds: dict[str, Answered] = field(default_factory=dict)
@@ -92,12 +101,14 @@ class Asked:
     repeats_changed: int = 0
     semantic: dict[str, dict[str, int]] = field(default_factory=dict)
     to_strong: dict[str, float] = field(default_factory=dict)
+    cut: int = 0
 
 
 class Plain:
     """The plain recipe: ten whole passages, all that was said, and the question to the strong model."""
 
-    def __init__(self, runtime: Runtime, reader: Reader, model: str) -> None:
+    def __init__(self, runtime: Runtime, reader: Reader, provider: ProviderCache, model: str) -> None:
+        self._provider, self._model = provider, model
         self._retriever, self._builder = HybridRetriever(), PromptBuilder()
         self._retriever.bind(runtime.resources)
         self._reader, self._price, self._count = reader, PriceBook().price(model), runtime.encoder.count_tokens
@@ -108,13 +119,16 @@ class Plain:
         :param with_earlier: look for a follow-up with the questions before it, not as it is.
         """
         rows = []
+        self._provider.forget()
         for question in questions:
+            before = self._provider.had_usd
             looked_for = question.with_earlier if with_earlier else question.text
             passages = list(self._retriever.run(looked_for, top_k=PASSAGES)["documents"])
             said, prompt, answered = self.read(question, passages)
             cost = self._price.cost(input=prompt, output=answered)
             evidence = sum(self._count([passage.content or "" for passage in passages]))
-            rows.append((float(cost), holds(said, question.answers), evidence))
+            had = self._provider.had_usd - before
+            rows.append((float(cost), holds(said, question.answers), evidence, had))
         return Answered(*np.array(rows, dtype=np.float64).T)
 
     def packed(self, runtime: Runtime, questions: Sequence[Question]) -> dict[int, Answered]:
@@ -139,7 +153,9 @@ class Plain:
             ChatMessage.from_user(text) if role == "user" else ChatMessage.from_assistant(text)
             for role, text in question.history
         ]
-        return self._reader.reply([message.text or "" for message in (first, *earlier, *rest)])
+        texts = [message.text or "" for message in (first, *earlier, *rest)]
+        self._provider.had(self._model, texts)
+        return self._reader.reply(texts)
 
 
 @contextmanager
@@ -155,23 +171,39 @@ def engine_of(runtime: Runtime, settings: Settings) -> Iterator[QueryEngine]:
         resources.caches.close()
 
 
-def ask_all(runtime: Runtime, settings: Settings, day: Day) -> Asked:
-    """Ask all questions of a day through the pipeline, the document questions once more at the end."""
-    found = Asked()
+def ask(
+    engine: QueryEngine, provider: ProviderCache, questions: Sequence[Question]
+) -> tuple[list[AskResult], Answered]:
+    """Ask some questions through the pipeline, of a provider that has seen none."""
+    provider.forget()
+    results, had_usd = [], []
+    for question in questions:
+        before = provider.had_usd
+        results.append(_ask(engine, question))
+        had_usd.append(provider.had_usd - before)
+    return results, _answered(results, questions, had_usd)
+
+
+def ask_all(
+    runtime: Runtime, settings: Settings, provider: ProviderCache, kinds: Mapping[str, Sequence[Question]], day: Day
+) -> Asked:
+    """Ask all questions of some kinds through the pipeline, the document questions once more at the end."""
+    found, told = Asked(), {}
     with engine_of(runtime, settings) as engine:
         if settings.cache.answers == "semantic":
             for question in day.asked_before:
                 _ask(engine, question)
-        told = {kind: [_ask(engine, question) for question in day.kinds[kind]] for kind in READ}
-        again = [_ask(engine, question.again) for question in day.kinds["documents"]]
-    for kind in READ:
-        found.kinds[kind] = _answered(told[kind], day.kinds[kind])
+        for kind, questions in kinds.items():
+            told[kind], found.kinds[kind] = ask(engine, provider, questions)
+        again = [_ask(engine, question.again) for question in kinds.get(DOCUMENTS, ())]
+    for kind in kinds:
         found.semantic[kind] = _semantic(told[kind], found.kinds[kind])
+        found.cut += sum(one.cut == "length" for one in told[kind])
         found.to_strong[kind] = round(float(np.mean([one.route.tier == "large" for one in told[kind]])), 4)
     hits = [result.route.cache in ("hit", "semantic") and not result.receipt.cost_usd for result in again]
-    found.repeats_hit = float(np.mean(hits))
+    found.repeats_hit = float(np.mean(hits)) if hits else 0.0
     found.repeats_changed = sum(
-        hit and one.answer != other.answer for hit, one, other in zip(hits, told["documents"], again, strict=True)
+        hit and one.answer != other.answer for hit, one, other in zip(hits, told.get(DOCUMENTS, ()), again, strict=True)
     )
     return found
 
@@ -180,14 +212,15 @@ def _ask(engine: QueryEngine, question: Question) -> AskResult:
     return engine.ask(question.text, Request(engine.resources.default_scope, history=question.history))
 
 
-def _answered(results: Sequence[AskResult], questions: Sequence[Question]) -> Answered:
+def _answered(results: Sequence[AskResult], questions: Sequence[Question], had_usd: Sequence[float]) -> Answered:
     rows = [
         (
             float(result.receipt.cost_usd),
             holds(result.answer or "", question.answers),
             sum(line.quantity for line in result.receipt.lines if line.item == "context packed"),
+            had,
         )
-        for result, question in zip(results, questions, strict=True)
+        for result, question, had in zip(results, questions, had_usd, strict=True)
     ]
     return Answered(*np.array(rows, dtype=np.float64).T)
 

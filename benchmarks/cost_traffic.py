@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +25,18 @@ class Question:
 
     :ivar answers: gold ones, any of which will do.
     :ivar history: turns before it, oldest first: role and text.
+    :ivar apart: how many of the first of them speak of something else.
     """
 
     text: str
     answers: tuple[str, ...]
     history: tuple[tuple[str, str], ...] = ()
+    apart: int = 0
 
     @property
     def with_earlier(self) -> str:
-        """What was asked before it, and the question."""
-        return " ".join([*(text for role, text in self.history if role == "user"), self.text])
+        """What was asked before it of the same, and the question."""
+        return " ".join([*(text for role, text in self.history[self.apart :] if role == "user"), self.text])
 
     @property
     def again(self) -> "Question":
@@ -68,11 +70,18 @@ class Day:
 
 @dataclass(frozen=True)
 class Answered:
-    """What some questions cost, question by question: dollars, whether rightly answered, tokens of the evidence."""
+    """What some questions cost, question by question.
+
+    :ivar usd: dollars.
+    :ivar right: 1 where rightly answered.
+    :ivar evidence: tokens.
+    :ivar had_usd: dollars in `usd` for what the provider had of the prompt.
+    """
 
     usd: Floats
     right: Floats
     evidence: Floats
+    had_usd: Floats = field(default_factory=lambda: np.zeros(1))
 
     def told(self) -> dict[str, float]:
         """The means, for a report."""

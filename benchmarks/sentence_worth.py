@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ragsaver.components import sentence_worth
-from ragsaver.components.packer import ContextPacker, choose
+from ragsaver.components.budget_filling import choose
+from ragsaver.components.packer import ContextPacker
 from ragsaver.components.retriever import HybridRetriever
 from ragsaver.components.sentence_match import matches
 from ragsaver.components.sentence_worth import FEATURES, TOKEN_FEATURES, Candidate, features

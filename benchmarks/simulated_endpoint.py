@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from provider_cache import ProviderCache
+
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.sentences import split
 
@@ -41,6 +43,14 @@ class Reader:
             *asked, answered = self._count([*texts, said])
         return said, sum(asked), answered
 
+    def cut(self, said: str, most: int) -> tuple[str, int]:
+        """An answer's words within so many tokens, and its tokens."""
+        words = said.split()
+        with self._counting:
+            while words and self._count([" ".join(words)])[0] > most:
+                words.pop()
+        return " ".join(words), most
+
     def _found(self, prompt: str, answers: Sequence[str]) -> str:
         for number, text in _DOCUMENT.findall(prompt):
             for sentence in split(text):
@@ -60,28 +70,35 @@ def holds(text: str, answers: Iterable[str]) -> bool:
 
 
 @contextmanager
-def simulated_endpoint(reader: Reader) -> Iterator[str]:
-    """Serve it; gives the base URL."""
+def simulated_endpoint(reader: Reader, provider: ProviderCache | None = None) -> Iterator[str]:
+    """Serve it; gives the base URL.
+
+    :param provider: what it has of prompts; none: nothing.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            said, prompt, answered = reader.reply([message["content"] for message in asked["messages"]])
+            texts = [message["content"] for message in asked["messages"]]
+            said, prompt, answered = reader.reply(texts)
+            most, ends = asked.get("max_tokens") or asked.get("max_completion_tokens") or answered, "stop"
+            if answered > most:
+                (said, answered), ends = reader.cut(said, most), "length"
+            had = provider.had(asked["model"], texts) if provider else 0
             body = json.dumps(
                 {
                     "id": "simulated",
                     "object": "chat.completion",
                     "created": 0,
                     "model": asked["model"],
-                    "choices": [
-                        {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
-                    ],
+                    "choices": [{"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": ends}],
                     "usage": {
                         "prompt_tokens": prompt,
                         "completion_tokens": answered,
                         "total_tokens": prompt + answered,
+                        "prompt_tokens_details": {"cached_tokens": had},
                     },
                 }
             ).encode()

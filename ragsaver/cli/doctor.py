@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
@@ -25,7 +26,7 @@ def doctor(
     with errors_told(as_json):
         quiet_haystack()
         settings = load_settings()
-        checks: dict[str, Callable[[Settings], str]] = {
+        checks: dict[str, Callable[[Settings], _Told]] = {
             "model": _model,
             "disk": _disk,
             "database": _database,
@@ -41,28 +42,46 @@ def doctor(
             try:
                 rows.append(_row(name, check(settings)))
             except RagSaverError as error:
-                rows.append(_row(name, str(error), ok=False))
+                rows.append(_Row(name, ok=False, warning=False, detail=str(error)))
         rows += _unused(settings)
         for row in rows:
             if not as_json:
-                said = "FAIL" if not row["ok"] else "WARN" if row["warning"] else "ok  "
-                say(f"{said}  {row['check']:<11} {row['detail']}")
-        healthy = all(row["ok"] for row in rows)
+                said = "FAIL" if not row.ok else "WARN" if row.warning else "ok  "
+                say(f"{said}  {row.check:<11} {row.detail}")
+        healthy = all(row.ok for row in rows)
         if as_json:
-            print_json(json.dumps({"ok": healthy, "checks": rows}))
+            print_json(json.dumps({"ok": healthy, "checks": [asdict(row) for row in rows]}))
         if not healthy:
             raise typer.Exit(FAILED)
 
 
-class _Warning(str):
+@dataclass(frozen=True, slots=True)
+class _Warning:
     """What works, and will not for ever."""
 
-
-def _row(check: str, detail: str, *, ok: bool = True) -> dict[str, str | bool]:
-    return {"check": check, "ok": ok, "warning": isinstance(detail, _Warning), "detail": detail}
+    detail: str
 
 
-def _unused(settings: Settings) -> list[dict[str, str | bool]]:
+_Told = str | _Warning
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What came of one check."""
+
+    check: str
+    ok: bool
+    warning: bool
+    detail: str
+
+
+def _row(check: str, told: _Told) -> _Row:
+    if isinstance(told, _Warning):
+        return _Row(check, ok=True, warning=True, detail=told.detail)
+    return _Row(check, ok=True, warning=False, detail=told)
+
+
+def _unused(settings: Settings) -> list[_Row]:
     from ragsaver.pipelines.unused import unused_settings
 
     try:
@@ -97,7 +116,7 @@ def _database(settings: Settings) -> str:
     return asked_server(settings) or "SQLite files"
 
 
-def _cache(settings: Settings) -> str:
+def _cache(settings: Settings) -> _Told:
     from ragsaver.caching.opening import unbounded_cache
 
     if problem := unbounded_cache(settings.embedding_cache):

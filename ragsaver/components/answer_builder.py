@@ -9,7 +9,7 @@ from haystack.dataclasses import ChatMessage
 
 from ragsaver.components.answer_links import LinkFilter, in_front_of_the_model
 from ragsaver.components.answer_schema import words_of
-from ragsaver.components.citations import CITED, outside_code, plain_marks
+from ragsaver.components.citations import CITED, resolved_marks
 from ragsaver.components.document_values import as_page, page_of, said_of
 from ragsaver.components.prompt_builder import ABSTENTION
 from ragsaver.components.request import stage
@@ -43,11 +43,7 @@ def best_quote(claim: str, sentences: Sequence[str]) -> str:
 
 def without_stray_marks(answer: str, sources: int) -> str:
     """The answer with plain marks, without those that point to no source."""
-
-    def without(prose: str) -> str:
-        return CITED.sub(lambda mark: mark.group() if 1 <= int(mark.group(1)) <= sources else "", prose)
-
-    return outside_code(plain_marks(answer), without).strip()
+    return resolved_marks(answer, sources).strip()
 
 
 def abstains(answer: str) -> bool:

@@ -150,9 +150,10 @@ def check(
         if grounds.confidence >= sure_from:
             return Failure(f"it found no answer, though a passage has one with confidence {grounds.confidence:.2f}")
         return None
-    in_words = not as_json and schema is None
-    if in_words and (reason := _citations(answer, grounds.sources) or unsupported(answer, grounds)):
-        return Failure(reason)
+    if not as_json and schema is None:
+        marked = plain_marks(answer)
+        if reason := _citations(marked, grounds.sources) or _unsupported(marked, grounds, SUPPORTED_FROM):
+            return Failure(reason)
     if logprob is not None and logprob < min_logprob:
         return Failure(f"its model was unsure: mean log-probability {logprob:.2f}, below {min_logprob:.2f}")
     return None
@@ -172,7 +173,11 @@ def unsupported(answer: str, grounds: Grounds, supported_from: float = SUPPORTED
 
     :param supported_from: share of a sentence's content words that must stand there.
     """
-    answer = CITED.sub("", plain_marks(answer))
+    return _unsupported(plain_marks(answer), grounds, supported_from)
+
+
+def _unsupported(marked: str, grounds: Grounds, supported_from: float) -> str | None:
+    answer = CITED.sub("", marked)
     by_stems = grounds.by_stems(answer)
     for sentence in sentences_of(answer):
         for number in sorted(numbers_of(sentence) - grounds.numbers):
@@ -219,12 +224,11 @@ def _plain(number: str) -> str:
     return f"{whole.lstrip('0') or '0'}.{part}" if part else whole.lstrip("0") or "0"
 
 
-def _citations(answer: str, sources: int) -> str | None:
-    answer = plain_marks(answer)
-    for mark in numbers_cited(answer):
+def _citations(marked: str, sources: int) -> str | None:
+    for mark in numbers_cited(marked):
         if not 1 <= mark <= sources:
             return f"it cites [{mark}], and {sources} passages were given"
-    return None if CITED.search(answer) else "it cites no passage"
+    return None if CITED.search(marked) else "it cites no passage"
 
 
 def _names(sentence: str, nouns_in_capitals: bool) -> list[str]:

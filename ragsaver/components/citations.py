@@ -51,6 +51,11 @@ def plain_marks(text: str) -> str:
     return outside_code(text, _read)
 
 
+def resolved_marks(text: str, sources: int) -> str:
+    """The text with plain marks, without those that point to none of so many sources."""
+    return outside_code(text, lambda prose: _of(_read(prose), sources))
+
+
 def broken_marks(text: str) -> str:
     """The text with spaces in what could be read as a citation."""
     return _FORM.sub(lambda mark: f"{mark.group()[0]} {mark.group()[1:-1]} {mark.group()[-1]}", text)
@@ -67,18 +72,26 @@ def outside_code(text: str, change: Callable[[str], str]) -> str:
 
 
 class CitationReader:
-    """The same as `plain_marks` for a text that comes in pieces: what may become a citation is held back."""
+    """The same as `resolved_marks` for a text that comes in pieces: what may become a citation is held back, with the
+    spaces in front of it.
 
-    def __init__(self) -> None:
+    :param sources: how many there are; None leaves marks that point to none, as `plain_marks` does.
+    """
+
+    def __init__(self, sources: int | None = None) -> None:
         self._lines = _Lines()
+        self._sources = sources
 
     def feed(self, piece: str) -> str:
         """What is settled with this piece."""
-        return _joined(self._lines.feed(piece), _read)
+        return _joined(self._lines.feed(piece), self._change)
 
     def rest(self) -> str:
         """What was held back until the end."""
-        return _joined(self._lines.rest(), _read)
+        return _joined(self._lines.rest(), self._change)
+
+    def _change(self, prose: str) -> str:
+        return _read(prose) if self._sources is None else _of(_read(prose), self._sources)
 
 
 class _Lines:
@@ -145,7 +158,8 @@ class _Lines:
         ends = [len(line)] if tick < 0 else [tick]
         if opened is not None and _may_cite(line[opened.start()], opened.group(1)):
             ends.append(opened.start())
-        return min(ends)
+        settled = line[: min(ends)].rstrip()
+        return len(settled) if len(line) - len(settled) < _MOST_CHARS else min(ends)
 
 
 def _parts(text: str) -> Iterator[_Part]:
@@ -168,6 +182,10 @@ def _may_cite(bracket: str, inside: str) -> bool:
 
 def _read(prose: str) -> str:
     return _FORM.sub(_plain, prose)
+
+
+def _of(prose: str, sources: int) -> str:
+    return CITED.sub(lambda mark: mark.group() if 1 <= int(mark.group(1)) <= sources else "", prose)
 
 
 def _plain(form: re.Match[str]) -> str:

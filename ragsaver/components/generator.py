@@ -29,7 +29,7 @@ from ragsaver.components.cascade import (
 )
 from ragsaver.components.chat import ChatTier, place_of
 from ragsaver.components.chat_reply import CUT_BY, ChatReply
-from ragsaver.components.citations import CitationReader, plain_marks
+from ragsaver.components.citations import CitationReader, resolved_marks
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.extractive import NO_MODEL, Extract, comes_first, extract, free_choice
 from ragsaver.components.fitting import Fitting, wanted_schema, with_schema
@@ -60,6 +60,7 @@ class _Asking:
     free: str | None
     given: list[str]
     query: str = ""
+    sources: int = 0
     fitting: Fitting | None = None
     steps: Steps | None = None
     spent_s: float = 0.0
@@ -197,7 +198,7 @@ class AnswerGenerator(Bound):
         if free is not None and wishes.models and documents and schema is not None:
             # the pace leaves the free tier alone, whose answer is no JSON
             admit(replace(current_pace(), service=Service.CACHED), cached=False)
-        asking = _Asking(found, free, in_front_of_the_model(query, documents), query)
+        asking = _Asking(found, free, in_front_of_the_model(query, documents), query, len(documents))
         if schema is not None:
             asking.fitting = Fitting(schema, self._links(asking))
         return asking
@@ -313,7 +314,7 @@ class AnswerGenerator(Bound):
     ) -> tuple[ChatTier, Telling]:
         tier = self._tiers[attempt.place]
         current_receipt().add("route", f"{tier.tier}: {tier.settings.name}", 1, "calls", reason=attempt.why)
-        citations = None if self._as_json(asking) else CitationReader()
+        citations = None if self._as_json(asking) else CitationReader(asking.sources)
         return tier, Telling(callback, self._links(asking), citations)
 
     @contextmanager
@@ -349,7 +350,8 @@ class AnswerGenerator(Bound):
         """A model's answer that nobody has seen yet, in one piece."""
         if finished.streamed or finished.reply is None:
             return None
-        text = finished.reply.text if self._as_json(asking) else plain_marks(finished.reply.text)
+        said = finished.reply.text
+        text = said if self._as_json(asking) else resolved_marks(said, asking.sources)
         return StreamingChunk(content=text if asking.fitting else self._links(asking).clean(text))
 
     def _links(self, asking: _Asking) -> LinkFilter:

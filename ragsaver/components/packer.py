@@ -5,16 +5,15 @@ under its heading, and an ellipsis marks what was left out.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from haystack import Document, component
 from numpy.typing import NDArray
 
-from ragsaver.components.answer_kind import refers_back
+from ragsaver.components.budget_filling import choose, fit, price_of, why_left_out
 from ragsaver.components.document_values import page_at, said_of, score_of
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
@@ -30,130 +29,10 @@ from ragsaver.sentences import Sentence, sentences
 from ragsaver.spend.fees import REFUSALS
 from ragsaver.spend.receipt import OpenReceipt, current_receipt
 
-GAP = " … "
-GAP_TOKENS = 1
-# In logits; what reads on without a gap costs less and says more. docs/benchmarks.md has the measurements.
-BESIDE = 0.5
+GAP = " … "  # of GAP_TOKENS
 
 # Sentences whose tokens are remembered: the same chunks come again and again.
 _REMEMBERED = 65_536
-
-# Of a budget that another tokenizer counts; where less than that is used, more is packed.
-_USED_AT_LEAST = 0.95
-
-Packed = TypeVar("Packed")
-
-
-def choose(
-    worth: Sequence[Sequence[float]],
-    candidates: Sequence[Candidate],
-    budget_tokens: int,
-    complete_from: float,
-) -> list[list[int]]:
-    """Fill the budget with the sentences that are worth most.
-
-    One beside a chosen sentence is worth `BESIDE` more, and one that refers back brings the sentence in front of it.
-
-    :param worth: as `score_sentences` gives it; minus infinity is not taken for itself.
-    :param complete_from: share of a passage's tokens from which the rest of it is taken too, if it fits.
-    :returns: positions of the chosen sentences of each candidate, ascending.
-    """
-    filling = _Filling(candidates, budget_tokens)
-    value = {(row, column): score for row, scores in enumerate(worth) for column, score in enumerate(scores)}
-    waiting = [(-score, row, column) for (row, column), score in value.items() if score > -math.inf]
-    heapify(waiting)
-    while waiting:
-        negative, row, column = heappop(waiting)
-        if value[row, column] != -negative or not filling.take(row, column):
-            continue
-        filling.complete(row, complete_from)
-        for beside in (column - 1, column + 1):
-            if (row, beside) in value and beside not in filling.chosen[row]:
-                value[row, beside] += BESIDE
-                heappush(waiting, (-value[row, beside], row, beside))
-    return [sorted(mine) for mine in filling.chosen]
-
-
-def fit(fill: Callable[[int], Packed], size: Callable[[Packed], int], budget_tokens: int) -> tuple[Packed, int]:
-    """What fills a budget whose tokens another tokenizer counts and does not exceed it, and how many it uses.
-
-    :param fill: packs for so many tokens of the shipped tokenizer.
-    :param size: tokens of what was packed, by the other one.
-    """
-    room, packed = budget_tokens, fill(budget_tokens)
-    used = size(packed)
-    if 0 < used < budget_tokens * _USED_AT_LEAST:
-        more = fill(room * budget_tokens // used)
-        if (grown := size(more)) <= budget_tokens:
-            return more, grown
-    while used > budget_tokens:
-        room = min(room * budget_tokens // used, room - 1)
-        packed = fill(room)
-        used = size(packed)
-    return packed, used
-
-
-class _Filling:
-    """The budget while it is spent."""
-
-    def __init__(self, candidates: Sequence[Candidate], budget_tokens: int) -> None:
-        self._candidates = candidates
-        self._left = budget_tokens
-        self.chosen: list[set[int]] = [set() for _ in candidates]
-
-    def take(self, row: int, column: int) -> bool:
-        """Take a sentence if it is not there and fits, with the one that it refers back to if that fits too."""
-        candidate, mine = self._candidates[row], self.chosen[row]
-        # most are left because they don't fit, which is soon told: at best one closes a gap
-        if column in mine or candidate.tokens[column] - GAP_TOKENS > self._left:
-            return False
-        before = column - 1
-        if before >= 0 and before not in mine and refers_back(candidate.sentences[column].text):
-            return self._pay(row, {before, column}) or self._pay(row, {column})
-        return self._pay(row, {column})
-
-    def complete(self, row: int, complete_from: float) -> None:
-        """Take the rest of a passage if most of it is there, and it fits."""
-        candidate, mine = self._candidates[row], self.chosen[row]
-        if len(mine) < len(candidate.tokens) and _sum(candidate, mine) >= complete_from * sum(candidate.tokens):
-            self._pay(row, set(range(len(candidate.tokens))) - mine)
-
-    def _pay(self, row: int, columns: set[int]) -> bool:
-        candidate, mine = self._candidates[row], self.chosen[row]
-        price = 0 if mine else candidate.heading_tokens - GAP_TOKENS  # one run has no gap
-        added: set[int] = set()
-        for column in columns:
-            beside = sum(near in mine or near in added for near in (column - 1, column + 1))
-            price += candidate.tokens[column] + GAP_TOKENS * (1 - beside)
-            added.add(column)
-        if price > self._left:
-            return False
-        self._left -= price
-        mine |= columns
-        return True
-
-
-def why_left_out(candidate: Candidate, worth: Sequence[float], room_tokens: int) -> str:
-    """Why nothing of a passage is packed, if nothing is.
-
-    :param worth: as for `choose`, of its sentences.
-    """
-    wanted = [tokens for tokens, score in zip(candidate.tokens, worth, strict=True) if score > -math.inf]
-    if not wanted:
-        return "an outline in front says it already" if candidate.tokens else "it has no text"
-    if candidate.heading_tokens + min(wanted) > room_tokens:
-        return f"not one sentence fits into {room_tokens} tokens with its heading"
-    return f"other sentences are worth more of the {room_tokens} tokens"
-
-
-def _price(candidate: Candidate, columns: set[int]) -> int:
-    """Tokens of a passage's heading, of some of its sentences, and of what marks the gaps between them."""
-    gaps = sum(column - 1 not in columns for column in columns) - 1
-    return candidate.heading_tokens + _sum(candidate, columns) + GAP_TOKENS * gaps
-
-
-def _sum(candidate: Candidate, columns: set[int]) -> int:
-    return sum(candidate.tokens[column] for column in columns)
 
 
 @component
@@ -340,7 +219,7 @@ class ContextPacker(Bound):
                 "chunk_id": documents[n].id,
                 "spans": spans,
                 "span_pages": [page_at(documents[n], candidate.sentences[column].start) for column in mine],
-                "tokens": _price(candidate, set(mine)),
+                "tokens": price_of(candidate, set(mine)),
                 "span_worth": [worth[n][column] for column in mine],
             }
             text = GAP.join(_slice(documents[n].content or "", candidate.sentences, run) for run in runs)

@@ -17,8 +17,10 @@ from ragsaver.errors import SettingsError
 from ragsaver.models.protocol import Encoder
 from ragsaver.settings import GenerationSettings
 
-# Signs of a hard question from which the strongest model is asked at once.
+# Signs of a hard question from which the strongest model is asked at once; who wishes the maximum needs one where
+# budgets press, and none otherwise.
 SIGNS: Mapping[Quality, int] = {"minimum": 4, "balanced": 2, "maximum": 1}
+_WISHED = "the strongest model is asked first (quality maximum)"
 _MORE_SIGNS = 4  # that are needed when budgets let hardly a question go there
 _LONG = np.log1p(60)  # words
 _MANY = np.log1p(3)  # numbers, turns
@@ -40,6 +42,11 @@ class Question:
     vector: Callable[[], NDArray[np.float32]]
     wish: Quality = "balanced"
     strong: float = 1.0
+
+    @property
+    def wants_strongest(self) -> bool:
+        """Whether the best is wished, and budgets let all of it be spent."""
+        return self.wish == "maximum" and self.strong >= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,8 @@ class Cheapest:
 class Rules:
     """Counts signs of a hard question: a start for who has no recorded outcomes. Nothing of it was measured.
 
-    With fewer signs than the strongest model needs, a question begins as far up the row as that part of them.
+    With fewer signs than the strongest model needs, a question begins as far up the row as that part of them. Who
+    wishes the maximum gets the strongest at once, unless budgets press.
 
     :param names: of the tiers, cheapest first.
     """
@@ -80,6 +88,8 @@ class Rules:
     def judge(self, question: Question) -> Verdict:
         """Decide."""
         signs, last = hard_signs(question), len(self._names) - 1
+        if question.wants_strongest:
+            return Verdict(last, _WISHED)
         needed = SIGNS[question.wish] + math.ceil(_MORE_SIGNS * (1 - question.strong))
         place = min(len(signs) * last // needed, last) if question.strong > 0 else 0
         seen = ", ".join(signs) or "none"
@@ -90,7 +100,8 @@ class Rules:
 
 
 class Trained:
-    """Decides by recorded outcomes.
+    """Decides by recorded outcomes. Who wishes the maximum gets the strongest at once, or by the curve where budgets
+    press: as much of what that spends as they let.
 
     :param target: the point of its curve that questions are routed by.
     :param names: of the tiers, cheapest first. A router of two models decides between the first and the last.
@@ -100,15 +111,16 @@ class Trained:
         self._model, self._curve = model, Curve(model.curve)
         self._places = (0, len(names) - 1) if model.tiers == 2 else tuple(range(len(names)))
         self._names = [names[place] for place in self._places]
-        best = max(model.curve, key=lambda step: (step.quality, -step.calls))
         self._steps: Mapping[Quality, Step] = {
             "minimum": self._curve.nearest(target, 0.5),
             "balanced": target,
-            "maximum": best if best.above < target.above else target,
+            "maximum": model.curve[-1],
         }
 
     def judge(self, question: Question) -> Verdict:
         """Decide."""
+        if question.wants_strongest:
+            return Verdict(self._places[-1], _WISHED)
         counted = question.shape + question.found if self._model.counted == SHAPE + FOUND else question.shape
         judged = self._model.judge(question.vector(), counted)
         step = self._curve.part_of(self._steps[question.wish], question.strong)

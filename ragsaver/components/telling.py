@@ -1,4 +1,5 @@
-"""Pass on what a model streams, its citations plain, without addresses that nobody gave; know if anything was told."""
+"""Pass on what a model streams, its citations plain, without those that cite nothing and addresses that nobody gave;
+know if anything was told."""
 
 import time
 from dataclasses import dataclass, field, replace

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsaver.components.as_data import as_data
-from ragsaver.components.citations import CitationReader, broken_marks, numbers_cited, plain_marks
+from ragsaver.components.citations import CitationReader, broken_marks, numbers_cited, plain_marks, resolved_marks
 
 FORMS = [
     ("[1]", "[1]"),
@@ -92,13 +92,38 @@ def test_a_document_s_own_text_cites_nothing(text: str):
     assert numbers_cited(as_data(text)) == []
 
 
+@given(st.lists(PIECES, max_size=30), st.integers(0, 2))
+def test_in_pieces_what_points_to_no_source_is_left_out_as_from_the_whole(pieces: list[str], sources: int):
+    whole = resolved_marks("".join(pieces), sources)
+    assert in_pieces(pieces, sources) == whole
+    assert all(1 <= number <= sources for number in numbers_cited(whole))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("It is so [9].", "It is so."),
+        ("It is so  [1][9], and so【12†source】.", "It is so  [1], and so."),
+        ("It is so [0] [2].", "It is so [2]."),
+        ("`a [9]` stays, (documents 1 and 7) and [9]", "`a [9]` stays, [1] and"),
+        ("It is so. [9]\nYes [2]\n[9] it is", "It is so.\nYes [2]\n it is"),
+    ],
+)
+def test_a_mark_of_no_source_is_never_told(said: str, told: str):
+    assert resolved_marks(said, 2) == in_pieces(list(said), 2) == told
+
+
 def test_prose_is_told_as_it_comes():
-    reader = CitationReader()
-    assert reader.feed("It costs (for example) 40 euros ") == "It costs (for example) 40 euros "
+    reader = CitationReader(2)
+    assert reader.feed("It costs (for example) 40 euros ") == "It costs (for example) 40 euros"
     assert reader.feed("(doc") == ""
-    assert reader.feed("tors say so) [1") == "(doctors say so) "
-    assert reader.feed(", 2") == ""
-    assert reader.feed("]") + reader.rest() == "[1][2]"
+    assert reader.feed("tors say so) [1") == " (doctors say so)"
+    assert reader.feed(", 2, 3") == ""
+    assert reader.feed("]") + reader.rest() == " [1][2]"
+
+
+def test_spaces_are_not_held_for_ever():
+    assert CitationReader(1).feed("a" + " " * 300) == "a" + " " * 300
 
 
 def test_a_mark_that_never_ends_is_read_in_reasonable_steps():
@@ -106,6 +131,6 @@ def test_a_mark_that_never_ends_is_read_in_reasonable_steps():
     assert len(plain_marks(text)) == len(text)
 
 
-def in_pieces(pieces: list[str]) -> str:
-    reader = CitationReader()
+def in_pieces(pieces: list[str], sources: int | None = None) -> str:
+    reader = CitationReader(sources)
     return "".join([*map(reader.feed, pieces), reader.rest()])

@@ -264,6 +264,21 @@ def test_a_hard_question_begins_with_the_strongest_and_a_wish_moves_the_threshol
         assert ask(given, hard).reply.meta["tier"] == "small"
 
 
+@pytest.mark.parametrize("settings", [{}, {"stream_unchecked": True}])
+def test_a_stream_has_no_mark_that_points_to_no_passage(tmp_path: Path, small: Script, large: Script, settings: dict):
+    small.reply = large.reply = "The veterinary office issues it [1] [9]."
+    for models in ([small], [small, large]):
+        with tiers(tmp_path / str(len(models)), *models, **settings) as given:
+            assert "".join(ask(given, stream=True).streamed).strip() == "The veterinary office issues it [1]."
+
+
+def test_who_wishes_the_maximum_gets_the_strongest_model(tmp_path: Path, small: Script, large: Script):
+    with tiers(tmp_path, small, large) as given:
+        asked = ask(given, request=Request(given.default_scope, quality="maximum"))
+        assert (asked.reply.meta["tier"], small.requests) == ("large", [])
+        assert asked.reply.meta["route_reason"] == "the strongest model is asked first (quality maximum)"
+
+
 def test_of_three_tiers_the_one_in_the_middle_can_be_the_first(tmp_path: Path, small: Script, large: Script):
     from ragsaver.eval.route import train_route
     from tests.eval.test_route import KINDS, three_models, write

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.components.packer import GAP_TOKENS, choose
+from ragsaver.components.budget_filling import GAP_TOKENS, choose
 from ragsaver.components.sentence_worth import Candidate, score_sentences
 from ragsaver.sentences import sentences
 

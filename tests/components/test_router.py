@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsaver.components.route_features import FOUND, SHAPE, question_shape
-from ragsaver.components.router import Question, Rules, Trained, open_router
+from ragsaver.components.router import Cheapest, Question, Rules, Trained, open_router
 from ragsaver.components.router_curve import Curve, Step, cheapest_for, places_of, spending
 from ragsaver.components.router_model import RouterModel, load_router, logistic, pack
 from ragsaver.errors import SettingsError
@@ -77,9 +77,28 @@ def test_a_wish_for_less_or_more_moves_the_threshold_and_a_pressed_budget_only_d
     router = Trained(model_of(0.3, 0.45, 0.8), CURVE[2], NAMES)  # chances of 0.50 and 0.65
     wished = {wish: router.judge(asked(wish=wish)) for wish in ("minimum", "balanced", "maximum")}
     assert [one.place for one in wished.values()] == [0, 2, 2]
-    assert "0.40 is needed" in wished["minimum"].reason and "0.90 is needed" in wished["maximum"].reason
+    assert "0.40 is needed" in wished["minimum"].reason
     pressed = [router.judge(asked(strong=strong)).place for strong in (1.0, 0.8, 0.5, 0.0)]
     assert pressed == sorted(pressed, reverse=True) and pressed[-1] == 0
+
+
+def test_the_maximum_is_the_strongest_model_unless_budgets_press():
+    easy = model_of(0.8, 0.8, 0.8)  # any model will do, by its chances
+    for router in (Rules(NAMES), Trained(easy, CURVE[2], NAMES), Trained(easy, CURVE[0], NAMES)):
+        verdict = router.judge(asked(wish="maximum"))
+        assert (verdict.place, "strongest" in verdict.reason) == (2, True)
+        assert router.judge(asked()).place == 0
+        assert router.judge(asked(wish="maximum", strong=0.0)).place == 0
+    assert Cheapest().judge(asked(wish="maximum")).place == 0, "`router: never` is the operator's word"
+    pressed = Rules(NAMES).judge(asked("Compare both, and why, if so?", wish="maximum", strong=0.5))
+    assert (pressed.place, "3 of 3 signs" in pressed.reason) == (2, True)
+
+
+@pytest.mark.parametrize("strong", [0.9, 0.5, 0.1])
+def test_a_pressed_wish_for_the_maximum_spends_that_part_of_the_strongest_s_money(strong: float):
+    router, step = Trained(model_of(0.3, 0.45, 0.8), CURVE[0], NAMES), Curve(CURVE).part_of(CURVE[-1], strong)
+    verdict = router.judge(asked(wish="maximum", strong=strong))
+    assert f"{min(1 - step.above, 1.0):.2f} is needed" in verdict.reason
 
 
 def test_targets_take_the_cheapest_point_that_keeps_them():

@@ -9,8 +9,8 @@ from haystack.dataclasses import ChatMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragsaver.components.budget_filling import fit
 from ragsaver.components.chat import ChatTier
-from ragsaver.components.packer import fit
 from ragsaver.components.request import Request, running
 from ragsaver.components.token_counts import CountedTexts, TierTokens
 from ragsaver.errors import SettingsError
