@@ -183,11 +183,15 @@ class DocumentLine:
         with self._writing() as connection:
             restart(connection, _documents.c.id == document_id, _documents.c.state == State.EMBEDDED)
 
-    def not_applied(self, document_id: str, error: str, *, wait_s: float, max_attempts: int) -> bool:
-        """A document that could not be applied waits for a while, and is dead after so many times: then true."""
-        dead = _documents.c.attempts + 1 >= max_attempts
+    def not_applied(self, document_id: str, error: str, *, wait_s: float, max_attempts: int | None = None) -> bool:
+        """A document that could not be applied waits for a while.
+
+        :param max_attempts: after which it is dead: then true. None if this was no attempt.
+        """
+        attempts = _documents.c.attempts + int(max_attempts is not None)
+        dead = sa.false() if max_attempts is None else attempts >= max_attempts
         values = {
-            "attempts": _documents.c.attempts + 1,
+            "attempts": attempts,
             "error": error,
             "round": None,
             "due_at": sa.case((dead, now()), else_=now() + wait_s),

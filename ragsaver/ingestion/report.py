@@ -23,7 +23,8 @@ class Progress(_Frozen):
 
 class DocumentCounts(_Frozen):
     """Documents by what became of them; `tombstoned` ones stay out, because retention took them out before;
-    `vanished` ones were removed after they had been listed, and stay in as they were until a run prunes.
+    `vanished` ones were removed after they had been listed, and stay in as they were until a run prunes; `waiting` ones
+    stay as they were since a budget has no room for what they embed.
     """
 
     seen: int = 0
@@ -34,6 +35,7 @@ class DocumentCounts(_Frozen):
     failed: int = 0
     tombstoned: int = 0
     vanished: int = 0
+    waiting: int = 0
 
 
 class ChunkCounts(_Frozen):
