@@ -7,11 +7,11 @@ from ragsaver.control_characters import on_one_line
 from ragsaver.errors import RUN_AGAIN, BudgetExceeded
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier, Embedded
-from ragsaver.ingestion.charging import RunCharges
+from ragsaver.ingestion.charging import EmbeddingCharges, RunCharges
 from ragsaver.ingestion.kept_vectors import KeptVectors
 from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.planning import Change, original_of
-from ragsaver.ingestion.report import IngestReport
+from ragsaver.ingestion.report import IngestReport, PlannedRefusal, PlanReport
 from ragsaver.ingestion.sources import SourceItem
 
 _NAMED = 3
@@ -86,6 +86,16 @@ def told_waiting(refused: BudgetExceeded, waiting: Sequence[str], report: Ingest
         retry_after_s=refused.retry_after_s,
         report=report,
     )
+
+
+def foreseen(charges: EmbeddingCharges, tenant: str, plan: PlanReport) -> PlanReport:
+    """The plan with the budget that has no room for all of it."""
+    try:
+        charges.foresee(tenant, plan.cost_usd)
+    except BudgetExceeded as error:
+        refused = PlannedRefusal(budget=error.budget, remaining_usd=error.remaining_usd, resets_at=error.resets_at)
+        return plan.model_copy(update={"refused": refused})
+    return plan
 
 
 def _wait_s(error: BudgetExceeded) -> float:

@@ -1,4 +1,4 @@
-"""Who pays for what an ingestion embeds? Its tenant, for each run or document of a job by itself.
+"""Who pays for what an ingestion embeds? Its tenant, and who posted it, for each run or document of a job by itself.
 
 What a batch costs is kept back in all budgets before it is embedded, and charged when it is. A charge says how much a
 run or document has embedded by now, so what could not be written, or was lost with its process, is in the next one.
@@ -9,6 +9,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from types import TracebackType
 from typing import Self
 
@@ -16,12 +17,14 @@ from ragsaver.errors import StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.text_tokens import TextTokens
 from ragsaver.settings import Settings
-from ragsaver.spend.budgets import Account
+from ragsaver.spend.budgets import Account, Hold
 from ragsaver.spend.embedded_tokens import charge_embedded, reserve_embedding
+from ragsaver.spend.foreseeing import foresee
 from ragsaver.spend.ledger import Lease, Ledger, open_ledger
+from ragsaver.spend.money import charged
 
-# Tokens by tenant, and run or document of a job.
-Tokens = Mapping[tuple[str, str], int]
+# Tokens by who pays, and for what: the account's request is a run, or a document of a job.
+Tokens = Mapping[Account, int]
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ class EmbeddingCharges:
         :raises BudgetExceeded: if a budget has no room for it.
         :raises StorageError: if the ledger can't be written: then nothing is embedded.
         """
-        wanted = {_account(*whose): count for whose, count in tokens.items() if count}
+        wanted = {account: count for account, count in tokens.items() if count}
         if not self.any or not wanted:
             return []
         return list(reserve_embedding(self._ledger(), wanted, self._model, self._usd_per_mtok).values())
@@ -61,13 +64,22 @@ class EmbeddingCharges:
         :param held: ends with this, whether it was needed or not.
         :raises StorageError: if the ledger can't be written.
         """
-        of = {account: [one for one in held if one.account == account] for account in {one.account for one in held}}
-        so_far = {_account(*whose): count for whose, count in tokens.items() if count}
         if not self.any:
             return
-        for account in {**so_far, **of}:
-            own = of.get(account, ())
+        so_far = {account: count for account, count in tokens.items() if count}
+        for account in {**so_far, **{one.account: 0 for one in held}}:
+            own = [one for one in held if one.account == account]
             charge_embedded(self._ledger(), account, self._model, so_far.get(account, 0), self._usd_per_mtok, own)
+
+    def foresee(self, tenant: str, usd: Decimal) -> None:
+        """Refuse what has no room as things stand; nothing is kept back.
+
+        :param usd: that a run would cost.
+        :raises BudgetExceeded: if a budget has no room for it.
+        :raises StorageError: if the ledger can't be read.
+        """
+        if usd:
+            foresee(self._ledger(), Account(tenant), Hold(charged(usd), 0), None)
 
     def close(self) -> None:
         """Let go of the ledger."""
@@ -86,12 +98,13 @@ class EmbeddingCharges:
 class RunCharges:
     """What one run embeds, batch by batch. Leaving it gives back what was held for what was not embedded.
 
+    :param principal: who it is for, where that is known.
     :raises StorageError: when it is left, if what was embedded can't be charged.
     """
 
-    def __init__(self, charges: EmbeddingCharges, scope: Scope) -> None:
+    def __init__(self, charges: EmbeddingCharges, scope: Scope, principal: str | None = None) -> None:
         self._charges = charges
-        self._run = scope.tenant, f"ingest_{uuid.uuid4().hex}"
+        self._run = Account(scope.tenant, principal, request_id=f"ingest_{uuid.uuid4().hex}")
         self._tokens = 0
         self._held: list[Lease] = []
         self._unwritten = False
@@ -140,7 +153,3 @@ class RunCharges:
         self._charges.charge({self._run: self._tokens}, self._held)
         self._held.clear()
         self._unwritten = False
-
-
-def _account(tenant: str, name: str) -> Account:
-    return Account(tenant, request_id=name)

@@ -16,7 +16,7 @@ from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.accounting import Tally, report_of, told_kinds
-from ragsaver.ingestion.affording import Affording, told_waiting
+from ragsaver.ingestion.affording import Affording, foreseen, told_waiting
 from ragsaver.ingestion.applying import Applier, Paid, Step
 from ragsaver.ingestion.charging import EmbeddingCharges, RunCharges
 from ragsaver.ingestion.cutting import recipe_of
@@ -191,9 +191,8 @@ class Ingestor:
         planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._summaries, kept.vectors)
         gates = self._gates(scope, known, way)
         with self._writers.one_of_ours():
-            return planner.plan(
-                gates, items, scope, gone=way.gone, pace=lambda sample: pace or self._pace(scope, sample)
-            )
+            told = planner.plan(gates, items, scope, gone=way.gone, pace=lambda some: pace or self._pace(scope, some))
+        return foreseen(self._charges, scope.tenant, told)
 
     def _gates(
         self, scope: Scope, known: Mapping[str, DocumentRecord], way: Way, step: Callable[[], None] = lambda: None
@@ -220,17 +219,19 @@ class Ingestor:
         scope: Scope,
         *,
         progress: Callable[[Progress], None] | None = None,
+        principal: str | None = None,
     ) -> IngestReport:
         """Ingest documents given as text.
 
         :param progress: as for `ingest`.
+        :param principal: who gives them, whose budgets count too.
         :raises UsageError: if a source is empty, holds a control character or is named twice.
         """
         started = time.perf_counter()
         require_sources(documents)
         items = [document.item() for document in documents]
         with self.writing(scope):
-            return self._run(items, self._manifest.documents(scope), scope, progress, Way(), started)
+            return self._run(items, self._manifest.documents(scope), scope, progress, Way(principal=principal), started)
 
     def ingest_again(self, records: Sequence[DocumentRecord], scope: Scope) -> IngestReport:
         """Ingest documents from where they came from, or from the text that was posted; those that are nowhere any
@@ -360,7 +361,10 @@ class Ingestor:
         posted = {item.source: item for item in items if item.location is None}
         changes = self._admitted(gates, items, scope, way.gone)
         kept = KeptVectors(self._index, scope, among(known.values()), way.gone)
-        with RunCharges(self._charges, scope) as charges, Writing(self._applier, scope, way.allowance) as writing:
+        with (
+            RunCharges(self._charges, scope, way.principal) as charges,
+            Writing(self._applier, scope, way.allowance) as writing,
+        ):
             affording = Affording(self._applier, self._manifest, scope, charges, kept, posted)
             for batch in batches(changes, self._settings.ingestion.batch_chunks):
                 for embedded in affording.embedded(batch):

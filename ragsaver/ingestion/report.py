@@ -171,6 +171,14 @@ class PlannedSummaries(_Frozen):
     cost_usd: Usd = ZERO
 
 
+class PlannedRefusal(_Frozen):
+    """A budget that has no room for all of it as things stand; what is left of it, and when it begins anew."""
+
+    budget: str
+    remaining_usd: Usd
+    resets_at: str
+
+
 class PlannedChange(_Frozen):
     """One document that would change, and why."""
 
@@ -186,12 +194,14 @@ class PlanReport(_Frozen):
     """What an ingestion would do, before anything is spent.
 
     `expired`, `notes`, `noted` and `noted_before` are as its report has them; `expired` ones are counted as deleted.
+    `refused` names the budget that would let some of the documents wait.
     """
 
     documents: PlannedDocuments = PlannedDocuments()
     chunks: PlannedChunks = PlannedChunks()
     embedding: PlannedEmbedding = PlannedEmbedding()
     summaries: PlannedSummaries = PlannedSummaries()
+    refused: PlannedRefusal | None = None
     changes: tuple[PlannedChange, ...] = ()
     errors: tuple[IngestFailure, ...] = ()
     expired: tuple[ExpiredDocument, ...] = ()

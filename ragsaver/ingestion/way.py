@@ -17,6 +17,7 @@ class Way:
     :ivar checksum: read every document, whatever its version says.
     :ivar include_expired: bring in what retention took out.
     :ivar allowance: what summaries may cost.
+    :ivar principal: whose budgets embedding counts for, beside the tenant's; None where nobody is known.
     """
 
     gone: Sequence[DocumentRecord] = ()
@@ -24,3 +25,4 @@ class Way:
     checksum: bool = False
     include_expired: bool = False
     allowance: Allowance | None = None
+    principal: str | None = None

@@ -29,6 +29,7 @@ from ragsaver.ingestion.standing import vector_bytes
 from ragsaver.ingestion.summarising import Bill
 from ragsaver.ingestion.text_tokens import TokensTold
 from ragsaver.pipelines.runtime import Runtime
+from ragsaver.spend.budgets import Account
 from ragsaver.spend.ledger import Lease
 from ragsaver.workers.backoff import backoff_s, room_in_s, told
 from ragsaver.workers.moves import Moved, nobody
@@ -225,7 +226,9 @@ class Drainer:
         """Keeps back what documents' texts cost before they are embedded."""
         of = _jobs_documents(ready)
         return lambda texts: held.extend(
-            self._charges.reserve({(scope.tenant, of[one]): tokens.embedded for one, tokens in texts.items()})
+            self._charges.reserve(
+                {Account(scope.tenant, request_id=of[one]): tokens.embedded for one, tokens in texts.items()}
+            )
         )
 
     def _charge(self, documents: Sequence[QueuedDocument], held: Sequence[Lease] = ()) -> None:

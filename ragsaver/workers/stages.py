@@ -27,6 +27,7 @@ from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.settings import Settings
+from ragsaver.spend.budgets import Account
 from ragsaver.spend.ledger import Lease
 from ragsaver.workers.backoff import backoff_s, room_in_s, told
 from ragsaver.workers.broker import Broker
@@ -187,7 +188,7 @@ class Worker:
         :raises StorageError: if the ledger can't be written.
         """
         tenants = {one.id: one.scope.tenant for one in documents}
-        return self._charges.reserve({(tenants[one], one): count for one, count in tokens.items()})
+        return self._charges.reserve({Account(tenants[one], request_id=one): n for one, n in tokens.items()})
 
     def give_back(self, held: Sequence[Lease]) -> None:
         """Nothing was embedded for it after all; it never fails: what can't be given back expires."""
@@ -203,7 +204,7 @@ class Worker:
         :raises StorageError: if it can't be written.
         """
         if self._charges.any:
-            embedded = {(one.account.tenant, one.account.request_id): one.call.prompt_tokens for one in held}
+            embedded = {one.account: one.call.prompt_tokens for one in held}
             self._charges.charge(embedded | self.jobs.documents.spent(document_ids), held)
 
     def wait(self, document: QueuedDocument, holder: str, error: BudgetExceeded) -> None:

@@ -48,12 +48,12 @@ class Watcher:
 
 
 @contextmanager
-def watching(project: Path, *options: str, stop: signal.Signals = signal.SIGTERM) -> Iterator[Watcher]:
+def watching(project: Path, *options: str, stop: signal.Signals = signal.SIGTERM, **more: str) -> Iterator[Watcher]:
     """A command that watches `docs`; told to stop at the end, it must end well and without another word."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ragsaver", "ingest", "docs", "--watch", "--json", *options],
         cwd=project,
-        env=environment(project, RAGSAVER_QUEUE__BACKOFF_S="0.5"),
+        env=environment(project, RAGSAVER_QUEUE__BACKOFF_S="0.5", **more),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
