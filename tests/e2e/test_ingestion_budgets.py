@@ -17,7 +17,7 @@ TYPE = "urn:ragsaver:problem:budget-exceeded"
 def project(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text("The guide speaks of zebras.")
-    (tmp_path / "docs" / "b.md").write_text("Another one speaks of owls that hunt at night.")
+    (tmp_path / "docs" / "b.md").write_text("Owls hunt.")
     return tmp_path
 
 
