@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ragsaver.errors import BudgetExceeded
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
+from ragsaver.ingestion.job_tables import documents
 from ragsaver.settings import DatabaseSettings, QueueSettings
 from ragsaver.spend.ledger import EXPIRED, open_ledger
 from ragsaver.spend.reports import budgets_report
@@ -50,7 +51,8 @@ def limit(line: Line, micro_dollars: int) -> None:
 def hurry(line: Line) -> None:
     """Who waits for a budget has waited."""
     with line.queue.jobs._writing() as connection:
-        connection.exec_driver_sql("UPDATE documents SET due_at = 1 WHERE round IS NULL AND holder IS NULL")
+        away = (documents.c.round.is_(None), documents.c.holder.is_(None))
+        connection.execute(sa.update(documents).where(*away).values(due_at=1.0))
 
 
 def held(line: Line) -> int:
@@ -95,7 +97,7 @@ def test_a_document_whose_texts_are_known_goes_on_and_another_tenant_s_too(line:
     line.requeue()
     line.embed([*ids, *theirs])
     with line.queue.jobs._reading() as connection:
-        found = connection.exec_driver_sql("SELECT state FROM documents WHERE tenant = 'rival'").scalar()
+        found = connection.scalar(sa.select(documents.c.state).where(documents.c.tenant == "rival"))
     assert found == State.EMBEDDED
 
 
