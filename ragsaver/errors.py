@@ -281,6 +281,7 @@ class BudgetExceeded(RagSaverError):
     :ivar budget: which one: `tenant acme per day`.
     :ivar remaining_usd: what is left of it, holds of running calls not counted as left.
     :ivar resets_at: when it begins anew, in ISO 8601.
+    :ivar report: of an ingestion that did the rest, an `IngestReport`.
     """
 
     status = 429
@@ -296,11 +297,13 @@ class BudgetExceeded(RagSaverError):
         remaining_usd: Decimal = Decimal(0),
         resets_at: str = "",
         retry_after_s: float | None = None,
+        report: object = None,
     ) -> None:
         super().__init__(problem, where=where, remedy=remedy, retry_after_s=retry_after_s)
         self.budget = budget
         self.remaining_usd = remaining_usd
         self.resets_at = resets_at
+        self.report = report
 
 
 class FuseBlown(RagSaverError):

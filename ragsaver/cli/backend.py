@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ragsaver.errors import RagSaverError, told
+from ragsaver.errors import BudgetExceeded, RagSaverError, told
 from ragsaver.settings import Settings
 
 if TYPE_CHECKING:
@@ -183,10 +183,13 @@ class Remote:
         with self._asked("/v1/local/ingest", order.model_dump(mode="json")) as answer:
             for line in answer.iter_lines():
                 event = IngestEvent.model_validate_json(line)
+                if event.problem:
+                    error = _problem(event.problem.model_dump())
+                    if isinstance(error, BudgetExceeded):
+                        error.report = event.report
+                    raise error
                 if event.report:
                     return event.report
-                if event.problem:
-                    raise _problem(event.problem.model_dump())
                 if event.progress and progress:
                     progress(event.progress)
         raise self._silent("it ended before the ingestion did")
@@ -282,9 +285,11 @@ class Remote:
 
 def _problem(document: dict[str, Any]) -> RagSaverError:
     """The error that the server told, as if it had happened here."""
-    return told(
+    error = told(
         str(document.get("type")),
         str(document.get("problem") or document.get("detail") or document.get("title")),
         where=document.get("where"),
         remedy=document.get("remedy"),
     )
+    error.retry_after_s = document.get("retry_after_s")
+    return error

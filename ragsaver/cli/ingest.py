@@ -10,6 +10,7 @@ import typer
 from ragsaver.cli.ordering import Checksum, Collection, Exclude, Include, IncludeExpired, Paths, Prune, order
 from ragsaver.cli.output import (
     errors_told,
+    ingested,
     print_json,
     say,
     tell_failures,
@@ -20,7 +21,7 @@ from ragsaver.cli.output import (
     tell_what_stays_out,
 )
 from ragsaver.control_characters import on_one_line
-from ragsaver.errors import UnreadableDocument, UsageError
+from ragsaver.errors import BudgetExceeded, UnreadableDocument, UsageError
 from ragsaver.ingestion.turns import Priority
 from ragsaver.settings import quiet_haystack
 from ragsaver.settings_file import load_settings
@@ -83,8 +84,15 @@ def ingest(
 
                 keep_ingesting(work, wanted, settings, as_json, show=lambda report: _show(report, as_json))
                 return
-            with progress_bar() as progress:
-                report = work.ingest(wanted, progress)
+            try:
+                with progress_bar() as progress:
+                    report = work.ingest(wanted, progress)
+            except BudgetExceeded as error:
+                if (done := ingested(error)) is not None:
+                    if not as_json:  # else it stands beside the error
+                        _show(done, as_json)
+                    work.optimise()
+                raise
             _show(report, as_json)
             work.optimise()
         if report.errors:
@@ -135,7 +143,8 @@ def _show(report: "IngestReport", as_json: bool) -> None:
     documents, chunks = report.documents, report.chunks
     say(
         f"{documents.seen} documents: {documents.added} added, {documents.changed} changed, "
-        f"{documents.unchanged} unchanged, {documents.deleted} deleted, {documents.failed} failed\n"
+        f"{documents.unchanged} unchanged, {documents.deleted} deleted, {documents.failed} failed"
+        f"{f', {documents.waiting} wait' if documents.waiting else ''}\n"
         f"{chunks.total} chunks: {chunks.embedded} embedded, {chunks.reused} reused, "
         f"{chunks.deleted} deleted\n{report.embedding.tokens} tokens embedded in {report.seconds:.1f} s"
     )

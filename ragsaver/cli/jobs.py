@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True)
 
 _Job = Annotated[str, typer.Argument(metavar="JOB", help="As `ragsaver jobs list` shows it.")]
 # What only `jobs show` tells.
-_OF_ONE = {"progress", "errors", "notes", "noted"}
+_OF_ONE = {"progress", "errors", "waiting", "notes", "noted"}
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from ragsaver.control_characters import in_lines, on_one_line
-from ragsaver.errors import RUN_AGAIN, RagSaverError, Stopped, StorageError, UsageError
+from ragsaver.errors import RUN_AGAIN, BudgetExceeded, RagSaverError, Stopped, StorageError, UsageError
 
 if TYPE_CHECKING:
     from ragsaver.ingestion.notes import NoteCode
-    from ragsaver.ingestion.report import IngestFailure, IngestNote, NotedBefore, SummarySpend
+    from ragsaver.ingestion.report import IngestFailure, IngestNote, IngestReport, NotedBefore, SummarySpend
     from ragsaver.settings import Settings
 
 # Failures, and notes, that are shown; the others are counted, and `--json` has more of them.
@@ -148,6 +148,14 @@ def _has_working_folder() -> bool:
     return True
 
 
+def ingested(error: Exception) -> "IngestReport | None":
+    """What an ingestion did before a budget had no room for the rest."""
+    from ragsaver.ingestion.report import IngestReport
+
+    report = error.report if isinstance(error, BudgetExceeded) else None
+    return report if isinstance(report, IngestReport) else None
+
+
 def tell_error(error: RagSaverError | OSError, as_json: bool) -> RagSaverError:
     """Say what went wrong; returns what was said."""
     if isinstance(error, OSError):
@@ -161,8 +169,11 @@ def tell_error(error: RagSaverError | OSError, as_json: bool) -> RagSaverError:
             "where": error.where,
             "remedy": error.remedy,
         }
+        told: dict[str, object] = {"error": fields}
+        if (report := ingested(error)) is not None:
+            told["report"] = report.model_dump(mode="json")
         try:
-            print_json(json.dumps({"error": fields}))
+            print_json(json.dumps(told))
         except BrokenPipeError:
             raise
         except OSError:  # it can't be told there: that is what was said

@@ -81,6 +81,11 @@ def _show(report: "PlanReport") -> None:
             f"{summaries.sections} sections to summarise: at most {summaries.input_tokens} tokens in and "
             f"{summaries.output_tokens} out, ${summaries.cost_usd:.4f}"
         )
+    if (refused := report.refused) is not None:
+        say(
+            f"budget {refused.budget} has ${refused.remaining_usd:f} left until {refused.resets_at}: what has no room "
+            "in it would wait"
+        )
     if report.expired:
         first = report.expired[0]
         say(

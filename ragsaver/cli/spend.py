@@ -139,6 +139,11 @@ def prices(as_json: _Json = False) -> None:
                 f"${line.output_per_mtok:f} out, for a million tokens  {told}"
             )
         say(f"{'embedding':<24} ${report.embedding_per_mtok:f} for a million tokens")
+        reranker = report.reranker
+        say(
+            f"{reranker.reranker:<24} ${reranker.usd_per_1k_calls:f} for a thousand calls, "
+            f"${reranker.usd_per_mtok:f} for a million tokens, as reranker  {reranker.origin}"
+        )
         say(f"{report.prices.version} ({report.prices.source})")
 
 

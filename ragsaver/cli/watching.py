@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ragsaver.cli.backend import asked_anew
-from ragsaver.cli.output import tell_error
+from ragsaver.cli.output import ingested, tell_error
 from ragsaver.errors import RagSaverError
 from ragsaver.ingestion.sources import watch
 from ragsaver.workers.backoff import backoff_s
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ragsaver.ingestion.order import IngestOrder
     from ragsaver.ingestion.report import IngestFailure, IngestReport
     from ragsaver.settings import Settings
+
+
+_LONGEST_S = 3600.0
 
 
 class Retry:
@@ -32,9 +35,14 @@ class Retry:
         self._told = ""
 
     def failed(self, error: Exception) -> bool:
-        """Whether the error is another than the one before, so that a person should hear of it."""
+        """Whether the error is another than the one before, so that a person should hear of it.
+
+        Where it says when it makes sense to try again, that is waited for, an hour at most: what a server works by may
+        be changed meanwhile.
+        """
         self._failures += 1
-        self._at_s = self._clock() + self._backoff_s(self._failures)
+        told_s = min((error.retry_after_s if isinstance(error, RagSaverError) else None) or 0.0, _LONGEST_S)
+        self._at_s = self._clock() + max(told_s, self._backoff_s(self._failures))
         told, self._told = self._told, str(error)
         return told != self._told
 
@@ -86,7 +94,13 @@ def keep_ingesting(
                 raise
             except (RagSaverError, OSError) as error:
                 ingesting = False
-                if retry.failed(error):
+                news = retry.failed(error)
+                done = ingested(error)
+                if done is not None and worth_showing(done, failures):
+                    if not (news and as_json):  # else it stands beside the error
+                        show(done)
+                    work.optimise()
+                if news:
                     tell_error(error, as_json)
             else:
                 retry.succeeded()
@@ -104,5 +118,6 @@ def worth_showing(report: "IngestReport", failures: "tuple[IngestFailure, ...]")
     :param failures: what the run before could not read.
     """
     there = report.documents
-    done = there.seen > there.unchanged + there.failed + there.tombstoned + there.vanished
+    alone = there.unchanged + there.failed + there.tombstoned + there.vanished + there.waiting
+    done = there.seen > alone
     return done or there.deleted > 0 or report.errors != failures

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from ragsaver.errors import BudgetExceeded
 from ragsaver.ingestion.applying import Embedded, Paid
 from ragsaver.ingestion.estimating import MILLION, told_expiries
 from ragsaver.ingestion.gates import Seen
@@ -34,7 +35,10 @@ _STAGE = "outline"
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the changes."""
+    """What became of the changes.
+
+    :ivar waiting: sources of those that a budget `refused`.
+    """
 
     added: int = 0
     changed: int = 0
@@ -44,6 +48,8 @@ class Tally:
     expired: list[Expiry] = field(default_factory=list)
     notes: list[tuple[str, Sequence[Note]]] = field(default_factory=list)
     paid: Paid = field(default_factory=Paid)
+    waiting: list[str] = field(default_factory=list)
+    refused: BudgetExceeded | None = None
 
     def add(self, embedded: Embedded) -> None:
         """Count a batch."""
@@ -82,6 +88,7 @@ def report_of(
             failed=len(seen.errors),
             tombstoned=seen.tombstoned,
             vanished=len(seen.vanished),
+            waiting=len(tally.waiting),
         ),
         chunks=ChunkCounts(
             total=seen.unchanged_chunks + tally.total,

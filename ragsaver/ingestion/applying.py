@@ -142,6 +142,7 @@ class Applier:
         bill: Bill | None = None,
         told: TokensTold = _nobody,
         kept: KeptVectors | None = None,
+        first: TokensTold = _nobody,
     ) -> Paid:
         """Make the new versions the true ones.
 
@@ -150,9 +151,10 @@ class Applier:
         :param bill: told what each section's summary took, by the documents' ids.
         :param told: what each document's texts took, before the cache has those that were embedded.
         :param kept: where the index may have what the cache lacks; None looks at the documents' own earlier versions.
+        :param first: told the same before anything is embedded; what it raises leaves the intents to be mended.
         :raises StorageError: if the disk is full; the old versions stay until a later run.
         """
-        embedded = self.embed(scope, batch, originals, told, kept)
+        embedded = self.embed(scope, batch, originals, told, kept, first)
         return replace(embedded.paid, summaries=self.write(scope, embedded, allowance, bill))
 
     def embed(
@@ -162,6 +164,7 @@ class Applier:
         originals: Sequence[Original] = (),
         told: TokensTold = _nobody,
         kept: KeptVectors | None = None,
+        first: TokensTold = _nobody,
     ) -> Embedded:
         """The first half of `apply`: index and manifest's documents are not touched yet.
 
@@ -170,6 +173,7 @@ class Applier:
         :param originals: what has to outlive the new versions' ingestion.
         :param told: what each document's texts took, before the cache has those that were embedded.
         :param kept: where the index may have what the cache lacks; None looks at the documents' own earlier versions.
+        :param first: told the same before anything is embedded; what it raises leaves the intents to be mended.
         """
         intents = [change.intent() for change in batch]
         self._manifest.record_intents(scope, intents, originals)
@@ -180,6 +184,7 @@ class Applier:
             [one for change in batch for one in change.new],
             lambda lacking: there.vectors(batch, lacking),
             lambda counts, fresh: told(by_document(batch, counts, fresh)),
+            lambda counts, lacking: first(by_document(batch, counts, lacking)),
         )
         self._fault(Step.EMBEDDED)
         return Embedded(batch, intents, vectors, paid)
@@ -255,11 +260,13 @@ class Applier:
         chunks: Sequence[IdentifiedChunk],
         elsewhere: Callable[[Sequence[str]], Mapping[str, NDArray[np.float32]]],
         told: Callable[[Mapping[str, int], Collection[str]], None],
+        first: Callable[[Mapping[str, int], Collection[str]], None] = lambda counts, lacking: None,
     ) -> tuple[dict[str, NDArray[np.float32]], Paid]:
         """Vectors by what is embedded: the same text is embedded once, whatever documents it stands in.
 
         :param elsewhere: vectors that are there though the cache has lost them.
         :param told: the tokens of each text, and which ones were embedded.
+        :param first: the same before they are.
         """
         texts = {one.prints.embedded: one.chunk.embed_text for one in chunks}
         partition = self.partition(scope)
@@ -267,11 +274,12 @@ class Applier:
         found = elsewhere([name for name in texts if name not in vectors])
         vectors |= found
         lacking = [name for name in texts if name not in vectors]
+        counts = dict(zip(texts, self._encoder.count_tokens(list(texts.values())), strict=True))
+        first(counts, lacking)
         started = time.perf_counter()
         fresh = rounded(self._encoder.encode([texts[name] for name in lacking]))
         took_s = time.perf_counter() - started
         embedded = dict(zip(lacking, fresh, strict=True))
-        counts = dict(zip(texts, self._encoder.count_tokens(list(texts.values())), strict=True))
         told(counts, embedded)
         self._cache.put(partition, {**found, **embedded})
         paid = Paid(

@@ -24,6 +24,7 @@ from ragsaver.ingestion.notes import Note, to_values
 from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.text_tokens import TextTokens
 from ragsaver.ingestion.turns import Choice, Line, Place, Priority, choose, next_rounds
+from ragsaver.spend.budgets import Account
 
 # `due_at` of a document in line for which there is no message.
 _UNTOLD = 0.0
@@ -130,15 +131,15 @@ class DocumentLine:
         """
         self._bill({"tokens": _TOKENS_BY_NOW}, {one: {"more": count} for one, count in tokens.items() if count})
 
-    def spent(self, document_ids: Sequence[str]) -> dict[tuple[str, str], int]:
-        """Tokens that were embedded so far, by tenant and document's id."""
+    def spent(self, document_ids: Sequence[str]) -> dict[Account, int]:
+        """Tokens that were embedded so far, by who pays for which document."""
         asked = sa.select(_documents.c.tenant, _documents.c.id, _documents.c.tokens)
-        found: dict[tuple[str, str], int] = {}
+        found: dict[Account, int] = {}
         with self._reading() as connection:
             for start in range(0, len(document_ids), ROWS):
                 some = _documents.c.id.in_(document_ids[start : start + ROWS])
                 rows = connection.execute(asked.where(some, _documents.c.tokens > 0))
-                found |= {(row.tenant, row.id): int(row.tokens) for row in rows}
+                found |= {Account(row.tenant, request_id=row.id): int(row.tokens) for row in rows}
         return found
 
     def took(self, texts: Mapping[str, TextTokens]) -> None:
@@ -183,11 +184,15 @@ class DocumentLine:
         with self._writing() as connection:
             restart(connection, _documents.c.id == document_id, _documents.c.state == State.EMBEDDED)
 
-    def not_applied(self, document_id: str, error: str, *, wait_s: float, max_attempts: int) -> bool:
-        """A document that could not be applied waits for a while, and is dead after so many times: then true."""
-        dead = _documents.c.attempts + 1 >= max_attempts
+    def not_applied(self, document_id: str, error: str, *, wait_s: float, max_attempts: int | None = None) -> bool:
+        """A document that could not be applied waits for a while.
+
+        :param max_attempts: after which it is dead: then true. None if this was no attempt.
+        """
+        attempts = _documents.c.attempts + int(max_attempts is not None)
+        dead = sa.false() if max_attempts is None else attempts >= max_attempts
         values = {
-            "attempts": _documents.c.attempts + 1,
+            "attempts": attempts,
             "error": error,
             "round": None,
             "due_at": sa.case((dead, now()), else_=now() + wait_s),

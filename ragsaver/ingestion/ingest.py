@@ -7,7 +7,7 @@ in batches (`applying`). A stop anywhere is mended by the next run.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.accounting import Tally, report_of, told_kinds
+from ragsaver.ingestion.affording import Affording, foreseen, told_waiting
 from ragsaver.ingestion.applying import Applier, Paid, Step
 from ragsaver.ingestion.charging import EmbeddingCharges, RunCharges
 from ragsaver.ingestion.cutting import recipe_of
@@ -26,7 +27,7 @@ from ragsaver.ingestion.manifest import DocumentRecord, Manifest, now
 from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.ordered import Listed, look, replaced_by
 from ragsaver.ingestion.planner import Planner, require_affordable
-from ragsaver.ingestion.planning import Change, batches, original_of
+from ragsaver.ingestion.planning import Change, batches
 from ragsaver.ingestion.quiet import Quiet, digest_of
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import IngestReport, PlanReport, Progress
@@ -36,6 +37,7 @@ from ragsaver.ingestion.sources import PostedDocument, SourceItem, location_of, 
 from ragsaver.ingestion.standing import standings, vector_bytes
 from ragsaver.ingestion.summarising import Allowance, Summaries
 from ragsaver.ingestion.tombstones import Tombstone, without_source
+from ragsaver.ingestion.way import Way
 from ragsaver.ingestion.writers import Alone, Writers
 from ragsaver.ingestion.writing import Writing
 from ragsaver.models.protocol import Encoder
@@ -43,24 +45,6 @@ from ragsaver.settings import Settings
 
 # Tokens from which a run says more reliably than a few texts how fast this machine embeds.
 _PACE_TOKENS = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How a run is made.
-
-    :ivar gone: documents that go.
-    :ivar lost: tombstones that go.
-    :ivar checksum: read every document, whatever its version says.
-    :ivar include_expired: bring in what retention took out.
-    :ivar allowance: what summaries may cost.
-    """
-
-    gone: Sequence[DocumentRecord] = ()
-    lost: Sequence[Tombstone] = ()
-    checksum: bool = False
-    include_expired: bool = False
-    allowance: Allowance | None = None
 
 
 class Ingestor:
@@ -113,6 +97,7 @@ class Ingestor:
         :param progress: called as it goes; what it raises stops the run, and the next one completes it.
         :raises UsageError: if a path is not there or holds nothing to read.
         :raises TooExpensive: if it would cost more than `order.max_cost_usd`; nothing is spent then.
+        :raises BudgetExceeded: once it is over, if a budget had no room for some documents; the others are in.
         :raises StorageError: if the disk is full; what went in stays.
         """
         started = time.perf_counter()
@@ -175,7 +160,7 @@ class Ingestor:
     ) -> IngestReport:
         known = self._manifest.documents(scope)
         gone = listed.gone(known, order)
-        way = _Way(
+        way = Way(
             gone=gone,
             lost=self._lost(scope, listed, order),
             checksum=order.checksum,
@@ -193,25 +178,24 @@ class Ingestor:
         """
         listed = look(order, self._settings, self._manifest, scope)
         gone = listed.gone(self._manifest.documents(scope), order)
-        plan = self._plan(listed.items, scope, _Way(gone, (), order.checksum, order.include_expired))
+        plan = self._plan(listed.items, scope, Way(gone, (), order.checksum, order.include_expired))
         return plan.model_copy(update={"passed_over": told_kinds(listed.passed_over)})
 
     def plan_items(self, items: Sequence[SourceItem], scope: Scope, pace: float | None = None) -> PlanReport:
         """What `ingest_items` would do; `pace` is tokens a second, where another manifest knows them."""
-        return self._plan(items, scope, _Way(), pace)
+        return self._plan(items, scope, Way(), pace)
 
-    def _plan(self, items: Sequence[SourceItem], scope: Scope, way: _Way, pace: float | None = None) -> PlanReport:
+    def _plan(self, items: Sequence[SourceItem], scope: Scope, way: Way, pace: float | None = None) -> PlanReport:
         known = self._applier.outliner.to_do(scope, self._manifest.documents(scope))
         kept = KeptVectors(self._index, scope, among(known.values()), way.gone)
         planner = Planner(self._settings, self._encoder, self._manifest, self._cache, self._summaries, kept.vectors)
         gates = self._gates(scope, known, way)
         with self._writers.one_of_ours():
-            return planner.plan(
-                gates, items, scope, gone=way.gone, pace=lambda sample: pace or self._pace(scope, sample)
-            )
+            told = planner.plan(gates, items, scope, gone=way.gone, pace=lambda some: pace or self._pace(scope, some))
+        return foreseen(self._charges, scope.tenant, told)
 
     def _gates(
-        self, scope: Scope, known: Mapping[str, DocumentRecord], way: _Way, step: Callable[[], None] = lambda: None
+        self, scope: Scope, known: Mapping[str, DocumentRecord], way: Way, step: Callable[[], None] = lambda: None
     ) -> Gates:
         return Gates(
             scope,
@@ -235,17 +219,19 @@ class Ingestor:
         scope: Scope,
         *,
         progress: Callable[[Progress], None] | None = None,
+        principal: str | None = None,
     ) -> IngestReport:
         """Ingest documents given as text.
 
         :param progress: as for `ingest`.
+        :param principal: who gives them, whose budgets count too.
         :raises UsageError: if a source is empty, holds a control character or is named twice.
         """
         started = time.perf_counter()
         require_sources(documents)
         items = [document.item() for document in documents]
         with self.writing(scope):
-            return self._run(items, self._manifest.documents(scope), scope, progress, _Way(), started)
+            return self._run(items, self._manifest.documents(scope), scope, progress, Way(principal=principal), started)
 
     def ingest_again(self, records: Sequence[DocumentRecord], scope: Scope) -> IngestReport:
         """Ingest documents from where they came from, or from the text that was posted; those that are nowhere any
@@ -269,7 +255,7 @@ class Ingestor:
         """
         started = time.perf_counter()
         with self.writing(scope):
-            return self._run(items, self._manifest.documents(scope), scope, progress, _Way(gone=gone), started)
+            return self._run(items, self._manifest.documents(scope), scope, progress, Way(gone=gone), started)
 
     def forget(
         self,
@@ -315,6 +301,10 @@ class Ingestor:
         """The vectors that the embedding cache has, by what was embedded; (dim,) float32 each."""
         return self._cache.get(self._applier.partition(scope), hashes)
 
+    def close(self) -> None:
+        """Let go of the ledger; what it was made of stays open."""
+        self._charges.close()
+
     def _lost(self, scope: Scope, listed: Listed, order: IngestOrder) -> list[Tombstone]:
         """Tombstones of documents that are nowhere under the paths any more, or that no list names any more."""
         tombstones = self._manifest.tombstones.of(scope)
@@ -331,12 +321,16 @@ class Ingestor:
         known: Mapping[str, DocumentRecord],
         scope: Scope,
         progress: Callable[[Progress], None] | None,
-        way: _Way,
+        way: Way,
         started: float,
     ) -> IngestReport:
         seen, tally = self._bring_in(items, known, scope, progress, way)
-        replaced = replaced_by(items, known, failed={one.source for one in [*seen.errors, *seen.vanished]})
-        return self._report(seen, tally, scope, started).model_copy(update={"replaced": replaced})
+        failed = {one.source for one in [*seen.errors, *seen.vanished]}
+        replaced = replaced_by(items, known, failed=failed.union(tally.waiting))
+        report = self._report(seen, tally, scope, started).model_copy(update={"replaced": replaced})
+        if tally.refused:
+            raise told_waiting(tally.refused, tally.waiting, report)
+        return report
 
     def _report(self, seen: Seen, tally: Tally, scope: Scope, started: float) -> IngestReport:
         settings = self._settings
@@ -350,7 +344,7 @@ class Ingestor:
         known: Mapping[str, DocumentRecord],
         scope: Scope,
         progress: Callable[[Progress], None] | None,
-        way: _Way,
+        way: Way,
     ) -> tuple[Seen, Tally]:
         self._applier.recover(scope)
         tally = Tally()
@@ -367,17 +361,18 @@ class Ingestor:
         posted = {item.source: item for item in items if item.location is None}
         changes = self._admitted(gates, items, scope, way.gone)
         kept = KeptVectors(self._index, scope, among(known.values()), way.gone)
-        charges = RunCharges(self._charges, scope)
-        with Writing(self._applier, scope, way.allowance) as writing:
+        with (
+            RunCharges(self._charges, scope, way.principal) as charges,
+            Writing(self._applier, scope, way.allowance) as writing,
+        ):
+            affording = Affording(self._applier, self._manifest, scope, charges, kept, posted)
             for batch in batches(changes, self._settings.ingestion.batch_chunks):
-                originals = [original_of(change, posted.get(change.record.source)) for change in batch]
-                charges.require_written()
-                embedded = self._applier.embed(scope, batch, originals, charges.took, kept)
-                writing.put(embedded)
-                tally.add(embedded)
+                for embedded in affording.embedded(batch):
+                    writing.put(embedded)
+                    tally.add(embedded)
                 if progress:
                     progress(Progress(done=done, total=len(items), embedded=tally.paid.embedded))
-        charges.require_written()
+        tally.waiting, tally.refused = affording.waiting, affording.refused
         tally.paid += Paid(summaries=writing.summaries)
         self._manifest.commit(scope, gates.seen.touched)
         for record in gates.seen.touched:
@@ -387,6 +382,8 @@ class Ingestor:
             self._manifest.note_pace(self.recipe.model, tally.paid.embedded_tokens / tally.paid.embedded_s)
         self._manifest.tombstones.keep(scope, gates.seen.reburied)
         self._manifest.tombstones.drop([one.document_id for one in way.lost])
+        if tally.waiting:  # what one that goes has in common with one that waits stays paid for
+            self._applier.keep(scope, way.gone)
         self._applier.forget(scope, way.gone)
         tally.deleted = len(way.gone)
         tally.dropped += sum(len(record.chunks) for record in way.gone)

@@ -77,7 +77,8 @@ class DeadDocument(_Frozen):
 
 
 class JobReport(_Frozen):
-    """A job. `progress` is a page of its documents; `errors` are those that did not go in.
+    """A job. `progress` is a page of its documents; `errors` are those that did not go in; `waiting` are the first
+    hundred that could not go on yet, and why: after an error, or since a budget has no room for them.
 
     `passed_over` are files of kinds that can't be read, by suffix. `notes` and `noted` are those of `IngestReport`, of
     the documents that are in by now.
@@ -94,6 +95,7 @@ class JobReport(_Frozen):
     passed_over: dict[str, int] = {}
     progress: tuple[JobDocument, ...] = ()
     errors: tuple[IngestFailure, ...] = ()
+    waiting: tuple[IngestFailure, ...] = ()
     notes: tuple[IngestNote, ...] = ()
     noted: dict[NoteCode, int] = {}
 

@@ -34,6 +34,8 @@ from ragsaver.ingestion.text_claims import TextClaims
 from ragsaver.ingestion.turns import Priority
 from ragsaver.settings import SpendSettings
 
+_WAITING_SHOWN = 100
+
 
 class JobStore:
     """Jobs, in one SQLite file or a schema of PostgreSQL.
@@ -221,6 +223,8 @@ class JobStore:
             query = sa.select(*shown).where(_documents.c.job_id == job_id).order_by(_documents.c.number)
             page = connection.execute(query.limit(limit).offset(offset)).all()
             lost = connection.execute(query.where(_documents.c.state.in_(LOST))).all()
+            late = query.where(_documents.c.state.in_(WAITING), _documents.c.error.isnot(None)).limit(_WAITING_SHOWN)
+            waiting = connection.execute(late).all()
             noted = connection.execute(
                 query.with_only_columns(_documents.c.source, _documents.c.notes).where(_documents.c.notes.isnot(None))
             ).all()
@@ -232,6 +236,7 @@ class JobStore:
                     for row in page
                 ),
                 "errors": tuple(IngestFailure(source=row.source, error=row.error or "") for row in lost),
+                "waiting": tuple(IngestFailure(source=row.source, error=row.error) for row in waiting),
                 **told_notes((row.source, notes_of(row.notes)) for row in noted),
             }
         )

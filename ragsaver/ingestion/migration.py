@@ -119,6 +119,8 @@ class Migration:
         :param progress: called as it goes; what it raises stops the run, and the next one completes it.
         :param waits: called with what is waited for.
         :raises TooExpensive: before anything is spent.
+        :raises BudgetExceeded: if a budget has no room for all of it: the old index stays in use, and the next run
+            completes the new one.
         :raises IndexLocked: if another migration has begun while this one waited.
         """
         started = time.perf_counter()
@@ -159,14 +161,18 @@ class Migration:
             TemporaryDirectory(dir=self._home, prefix="plan-") as empty,
             closing(open_edge(Path(empty), self._settings.index, self._building.identity)) as index,
             closing(Manifest(Path(empty) / "manifest.sqlite")) as manifest,
+            closing(self._ingestor(manifest, index)) as ingestor,
         ):
-            yield manifest, self._ingestor(manifest, index)
+            yield manifest, ingestor
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Manifest, Ingestor]]:
         """The half, and the way into it."""
-        with self._half.opened(self._building.identity) as (manifest, index):
-            yield manifest, self._ingestor(manifest, index)
+        with (
+            self._half.opened(self._building.identity) as (manifest, index),
+            closing(self._ingestor(manifest, index)) as ingestor,
+        ):
+            yield manifest, ingestor
 
     def _ingestor(self, manifest: Manifest, index: VectorIndex) -> Ingestor:
         return Ingestor(

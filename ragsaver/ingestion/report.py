@@ -23,7 +23,8 @@ class Progress(_Frozen):
 
 class DocumentCounts(_Frozen):
     """Documents by what became of them; `tombstoned` ones stay out, because retention took them out before;
-    `vanished` ones were removed after they had been listed, and stay in as they were until a run prunes.
+    `vanished` ones were removed after they had been listed, and stay in as they were until a run prunes; `waiting` ones
+    stay as they were since a budget has no room for what they embed.
     """
 
     seen: int = 0
@@ -34,6 +35,7 @@ class DocumentCounts(_Frozen):
     failed: int = 0
     tombstoned: int = 0
     vanished: int = 0
+    waiting: int = 0
 
 
 class ChunkCounts(_Frozen):
@@ -169,6 +171,14 @@ class PlannedSummaries(_Frozen):
     cost_usd: Usd = ZERO
 
 
+class PlannedRefusal(_Frozen):
+    """A budget that has no room for all of it as things stand; what is left of it, and when it begins anew."""
+
+    budget: str
+    remaining_usd: Usd
+    resets_at: str
+
+
 class PlannedChange(_Frozen):
     """One document that would change, and why."""
 
@@ -184,12 +194,14 @@ class PlanReport(_Frozen):
     """What an ingestion would do, before anything is spent.
 
     `expired`, `notes`, `noted` and `noted_before` are as its report has them; `expired` ones are counted as deleted.
+    `refused` names the budget that would let some of the documents wait.
     """
 
     documents: PlannedDocuments = PlannedDocuments()
     chunks: PlannedChunks = PlannedChunks()
     embedding: PlannedEmbedding = PlannedEmbedding()
     summaries: PlannedSummaries = PlannedSummaries()
+    refused: PlannedRefusal | None = None
     changes: tuple[PlannedChange, ...] = ()
     errors: tuple[IngestFailure, ...] = ()
     expired: tuple[ExpiredDocument, ...] = ()

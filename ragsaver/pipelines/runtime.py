@@ -204,7 +204,7 @@ class Runtime:
     def close(self) -> None:
         """Close what was opened; the right to the index stays with this process."""
         self.resources.uses.close()
-        for opened in ("preparing", "summaries", "manifest", "embeddings", "writers"):
+        for opened in ("ingestor", "preparing", "summaries", "manifest", "embeddings", "writers"):
             if self.__dict__.get(opened) is not None:
                 self.__dict__[opened].close()
         self.resources.close()

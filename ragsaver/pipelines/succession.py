@@ -154,11 +154,12 @@ class Succession:
 def _follower(new: Runtime) -> Iterator[Follower]:
     settings = without_limits(new.settings)
     summaries = open_summaries(settings, None, new.encoder.count_tokens)  # nobody is asked while writers wait
+    ingestor = Ingestor(
+        settings, new.index, new.encoder, new.manifest, new.embeddings, new.preparing, summaries=summaries
+    )
     try:
-        ingestor = Ingestor(
-            settings, new.index, new.encoder, new.manifest, new.embeddings, new.preparing, summaries=summaries
-        )
         yield Follower(settings, new.manifest, ingestor, summaries)
     finally:
+        ingestor.close()
         if summaries is not None:
             summaries.close()

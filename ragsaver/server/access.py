@@ -16,7 +16,7 @@ from starlette.types import Receive
 from ragsaver.access.identity import Identity, Permission
 from ragsaver.access.key_store import KeyStore, open_keys
 from ragsaver.components.caller import Caller
-from ragsaver.errors import RUN_AGAIN, IndexMoved, Stopped
+from ragsaver.errors import RUN_AGAIN, BudgetExceeded, IndexMoved, Stopped
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.report import IngestReport, Progress
@@ -101,13 +101,25 @@ class Access:
                 if not self.live.replaced(runtime, _MOVES_WITHIN_S):
                     raise
 
-    def count(self, report: IngestReport) -> IngestReport:
-        """Tell what became of the documents of an ingestion; returns its report."""
+    def counted(self, ingest: Callable[[], IngestReport]) -> IngestReport:
+        """Ingest, and tell what became of the documents; returns the report.
+
+        :raises BudgetExceeded: if some wait for a budget; it has the report of the others.
+        """
+        try:
+            report = ingest()
+        except BudgetExceeded as error:
+            if isinstance(error.report, IngestReport):
+                self._count(error.report)
+            raise
+        self._count(report)
+        return report
+
+    def _count(self, report: IngestReport) -> None:
         documents = report.documents
         self.moved(State.APPLIED, documents.added + documents.changed)
         self.moved(State.UNCHANGED, documents.unchanged)
         self.moved(State.FAILED, documents.failed)
-        return report
 
     def go_on(self, _: Progress) -> None:
         """Called between an ingestion's documents, so that a server that stops need not wait for its end.

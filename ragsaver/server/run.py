@@ -128,7 +128,8 @@ def _bringing_in(access: Access, queue: IngestQueue | None) -> Iterator[None]:
     limits = access.live.settings.queue
 
     def drain(runtime: Runtime) -> int:
-        return Drainer(runtime, queue.jobs, moved=access.moved).drain(access.stopping.is_set)
+        with closing(Drainer(runtime, queue.jobs, moved=access.moved)) as drainer:
+            return drainer.drain(access.stopping.is_set)
 
     tender = Tender(
         queue.jobs,

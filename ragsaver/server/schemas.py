@@ -139,7 +139,9 @@ class Problem(BaseModel):
 
 
 class IngestEvent(BaseModel):
-    """One line of `POST /v1/local/ingest`: how far it is, or what came of it."""
+    """One line of `POST /v1/local/ingest`: how far it is, or what came of it; a report beside a problem is of what
+    was done all the same.
+    """
 
     progress: Progress | None = None
     report: IngestReport | None = None

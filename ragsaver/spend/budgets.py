@@ -152,13 +152,19 @@ class Budgets:
 
 
 def choose(
-    standings: Sequence[Standing], limits: Mapping[str, int], whole: Hold, learned: Hold | None, at: float
+    standings: Sequence[Standing],
+    limits: Mapping[str, int],
+    whole: Hold,
+    learned: Hold | None,
+    at: float,
+    what: str = "the next call",
 ) -> Hold:
     """The hold that a call gets; none of its budgets is passed by it.
 
     :param limits: micro-dollars by the window's id; of the others there is no end.
     :param whole: for the longest answer that the settings allow.
     :param learned: for an answer as long as nearly all of them are; None if nothing was learned.
+    :param what: it is for, as a refusal says it.
     :raises BudgetExceeded: if neither fits.
     :raises TooExpensive: if it is the request's own ceiling that is in the way.
     """
@@ -170,16 +176,19 @@ def choose(
     if not short:
         return hold
     # of several the one that lasts longest: holds end soon, also those in the way of a budget that begins anew late
-    raise refusal(max(short, key=lambda one: (_wait_s(one, limits, hold, at), one.window.ends)), limits, hold, at)
+    longest = max(short, key=lambda one: (_wait_s(one, limits, hold, at), one.window.ends))
+    raise refusal(longest, limits, hold, at, what)
 
 
-def refusal(standing: Standing, limits: Mapping[str, int], hold: Hold, at: float) -> RagSaverError:
+def refusal(
+    standing: Standing, limits: Mapping[str, int], hold: Hold, at: float, what: str = "the next call"
+) -> RagSaverError:
     """Why a call is not made."""
     window = standing.window
     limit, left = limits[window.id], max(_room(standing, limits), 0)
     if window.kind == REQUEST:
         return TooExpensive(
-            f"the next call may cost {_usd(hold.cost)}, and of the {_usd(limit)} that the request may cost "
+            f"{what} may cost {_usd(hold.cost)}, and of the {_usd(limit)} that the request may cost "
             f"{_usd(left)} are left",
             where="the request's ceiling",
             remedy=f"Raise it{_or_shorter(hold)}",
@@ -189,13 +198,13 @@ def refusal(standing: Standing, limits: Mapping[str, int], hold: Hold, at: float
     resets_at = iso(window.ends)
     wait_s = _wait_s(standing, limits, hold, at)
     if hold.cost > limit:
-        remedy = f"Raise `limit_usd` of it{_or_shorter(hold)}: one call may cost more than it"
+        remedy = f"Raise `limit_usd` of it{_or_shorter(hold)}: {what} may cost more than all of it"
     elif held:
         remedy = "Try again shortly: calls that run now hold the rest"
     else:
         remedy = f"Wait until {resets_at}, or raise `limit_usd` of it in `spend.budgets`"
     return BudgetExceeded(
-        f"the next call may cost {_usd(hold.cost)}, and of {_usd(limit)} {_usd(left)} are left "
+        f"{what} may cost {_usd(hold.cost)}, and of {_usd(limit)} {_usd(left)} are left "
         f"({_usd(standing.spent)} spent, {_usd(standing.reserved)} held)",
         where=f"budget {budget}",
         remedy=remedy,

@@ -177,10 +177,18 @@ class Fuses:
             this = period_at("hour", now)[0]
             starts = [this - number * _HOUR_S for number in range(_USUAL_HOURS, 0, -1)]
             ids = [Window("tenant", tenant, "hour", start, start + _HOUR_S).id for start in starts]
-            asked = sa.select(windows.c.starts, windows.c.spent).where(windows.c.id.in_(ids), windows.c.spent > 0)
+            # What is looked at is without ingestions, so what is usual is, too.
+            within = (entries.c.reserved_at >= windows.c.starts, entries.c.reserved_at < windows.c.ends)
+            ingested = (
+                sa.select(sa.func.coalesce(sa.func.sum(entries.c.cost), 0))
+                .where(entries.c.tenant == tenant, entries.c.task == INGEST, *within)
+                .scalar_subquery()
+            )
+            asked = sa.select((windows.c.spent - ingested).label("spent"))
+            asked = asked.where(windows.c.id.in_(ids), windows.c.spent > 0).order_by(windows.c.starts)
             with self._ledger.database.reading() as connection:
-                rows = connection.execute(asked.order_by(windows.c.starts)).all()
-            known = self._usual[tenant] = (now, usual([int(row.spent) for row in rows]))
+                hours = [int(spent) for spent in connection.scalars(asked)]
+            known = self._usual[tenant] = (now, usual([spent for spent in hours if spent > 0]))
         return known[1]
 
 

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from ragsaver.settings import Settings
 from ragsaver.spend import length_rows, window_rows
 from ragsaver.spend.answer_lengths import AnswerLengths
 from ragsaver.spend.budgets import REQUEST, Account, Budgets, Hold, Standing, Window, choose, windows_of
+from ragsaver.spend.expiring import worst_of
 from ragsaver.spend.kept_receipts import Over
 from ragsaver.spend.length_rows import Answered
 from ragsaver.spend.money import kept
@@ -141,16 +142,7 @@ class Ledger:
             hold = choose(standings, limits, whole, learned, now)
             lease = Lease(uuid.uuid4().hex, account, call, hold, now)
             window_rows.add(connection, wanted, reserved=hold.cost)
-            values = _described(account, call) | {
-                "id": lease.id,
-                "ceiling": ceiling,
-                "reserved_at": now,
-                "expires_at": now + lasts_s,
-                "held": hold.cost,
-                "prompt_tokens": call.prompt_tokens,
-                "output_tokens": hold.output_tokens,
-            }
-            run(connection, _NEW_LEASE, values)
+            keep(connection, lease, lasts_s, ceiling=ceiling)
         return lease
 
     def standings(self, account: Account) -> tuple[list[Standing], dict[str, int]]:
@@ -202,8 +194,7 @@ class Ledger:
                 # Asked again: its attempt, or another process, may have settled it meanwhile.
                 for row in run(connection, _TAKE, {"lease": lease_id, "before": now}):
                     leased = _leased(row)
-                    worst = TokenUsage(fresh=leased.prompt_tokens, output=leased.output_tokens, estimated=True)
-                    self._charge(connection, leased, Charge(leased.held, worst, EXPIRED))
+                    self._charge(connection, leased, Charge(*worst_of(connection, leased), EXPIRED))
                     expired += 1
         return expired
 
@@ -334,6 +325,20 @@ class Ledger:
         return True
 
 
+def keep(connection: sa.Connection, lease: Lease, lasts_s: float, *, ceiling: bool = False) -> None:
+    """Write a lease down, in the transaction that keeps its money back."""
+    values = _described(lease.account, lease.call) | {
+        "id": lease.id,
+        "ceiling": ceiling,
+        "reserved_at": lease.reserved_at,
+        "expires_at": lease.reserved_at + lasts_s,
+        "held": lease.hold.cost,
+        "prompt_tokens": lease.call.prompt_tokens,
+        "output_tokens": lease.hold.output_tokens,
+    }
+    run(connection, _NEW_LEASE, values)
+
+
 def open_ledger(settings: Settings) -> Ledger:
     """The ledger of a project; the caller closes it.
 
@@ -388,11 +393,5 @@ def entry_of(
 
 
 def _minus(usage: TokenUsage, row: sa.Row[Any]) -> TokenUsage:
-    return TokenUsage(
-        usage.fresh - row.fresh,
-        usage.cache_read - row.cache_read,
-        usage.cache_write - row.cache_write,
-        usage.output - row.output,
-        usage.reasoning - row.reasoning,
-        usage.estimated,
-    )
+    counts = (name for name in _CLASSES if name != "estimated")
+    return replace(usage, **{name: getattr(usage, name) - getattr(row, name) for name in counts})

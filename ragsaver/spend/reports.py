@@ -7,13 +7,14 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
-from ragsaver.settings import Settings
+from ragsaver.addresses import without_password
+from ragsaver.settings import RerankSettings, Settings
 from ragsaver.spend.budgets import PERIODS, Account, Window, period_at
 from ragsaver.spend.ledger import EXPIRED, UNKNOWN, Ledger
 from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.price import Price
 from ragsaver.spend.prices import PriceBook
-from ragsaver.spend.receipt import PricedBy, Receipt, Usd
+from ragsaver.spend.receipt import ZERO, PricedBy, Receipt, Usd
 from ragsaver.spend.tables import INGEST, entries, receipts, windows
 from ragsaver.spend.usage import TokenUsage
 from ragsaver.timestamps import iso
@@ -126,12 +127,26 @@ class PriceLine(_Frozen):
     until: str | None
 
 
+class RerankerPrice(_Frozen):
+    """What the reranker of the settings costs now, in dollars for a thousand calls and for a million tokens.
+
+    :ivar known: false where it is an upper price.
+    """
+
+    reranker: str
+    usd_per_1k_calls: Usd
+    usd_per_mtok: Usd
+    origin: str
+    known: bool
+
+
 class PricesReport(_Frozen):
     """The price book in use, and what it says of the models of the settings."""
 
     prices: PricedBy
     models: tuple[PriceLine, ...]
     embedding_per_mtok: Usd
+    reranker: RerankerPrice
 
 
 _SUMMED = ("fresh", "cache_read", "cache_write", "output", "reasoning", "cost", "saved")
@@ -299,7 +314,32 @@ def prices_report(book: PriceBook, settings: Settings) -> PricesReport:
                 until=None if until is None else iso(until),
             )
         )
-    return PricesReport(prices=book.told(), models=tuple(lines), embedding_per_mtok=settings.spend.embedding_per_mtok)
+    return PricesReport(
+        prices=book.told(),
+        models=tuple(lines),
+        embedding_per_mtok=settings.spend.embedding_per_mtok,
+        reranker=_reranker(book, settings.rerank),
+    )
+
+
+def _reranker(book: PriceBook, wishes: RerankSettings) -> RerankerPrice:
+    name = wishes.model or (
+        without_password(wishes.url) if wishes.backend == "remote" and wishes.url else wishes.backend
+    )
+    if not wishes.is_priced:
+        price = book.price(name)
+        a_million = price.worst(1000, 0) * 1000  # of short calls
+        return RerankerPrice(
+            reranker=name, usd_per_1k_calls=ZERO, usd_per_mtok=a_million, origin=price.origin, known=price.known
+        )
+    priced = wishes.usd_per_1k_calls is not None or wishes.usd_per_mtok is not None
+    return RerankerPrice(
+        reranker=name,
+        usd_per_1k_calls=wishes.usd_per_1k_calls or ZERO,
+        usd_per_mtok=wishes.usd_per_mtok or ZERO,
+        origin="settings" if priced else "on this machine",
+        known=True,
+    )
 
 
 def _of(start: float, tenant: str | None, principal: str | None) -> list[sa.ColumnElement[bool]]:

@@ -3,8 +3,11 @@
 import random
 from collections.abc import Callable
 
-from ragsaver.errors import RagSaverError
+from ragsaver.errors import BudgetExceeded, RagSaverError
 from ragsaver.settings import QueueSettings
+
+# Until a budget is asked again whose period lasts longer.
+_LOOK_AGAIN_S = 3600.0
 
 
 def backoff_s(attempts: int, limits: QueueSettings, jitter: Callable[[], float] = random.random) -> float:
@@ -16,6 +19,14 @@ def backoff_s(attempts: int, limits: QueueSettings, jitter: Callable[[], float] 
     """
     longest = min(limits.max_backoff_s, limits.backoff_s * 2.0 ** min(attempts - 1, 60))
     return longest * (0.5 + jitter() / 2)
+
+
+def room_in_s(error: BudgetExceeded, limits: QueueSettings, jitter: Callable[[], float] = random.random) -> float:
+    """Seconds until a budget may have room again: when it says, an hour at most since it may be raised meanwhile, and
+    by chance up to `max_backoff_s` more, so that not all that wait for it come at once.
+    """
+    wait_s = min(error.retry_after_s or _LOOK_AGAIN_S, _LOOK_AGAIN_S)
+    return wait_s + jitter() * min(wait_s, limits.max_backoff_s)
 
 
 def told(error: Exception) -> str:

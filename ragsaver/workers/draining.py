@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ragsaver.errors import IndexLocked, StorageError
+from ragsaver.errors import BudgetExceeded, IndexLocked, StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.applying import Applier
 from ragsaver.ingestion.applying import Step as ApplyStep
@@ -29,7 +29,9 @@ from ragsaver.ingestion.standing import vector_bytes
 from ragsaver.ingestion.summarising import Bill
 from ragsaver.ingestion.text_tokens import TokensTold
 from ragsaver.pipelines.runtime import Runtime
-from ragsaver.workers.backoff import backoff_s, told
+from ragsaver.spend.budgets import Account
+from ragsaver.spend.ledger import Lease
+from ragsaver.workers.backoff import backoff_s, room_in_s, told
 from ragsaver.workers.moves import Moved, nobody
 
 _AT_A_TIME = 200
@@ -75,6 +77,10 @@ class Drainer:
             still=runtime.writers.still,
             fault=fault,
         )
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._charges.close()
 
     def drain(self, stopping: Callable[[], bool] = lambda: False) -> int:
         """Bring in what is ready; how many documents were moved on.
@@ -159,6 +165,24 @@ class Drainer:
         )
 
     def _apply(self, scope: Scope, ready: Sequence[_Ready]) -> None:
+        held: list[Lease] = []
+        try:
+            seen = self._write(scope, ready, held)
+        finally:
+            self._charge([one.document for one in ready], held)
+        refused = {failure.source: failure.error for failure in seen.errors}
+        for one in ready:
+            done = State.UNCHANGED if one.staged.action is Action.TOUCH else State.APPLIED
+            error = refused.get(one.document.source)
+            if error:
+                self._forward(one.document, State.FAILED, error)
+            else:
+                self._forward(one.document, done, notes=one.staged.notes)
+
+    def _write(self, scope: Scope, ready: Sequence[_Ready], held: list[Lease]) -> Seen:
+        """
+        :param held: gets what is held for texts that are embedded here, since the cache has lost them.
+        """
         changes = [one.todo for one in ready if isinstance(one.todo, Change)]
         others = [(one.staged.action, one.todo) for one in ready if isinstance(one.todo, DocumentRecord)]
         gone = [record for action, record in others if action is Action.FORGET]
@@ -174,6 +198,7 @@ class Drainer:
                 bill=self._bill(ready),
                 told=self._told(ready),
                 kept=KeptVectors(self._runtime.index, scope, partial(manifest.alike, scope), gone),
+                first=self._reserving(scope, ready, held),
             )
             lacking = paid.summaries
             if lacking.lacking:
@@ -182,15 +207,7 @@ class Drainer:
             self._applier.keep(scope, gone)  # one of those that wait may be one of these under another name
         self._applier.forget(scope, gone)
         manifest.commit(scope, [record for action, record in others if action is Action.TOUCH])
-        self._charge([one.document for one in ready])
-        refused = {failure.source: failure.error for failure in seen.errors}
-        for one in ready:
-            done = State.UNCHANGED if one.staged.action is Action.TOUCH else State.APPLIED
-            error = refused.get(one.document.source)
-            if error:
-                self._forward(one.document, State.FAILED, error)
-            else:
-                self._forward(one.document, done, notes=one.staged.notes)
+        return seen
 
     def _bill(self, ready: Sequence[_Ready]) -> Bill | None:
         """Charges documents' jobs for their summaries."""
@@ -205,10 +222,22 @@ class Drainer:
         of = _jobs_documents(ready)
         return lambda took: self._jobs.documents.took({of[one]: tokens for one, tokens in took.items()})
 
-    def _charge(self, documents: Sequence[QueuedDocument]) -> None:
-        """Have the ledger know what was embedded for them; until it does they wait."""
+    def _reserving(self, scope: Scope, ready: Sequence[_Ready], held: list[Lease]) -> TokensTold:
+        """Keeps back what documents' texts cost before they are embedded."""
+        of = _jobs_documents(ready)
+        return lambda texts: held.extend(
+            self._charges.reserve(
+                {Account(scope.tenant, request_id=of[one]): tokens.embedded for one, tokens in texts.items()}
+            )
+        )
+
+    def _charge(self, documents: Sequence[QueuedDocument], held: Sequence[Lease] = ()) -> None:
+        """Have the ledger know what was embedded for them; until it does they wait.
+
+        :param held: ends with this.
+        """
         if self._charges.any:
-            self._charges.charge(self._jobs.documents.spent([one.id for one in documents]))
+            self._charges.charge(self._jobs.documents.spent([one.id for one in documents]), held)
 
     def _forward(
         self, document: QueuedDocument, after: State, error: str | None = None, notes: Sequence[Note] = ()
@@ -225,6 +254,9 @@ class Drainer:
     def _not_applied(self, document: QueuedDocument, error: Exception) -> None:
         _log.warning("%s can't be brought in: %s", document.source, told(error))
         limits = self._runtime.settings.queue
+        if isinstance(error, BudgetExceeded):
+            self._jobs.documents.not_applied(document.id, told(error), wait_s=room_in_s(error, limits))
+            return
         wait_s = backoff_s(document.attempts + 1, limits)
         dead = self._jobs.documents.not_applied(
             document.id, told(error), wait_s=wait_s, max_attempts=limits.max_attempts

@@ -1,9 +1,9 @@
 """The second stage: texts of many documents are embedded together, each once, and the cache hands them over.
 
 Vectors never travel through the broker. A text is held while it is embedded, so that two workers whose documents
-share it do not both pay for it. What was embedded is written down before the cache has it: who dies in between has
-it embedded again, and it is on the bill as often as it was paid for. The ledger follows the bill: no document moves on
-before it has.
+share it do not both pay for it. What it costs is kept back before. What was embedded is written down before the cache
+has it: who dies in between has it embedded again, and it is on the bill as often as it was paid for. The ledger follows
+the bill: no document moves on before it has.
 """
 
 import uuid
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragsaver.caching.embeddings import rounded
-from ragsaver.errors import RagSaverError
+from ragsaver.errors import BudgetExceeded, RagSaverError
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.staging import unpack
@@ -87,11 +87,13 @@ class Embedding:
         try:
             spent = self._fill(partition, held)
         except Exception as error:
-            if len(held) == 1:
-                self._worker.again(held[0].document, held[0].holder, State.CONVERTED, error)
-            else:
+            if len(held) > 1:
                 for one in held:
                     self._try(partition, [one])
+            elif isinstance(error, BudgetExceeded):
+                self._worker.wait(held[0].document, held[0].holder, error)
+            else:
+                self._worker.again(held[0].document, held[0].holder, State.CONVERTED, error)
             return
         self._move_on(partition, held, spent)
 
@@ -115,16 +117,22 @@ class Embedding:
                     if worker.stopping.is_set():
                         break
                     self._fault(Step.EMBEDDING, held)
-                    fresh = rounded(worker.encoder.encode([texts[names[n]] for n in group]))
                     spent: Counter[str] = Counter()
                     for n in group:
                         spent[whose[names[n]]] += tokens[n]
+                    money = worker.reserve(spent, [one.document for one in held])
+                    try:
+                        self._fault(Step.RESERVED, held)
+                        fresh = rounded(worker.encoder.encode([texts[names[n]] for n in group]))
+                    except BaseException:
+                        worker.give_back(money)
+                        raise
                     worker.jobs.documents.embedded(spent)
                     all_spent += spent
                     try:
                         worker.cache.put(partition, dict(zip((names[n] for n in group), fresh, strict=True)))
                     finally:
-                        worker.charge(list(spent))
+                        worker.charge(list(spent), money)
                     self._fault(Step.CACHED, held)
         finally:
             worker.jobs.texts.release(holder)

@@ -3,7 +3,7 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from ragsaver.caching.embeddings import EmbeddingCache
 from ragsaver.caching.opening import open_embedding_cache, partition_of
 from ragsaver.database import Place
+from ragsaver.errors import BudgetExceeded, StorageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.charging import EmbeddingCharges
 from ragsaver.ingestion.cutting import recipe_of
@@ -26,7 +27,9 @@ from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.settings import Settings
-from ragsaver.workers.backoff import backoff_s, told
+from ragsaver.spend.budgets import Account
+from ragsaver.spend.ledger import Lease
+from ragsaver.workers.backoff import backoff_s, room_in_s, told
 from ragsaver.workers.broker import Broker
 from ragsaver.workers.holding import Holding
 from ragsaver.workers.moves import MovedOn, nobody
@@ -44,6 +47,7 @@ class Step(StrEnum):
     CONVERTING = "converting"
     CONVERTED = "converted"
     EMBEDDING = "embedding"
+    RESERVED = "reserved"
     CACHED = "cached"
     EMBEDDED = "embedded"
 
@@ -137,6 +141,7 @@ class Worker:
 
     def close(self) -> None:
         """Close what it opened itself."""
+        self._charges.close()
         for close in self._opened:
             close()
 
@@ -175,13 +180,38 @@ class Worker:
             self._moved(after, tokens)
         return moved
 
-    def charge(self, document_ids: Sequence[str]) -> None:
+    def reserve(self, tokens: Mapping[str, int], documents: Sequence[QueuedDocument]) -> list[Lease]:
+        """Keep back what embedding costs, of all documents or of none.
+
+        :param tokens: by the documents' ids.
+        :raises BudgetExceeded: if a budget has no room for it.
+        :raises StorageError: if the ledger can't be written.
+        """
+        tenants = {one.id: one.scope.tenant for one in documents}
+        return self._charges.reserve({Account(tenants[one], request_id=one): n for one, n in tokens.items()})
+
+    def give_back(self, held: Sequence[Lease]) -> None:
+        """Nothing was embedded for it after all; it never fails: what can't be given back expires."""
+        try:
+            self._charges.charge({}, held)
+        except StorageError as error:
+            _log.warning("what was held for texts that are not embedded waits until it expires: %s", error)
+
+    def charge(self, document_ids: Sequence[str], held: Sequence[Lease] = ()) -> None:
         """Have the ledger know what was embedded for documents so far.
 
+        :param held: for what was just embedded; it is charged for those that were dropped from their job meanwhile.
         :raises StorageError: if it can't be written.
         """
         if self._charges.any:
-            self._charges.charge(self.jobs.documents.spent(document_ids))
+            embedded = {one.account: one.call.prompt_tokens for one in held}
+            self._charges.charge(embedded | self.jobs.documents.spent(document_ids), held)
+
+    def wait(self, document: QueuedDocument, holder: str, error: BudgetExceeded) -> None:
+        """A budget has no room for a document now: later again, and this was no attempt."""
+        _log.info("%s waits: %s", document.source, error)
+        wait_s = room_in_s(error, self.settings.queue)
+        self.jobs.documents.put_back(document.id, holder, wait_s=wait_s, error=told(error), tried=False)
 
     def again(
         self, document: QueuedDocument, holder: str, state: State, error: Exception, *, anew: bool = False

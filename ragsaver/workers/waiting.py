@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 from ragsaver.errors import IndexLocked
 from ragsaver.index.ownership import current_owner
@@ -44,7 +45,10 @@ def _brought_in(queue: IngestQueue, settings: Settings) -> bool:
     from ragsaver.workers.draining import Drainer
 
     try:
-        with open_runtime(settings, "ragsaver ingest --queue --wait") as runtime:
-            return Drainer(runtime, queue.jobs).drain() > 0
+        with (
+            open_runtime(settings, "ragsaver ingest --queue --wait") as runtime,
+            closing(Drainer(runtime, queue.jobs)) as drainer,
+        ):
+            return drainer.drain() > 0
     except IndexLocked:  # somebody was quicker, and brings it in
         return False

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -126,8 +126,8 @@ def run_worker(
 
 
 def _drain(live: LiveRuntime, jobs: JobStore, moved: Moved, stopping: threading.Event) -> int:
-    with live.write() as runtime:
-        return Drainer(runtime, jobs, moved=moved).drain(stopping.is_set)
+    with live.write() as runtime, closing(Drainer(runtime, jobs, moved=moved)) as drainer:
+        return drainer.drain(stopping.is_set)
 
 
 def _owning(settings: Settings, on_batch: BatchObserver) -> AbstractContextManager[LiveRuntime]:

@@ -13,6 +13,8 @@ import pytest
 from tests.commands import as_json, environment, serving, started
 from tests.ingestion.sources.site import serving as served
 
+ALLOWED = {"RAGSAVER_SOURCES__ALLOW_PRIVATE_ADDRESSES": "true"}
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -49,12 +51,12 @@ class Watcher:
 
 
 @contextmanager
-def watching(project: Path, *options: str, stop: signal.Signals = signal.SIGTERM) -> Iterator[Watcher]:
+def watching(project: Path, *options: str, stop: signal.Signals = signal.SIGTERM, **more: str) -> Iterator[Watcher]:
     """A command that watches `docs`; told to stop at the end, it must end well and without another word."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ragsaver", "ingest", "docs", "--watch", "--json", *options],
         cwd=project,
-        env=environment(project, RAGSAVER_QUEUE__BACKOFF_S="0.5", RAGSAVER_SOURCES__ALLOW_PRIVATE_ADDRESSES="true"),
+        env=environment(project, RAGSAVER_QUEUE__BACKOFF_S="0.5", **more),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -93,7 +95,7 @@ def test_a_page_that_a_watched_list_names_no_more_goes(project: Path):
     with served() as site:
         pages = [site.page(f"/{name}", f"<p>The page {name} speaks of owls.</p>") for name in "ab"]
         (project / "pages.urls").write_text("\n".join(pages))
-        with watching(project, "--prune", "urls:pages.urls") as watcher:
+        with watching(project, "--prune", "urls:pages.urls", **ALLOWED) as watcher:
             assert watcher.documents() == {"seen": 3, "added": 3}
             (project / "pages.urls").write_text(pages[0])
             assert watcher.documents() == {"seen": 2, "unchanged": 2, "deleted": 1}

@@ -19,7 +19,7 @@ from ragsaver.spend.fuse import Fuses
 from ragsaver.spend.ledger import open_ledger
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.reports import UsageReport, budgets_report, reprice, usage_report
-from ragsaver.spend.tables import entries
+from ragsaver.spend.tables import entries, leases
 from tests.ingestion.bench import SCOPE, Bench, Stopped
 from tests.ingestion.test_what_is_paid_for import text
 from tests.spend.ledgers import check
@@ -114,22 +114,22 @@ def test_a_ledger_that_can_t_be_written_costs_one_batch_at_most_and_has_it_as_so
     (bench.docs / "a.md").write_text(text(1, 2))
     (bench.docs / "b.md").write_text(text(3, 4))
     (bench.docs / "c.md").write_text(text(5, 6))
-    opening = charging.open_ledger
+    charging_it = charging.charge_embedded
     asked: list[int] = []
 
-    def failing(settings: Settings):
+    def failing(*parts: Any) -> int:
         asked.append(len(bench.encoder.paid))
         if len(asked) == 1:
             raise StorageError("full")
-        return opening(settings)
+        return charging_it(*parts)
 
-    monkeypatch.setattr(charging, "open_ledger", failing)
+    monkeypatch.setattr(charging, "charge_embedded", failing)
     bench.ingest()
     assert asked[0] == asked[1] > 0  # before another batch
     monkeypatch.undo()
     assert sum(one.fresh for one in charged(bench.settings)) == paid_tokens(bench)
 
-    monkeypatch.setattr(charging, "open_ledger", lambda settings: (_ for _ in ()).throw(StorageError("full")))
+    monkeypatch.setattr(charging, "charge_embedded", lambda *_: (_ for _ in ()).throw(StorageError("full")))
     for name in "defg":
         (bench.docs / f"{name}.md").write_text(text(*range(10 * ord(name), 10 * ord(name) + 2)))
     before = len(bench.encoder.paid)
@@ -138,20 +138,53 @@ def test_a_ledger_that_can_t_be_written_costs_one_batch_at_most_and_has_it_as_so
     assert 0 < len(bench.encoder.paid) - before < 8
 
 
-def test_it_is_told_by_tenant_and_task_counts_for_budgets_and_refuses_nothing(tmp_path: Path):
-    limit = BudgetSettings(scope="tenant", name="acme", period="day", limit_usd="0.000010")
+def test_while_the_ledger_can_t_be_opened_nothing_is_embedded(bench: Bench, monkeypatch):
+    (bench.docs / "a.md").write_text(text(1, 2))
+    with monkeypatch.context() as patched:
+        patched.setattr(charging, "open_ledger", lambda settings: (_ for _ in ()).throw(StorageError("full")))
+        with pytest.raises(StorageError):
+            bench.ingest()
+    assert bench.encoder.paid == []
+    bench.ingest()
+    assert sum(one.fresh for one in charged(bench.settings)) == paid_tokens(bench) > 0
+
+
+def test_a_model_that_fails_costs_nothing_and_holds_nothing_any_more(bench: Bench, monkeypatch):
+    (bench.docs / "a.md").write_text(text(1, 2))
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.encoder, "encode", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            bench.ingest()
+    assert charged(bench.settings) == []
+    with closing(open_ledger(bench.settings)) as ledger, ledger.database.reading() as connection:
+        assert connection.execute(sa.select(leases)).all() == []
+
+
+def test_one_ledger_is_opened_for_all_batches(bench: Bench, monkeypatch):
+    for name in "abcd":
+        (bench.docs / f"{name}.md").write_text(text(ord(name), ord(name) + 100))
+    opening, opened = charging.open_ledger, []
+    monkeypatch.setattr(charging, "open_ledger", lambda settings: opened.append(opening(settings)) or opened[-1])
+    with closing(bench.ingestor()) as ingestor:
+        ingestor.ingest(bench.order(), SCOPE)
+        ingestor.ingest_texts([PostedDocument("posted.md", text(77))], SCOPE)
+    assert len(opened) == 1 and len(charged(bench.settings)) > 2
+
+
+def test_it_is_told_by_tenant_and_task_and_counts_for_budgets(tmp_path: Path):
+    limit = BudgetSettings(scope="tenant", name="acme", period="day", limit_usd="1")
     bench = Bench(tmp_path, spend={"embedding_per_mtok": "10", "budgets": [limit.model_dump()]})
     (bench.docs / "a.md").write_text(text(1, 2))
     cost = bench.ingest().receipt.cost_usd
     theirs = bench.ingest(scope=Scope("rival", "docs")).receipt.cost_usd
-    assert cost == theirs > limit.limit_usd
+    assert cost == theirs > 0
     told = {(one.name, one.cost_usd) for one in usage(bench.settings, "tenant").lines}
     assert told == {("acme", cost), ("rival", theirs)}
     assert [(one.name, one.cost_usd) for one in usage(bench.settings).lines] == [("ingest", 2 * cost)]
     assert usage(bench.settings, "tier").lines[0].name == "ingest"
     with closing(open_ledger(bench.settings)) as ledger:
         (line,) = budgets_report(ledger).budgets
-        assert (line.spent_usd, line.remaining_usd) == (cost, 0)
+        assert (line.spent_usd, line.held_usd, line.remaining_usd) == (cost, 0, 1 - cost)
         assert reprice(ledger, PriceBook()).lines == ()  # no language model has a price for it
     bench.close()
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ragsaver.errors import IndexLocked, ModelMismatch, StorageError, TooExpensive, UsageError
+from ragsaver.errors import BudgetExceeded, IndexLocked, ModelMismatch, StorageError, TooExpensive, UsageError
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import read_identity
 from ragsaver.index.ownership import Ownership
@@ -26,10 +26,11 @@ from ragsaver.ingestion.manifest import Manifest
 from ragsaver.ingestion.migration import open_migration
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.models.registry import bundled_folder
-from ragsaver.settings import Settings
+from ragsaver.settings import Settings, SpendSettings
 from tests.commands import as_json, committed_documents, environment, run, serving
 from tests.ingestion.bench import SCOPE, Bench, CountingEncoder, Stopped
 from tests.pdf_files import PICTURE, pdf
+from tests.spend.ledgers import budget
 
 OTHER_SCOPE = Scope("other", "notes")
 
@@ -88,6 +89,23 @@ def found_in_use(bench: Bench, encoder: CountingEncoder, scope: Scope = SCOPE) -
 
 
 ALL = {*(f"zebra number {n}" for n in range(5)), "zebra posted"}
+
+
+def test_what_a_budget_has_no_room_for_leaves_the_old_index_in_use_and_a_later_run_goes_on(old: Bench):
+    encoder = NewEncoder()
+
+    def limited(micro_dollars: int) -> SpendSettings:
+        wish = budget("tenant", "month", micro_dollars, "acme")
+        return SpendSettings(embedding_per_mtok=Decimal(10), budgets=[wish])
+
+    with migration(old, encoder, spend=limited(120)) as under_way, pytest.raises(BudgetExceeded) as refused:
+        under_way.run()
+    assert refused.value.report.documents.waiting > 0 and len(encoder.paid) > 0
+    assert old.found("zebra") == ALL and (old.settings.home / "index").exists()
+    with migration(old, encoder, spend=limited(10_000)) as under_way:
+        assert under_way.run().switched
+    assert len(encoder.paid) == len(set(encoder.paid)) == 7
+    assert found_in_use(old, encoder) == ALL
 
 
 def test_all_tenants_files_and_posted_texts_come_over_and_the_old_half_goes(old: Bench):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ragsaver.errors import FuseBlown
 from ragsaver.settings import DatabaseSettings, FuseSettings, Settings
 from ragsaver.spend.budgets import Account
+from ragsaver.spend.embedded_tokens import charge_embedded
 from ragsaver.spend.fuse import Blown, Fuses, limit_of, play, usual
 from ragsaver.spend.ledger import Call, Ledger
 from ragsaver.spend.prices import PriceBook
@@ -111,6 +112,20 @@ def test_who_usually_spends_much_may_spend_more(tmp_path: Path):
         clock.now += 15
         with pytest.raises(FuseBlown):
             fuses.check("acme")
+
+
+def test_what_ingestions_cost_is_not_what_is_usual(tmp_path: Path):
+    clock = Clock(START)
+    with ledger(tmp_path, DatabaseSettings(), clock=clock) as book:
+        for _ in range(30):
+            clock.now += 3600
+            spend(book, 600)  # ten a minute: the floor is what is allowed
+            charge_embedded(book, Account("acme", request_id=f"run {clock.now}"), "model", 10**6, Decimal(1))
+        clock.now += 3600
+        spend(book, 1100)
+        clock.now += 15
+        with pytest.raises(FuseBlown):
+            Fuses(book, WISHES).check("acme")
 
 
 @pytest.mark.parametrize("times", [3, 10])

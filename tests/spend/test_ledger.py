@@ -71,7 +71,7 @@ def test_a_call_that_costs_more_than_a_whole_budget_is_not_told_to_come_again(
 ):
     with ledger(tmp_path, database, [budget("tenant", "hour", 100), budget("total", "month", 200)]) as book:
         book.settle(book.reserve(ALICE, CALL, hold(90), None, 60), charge(90))
-        with pytest.raises(BudgetExceeded, match="one call may cost more than it") as caught:
+        with pytest.raises(BudgetExceeded, match="the next call may cost more than all of it") as caught:
             book.reserve(ALICE, CALL, hold(101), None, 60)
         assert (caught.value.budget, caught.value.retry_after_s) == ("tenant acme per hour", None)
 

@@ -137,6 +137,28 @@ def test_a_call_is_charged_the_price_of_its_own_time_and_can_be_priced_again(
         assert reprice(kept, book, request_id="req_2").lines == ()
 
 
+@pytest.mark.parametrize(
+    ("wishes", "told"),
+    [
+        ({}, ("maxsim", 0, 0, "on this machine", True)),
+        ({"usd_per_1k_calls": 1, "usd_per_mtok": 2}, ("maxsim", 1, 2, "settings", True)),
+        ({"backend": "remote", "url": "http://ann:secret@a", "usd_per_mtok": 0}, ("http://a", 0, 0, "settings", True)),
+        ({"backend": "remote", "url": "http://a", "model": "own"}, ("own", 0, 3, "settings", True)),
+    ],
+)
+def test_the_reranker_s_price_is_told(wishes: dict[str, object], told: tuple[object, ...]):
+    prices = {"own": {"input_per_mtok": 3, "output_per_mtok": 9}}
+    settings = Settings.model_validate({"rerank": wishes, "spend": {"prices": prices}})
+    found = prices_report(PriceBook.of(settings.spend), settings).reranker
+    assert (found.reranker, found.usd_per_1k_calls, found.usd_per_mtok, found.origin, found.known) == told
+
+
+def test_a_reranker_that_nobody_knows_has_the_upper_price():
+    settings = Settings.model_validate({"rerank": {"backend": "remote", "url": "http://a", "model": "who-knows-it"}})
+    found = prices_report(PriceBook.of(settings.spend), settings).reranker
+    assert not found.known and found.usd_per_mtok > 0 and "is on no price list" in found.origin
+
+
 def test_the_prices_in_use_are_told(tmp_path: Path):
     (tmp_path / "ragsaver.yaml").write_text(
         "generation: {models: [{name: own}, {name: nobody-knows-this}]}\n"
@@ -146,6 +168,7 @@ def test_the_prices_in_use_are_told(tmp_path: Path):
     assert [(one["model"], one["known"]) for one in told["models"]] == [("own", True), ("nobody-knows-this", False)]
     assert told["prices"]["date"] in told["prices"]["version"] and told["embedding_per_mtok"] == 0.02
     shown = run(tmp_path, "spend", "prices").stdout
+    assert told["reranker"]["reranker"] == "maxsim" and "as reranker" in shown
     assert "own" in shown and SOURCE in shown and "is on no price list" in shown
     name, _ = one_of(StartDateConstraint)
     settings = Settings.model_validate({"generation": {"models": [{"name": name}]}})

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from decimal import Decimal
 from pathlib import Path
 
@@ -102,7 +102,8 @@ class Line:
         return requeue(self.queue.jobs, self.queue.broker, self.settings.queue.model_copy(update=limits))
 
     def drain(self, fault: Callable[[ApplyStep], None] = lambda step: None) -> int:
-        return Drainer(self.runtime, self.queue.jobs, fault).drain()
+        with closing(Drainer(self.runtime, self.queue.jobs, fault)) as drainer:
+            return drainer.drain()
 
     def lose_vectors(self) -> None:
         """The embedding cache has none any more."""

@@ -34,8 +34,13 @@ async def documents(
     posted = [PostedDocument(one.source, one.text, one.format, one.metadata) for one in body.documents]
     if queue is None:
         return await access.ingest(
-            lambda runtime: access.count(
-                runtime.ingestor.ingest_texts(posted, all_of(runtime, identity, body.collection), progress=access.go_on)
+            lambda runtime: access.counted(
+                lambda: runtime.ingestor.ingest_texts(
+                    posted,
+                    all_of(runtime, identity, body.collection),
+                    progress=access.go_on,
+                    principal=identity.principal,
+                )
             )
         )
     with access.live.use() as runtime:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from ragsaver.errors import BudgetExceeded
 from ragsaver.ingestion.order import IngestOrder
-from ragsaver.ingestion.report import OutlineReport, PlanReport, Progress, VerifyReport
+from ragsaver.ingestion.report import IngestReport, OutlineReport, PlanReport, Progress, VerifyReport
 from ragsaver.ingestion.verify import verify
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access, Local
@@ -41,12 +42,14 @@ async def _events(body: IngestOrder, access: Access, request_id: str) -> AsyncIt
     def work(runtime: Runtime) -> None:
         try:
             scope = runtime.scope(body.collection)
-            report = access.count(runtime.ingestor.ingest(body, scope, progress=step))
+            report = access.counted(lambda: runtime.ingestor.ingest(body, scope, progress=step))
             tell(IngestEvent(report=report))
         except CallerLeft:
             pass
         except Exception as error:
-            tell(IngestEvent(problem=problem_of(error, "/v1/local/ingest", request_id, trusted=True)))
+            problem = problem_of(error, "/v1/local/ingest", request_id, trusted=True)
+            done = error.report if isinstance(error, BudgetExceeded) else None
+            tell(IngestEvent(problem=problem, report=done if isinstance(done, IngestReport) else None))
 
     ingestion = asyncio.ensure_future(access.ingest(work))
     try:
