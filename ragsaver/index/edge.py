@@ -25,14 +25,12 @@ from ragsaver.index.edge_errors import explained
 from ragsaver.index.edge_payload import packed, unpacked
 from ragsaver.index.edge_requests import (
     NAMES_GROUPS,
-    hits,
-    leg,
-    listed_in,
     scope_keys,
     stored_point,
     unlisted_in,
     within,
 )
+from ragsaver.index.edge_searches import SearchedShard
 from ragsaver.index.identity import IndexIdentity, claim
 from ragsaver.index.keys import (
     DENSE,
@@ -48,7 +46,7 @@ from ragsaver.index.keys import (
     shown_in,
 )
 from ragsaver.index.optimising import copier, optimised
-from ragsaver.index.protocol import ChunkPoint, LegHits, StoredPoint
+from ragsaver.index.protocol import ChunkPoint, StoredPoint
 from ragsaver.index.quantization import Quantization
 from ragsaver.index.room import Room
 from ragsaver.index.scope import Scope
@@ -66,7 +64,7 @@ RESERVE_BYTES = 128 * 1024 * 1024
 _PAGE = 1000
 
 
-class EdgeIndex:
+class EdgeIndex(SearchedShard):
     """A `VectorIndex` on `qdrant_edge`.
 
     :param folder: where the shard lives; made if missing.
@@ -117,27 +115,6 @@ class EdgeIndex:
             grouped = scope_keys(shard, NAMES_GROUPS)
             self._sight = Sight(sole_of(scopes, grouped), unlisted_in(shard, sum(scopes.values())))
         self._corpus = Corpus(grouped, self._pointer)
-
-    def search(
-        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
-    ) -> LegHits:
-        """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
-        sight, corpus = self._sight.mark(scope), self._corpus.of(scope)
-        visible = listed_in(scope) if sight is None else None
-        requests = [leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
-        words = self._bm25.embed_query(text)
-        if words.indices:
-            own = corpus if self._tenant_idf else None
-            params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=within(own))) if own else None
-            requests.append(leg(words, LEXICAL, limit, visible, with_payload, params))
-        answers = self._swaps.undisturbed(
-            lambda: self._read(lambda shard: shard.query_batch(qdrant.QueryBatchRequest(requests)))
-        )
-        # words of another scope's first point, or of a group's, may have counted; or points that may not be seen
-        if corpus != self._corpus.of(scope) or (sight is not None and sight != self._sight.mark(scope)):
-            return self.search(scope, text, vector, limit, with_payload=with_payload)
-        dense, lexical = (*answers, [])[:2]
-        return LegHits(hits(dense, with_payload), hits(lexical, with_payload))
 
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
         """Write points, unlisted."""
