@@ -1,8 +1,8 @@
 """Two rankings, one order: the scores of both legs on a common scale, weighed and added.
 
 Which scale is best is for the evaluation to say (see docs/benchmarks.md). The engine can fuse by ranks and by
-distributions as well, in the same order where both legs weigh alike; it then keeps the legs' own scores to itself,
-which the reranking gate and `--explain` want to see, and saves some half a millisecond.
+distributions as well (see `blending.py`); it then keeps the legs' own scores to itself, which the reranking gate and
+`--explain` want to see.
 """
 
 import math
@@ -100,9 +100,13 @@ def fuse(
         key: (1 - lexical_weight) * by_dense.get(key, 0.0) + lexical_weight * by_words.get(key, 0.0)
         for key in by_dense.keys() | by_words.keys()
     }
-    if squash := _SQUASHED.get(fusion):
-        fused = {key: squash(score) for key, score in fused.items()}
-    return in_order(fused)
+    return in_order({key: squashed(fusion, score) for key, score in fused.items()})
+
+
+def squashed(fusion: Fusion, score: float) -> float:
+    """A fused score as a share."""
+    squash = _SQUASHED.get(fusion)
+    return squash(score) if squash else score
 
 
 def depth(scores: list[float], fall_off: float, least: int) -> int:

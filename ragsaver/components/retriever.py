@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 from haystack import Document, component
+from numpy.typing import NDArray
 
+from ragsaver.components.blending import blend_of, blended, most_of
 from ragsaver.components.deduplicator import Folded, same_as
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
@@ -15,11 +18,15 @@ from ragsaver.components.kept_passages import KeptPassages
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import require_time, stage
 from ragsaver.components.resources import Bound
-from ragsaver.components.searching import Search, Steps, searched, searched_async
+from ragsaver.components.searching import BlendedSearch, Search, Steps, searched, searched_async
+from ragsaver.index.blend import Blend
 from ragsaver.index.keys import GROUPS, LISTED_IN, NOTHING, SCOPE
 from ragsaver.index.protocol import AsyncIndex, VectorIndex
 from ragsaver.index.scope import Scope
+from ragsaver.settings import RetrievalSettings
 from ragsaver.spend.receipt import current_receipt
+
+FuseIn = Literal["auto", "here", "engine"]
 
 
 @component
@@ -37,6 +44,8 @@ class HybridRetriever(Bound):
     :param fusion: `minmax`, `zscore`, `rrf` or `dbsf`; `retrieval.fusion` if None.
     :param fall_off: share of the best score below which a passage does not stay, 0 to 1; `retrieval.fall_off` if None.
     :param least: passages that stay though their scores fall off; `retrieval.least` if None.
+    :param fuse_in: `auto`, `here` or `engine`; `retrieval.fuse_in` if None. Where the engine fuses, passages have no
+        scores of the legs.
     :raises ValueError: if a number is out of range.
     """
 
@@ -48,6 +57,7 @@ class HybridRetriever(Bound):
         fusion: str | None = None,
         fall_off: float | None = None,
         least: int | None = None,
+        fuse_in: FuseIn | None = None,
     ) -> None:
         for name, number in (("candidates", candidates), ("top_k", top_k), ("least", least)):
             if number is not None and number < 1:
@@ -63,10 +73,18 @@ class HybridRetriever(Bound):
         self.fusion = fusion
         self.fall_off = fall_off
         self.least = least
+        if fuse_in not in (None, *get_args(FuseIn)):
+            raise ValueError(f"fuse_in must be one of {', '.join(get_args(FuseIn))}, got {fuse_in}")
+        self.fuse_in = fuse_in
+        self._legs_are_read = True
+
+    def leave_legs(self) -> None:
+        """Nothing of its pipeline looks at what each leg thought of a passage."""
+        self._legs_are_read = False
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, top_k: int | None = None) -> dict[str, Passages]:
-        """Passages, best first; `score` is fused (0 to 1), `meta` keeps each leg's own score.
+        """Passages, best first; `score` is fused (0 to 1), `meta` keeps each leg's own score, if they were fused here.
 
         :param query: the question.
         :param top_k: for this run only.
@@ -86,47 +104,99 @@ class HybridRetriever(Bound):
 
     def _steps(self, query: str, top_k: int | None) -> Steps[Passages]:
         require_time()
-        defaults = self.resources.settings.retrieval
+        resources, defaults, scope = self.resources, self.resources.settings.retrieval, self.scope
         top_k = top_k or self.top_k or defaults.top_k
-        candidates = max(self.candidates or defaults.candidates, top_k)
-        weight = defaults.lexical_weight if self.lexical_weight is None else self.lexical_weight
-        fall_off = defaults.fall_off if self.fall_off is None else self.fall_off
-        least = self.least or defaults.least
-        fusion = Fusion(self.fusion or defaults.fusion)
-        scope = self.scope
-        kept = KeptPassages.of(
-            self.resources,
+        wanted = _Wanted(
+            query,
             scope,
-            f"{candidates} {top_k} {weight} {fall_off} {least} {fusion} "
-            f"{defaults.feedback_passages} {defaults.feedback_weight} {query}",
+            max(self.candidates or defaults.candidates, top_k),
+            top_k,
+            defaults.lexical_weight if self.lexical_weight is None else self.lexical_weight,
+            defaults.fall_off if self.fall_off is None else self.fall_off,
+            self.least or defaults.least,
+            Fusion(self.fusion or defaults.fusion),
         )
+        blend = None
+        if self._leaves_legs(defaults):
+            blend = blend_of(resources.index, wanted.fusion, wanted.lexical_weight, defaults)
+        kept = KeptPassages.of(resources, scope, f"{wanted.told(defaults)} {'with' if blend is None else 'no'} legs")
         with stage("retrieve"):
             passages = kept.get() if kept else None
         reason = "found before, and nothing in the collection has changed since"
         if passages is None:
             reason = "local index, no fee"
-            index = self.resources.index
             with stage("embed_query"):
-                vector = self.resources.embed_question(query)
-            how = f"{fusion}, BM25 weighs {weight:g}"
-            dense, lexical = (yield Search(scope, query, vector, candidates)).scores()
-            with stage("retrieve"):
-                fused = fuse(dense, lexical, weight, fusion)
-                vector_again = nearer(index, scope, vector, fused, (dense, lexical), defaults)
-            again: dict[str, float] = {}
-            if vector_again is not None:
-                again, _ = (yield Search(scope, "", vector_again, candidates)).scores()
-            with stage("retrieve"):
-                if again:
-                    fused = fuse(again, lexical, weight, fusion)
-                    how += f"; asked again nearer to the first {defaults.feedback_passages}"
-                passages = passages_of(index, scope, fused, dense, lexical, top_k, how, fall_off, least)
-                if kept:
+                vector = resources.embed_question(query)
+            if blend is not None:
+                passages = yield from _blended(resources.index, wanted, vector, blend)
+            if passages is None:
+                passages = yield from _fused(resources.index, wanted, vector, defaults)
+            if kept:
+                with stage("retrieve"):
                     kept.put(passages)
         receipt = current_receipt()
         receipt.whole_passage_tokens = tuple(int(passage.meta.get("tokens", 0)) for passage in passages)
         receipt.add("retrieve", "hybrid search", len(passages), "passages", reason=reason)
         return passages
+
+    def _leaves_legs(self, defaults: RetrievalSettings) -> bool:
+        """Whether nobody looks at what each leg thought of a passage."""
+        where = self.fuse_in or defaults.fuse_in
+        unread = where == "engine" or (where == "auto" and not self._legs_are_read)
+        return unread and current_explanation() is None
+
+
+class _Wanted(NamedTuple):
+    """What is looked for, and how."""
+
+    query: str
+    scope: Scope
+    candidates: int
+    top_k: int
+    lexical_weight: float
+    fall_off: float
+    least: int
+    fusion: Fusion
+
+    def told(self, defaults: RetrievalSettings) -> str:
+        """All that decides what is found."""
+        numbers = f"{self.candidates} {self.top_k} {self.lexical_weight} {self.fall_off} {self.least} {self.fusion}"
+        return f"{numbers} {defaults.feedback_passages} {defaults.feedback_weight} {self.query}"
+
+
+def _fused(
+    index: VectorIndex, wanted: _Wanted, vector: NDArray[np.float32], defaults: RetrievalSettings
+) -> Steps[Passages]:
+    """Passages whose legs are fused here."""
+    query, scope, candidates, top_k, weight, fall_off, least, fusion = wanted
+    how = f"{fusion}, BM25 weighs {weight:g}"
+    dense, lexical = (yield Search(scope, query, vector, candidates)).scores()
+    with stage("retrieve"):
+        fused = fuse(dense, lexical, weight, fusion)
+        vector_again = nearer(index, scope, vector, fused, (dense, lexical), defaults)
+    again: dict[str, float] = {}
+    if vector_again is not None:
+        again, _ = (yield Search(scope, "", vector_again, candidates)).scores()
+    with stage("retrieve"):
+        if again:
+            fused = fuse(again, lexical, weight, fusion)
+            how += f"; asked again nearer to the first {defaults.feedback_passages}"
+        return passages_of(index, scope, fused, dense, lexical, top_k, how, fall_off, least)
+
+
+def _blended(index: VectorIndex, wanted: _Wanted, vector: NDArray[np.float32], blend: Blend) -> Steps[Passages | None]:
+    """Passages of which the engine makes one order; None where they are to be fused here after all."""
+    query, scope, candidates, top_k, _, fall_off, least, fusion = wanted
+    most = most_of(top_k)
+    hits = yield BlendedSearch(scope, query, vector, candidates, blend, most)
+    with stage("retrieve"):
+        found = blended(index, query, hits, fusion)
+        if found is None:
+            return None
+        passages = passages_of(index, scope, found.fused, {}, {}, top_k, "", fall_off, least, found.carried)
+        worth = depth([score for _, score in found.fused], fall_off, least)
+        # what was folded away may have left its place to a passage that was not asked for
+        return None if len(passages) < top_k and worth == most else passages
 
 
 def passages_of(
@@ -139,6 +209,7 @@ def passages_of(
     how: str,
     fall_off: float,
     least: int,
+    carried_by: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Passages:
     """The first passages, until their scores fall off; those that say the same as a better one are folded into it.
 
@@ -147,6 +218,7 @@ def passages_of(
     :param lexical: BM25's own scores, by id.
     :param how: the order came about, for who asks for an explanation.
     :param fall_off: as for `depth`, and so is `least`.
+    :param carried_by: what each of them carries; asked of the index if None.
     """
     worth = depth([score for _, score in fused], fall_off, least)
     explanation = current_explanation()
@@ -160,7 +232,10 @@ def passages_of(
     while len(folded) < top_k and taken < worth:
         some = fused[taken : min(worth, taken + top_k - len(folded))]
         taken += len(some)
-        carried = index.payloads(scope, [key for key, _ in some])
+        if carried_by is None:
+            carried = index.payloads(scope, [key for key, _ in some])
+        else:
+            carried = {key: carried_by[key] for key, _ in some}
         if evidence := current_evidence():
             evidence.read(carried)
         with stage("deduplicate"):

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Generator
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.components.request import stage
-from ragsaver.index.protocol import AsyncIndex, LegHits, VectorIndex
+from ragsaver.index.blend import Blend
+from ragsaver.index.protocol import AsyncIndex, Leg, LegHits, VectorIndex
 from ragsaver.index.scope import Scope
 
+Found = LegHits | Leg
 T = TypeVar("T")
 
 
@@ -26,8 +28,23 @@ class Search(NamedTuple):
     limit: int
 
 
+class BlendedSearch(NamedTuple):
+    """The same, of an index that is to make one order of both legs; hits come with payloads.
+
+    :ivar vector: (dim,) float32.
+    :ivar most: hits wanted.
+    """
+
+    scope: Scope
+    text: str
+    vector: NDArray[np.float32]
+    limit: int
+    blend: Blend
+    most: int
+
+
 # Yields each search, is sent what it found, and returns what came of it all.
-Steps = Generator[Search, LegHits, T]
+Steps = Generator[Search | BlendedSearch, Any, T]
 
 
 class _End(NamedTuple, Generic[T]):
@@ -37,9 +54,12 @@ class _End(NamedTuple, Generic[T]):
 def searched(steps: Steps[T], index: VectorIndex) -> T:
     """What comes of the steps, all of them in this thread."""
     step = _next(steps, None)
-    while isinstance(step, Search):
+    while isinstance(step, (Search, BlendedSearch)):
         with stage("retrieve"):
-            found = index.search(*step, with_payload=False)
+            if isinstance(step, BlendedSearch):
+                found: Found = index.blended(*step)
+            else:
+                found = index.search(*step, with_payload=False)
         step = _next(steps, found)
     return step.came_of_it
 
@@ -49,14 +69,17 @@ async def searched_async(steps: Steps[T], index: AsyncIndex) -> T:
     the question and reads payloads.
     """
     step = await asyncio.to_thread(_next, steps, None)
-    while isinstance(step, Search):
+    while isinstance(step, (Search, BlendedSearch)):
         with stage("retrieve"):
-            found = await index.search_async(*step, with_payload=False)
+            if isinstance(step, BlendedSearch):
+                found: Found = await index.blended_async(*step)
+            else:
+                found = await index.search_async(*step, with_payload=False)
         step = await asyncio.to_thread(_next, steps, found)
     return step.came_of_it
 
 
-def _next(steps: Steps[T], found: LegHits | None) -> Search | _End[T]:
+def _next(steps: Steps[T], found: Found | None) -> Search | BlendedSearch | _End[T]:
     try:
         return next(steps) if found is None else steps.send(found)
     except StopIteration as end:  # no future may raise it

@@ -26,9 +26,6 @@ from ragsaver.index.edge_errors import explained
 from ragsaver.index.edge_payload import packed
 from ragsaver.index.edge_requests import (
     NAMES_GROUPS,
-    hits,
-    leg,
-    listed_in,
     new_point,
     point_again,
     scope_keys,
@@ -37,11 +34,11 @@ from ragsaver.index.edge_requests import (
     told,
     within,
 )
+from ragsaver.index.edge_searches import SearchedShard
 from ragsaver.index.identity import IndexIdentity, claim
 from ragsaver.index.keys import (
     DENSE,
     GROUPS,
-    LEXICAL,
     LISTED_IN,
     change_of,
     scope_key,
@@ -49,7 +46,7 @@ from ragsaver.index.keys import (
     sees,
 )
 from ragsaver.index.optimising import copier, optimised
-from ragsaver.index.protocol import ChunkPoint, LegHits, StoredPoint
+from ragsaver.index.protocol import ChunkPoint, StoredPoint
 from ragsaver.index.quantization import Quantization
 from ragsaver.index.room import Room
 from ragsaver.index.scope import Scope
@@ -68,7 +65,7 @@ RESERVE_BYTES = 128 * 1024 * 1024
 _PAGE = 1000
 
 
-class EdgeIndex:
+class EdgeIndex(SearchedShard):
     """A `VectorIndex` on `qdrant_edge`.
 
     :param folder: where the shard lives; made if missing.
@@ -121,27 +118,6 @@ class EdgeIndex:
             self._unlisted.keep(there(shard, {one for ids in self._unlisted.now.values() for one in ids}))
             self._sight = Sight(sole_of(scopes, grouped), self._unlisted)
         self._corpus = Corpus(grouped, self._pointer)
-
-    def search(
-        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
-    ) -> LegHits:
-        """Both legs in one planned batch; scores are cosine and BM25, as the engine gives them."""
-        sight, corpus = self._sight.of(scope), self._corpus.of(scope)
-        visible = listed_in(scope, sight.coming) if sight.filtered else None
-        requests = [leg(vector.tolist(), DENSE, limit, visible, with_payload, self._dense_search)]
-        words = self._bm25.embed_query(text)
-        if words.indices:
-            own = corpus if self._tenant_idf else None
-            params = qdrant.SearchParams(idf=qdrant.IdfParams(corpus=within(own))) if own else None
-            requests.append(leg(words, LEXICAL, limit, visible, with_payload, params))
-        answers = self._swaps.undisturbed(
-            lambda: self._read(lambda shard: shard.query_batch(qdrant.QueryBatchRequest(requests)))
-        )
-        # words of another scope's first point, or of a group's, may have counted; or points that may not be seen
-        if corpus != self._corpus.of(scope) or sight != self._sight.of(scope):
-            return self.search(scope, text, vector, limit, with_payload=with_payload)
-        dense, lexical = (*answers, [])[:2]
-        return LegHits(hits(scope, dense, with_payload), hits(scope, lexical, with_payload))
 
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
         """Write points, unlisted."""

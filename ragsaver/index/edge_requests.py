@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import qdrant_edge as qdrant
 
+from ragsaver.index.blend import Blend
 from ragsaver.index.edge_payload import packed, packed_new, unpacked
 from ragsaver.index.keys import DENSE, EARLIER_STATE, GROUPS, LEXICAL, LISTED_IN, SCOPE, scope_key, shown_in
 from ragsaver.index.protocol import ChunkPoint, Leg, StoredPoint
@@ -58,29 +59,64 @@ def _readable(groups: frozenset[str]) -> qdrant.Filter:
     return qdrant.Filter(should=[qdrant.IsEmptyCondition(GROUPS), *([of_mine] if groups else [])])
 
 
-def leg(
-    vector: Any,
-    using: str,
-    limit: int,
-    visible: qdrant.Filter | None,
-    with_payload: bool,
-    params: qdrant.SearchParams | None = None,
-) -> qdrant.QueryRequest:
-    """One leg's question."""
-    return qdrant.QueryRequest(
-        limit,
-        query=qdrant.Query.Nearest(vector, using=using),
-        filter=visible,
-        with_payload=with_payload,
-        params=params,
-    )
+class AskedLeg(NamedTuple):
+    """One leg's question.
+
+    :ivar visible: what it may find; None for all.
+    """
+
+    vector: Any
+    using: str
+    limit: int
+    visible: qdrant.Filter | None
+    params: qdrant.SearchParams | None = None
+
+    def request(self, with_payload: bool) -> qdrant.QueryRequest:
+        """By itself."""
+        return qdrant.QueryRequest(
+            self.limit, query=self._query, filter=self.visible, with_payload=with_payload, params=self.params
+        )
+
+    def before(self) -> qdrant.Prefetch:
+        """As what another question is asked of."""
+        return qdrant.Prefetch(self.limit, query=self._query, filter=self.visible, params=self.params)
+
+    @property
+    def _query(self) -> qdrant.Query:
+        return qdrant.Query.Nearest(self.vector, using=self.using)
 
 
-def hits(scope: Scope, points: Sequence[qdrant.ScoredPoint], with_payload: bool) -> Leg:
-    """One leg's answer."""
+def blended(legs: Sequence[AskedLeg], blend: Blend, most: int) -> qdrant.QueryRequest:
+    """All legs' question with one answer, payloads with it.
+
+    The legs are filtered; what is made of them is not once more: that would ask the same of every point again.
+    """
+    way: Any = qdrant.Fusion.Rrf(k=blend.counted_from_0) if blend.way == "rrf" else qdrant.Fusion.Dbsf()
+    before, query = [one.before() for one in legs], way
+    if len(legs) > 1 and not blend.is_even:
+        # weights of the engine's own are of another formula: each leg is put on the scale alone
+        before = [
+            qdrant.Prefetch(one.limit, query=way, prefetches=[own]) for one, own in zip(legs, before, strict=True)
+        ]
+        query = _weighed(1 - blend.lexical_weight, blend.lexical_weight)
+    return qdrant.QueryRequest(most, query=query, prefetches=before, with_payload=True)
+
+
+@lru_cache(maxsize=64)
+def _weighed(*shares: float) -> qdrant.Formula:
+    scores = [f"$score[{place}]" for place in range(len(shares))]
+    parts = [
+        qdrant.Expression.Mult([qdrant.Expression.Constant(share), qdrant.Expression.Variable(score)])
+        for share, score in zip(shares, scores, strict=True)
+    ]
+    return qdrant.Formula(qdrant.Expression.Sum(parts), dict.fromkeys(scores, 0.0))
+
+
+def hits(scope: Scope, points: Sequence[qdrant.ScoredPoint], with_payload: bool, share: float = 1.0) -> Leg:
+    """One leg's answer, or that of all; `share` is what scores are multiplied by."""
     # to look for a payload that was not asked for takes as long as all the rest
     payloads = [told(scope, point, ()) for point in points] if with_payload else None
-    return Leg(_ids(points), [point.score for point in points], payloads)
+    return Leg(_ids(points), [point.score * share for point in points], payloads)
 
 
 def _ids(points: Sequence[qdrant.ScoredPoint]) -> list[str]:

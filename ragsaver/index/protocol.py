@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ragsaver.index.blend import Blend
 from ragsaver.index.scope import Scope
 from ragsaver.index.words import Words, WordSettings
 
@@ -125,6 +126,20 @@ class VectorIndex(Protocol):
         """
         ...
 
+    def blends(self, blend: Blend) -> bool:
+        """Whether the engine can make one order of both legs so."""
+        ...
+
+    def blended(self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, blend: Blend, most: int) -> Leg:
+        """The first of both legs together, in one call to the engine, with payloads. Who asks has asked `blends`.
+
+        :param limit: of each leg.
+        :param most: that many of both.
+        :returns: scores are the weighed sums; those that score alike stand in any order. Where `text` has no words that
+            count they are the vectors' alone; words that are nowhere in the scope leave BM25's share empty.
+        """
+        ...
+
     def payloads(self, scope: Scope, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What those of the points that are there carry."""
         ...
@@ -197,6 +212,12 @@ class AsyncIndex(Protocol):
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
     ) -> LegHits:
         """As `VectorIndex.search`, on the running event loop."""
+        ...
+
+    async def blended_async(
+        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, blend: Blend, most: int
+    ) -> Leg:
+        """As `VectorIndex.blended`, on the running event loop."""
         ...
 
     async def close_async(self) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
+from ragsaver.index.blend import Blend
 from ragsaver.index.connection import Connection
 from ragsaver.index.hnsw import HNSW_EF
 from ragsaver.index.identity import IndexIdentity
@@ -89,13 +90,7 @@ class ServerIndex:
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
     ) -> LegHits:
         """Both legs in one request; scores are cosine and BM25, as the server gives them."""
-        requests = self._legs(scope, text, vector, limit, with_payload)
-
-        def ask() -> list[models.QueryResponse]:
-            return self._connection.ask(lambda client: client.query_batch_points(self._name, requests))
-
-        # In local mode requests come one after the other.
-        return _found(ask() if self._connection.is_local else self._swaps.undisturbed(ask))
+        return _found(self._asked(self._legs(scope, text, vector, limit, with_payload)))
 
     async def search_async(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, *, with_payload: bool = True
@@ -103,14 +98,27 @@ class ServerIndex:
         """As `search`, on the running event loop; `close_async` closes what that opened."""
         if self._connection.is_local:
             return await asyncio.to_thread(self.search, scope, text, vector, limit, with_payload=with_payload)
-        requests = self._legs(scope, text, vector, limit, with_payload)
+        return _found(await self._asked_async(self._legs(scope, text, vector, limit, with_payload)))
 
-        async def ask() -> list[models.QueryResponse]:
-            return await self._connection.ask_async(
-                asyncio.get_running_loop(), lambda client: client.query_batch_points(self._name, requests)
-            )
+    def blends(self, blend: Blend) -> bool:
+        """Whether both legs weigh alike. Other weights would take a second step on each shard, whose ranks are its own;
+        the server's own weights are of another formula.
+        """
+        return blend.is_even
 
-        return _found(await self._swaps.undisturbed_async(ask))
+    def blended(self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, blend: Blend, most: int) -> Leg:
+        """The first passages of both legs together, in one request."""
+        legs = self._legs(scope, text, vector, limit, False)
+        return _of_all(self._asked([_blended(legs, blend, most)]), len(legs))
+
+    async def blended_async(
+        self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, blend: Blend, most: int
+    ) -> Leg:
+        """As `blended`, on the running event loop."""
+        if self._connection.is_local:
+            return await asyncio.to_thread(self.blended, scope, text, vector, limit, blend, most)
+        legs = self._legs(scope, text, vector, limit, False)
+        return _of_all(await self._asked_async([_blended(legs, blend, most)]), len(legs))
 
     def upsert(self, scope: Scope, points: Sequence[ChunkPoint]) -> None:
         """Write points, unlisted."""
@@ -203,6 +211,21 @@ class ServerIndex:
         """Let go of the running event loop's connections."""
         await self._connection.close_async(asyncio.get_running_loop())
 
+    def _asked(self, requests: Sequence[models.QueryRequest]) -> list[models.QueryResponse]:
+        def ask() -> list[models.QueryResponse]:
+            return self._connection.ask(lambda client: client.query_batch_points(self._name, requests))
+
+        # In local mode requests come one after the other.
+        return ask() if self._connection.is_local else self._swaps.undisturbed(ask)
+
+    async def _asked_async(self, requests: Sequence[models.QueryRequest]) -> list[models.QueryResponse]:
+        async def ask() -> list[models.QueryResponse]:
+            return await self._connection.ask_async(
+                asyncio.get_running_loop(), lambda client: client.query_batch_points(self._name, requests)
+            )
+
+        return await self._swaps.undisturbed_async(ask)
+
     def _legs(
         self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, with_payload: bool
     ) -> list[models.QueryRequest]:
@@ -293,9 +316,29 @@ def _found(answers: Sequence[models.QueryResponse]) -> LegHits:
     return LegHits(_hits(dense), _hits(lexical))
 
 
-def _hits(points: Sequence[models.ScoredPoint]) -> Leg:
+def _blended(legs: Sequence[models.QueryRequest], blend: Blend, most: int) -> models.QueryRequest:
+    """Of legs that weigh alike. Each is filtered, and so is what is made of them."""
+    rank = models.RrfQuery(rrf=models.Rrf(k=blend.counted_from_0))
+    return models.QueryRequest(
+        prefetch=[
+            models.Prefetch(query=one.query, using=one.using, filter=one.filter, params=one.params, limit=one.limit)
+            for one in legs
+        ],
+        query=rank if blend.way == "rrf" else models.FusionQuery(fusion=models.Fusion.DBSF),
+        filter=legs[0].filter,
+        limit=most,
+        with_payload=True,
+    )
+
+
+def _of_all(answers: Sequence[models.QueryResponse], legs: int) -> Leg:
+    """The server adds the legs' scores; shares of each are wanted."""
+    return _hits(answers[0].points, 1 / legs)
+
+
+def _hits(points: Sequence[models.ScoredPoint], share: float = 1.0) -> Leg:
     payloads = [point.payload or {} for point in points]
-    return Leg([str(point.id) for point in points], [float(point.score) for point in points], payloads)
+    return Leg([str(point.id) for point in points], [float(point.score) * share for point in points], payloads)
 
 
 def _point(

@@ -14,6 +14,7 @@ from haystack.core.errors import PipelineError as HaystackPipelineError
 from ragsaver.components.resources import NeedsResources, Resources
 from ragsaver.errors import PipelineError
 from ragsaver.pipelines.building import build
+from ragsaver.pipelines.legs import leave_unread_legs
 from ragsaver.pipelines.wiring import require_wired
 from ragsaver.pipelines.written import read_written, shown
 
@@ -45,6 +46,7 @@ def load_pipeline(file: Path, resources: Resources | None = None, allow_modules:
                 where=written.where("connections", str(number)),
             ) from error
     require_wired(pipeline, written.where)
+    leave_unread_legs(pipeline, written.where)
     if resources is not None:
         for _, instance in pipeline.walk():
             if isinstance(instance, NeedsResources):

@@ -17,6 +17,11 @@ class RetrievalSettings(Section):
     fusion: Literal["minmax", "zscore", "rrf", "dbsf"] = Field(
         default="minmax", description="how the scores of both legs are made comparable"
     )
+    fuse_in: Literal["auto", "here"] = Field(
+        default="auto",
+        description="`auto` leaves `rrf` and `dbsf` to the engine where no component looks at the scores of each leg, "
+        "as for searches (to a Qdrant server only with a `lexical_weight` of 0.5); `here` never does",
+    )
     fall_off: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="passages below this share of the best score do not stay"
     )

@@ -14,7 +14,7 @@ import pytest
 from ragsaver.index.connection import Connection, ServerPlace
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
-from ragsaver.index.protocol import LegHits, VectorIndex
+from ragsaver.index.protocol import Leg, LegHits, VectorIndex
 from ragsaver.index.server import ServerIndex
 from tests.qdrant_grpc import grpc_port
 from tests.qdrant_server import qdrant_server
@@ -85,6 +85,9 @@ class Awaited:
 
     def search(self, *asked: Any, **more: Any) -> LegHits:
         return asyncio.run_coroutine_threadsafe(self._index.search_async(*asked, **more), self._loop).result()
+
+    def blended(self, *asked: Any) -> Leg:
+        return asyncio.run_coroutine_threadsafe(self._index.blended_async(*asked), self._loop).result()
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._index.close_async(), self._loop).result()

@@ -14,6 +14,7 @@ from qdrant_client import models
 from qdrant_client.conversions.conversion import GrpcToRest
 
 from ragsaver.errors import IndexLocked, IndexUnavailable, ModelMismatch, SettingsError, StorageError
+from ragsaver.index.blend import Blend
 from ragsaver.index.connection import Connection, ServerPlace
 from ragsaver.index.hnsw import HNSW_EF
 from ragsaver.index.identity import IndexIdentity
@@ -112,6 +113,19 @@ def test_word_statistics_of_a_reader_are_of_what_the_groups_may_read(server: Sta
     for searched in asked["searches"]:
         listed_there, readable = searched["filter"]["must"]
     assert searched["params"]["idf"]["corpus"] == {"must": [{**listed_there, "key": "scope"}, readable]}
+
+
+def test_what_the_server_makes_one_order_of_is_filtered_as_the_legs_are(server: StandIn, index: ServerIndex) -> None:
+    listed(index, ACME, point("zebra"))
+    reader = replace(ACME, groups=frozenset({"hr"}))
+    index.search(reader, "zebra", vector(0), 7)
+    index.blended(reader, "zebra", vector(0), 7, Blend("rrf", 0.5), 3)
+    legs, asked = (one["searches"] for one in server.requests("/points/query/batch"))
+    (asked,) = asked
+    assert (asked["limit"], asked["query"]) == (3, {"rrf": {"k": 61}})
+    assert asked["filter"] == legs[0]["filter"]
+    for leg, before in zip(legs, asked["prefetch"], strict=True):
+        assert {key: leg[key] for key in before} == before and {"filter", "params", "limit", "using"} <= before.keys()
 
 
 def test_new_points_are_listed_before_old_ones_go_and_both_in_one_request(server: StandIn, index: ServerIndex) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragsaver.errors import StorageError
-from ragsaver.index import edge
+from ragsaver.index import edge_searches
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.scope import Scope
 from ragsaver.index.sight import Sight
@@ -42,13 +42,13 @@ Asked = Callable[..., tuple[set[str], bool]]
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What a question finds, and whether its last search had a filter."""
     filters: list[Any] = []
-    leg = edge.leg
+    leg = edge_searches.AskedLeg
 
     def noted(vector: Any, using: str, limit: int, visible: Any, *more: Any) -> Any:
         filters.append(visible)
         return leg(vector, using, limit, visible, *more)
 
-    monkeypatch.setattr(edge, "leg", noted)
+    monkeypatch.setattr(edge_searches, "AskedLeg", noted)
 
     def ask(index: EdgeIndex, scope: Scope = ACME) -> tuple[set[str], bool]:
         found = index.search(scope, "horse", vector(0), 50)
@@ -138,7 +138,7 @@ def test_what_is_written_in_the_midst_of_a_search_is_not_seen_by_it(
 
     def read(call: Callable[[Any], Any]) -> Any:
         nonlocal searches
-        if "search" in call.__qualname__:
+        if "_asked" in call.__qualname__:
             searches += 1
             if searches == 1:
                 new = point("horse in between")

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ragsaver.errors import UsageError
+from ragsaver.index.blend import Blend
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.protocol import ChunkPoint, VectorIndex
 from ragsaver.index.scope import Scope
@@ -75,7 +76,8 @@ def points_of(texts: Sequence[str], **payload: Any) -> list[ChunkPoint]:
 def all_that_is_seen(index: VectorIndex, scope: Scope, question: str, ids: Sequence[str]) -> dict[str, Any]:
     """Whatever an index tells somebody, scores to the bit.
 
-    Cosines of the client's local mode are numpy's, whose last bits depend on how many rows it multiplies.
+    Cosines of the client's local mode are numpy's, whose last bits depend on how many rows it multiplies; where they are
+    all alike, distributions are made of nothing but those bits.
 
     :param ids: of points to ask for by name.
     """
@@ -84,6 +86,11 @@ def all_that_is_seen(index: VectorIndex, scope: Scope, question: str, ids: Seque
     return {
         "dense": sorted((round(hit.score, places), hit.id, hit.payload["text"]) for hit in legs.dense),
         "lexical": sorted((hit.score, hit.id, hit.payload["text"]) for hit in legs.lexical),
+        # by distributions: ranks of passages that score alike are dealt out anew with each search
+        "blended": sorted(
+            (hit.id, hit.payload["text"], round(hit.score, 6) if isinstance(index, EdgeIndex) else "")
+            for hit in index.blended(scope, question, vector_of(question), 100, Blend("dbsf", 0.5), 100)
+        ),
         "best": [hit.score for hit in index.search(scope, question, vector_of(question), 2).lexical],
         "count": index.count(scope),
         "ids": dict(index.ids(scope)),

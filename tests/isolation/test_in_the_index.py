@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragsaver.errors import UsageError
+from ragsaver.index.blend import Blend
 from ragsaver.index.keys import DOCUMENT_ID, LISTED_IN, SCOPE, scope_key
 from ragsaver.index.protocol import VectorIndex
 from ragsaver.index.scope import Scope
@@ -153,7 +154,9 @@ def test_neither_another_s_points_nor_those_of_other_groups_change_what_a_task_f
 
     def found() -> list[list[tuple[float, str]]]:
         legs = awaited.search(reader, question, vector_of(question), 100)
-        return [sorted((round(hit.score, 6), hit.id) for hit in leg) for leg in (legs.dense, legs.lexical)]
+        both = awaited.blended(reader, question, vector_of(question), 100, Blend("dbsf", 0.5), 100)
+        shown = [sorted((round(hit.score, 6), hit.id) for hit in leg) for leg in (legs.dense, legs.lexical)]
+        return [*shown, sorted((0.0, hit.id) for hit in both)]  # see `all_that_is_seen`
 
     listed(awaited, me, *readable)
     alone = found()
