@@ -5,6 +5,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 # A check's environment is used once: most of what pip would compile is never imported.
 LAZILY := $(if $(CI),--no-compile)
+# Tests start many processes: each would compile all that it imports, where an image says that nothing is kept.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-train lint bench clean python-there
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.prepared import complete
+from tests.prepared import Process, complete
 
 
 def afresh(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess:
@@ -40,21 +40,25 @@ def as_json(project: Path, *arguments: str, code: int = 0, **more: str) -> dict:
 class Started(NamedTuple):
     """A server that listens; `said` is what it said before."""
 
-    process: subprocess.Popen
+    process: Process | subprocess.Popen
     url: str
     said: str
 
 
 @contextmanager
-def started(project: Path, *arguments: str, **more: str) -> Iterator[Started]:
-    """A server on a free port; killed if nobody has ended it before."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ragsaver", "serve", "--port", "0", *arguments],
-        cwd=project,
-        env=environment(project, **{"RAGSAVER_LOGGING__LEVEL": "warning", **more}),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def started(project: Path, *arguments: str, alone: bool = False, **more: str) -> Iterator[Started]:
+    """A server on a free port; killed if nobody has ended it before.
+
+    :param alone: by a Python that has imported nothing.
+    """
+    command = ["-m", "ragsaver", "serve", "--port", "0", *arguments]
+    given = environment(project, **{"RAGSAVER_LOGGING__LEVEL": "warning", **more})
+    if alone:
+        process = subprocess.Popen(
+            [sys.executable, *command], cwd=project, env=given, stderr=subprocess.PIPE, text=True
+        )
+    else:
+        process = Process(command, project, given, stderr=subprocess.PIPE)
     try:
         line, before = process.stderr.readline(), ""
         while line and "listens on" not in line:
@@ -70,10 +74,15 @@ def started(project: Path, *arguments: str, **more: str) -> Iterator[Started]:
 
 @contextmanager
 def serving(
-    project: Path, *arguments: str, stop: signal.Signals = signal.SIGTERM, says: str = "", **more: str
+    project: Path,
+    *arguments: str,
+    stop: signal.Signals = signal.SIGTERM,
+    says: str = "",
+    alone: bool = False,
+    **more: str,
 ) -> Iterator[str]:
     """A running server on a free port; yields its URL. Told to stop, it must end well, with no word but `says`."""
-    with started(project, *arguments, **more) as (process, url, before):
+    with started(project, *arguments, alone=alone, **more) as (process, url, before):
         try:
             yield url
         finally:

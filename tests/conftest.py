@@ -16,6 +16,10 @@ from ragsaver.pipelines.runtime import Runtime, open_runtime  # noqa: E402
 from tests.clock import Clock  # noqa: E402
 from tests.databases import KINDS  # noqa: E402
 from tests.databases import database as kept_in  # noqa: E402
+from tests.lasting import lasting  # noqa: E402
+
+# All that tests ask is on this machine: to read the world's authorities for each client takes longer than its requests.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("nobody.pem"))
 
 # A shell that runs the tests in the background makes them, and all that they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,6 +42,13 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(part in LONG for part in item.path.parts))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_lasts() -> Iterator[None]:
+    """Runtimes in this process share what is slow to begin."""
+    with lasting():
+        yield
 
 
 @pytest.fixture(params=KINDS)

@@ -99,7 +99,7 @@ def test_every_command_of_a_page_runs_in_order(page: Path, project: Path):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with ExitStack() as running:
         if page.name == "rest.md":
-            running.enter_context(serving(project, "--port", port))
+            running.enter_context(serving(project, "--port", port, alone=True))
             assert (
                 subprocess.run(
                     ["ragsaver", "ingest", "docs"], cwd=project, env=environment(project, PATH=path)
@@ -112,7 +112,7 @@ def test_every_command_of_a_page_runs_in_order(page: Path, project: Path):
             servers = {"QDRANT_URL": server.url, "RAGSAVER_INDEX__GRPC_PORT": "null"}
         for command in commands(page):
             if shlex.split(command) == ["ragsaver", "serve"]:
-                running.enter_context(serving(project, "--port", port))
+                running.enter_context(serving(project, "--port", port, alone=True))
                 continue
             done = subprocess.run(
                 ["bash", "-c", command.replace(PORT, port)],

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 
 from ragsaver.models.registry import bundled_folder
 from tests.commands import as_json, committed_documents, environment, run, serving
+from tests.prepared import Process
 
 DOCUMENTS = 120
 # So that there is a middle to stop in.
@@ -72,13 +72,12 @@ class Ingestion:
 
     def __init__(self, project: Path) -> None:
         self._terminal = Terminal()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ragsaver", "ingest", "docs", "--json"],
-            cwd=project,
-            env=environment(project, **SMALL_STEPS),
+        self.process = Process(
+            ["-m", "ragsaver", "ingest", "docs", "--json"],
+            project,
+            environment(project, **SMALL_STEPS),
             stdout=subprocess.PIPE,
             stderr=self._terminal.given,
-            text=True,
         )
         self._terminal.wait_for(rf"[1-9]\d* chunks embedded .* [1-9]\d*/{DOCUMENTS}")
         while not committed_documents(project / ".ragsaver"):  # what is embedded is written by another thread

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.commands import as_json, environment, serving, started
 from tests.ingestion.sources.site import serving as served
+from tests.prepared import Process
 
 ALLOWED = {"RAGSAVER_SOURCES__ALLOW_PRIVATE_ADDRESSES": "true"}
 
@@ -31,7 +31,7 @@ def write(project: Path, name: str, text: str) -> None:
 class Watcher:
     """What a watching command says, line by line."""
 
-    def __init__(self, process: subprocess.Popen):
+    def __init__(self, process: Process):
         self.process = process
 
     def line(self) -> str:
@@ -53,13 +53,12 @@ class Watcher:
 @contextmanager
 def watching(project: Path, *options: str, stop: signal.Signals = signal.SIGTERM, **more: str) -> Iterator[Watcher]:
     """A command that watches `docs`; told to stop at the end, it must end well and without another word."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ragsaver", "ingest", "docs", "--watch", "--json", *options],
-        cwd=project,
-        env=environment(project, RAGSAVER_QUEUE__BACKOFF_S="0.5", **more),
+    process = Process(
+        ["-m", "ragsaver", "ingest", "docs", "--watch", "--json", *options],
+        project,
+        environment(project, RAGSAVER_QUEUE__BACKOFF_S="0.5", **more),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
     )
     try:
         yield Watcher(process)

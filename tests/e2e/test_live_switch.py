@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pytest
 
 from tests.commands import as_json, committed_documents, environment, run, serving
 from tests.e2e.zebras import DOCUMENTS, NEW, OLD, Client, Poster, ask, make, search, sources, stream
+from tests.prepared import Process
 
 DYING = str(Path(__file__).with_name("dying_server.py"))
 
@@ -77,15 +77,10 @@ def test_a_server_whose_own_settings_mean_something_else_says_so_and_goes_on(pro
 
 
 @contextmanager
-def logged(project: Path, fate: str = "lives") -> Iterator[tuple[str, subprocess.Popen]]:
+def logged(project: Path, fate: str = "lives") -> Iterator[tuple[str, Process]]:
     """A server that may say something, or die at the switch."""
-    process = subprocess.Popen(
-        [sys.executable, DYING, "serve", "--port", "0"],
-        cwd=project,
-        env=environment(project, RAGSAVER_TEST_SWITCH=fate),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    given = environment(project, RAGSAVER_TEST_SWITCH=fate)
+    process = Process([DYING, "serve", "--port", "0"], project, given, stderr=subprocess.PIPE)
     line = process.stderr.readline()
     assert "listens on" in line, line + process.stderr.read()
     try:
@@ -96,14 +91,13 @@ def logged(project: Path, fate: str = "lives") -> Iterator[tuple[str, subprocess
 
 
 @contextmanager
-def migrating(project: Path) -> Iterator[subprocess.Popen]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ragsaver", "migrate", "--json"],
-        cwd=project,
-        env=environment(project, RAGSAVER_INGESTION__BATCH_CHUNKS="2"),
+def migrating(project: Path) -> Iterator[Process]:
+    process = Process(
+        ["-m", "ragsaver", "migrate", "--json"],
+        project,
+        environment(project, RAGSAVER_INGESTION__BATCH_CHUNKS="2"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
     try:
         yield process
@@ -112,13 +106,13 @@ def migrating(project: Path) -> Iterator[subprocess.Popen]:
         process.communicate()
 
 
-def until_it_builds(project: Path, process: subprocess.Popen) -> None:
+def until_it_builds(project: Path, process: Process) -> None:
     while not committed_documents(project / ".ragsaver" / "store-1"):
         assert process.poll() is None, process.communicate()
         threading.Event().wait(0.02)
 
 
-def until_ready(project: Path, process: subprocess.Popen) -> None:
+def until_ready(project: Path, process: Process) -> None:
     while not (project / ".ragsaver" / "store-1" / "ready.json").exists():
         assert process.poll() is None, process.communicate()
         threading.Event().wait(0.02)
@@ -139,7 +133,7 @@ def test_a_server_that_is_killed_at_the_switch_is_followed_by_one_that_serves_th
 
 
 @contextmanager
-def migrating_under(project: Path, fate: str) -> Iterator[tuple[subprocess.Popen, subprocess.Popen]]:
+def migrating_under(project: Path, fate: str) -> Iterator[tuple[Process, Process]]:
     """A server that was started with the old settings, and a migration to the new ones."""
     with logged(project, fate) as (_, server):
         (project / "ragsaver.yaml").write_text(NEW)

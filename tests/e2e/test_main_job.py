@@ -39,7 +39,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def served(project: Path):
-    with serving(project) as url:
+    with serving(project, alone=True) as url:
         yield url
 
 
@@ -94,7 +94,7 @@ def test_while_serve_runs_the_commands_go_through_it(project: Path, served: str)
 
 
 def test_ctrl_c_ends_the_server_well_and_leaves_the_index_to_others(project: Path):
-    with serving(project, stop=signal.SIGINT):
+    with serving(project, stop=signal.SIGINT, alone=True):
         run(project, "ingest", "docs")
     assert as_json(project, "verify")["documents"] == 2
 

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.commands import as_json, committed_documents, environment, serving, started
 from tests.e2e.zebras import DOCUMENTS, NEW, Client, Poster, ask, make, search, sources, stream
+from tests.prepared import Process
 from tests.qdrant_server import StandIn, qdrant_server
 
 
@@ -91,10 +91,10 @@ def test_a_server_that_is_started_in_the_middle_serves_the_old_half_and_moves_at
     project: Path, server: StandIn
 ):
     (project / "ragsaver.yaml").write_text(NEW + at(server))
-    migration = subprocess.Popen(
-        [sys.executable, "-m", "ragsaver", "migrate", "--json"],
-        cwd=project,
-        env=environment(project, RAGSAVER_INGESTION__BATCH_CHUNKS="2"),
+    migration = Process(
+        ["-m", "ragsaver", "migrate", "--json"],
+        project,
+        environment(project, RAGSAVER_INGESTION__BATCH_CHUNKS="2"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

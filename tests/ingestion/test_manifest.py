@@ -108,7 +108,7 @@ def test_a_manifest_of_another_format_is_refused_with_the_remedy(manifest: Manif
 
 
 def test_more_documents_than_a_statement_has_variables_for_go_in_one_step(manifest: Manifest):
-    many = [record(f"{n}.md", chunks=()) for n in range(40_000)]
+    many = [record(f"{n}.md", chunks=()) for n in range(33_000)]
     manifest.commit(ACME, many)
     manifest.record_intents(ACME, [intent(one.id) for one in many])
     ids = [one.id for one in many]

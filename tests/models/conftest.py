@@ -5,6 +5,14 @@ import warnings
 
 import pytest
 
+from ragsaver.models import onnx_encoder, onnx_session
+
+
+@pytest.fixture(autouse=True)
+def opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How a model is opened is the subject here: none lasts from another test."""
+    monkeypatch.setattr(onnx_encoder, "open_on_best", onnx_session.open_on_best)
+
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):

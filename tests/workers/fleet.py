@@ -22,7 +22,7 @@ from ragsaver.settings import Settings
 from ragsaver.settings_file import load_settings
 from ragsaver.workers.queueing import IngestQueue
 from tests.commands import environment
-from tests.prepared import complete
+from tests.prepared import Process, complete
 from tests.redis_server import RedisServer
 
 MORTAL = str(Path(__file__).with_name("mortal.py"))
@@ -53,25 +53,30 @@ def until(look: Callable[[], T], right: Callable[[T], bool]) -> T:
 
 
 class Running:
-    """A `ragsaver` process. Where it is `reborn`, one that was killed is started again."""
+    """A `ragsaver` process. Where it is `reborn`, one that was killed is started again.
 
-    def __init__(self, project: "Project", command: list[str], *, reborn: bool = False, **more: str) -> None:
+    :param alone: by a Python that has imported nothing.
+    """
+
+    def __init__(
+        self, project: "Project", command: list[str], *, reborn: bool = False, alone: bool = False, **more: str
+    ) -> None:
         self._project, self._command, self._more = project, command, more
-        self._reborn = reborn
+        self._reborn, self._alone = reborn, alone
         self.said: list[str] = []
         self._ready = threading.Event()
         self.process = self._start()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
-    def _start(self) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, MORTAL, *self._command],
-            cwd=self._project.folder,
-            env=self._project.environment(**self._more),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def _start(self) -> Process | subprocess.Popen:
+        command, folder = [MORTAL, *self._command], self._project.folder
+        given = self._project.environment(**self._more)
+        if self._alone:
+            return subprocess.Popen(
+                [sys.executable, *command], cwd=folder, env=given, stderr=subprocess.PIPE, text=True
+            )
+        return Process(command, folder, given, stderr=subprocess.PIPE)
 
     def _watch(self) -> None:
         while True:
@@ -144,8 +149,8 @@ class Project:
         return json.loads(done.stdout.splitlines()[-1])
 
     @contextmanager
-    def running(self, *command: str, reborn: bool = False, **more: str) -> Iterator[Running]:
-        process = Running(self, list(command), reborn=reborn, **more)
+    def running(self, *command: str, reborn: bool = False, alone: bool = False, **more: str) -> Iterator[Running]:
+        process = Running(self, list(command), reborn=reborn, alone=alone, **more)
         try:
             yield process if reborn else process.ready()
             process.ready()

@@ -84,7 +84,7 @@ def test_the_first_start_makes_a_key_shows_it_once_and_ends_in_an_api_that_asks_
     assert as_json(tmp_path, *make) == {"secret": None, "key": None}
     kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     assert secret.encode() not in kept and read(secret).secret.encode() not in kept
-    with started(tmp_path, *serve[1:3]) as server:
+    with started(tmp_path, *serve[1:3], alone=True) as server:
         url = server.url.replace("0.0.0.0", "127.0.0.1")
         documents = {"documents": [{"source": "a.md", "text": "Owls hunt at night."}]}
         asked = {None: 401, f"rsk_{'0' * 16}_{'A' * 43}": 401, secret: 200}

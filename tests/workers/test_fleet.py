@@ -54,9 +54,9 @@ def test_a_fleet_brings_in_what_one_process_does(project: Project):
     text = (project.folder / "docs/0.md").read_text() + "\nMore.\n"
     posted = {"source": "posted.md", "text": text, "metadata": {"team": "owls"}}
     with (
-        project.running(*service("converter")),
-        project.running(*service("embedder")),
-        project.running(*service("api")) as api,
+        project.running(*service("converter"), alone=True),
+        project.running(*service("embedder"), alone=True),
+        project.running(*service("api"), alone=True) as api,
         project.queue() as queue,
     ):
         url = api.said[-1].split()[-1]

@@ -19,8 +19,9 @@ from ragsaver.components.resources import Resources
 from ragsaver.errors import StorageError, TooExpensive
 from ragsaver.index.ownership import Ownership
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion import document_line, planner
+from ragsaver.ingestion import cutting, document_line, planner
 from ragsaver.ingestion.applying import Step as ApplyStep
+from ragsaver.ingestion.guard import GuardedPool
 from ragsaver.ingestion.ingest import Ingestor
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.sources import PostedDocument
@@ -517,7 +518,8 @@ def test_a_job_that_would_cost_more_than_is_allowed_is_refused_and_a_cheaper_one
     assert line.queue.put(line.bench.order(max_cost_usd=0, checksum=True), SCOPE).documents.queued == 1
 
 
-def test_a_guarded_process_is_used_again_and_ends_when_fewer_threads_work(line: Line):
+def test_a_guarded_process_is_used_again_and_ends_when_fewer_threads_work(line: Line, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cutting, "GuardedPool", GuardedPool)  # none that lasts longer
     line.put(TEXT, "Mice.")
     converting = Converting(line.worker())
     converting.convert()

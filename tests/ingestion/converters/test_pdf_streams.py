@@ -15,8 +15,12 @@ TEXT = b"BT /F1 12 Tf 50 750 Td (The owl lives in the barn.) Tj ET"
 
 def packed(size_mb: int) -> bytes:
     """A page's text, and spaces behind it."""
-    packing, spaces = zlib.compressobj(9), b" " * 2**20
-    return packing.compress(TEXT) + b"".join(packing.compress(spaces) for _ in range(size_mb)) + packing.flush()
+    packing, spaces, check = zlib.compressobj(9), b" " * 2**20, zlib.adler32(TEXT)
+    text = packing.compress(TEXT) + packing.flush(zlib.Z_FULL_FLUSH)
+    again = packing.compress(spaces) + packing.flush(zlib.Z_FULL_FLUSH)  # refers to nothing before it
+    for _ in range(size_mb):
+        check = zlib.adler32(spaces, check)
+    return text + again * size_mb + b"\x03\x00" + check.to_bytes(4, "big")
 
 
 def test_a_stream_that_unpacks_to_more_than_a_gigabyte_is_refused_as_what_it_is():
