@@ -149,10 +149,11 @@ def stem(word: str) -> str:
 
 def content_stems(text: str) -> list[str]:
     """Stems of the words that carry meaning, in order."""
-    return [stem(word) for word in _small_words(text) if word not in STOP_WORDS]
+    return [stem(word) for word in small_words(text) if word not in STOP_WORDS]
 
 
-def _small_words(text: str) -> list[str]:
+def small_words(text: str) -> list[str]:
+    """Its words in small letters, in order."""
     if text.isascii():
         return text.encode().translate(_SMALL_WORDS).decode().split()
     return _WORD.findall(text.lower())

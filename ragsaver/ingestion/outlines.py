@@ -7,8 +7,6 @@ centrality: Erkan & Radev, LexRank, 2004, section 3.1). A section whose chunks a
 """
 
 import math
-import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.ingestion.identity import IdentifiedChunk
-from ragsaver.sentences import STOP_WORDS, listed, prose
+from ragsaver.sentences import STOP_WORDS, listed, prose, small_words
 
 # Raise it when the same chunks give another outline: documents are then outlined again.
 OUTLINER = "1"
@@ -30,8 +28,8 @@ _JOINER = " > "
 _LOOK_AT = 3
 # A word's first five letters stand for its stem. A stemmer would take longer than all the rest of an outline, and
 # would choose the same sentence 97 times of 100 (on the 2,623 sections of a documentation of 437 files).
-_STEM = re.compile(r"([^\W_]{1,5})[^\W_]*")
-_STOP_STEMS = frozenset(word[:5] for word in STOP_WORDS)
+_STEM = 5
+_STOP_STEMS = frozenset(word[:_STEM] for word in STOP_WORDS)
 # A machine may differ in the last digits, and of equals the first is to win.
 _DIGITS = 5
 _ENDS = (".", "!", "?", "。", "！", "？")
@@ -219,12 +217,12 @@ def _most_central(sentences: Sequence[str]) -> str:
     """The highest sum of cosines between sets of stems; of equals, and of two that are all there is, the first."""
     if len(sentences) <= 2:
         return sentences[0] if sentences else ""
-    stems = [set(_STEM.findall(sentence.lower())) - _STOP_STEMS for sentence in sentences]
+    stems = [{word[:_STEM] for word in small_words(sentence)} - _STOP_STEMS for sentence in sentences]
     shares = [1 / math.sqrt(len(some) or 1) for some in stems]
-    mass: defaultdict[str, float] = defaultdict(float)
+    mass: dict[str, float] = {}
     for some, share in zip(stems, shares, strict=True):
         for stem in some:
-            mass[stem] += share
+            mass[stem] = mass.get(stem, 0.0) + share
     worth = [
         round(share * sum(map(mass.__getitem__, some)), _DIGITS) for some, share in zip(stems, shares, strict=True)
     ]
