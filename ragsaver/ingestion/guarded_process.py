@@ -26,7 +26,7 @@ START_S = 60.0
 # Small tasks wait in the pipe of a quick worker, so that it need not wait for the pool, and results in the one back
 # while the pool's caller does something else. The kernel may give less than what is asked for.
 _PIPE_BYTES = 2**20
-QUEUED = 8
+QUEUED = 16
 _QUICK_S = 0.05
 # The worker's own clock runs behind the pool's: it is there for when nobody looks at the other one.
 _GRACE_S = 1.0
