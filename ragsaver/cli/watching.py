@@ -9,16 +9,13 @@ from ragsaver.cli.backend import asked_anew
 from ragsaver.cli.output import ingested, tell_error
 from ragsaver.errors import RagSaverError
 from ragsaver.ingestion.sources import watch
-from ragsaver.workers.backoff import backoff_s
+from ragsaver.workers.backoff import LOOK_AGAIN_S, backoff_s
 
 if TYPE_CHECKING:
     from ragsaver.cli.backend import Backend
     from ragsaver.ingestion.order import IngestOrder
     from ragsaver.ingestion.report import IngestFailure, IngestReport
     from ragsaver.settings import Settings
-
-
-_LONGEST_S = 3600.0
 
 
 class Retry:
@@ -41,7 +38,7 @@ class Retry:
         be changed meanwhile.
         """
         self._failures += 1
-        told_s = min((error.retry_after_s if isinstance(error, RagSaverError) else None) or 0.0, _LONGEST_S)
+        told_s = min((error.retry_after_s if isinstance(error, RagSaverError) else None) or 0.0, LOOK_AGAIN_S)
         self._at_s = self._clock() + max(told_s, self._backoff_s(self._failures))
         told, self._told = self._told, str(error)
         return told != self._told

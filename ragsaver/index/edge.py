@@ -41,7 +41,6 @@ from ragsaver.index.keys import (
     GROUPS,
     LISTED_IN,
     change_of,
-    scope_key,
     scopes_of,
     sees,
 )
@@ -125,8 +124,7 @@ class EdgeIndex(SearchedShard):
             return
         self._note(scope, [point.payload for point in points])
         self._sight.comes(scope, [point.id for point in points])
-        key = scope_key(scope)
-        batch = [new_point(key, point, self.words) for point in points]
+        batch = [new_point(scope, point, self.words) for point in points]
         self._update(qdrant.UpdateOperation.upsert_points(batch), [point.id for point in points])
 
     def list_and_delete(self, scope: Scope, listed: Sequence[str], deleted: Sequence[str]) -> None:
@@ -194,8 +192,7 @@ class EdgeIndex(SearchedShard):
         self._note(scope, [one.payload for one in points])
         listed = {one.id for one in points if LISTED_IN in one.payload}
         self._sight.comes(scope, [one.id for one in points if one.id not in listed])
-        key = scope_key(scope)
-        batch = [point_again(key, one) for one in points]
+        batch = [point_again(scope, one) for one in points]
         self._update(qdrant.UpdateOperation.upsert_points(batch), [one.id for one in points])
         self._sight.listed(scope, listed)
 

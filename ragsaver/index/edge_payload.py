@@ -9,12 +9,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ragsaver.index.keys import DOCUMENT_ID, GROUPS, LISTED_IN, SCOPE
-from ragsaver.index.protocol import ChunkPoint
+from ragsaver.index.keys import GROUPS, LISTED_IN, SCOPE
 
 _REST = "packed"
 _FILTERED = (SCOPE, GROUPS)
-_NOT_PACKED = frozenset((SCOPE, GROUPS, LISTED_IN, DOCUMENT_ID))
 _JSON = TypeAdapter(dict[str, Any])
 
 
@@ -26,19 +24,6 @@ def packed(payload: Mapping[str, Any]) -> dict[str, Any]:
         if key != LISTED_IN:
             (given if key in _FILTERED else rest)[key] = value
     given[_REST] = _JSON.dump_json(rest).decode()
-    return given
-
-
-def packed_new(key: str, point: ChunkPoint) -> dict[str, Any]:
-    """The same of a point that is written for the first time, in one go.
-
-    :param key: its scope's.
-    """
-    rest = {name: value for name, value in point.payload.items() if name not in _NOT_PACKED}
-    rest[DOCUMENT_ID] = point.document_id
-    given = {SCOPE: key, _REST: _JSON.dump_json(rest).decode()}
-    if groups := point.payload.get(GROUPS):
-        given[GROUPS] = groups
     return given
 
 

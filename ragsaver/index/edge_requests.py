@@ -8,8 +8,8 @@ import numpy as np
 import qdrant_edge as qdrant
 
 from ragsaver.index.blend import Blend
-from ragsaver.index.edge_payload import packed, packed_new, unpacked
-from ragsaver.index.keys import DENSE, EARLIER_STATE, GROUPS, LEXICAL, LISTED_IN, SCOPE, scope_key, shown_in
+from ragsaver.index.edge_payload import packed, unpacked
+from ragsaver.index.keys import DENSE, EARLIER_STATE, GROUPS, LEXICAL, LISTED_IN, SCOPE, payload_of, scope_key, shown_in
 from ragsaver.index.protocol import ChunkPoint, Leg, StoredPoint
 from ragsaver.index.scope import Scope
 from ragsaver.index.words import WordSettings, word_lists
@@ -126,23 +126,19 @@ def _ids(points: Sequence[qdrant.ScoredPoint]) -> list[str]:
     return [str(point.id) for point in points]
 
 
-def new_point(key: str, point: ChunkPoint, words: WordSettings) -> qdrant.Point:
+def new_point(scope: Scope, point: ChunkPoint, words: WordSettings) -> qdrant.Point:
     """A chunk, for the engine to keep.
 
-    :param key: its scope's.
     :param words: how BM25 sees texts.
     """
     lexical = qdrant.SparseVector(*word_lists(point.lexical_text, point.words, words))
-    return qdrant.Point(point.id, {DENSE: point.vector.tolist(), LEXICAL: lexical}, packed_new(key, point))
+    return qdrant.Point(point.id, {DENSE: point.vector.tolist(), LEXICAL: lexical}, packed(payload_of(scope, point)))
 
 
-def point_again(key: str, point: StoredPoint) -> qdrant.Point:
-    """A point as another index kept it.
-
-    :param key: that of the scope that it comes to.
-    """
+def point_again(scope: Scope, point: StoredPoint) -> qdrant.Point:
+    """A point as another index kept it, in the scope that it comes to."""
     lexical = qdrant.SparseVector(list(point.word_ids), list(point.word_weights))
-    payload = packed({**point.payload, SCOPE: key})
+    payload = packed({**point.payload, SCOPE: scope_key(scope)})
     return qdrant.Point(point.id, {DENSE: point.vector.tolist(), LEXICAL: lexical}, payload)
 
 

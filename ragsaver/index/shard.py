@@ -5,7 +5,6 @@ nobody holds it any more.
 """
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from ragsaver.errors import StorageError
+from ragsaver.index.lasting import changing, draft_of, put
 
 FIRST = "shard"
 EMPTY = ""
@@ -72,19 +72,8 @@ class PointerFile:
 
         :raises StorageError: if the disk refuses; it says what it said before.
         """
-        draft = self._file.with_name(f"{_POINTER}.new")
-        try:
-            with draft.open("w", encoding="utf-8") as file:
-                json.dump(asdict(pointer), file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._file)
-        except OSError as error:
-            raise StorageError(
-                f"can't be written: {error.strerror}",
-                where=str(draft),
-                remedy="Free some space or check the folder's rights; if it was removed, start this process again",
-            ) from error
+        with changing(draft_of(self._file)):
+            put(self._file, json.dumps(asdict(pointer)))
         self.now = pointer
 
 

@@ -4,12 +4,12 @@ Those have numbers: `home/store-1` is the first. A pointer file names the one in
 one. The switch is one atomic write of the pointer, so that before and after it exactly one of them is in use.
 """
 
-import os
 import re
 import shutil
 from pathlib import Path
 
 from ragsaver.errors import StorageError
+from ragsaver.index.lasting import put
 
 _POINTER = "current"
 _NAME = re.compile(r"store-([1-9]\d*)")
@@ -45,13 +45,8 @@ def switch(home: Path, store: Path) -> None:
 
     :raises StorageError: if the disk refuses; the old one stays in use then.
     """
-    draft = home / f"{_POINTER}.new"
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(store.name + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(home / _POINTER)
+        put(home / _POINTER, store.name + "\n")
     except OSError as error:
         raise StorageError(f"can't be written: {error.strerror}", where=str(home)) from error
 

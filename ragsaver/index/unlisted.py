@@ -1,11 +1,11 @@
 """Which of a shard's points may no question find yet? A file beside it names them, also after a stop."""
 
 import json
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ragsaver.errors import StorageError
+from ragsaver.index.lasting import changing, put
 
 _FILE = "unlisted.json"
 
@@ -38,14 +38,11 @@ class UnlistedFile:
         :raises StorageError: if the disk refuses; it says what it said before.
         """
         some = {key: ids for key, ids in now.items() if ids}
-        try:
-            self._keep(some)
-        except OSError as error:
-            raise StorageError(
-                f"can't be written: {error.strerror}",
-                where=str(self._file),
-                remedy="Free some space or check the folder's rights; if it was removed, start this process again",
-            ) from error
+        with changing(self._file):
+            if some:
+                put(self._file, json.dumps({key: sorted(ids) for key, ids in some.items()}))
+            else:
+                self._file.unlink(missing_ok=True)
         self.now = some
 
     def join(self, more: Mapping[str, Collection[str]]) -> None:
@@ -64,14 +61,3 @@ class UnlistedFile:
         now = {key: ids.intersection(there) for key, ids in self.now.items()}
         if now != self.now:
             self.write(now)
-
-    def _keep(self, now: Mapping[str, frozenset[str]]) -> None:
-        if not now:
-            self._file.unlink(missing_ok=True)
-            return
-        draft = self._file.with_name(f"{_FILE}.new")
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump({key: sorted(ids) for key, ids in now.items()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._file)

@@ -18,7 +18,7 @@ from ragsaver.spend import window_rows
 from ragsaver.spend.budgets import Account, Hold, Window, choose, windows_of
 from ragsaver.spend.ledger import DONE, Call, Charge, Lease, Ledger, entry_of, keep
 from ragsaver.spend.money import MICRO, charged
-from ragsaver.spend.tables import INGEST, entries, leases
+from ragsaver.spend.tables import INGEST, entries, leases, of_ingestion
 from ragsaver.spend.usage import TokenUsage
 
 # A batch that takes longer than this is charged meanwhile, and not again once it is done.
@@ -124,7 +124,7 @@ def _call(model: str, tokens: int, usd_per_mtok: Decimal) -> Call:
 
 def _held(connection: sa.Connection, account: Account, own: Sequence[str]) -> list[Any]:
     """The leases of a request, one's own first and the others from the oldest on."""
-    there = lock_rows(connection, leases, leases.c.id, *_of_request(leases, account))
+    there = lock_rows(connection, leases, leases.c.id, *of_ingestion(leases, account.tenant, account.request_id))
     return sorted(there, key=lambda one: (one.id not in own, one.reserved_at))
 
 
@@ -133,16 +133,10 @@ def _account(lease: SimpleNamespace) -> Account:
 
 
 def _charged_tokens(connection: sa.Connection, account: Account) -> int:
-    sum_of = sa.select(sa.func.coalesce(sa.func.sum(entries.c.fresh), 0)).where(*_of_request(entries, account))
-    return int(connection.scalar(sum_of) or 0)
-
-
-def _of_request(table: sa.Table, account: Account) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        table.c.request_id == account.request_id,
-        table.c.tenant == account.tenant,
-        table.c.task == INGEST,
+    sum_of = sa.select(sa.func.coalesce(sa.func.sum(entries.c.fresh), 0)).where(
+        *of_ingestion(entries, account.tenant, account.request_id)
     )
+    return int(connection.scalar(sum_of) or 0)
 
 
 def _each(some: Any) -> list[Window]:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import sqlalchemy as sa
 
-from ragsaver.spend.tables import INGEST, entries
+from ragsaver.spend.tables import INGEST, entries, of_ingestion
 from ragsaver.spend.usage import TokenUsage
 
 
@@ -20,6 +20,6 @@ def worst_of(connection: sa.Connection, leased: SimpleNamespace) -> tuple[int, T
 
 
 def _went_on(connection: sa.Connection, leased: SimpleNamespace) -> bool:
-    same = (entries.c.request_id == leased.request_id, entries.c.tenant == leased.tenant, entries.c.task == INGEST)
+    same = of_ingestion(entries, leased.tenant, leased.request_id)
     later = sa.select(entries.c.id).where(*same, entries.c.reserved_at > leased.reserved_at, entries.c.fresh > 0)
     return connection.execute(later.limit(1)).first() is not None

@@ -106,3 +106,11 @@ lengths = sa.Table(
     sa.Column("counts", sa.JSON, nullable=False),
     sa.Column("prompt_factor", sa.Float, nullable=False),
 )
+
+
+def of_ingestion(table: sa.Table, tenant: str, request_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """What chooses an ingestion's rows, or a document's of a job.
+
+    :param table: `leases` or `entries`.
+    """
+    return (table.c.request_id == request_id, table.c.tenant == tenant, table.c.task == INGEST)

@@ -7,7 +7,7 @@ from ragsaver.errors import BudgetExceeded, RagSaverError
 from ragsaver.settings import QueueSettings
 
 # Until a budget is asked again whose period lasts longer.
-_LOOK_AGAIN_S = 3600.0
+LOOK_AGAIN_S = 3600.0
 
 
 def backoff_s(attempts: int, limits: QueueSettings, jitter: Callable[[], float] = random.random) -> float:
@@ -25,7 +25,7 @@ def room_in_s(error: BudgetExceeded, limits: QueueSettings, jitter: Callable[[],
     """Seconds until a budget may have room again: when it says, an hour at most since it may be raised meanwhile, and
     by chance up to `max_backoff_s` more, so that not all that wait for it come at once.
     """
-    wait_s = min(error.retry_after_s or _LOOK_AGAIN_S, _LOOK_AGAIN_S)
+    wait_s = min(error.retry_after_s or LOOK_AGAIN_S, LOOK_AGAIN_S)
     return wait_s + jitter() * min(wait_s, limits.max_backoff_s)
 
 

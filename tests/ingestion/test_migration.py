@@ -1,6 +1,5 @@
 """Another model or chunker takes the old one's place at once, pays for nothing twice, and loses no document."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -8,7 +7,6 @@ import sys
 from contextlib import closing, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -337,11 +335,11 @@ def test_a_stop_just_after_the_switch_leaves_the_new_half_and_the_next_owner_cle
 def test_a_disk_that_refuses_the_switch_leaves_the_old_half_in_use(old: Bench, monkeypatch: pytest.MonkeyPatch):
     encoder = NewEncoder()
 
-    def full(file: int) -> None:
+    def full(file: Path, text: str) -> None:
         raise OSError(28, "No space left on device")
 
     with migration(old, encoder) as under_way:
-        monkeypatch.setattr("ragsaver.index.store.os", SimpleNamespace(**{**vars(os), "fsync": full}))
+        monkeypatch.setattr("ragsaver.index.store.put", full)
         with pytest.raises(StorageError, match="No space left"):
             under_way.run()
         monkeypatch.undo()
