@@ -221,6 +221,7 @@ def engine_alone(folder: Path, dim: int) -> dict[str, Any]:
             index.upsert(scope, points)
             index.list_and_delete(scope, [one.id for one in points], [])
             took_s += time.perf_counter() - started
+        index.flush()  # as a run does at its end; it takes more for a moment
         grown_mb = status_mb("VmHWM") - before_mb
         index.close()
     return {"engine_alone_s": round(took_s, 2), "engine_alone_mb": round(grown_mb)}
@@ -230,9 +231,10 @@ def batched_points(folder: Path, recipe: Recipe, encoder: FreeEncoder) -> Iterat
     """The chunks of `folder/docs`, as many at a time as a run writes."""
     points: list[ChunkPoint] = []
     for file in sorted((folder / "docs").rglob("*.md")):
-        chunks = prepare(Raw(file.name, file.name, file.read_bytes(), None, recipe)).chunks
+        name = str(file.relative_to(folder))
+        chunks = prepare(Raw(name, name, file.read_bytes(), None, recipe)).chunks
         vectors = encoder.encode([one.chunk.embed_text for one in chunks])
-        points += [point_of(file.name, *pair, tokens=100) for pair in zip(chunks, vectors, strict=True)]
+        points += [point_of(name, *pair, tokens=100) for pair in zip(chunks, vectors, strict=True)]
         if len(points) >= BATCH_CHUNKS:
             yield points
             points = []

@@ -153,15 +153,16 @@ def taken(chances: Floats, sets: NDArray[np.int64], share: float) -> NDArray[np.
 def choose(data: Judged, target: Target, seed: int) -> Choice:
     """The weight and share that reach the target best; every data set counts alike.
 
-    That is where the largest loss on any data set, against the best order that is the same for all its questions
-    (fused, or reranked with any weight), is smallest. If no share reaches `target.ndcg`, the one that comes nearest is
-    taken.
+    Of those with which the gate loses on no data set, against never reranking and against always doing so with the same
+    weight, the ones with the best mean; if there are none, those whose largest loss is smallest. If no share reaches
+    `target.ndcg`, the one that comes nearest is taken.
     """
     shares = np.array([STEP * n for n in range(1, round(target.calls / STEP) + 1)] or [target.calls])
-    fixed = np.max([_means(one, data.sets) for one in (data.never, *data.always)], axis=0)
+    never = _means(data.never, data.sets)
     reached: list[tuple[float, float, Choice]] = []
     for weight, always in enumerate(data.always):
         drawn = [left_out(data, weight, seed + draw) for draw in range(_DRAWS)]
+        fixed = np.maximum(never, _means(always, data.sets))
         for share in shares:
             gated = np.mean(
                 [_means(np.where(taken(one, data.sets, share), always, data.never), data.sets) for one in drawn], axis=0
@@ -172,7 +173,7 @@ def choose(data: Judged, target: Target, seed: int) -> Choice:
         if enough:
             return min(enough, key=lambda one: one[:2])[2]
         return max(reached, key=lambda one: (one[1], -one[2].share))[2]
-    return max(reached, key=lambda one: (round(one[0], 6), round(one[1], 6), -one[2].share))[2]
+    return max(reached, key=lambda one: (round(min(one[0], 0.0), 6), round(one[1], 6), -one[2].share))[2]
 
 
 def quantiles(chances: Floats, sets: NDArray[np.int64]) -> tuple[float, ...]:
@@ -209,18 +210,36 @@ def try_out(data: Judged, choice: Choice) -> Tried:
     return Tried(called * always + (1 - called) * data.never, called, moved.astype(np.float64))
 
 
-def try_nested(data: Judged, target: Target) -> Floats:
-    """The same with a weight and a share that were chosen without the question, too: each fold has its own.
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """The same with a weight and a share that were chosen without the question, too, all (questions,).
 
-    :returns: (questions,) nDCG@10.
+    :ivar gated: nDCG@10.
+    :ivar always: nDCG@10 if it is reranked with the weight chosen so.
+    :ivar called: share of the draws in which it was reranked.
     """
-    fold = folds(data.sets, seed=_DRAWS)
-    found = np.zeros(len(data.sets))
+
+    gated: Floats
+    always: Floats
+    called: Floats
+
+
+def try_nested(data: Judged, target: Target) -> Nested:
+    """Leave each question out of choosing a weight and a share as well: each fold of each draw has its own."""
+    drawn = [_nested(data, target, _DRAWS + draw) for draw in range(_DRAWS)]
+    return Nested(*np.mean(drawn, axis=0))
+
+
+def _nested(data: Judged, target: Target, seed: int) -> Floats:
+    """(gated, always, called; questions)."""
+    fold = folds(data.sets, seed)
+    found = np.zeros((3, len(data.sets)))
     for number in range(FOLDS):
         mine, rest = data.only(fold == number), data.only(fold != number)
-        choice = choose(rest, target, seed=_DRAWS + 1)
+        choice = choose(rest, target, seed=seed + _DRAWS)
         called = _followed(fit_for(rest, choice.weight).chances(mine.seen), mine.sets, choice.share)
-        found[fold == number] = np.where(called, mine.always[choice.weight], mine.never)
+        always = mine.always[choice.weight]
+        found[:, fold == number] = np.where(called, always, mine.never), always, called
     return found
 
 

@@ -34,8 +34,9 @@ class Reached(BaseModel):
     """nDCG@10 on one data set; `calls` is the share of questions that were reranked.
 
     `always` mixes the fused order with the reranked one as the gate does, `reranker_alone` does not. `gated` is
-    cross-validated: no model decided about a question that it was fitted on. In `gated_nested` the weight and the share
-    were chosen without the question, too. `ceiling` takes the better order of never and always for each question.
+    cross-validated: no model decided about a question that it was fitted on. For what ends in `_nested` the weight and
+    the share were chosen without the question, too. `ceiling` takes the better order of never and always for each
+    question.
     """
 
     queries: int
@@ -43,8 +44,10 @@ class Reached(BaseModel):
     always: float
     reranker_alone: float
     gated: float
-    gated_nested: float
     calls: float
+    gated_nested: float
+    always_nested: float
+    calls_nested: float
     ceiling: float
 
 
@@ -102,8 +105,10 @@ def tune_gate(
             always=_mean(always[mine]),
             reranker_alone=_mean(data.always[WEIGHTS.index(1.0)][mine]),
             gated=_mean(tried.gated[mine]),
-            gated_nested=_mean(nested[mine]),
             calls=_mean(tried.called[mine]),
+            gated_nested=_mean(nested.gated[mine]),
+            always_nested=_mean(nested.always[mine]),
+            calls_nested=_mean(nested.called[mine]),
             ceiling=_mean(np.maximum(data.never, always)[mine]),
         )
     model = fit_for(data, choice.weight)
