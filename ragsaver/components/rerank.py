@@ -9,7 +9,8 @@ from ragsaver.components.explain import current_explanation
 from ragsaver.components.forecast import Forecast, current_forecast
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_pace, current_request, stage
-from ragsaver.components.rerank_gate import new_order
+from ragsaver.components.rerank_order import new_order
+from ragsaver.components.rerank_watch import ANSWERED
 from ragsaver.components.reranking import Reranked, unpaid
 from ragsaver.components.resources import Bound
 from ragsaver.errors import StorageError
@@ -126,7 +127,7 @@ class ConditionalReranker(Bound):
         current_receipt().add(
             "rerank",
             reranking.reranker.name,
-            passages if outcome.scores is not None else 0,
+            passages if outcome.decision in ANSWERED else 0,
             "passages",
             cost_usd=dollars(charged(outcome.cost_usd)),
             reason=reason,

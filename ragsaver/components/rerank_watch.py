@@ -1,7 +1,7 @@
 """What did the gate decide, and what does it miss? Counted on the way, sampled beside it.
 
 Without judgements nobody knows whether another order would have been better. What is known is whether the reranker
-would have changed the order: a skipped question whose order it would have kept was skipped rightly, whatever is true.
+would have changed the order: a skipped question whose order would have stayed was skipped rightly, whatever is true.
 So the share of skipped questions whose first passage would have moved is an upper bound of what was lost at the top,
 and it can be compared with what it was when the gate was tuned on judged questions.
 """
@@ -14,13 +14,14 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, get_args
 
 from ragsaver.errors import RagSaverError
 from ragsaver.spend.receipt import ZERO
 
-Decision = Literal["reranked", "skipped", "late", "failed", "paused", "unpaid"]
-DECISIONS: tuple[Decision, ...] = ("reranked", "skipped", "late", "failed", "paused", "unpaid")
+Decision = Literal["reranked", "kept", "skipped", "late", "failed", "paused", "unpaid"]
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
+ANSWERED: tuple[Decision, ...] = ("reranked", "kept")  # by the reranker, whether its order was taken or not
 
 _TENANTS = 1000  # whose samples are remembered apart; who was sampled longest ago goes first
 _WAITING = 8  # samples; more are dropped, so that a slow reranker piles up no work

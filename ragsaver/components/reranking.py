@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ragsaver.components.document_values import score_of
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.rerank_features import features
-from ragsaver.components.rerank_gate import Gate, Recent, left_behind, load_gate, mix, new_order
+from ragsaver.components.rerank_gate import Gate, Recent, Weighed, load_gate
+from ragsaver.components.rerank_order import left_behind, mix, new_order
 from ragsaver.components.rerank_watch import Decision, RerankWatch, Sample
 from ragsaver.deadline import allowed_s
 from ragsaver.errors import (
@@ -61,10 +62,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the reranker is asked, and why or why not."""
+    """Whether the reranker is asked, and why or why not.
+
+    :ivar seen: by the gate, as `features` gives it; None where it is not asked.
+    """
 
     rerank: bool
     reason: str
+    seen: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +192,13 @@ class Reranking:
         :param passages: best first.
         """
         gate = self.gate
-        chance = gate.chance(features(question, passages[: gate.top_n], scope.tenant))
+        seen = features(question, passages[: gate.top_n], scope.tenant)
+        chance = gate.chance(seen)
         share = gate.max_share if self.watch.misses_more_than(gate.skipped_moved, scope.tenant) else gate.share
         bar = self._recent.threshold(scope, chance, share)
         if chance > bar:
-            return Verdict(True, f"a chance of {chance:.2f} that it helps, above {bar:.2f}")
-        return Verdict(False, f"a chance of {chance:.2f} that it helps, not above {max(min(bar, 1.0), 0.0):.2f}")
+            return Verdict(True, f"a chance of {chance:.2f} that it helps, above {bar:.2f}", seen)
+        return Verdict(False, f"a chance of {chance:.2f} that it helps, not above {max(min(bar, 1.0), 0.0):.2f}", seen)
 
     def rerank(
         self, question: str, passages: Sequence["Document"], scope: Scope, mode: str, purse: Purse | None = None
@@ -204,11 +210,11 @@ class Reranking:
         """
         verdict = self.judge(question, passages, scope) if mode == "gated" else Verdict(True, "always reranked")
         if verdict.rerank:
-            outcome = self._asked(question, passages, scope, verdict.reason, purse)
+            outcome = self._asked(question, passages, scope, verdict, purse)
         else:
             outcome = Reranked("skipped", verdict.reason)
             if random.random() < self._settings.sample_skipped:
-                self._sample_later(question, passages, scope, purse)
+                self._sample_later(question, passages, scope, verdict, purse)
         self.watch.decided(outcome.decision)
         if outcome.decision in _LET_DOWN and outcome.passing and (evidence := current_evidence()):
             evidence.spoil(f"the reranker was {outcome.decision}")
@@ -246,7 +252,7 @@ class Reranking:
         return sum(tokens) + len(texts) * asked
 
     def _asked(
-        self, question: str, passages: Sequence["Document"], scope: Scope, why: str, purse: Purse | None
+        self, question: str, passages: Sequence["Document"], scope: Scope, verdict: Verdict, purse: Purse | None
     ) -> Reranked:
         with self._lock:
             if time.monotonic() < self._paused_until:
@@ -258,7 +264,7 @@ class Reranking:
         if not allowed_s(own_s):
             return _without_time()
         if not self.costs:
-            return self._called(question, passages, texts, scope, why)[0]
+            return self._called(question, passages, texts, scope, verdict)[0]
         try:
             usd = self.price(question, texts)
             fee = purse.reserve(self.reranker.name, _STAGE, usd, own_s) if purse else None
@@ -266,13 +272,13 @@ class Reranking:
             return unpaid(error)
         outcome = UNKNOWN
         try:
-            reranked, outcome = self._called(question, passages, texts, scope, why)
+            reranked, outcome = self._called(question, passages, texts, scope, verdict)
         finally:
             cost_usd = _settled(fee, usd, outcome)
         return replace(reranked, cost_usd=cost_usd)
 
     def _called(
-        self, question: str, passages: Sequence["Document"], texts: Sequence[str], scope: Scope, why: str
+        self, question: str, passages: Sequence["Document"], texts: Sequence[str], scope: Scope, verdict: Verdict
     ) -> tuple[Reranked, str]:
         """What the reranker said, and who may bill it."""
         own_s = self._settings.deadline_ms / 1000
@@ -298,8 +304,17 @@ class Reranking:
             return Reranked("failed", told), NOTHING if isinstance(error, _UNBILLED) else UNKNOWN
         with self._lock:
             self._failures = 0
-        fused = [score_of(passage) for passage in passages]
-        return Reranked("reranked", why, mix(fused, found.tolist(), self.weight)), DONE
+        weighed = self._weighed(verdict, passages, found)
+        if weighed.taken:
+            return Reranked("reranked", verdict.reason, weighed.scores), DONE
+        why = f"{verdict.reason}; a chance of {weighed.chance:.2f} that its order is better: the order stays"
+        return Reranked("kept", why), DONE
+
+    def _weighed(self, verdict: Verdict, passages: Sequence["Document"], found: NDArray[np.float32]) -> Weighed:
+        fused, reranked = [score_of(passage) for passage in passages], found.tolist()
+        if verdict.seen is None:
+            return Weighed(mix(fused, reranked, self.weight), 1.0)
+        return self.gate.weigh(verdict.seen, fused, reranked, self.weight)
 
     def _failed(self) -> None:
         with self._lock:
@@ -308,14 +323,18 @@ class Reranking:
                 self._failures = 0
                 self._paused_until = time.monotonic() + _PAUSE_S
 
-    def _sample_later(self, question: str, passages: Sequence["Document"], scope: Scope, purse: Purse | None) -> None:
+    def _sample_later(
+        self, question: str, passages: Sequence["Document"], scope: Scope, verdict: Verdict, purse: Purse | None
+    ) -> None:
         if purse and self.costs:
             purse = purse.beside(_SAMPLED)
             if purse is None:
                 return
-        self.watch.sample_later(lambda: self._sample(question, passages, scope, purse), scope.tenant)
+        self.watch.sample_later(lambda: self._sample(question, passages, scope, verdict, purse), scope.tenant)
 
-    def _sample(self, question: str, passages: Sequence["Document"], scope: Scope, purse: Purse | None) -> Sample:
+    def _sample(
+        self, question: str, passages: Sequence["Document"], scope: Scope, verdict: Verdict, purse: Purse | None
+    ) -> Sample:
         texts = [passage.content or "" for passage in passages]
         usd = self.price(question, texts)
         fee = purse.reserve(self.reranker.name, _SAMPLED, usd, _SAMPLE_S) if purse and usd else None
@@ -329,8 +348,10 @@ class Reranking:
             raise
         finally:
             cost_usd = _settled(fee, usd, outcome)
-        scores = mix([score_of(passage) for passage in passages], found.tolist(), self.weight)
-        return Sample(new_order(scores)[0] != 0, left_behind(scores), cost_usd)
+        weighed = self._weighed(verdict, passages, found)
+        if not weighed.taken:
+            return Sample(moved=False, left_behind=0.0, cost_usd=cost_usd)
+        return Sample(new_order(weighed.scores)[0] != 0, left_behind(weighed.scores), cost_usd)
 
 
 def _settled(fee: Fee | None, usd: Decimal, outcome: str) -> Decimal:

@@ -1,4 +1,4 @@
-"""Fit the gate's model, choose its weight and share, and say honestly what it reaches: pure functions of arrays.
+"""Fit the gate's two models, choose its weight and share, and say honestly what it reaches: pure functions of arrays.
 
 What a question gets is decided by a model that did not see it. The weight and the share are two numbers that are chosen
 by such figures; `try_nested` says what is left where they are chosen without the question as well.
@@ -6,17 +6,19 @@ by such figures; `try_nested` says what is left where they are chosen without th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.components.rerank_gate import Recent, threshold
+from ragsaver.components.rerank_gate import EVEN, Recent
 from ragsaver.eval.recorded_rankings import Ranking
 
 FOLDS = 5
 WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 STEP = 0.05  # between two shares of calls
-_PULL = 0.2  # towards zero, of each standardised coefficient: by cross-validation on Cranfield and SQuAD
+# Towards zero, of each standardised coefficient: by cross-validation on Cranfield and SQuAD.
+_PULL, _TAKING_PULL = 0.2, 0.05
 _ROUNDS = 50
 _QUANTILES = 21
 _DRAWS = 3  # of folds, so that a choice does not hang on one of them
@@ -40,6 +42,7 @@ class Judged:
     :ivar never: (questions,).
     :ivar always: (weights, questions).
     :ivar moved: (weights, questions), whether another passage comes first.
+    :ivar outcomes: (weights, questions, features), what is seen once the reranker has answered.
     :ivar sets: (questions,), the number of the data set.
     """
 
@@ -47,6 +50,7 @@ class Judged:
     never: Floats
     always: Floats
     moved: NDArray[np.bool_]
+    outcomes: Floats
     sets: NDArray[np.int64]
 
     @classmethod
@@ -58,14 +62,24 @@ class Judged:
             np.array([ranking.never() for ranking in flat]),
             np.array([[ranking.always(weight) for ranking in flat] for weight in WEIGHTS]),
             np.array([[ranking.moved(weight) for ranking in flat] for weight in WEIGHTS]),
+            np.array([[ranking.outcome(weight) for ranking in flat] for weight in WEIGHTS]),
             np.repeat(np.arange(len(recorded)), [len(rankings) for rankings in recorded]),
         )
 
     def only(self, which: NDArray[np.bool_]) -> "Judged":
         """Some of the questions."""
         return Judged(
-            self.seen[which], self.never[which], self.always[:, which], self.moved[:, which], self.sets[which]
+            self.seen[which],
+            self.never[which],
+            self.always[:, which],
+            self.moved[:, which],
+            self.outcomes[:, which],
+            self.sets[which],
         )
+
+    def all_seen(self, weight: int) -> Floats:
+        """(questions, features), what is seen before and after the reranker is asked."""
+        return np.hstack([self.seen, self.outcomes[weight]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +105,15 @@ class Choice:
     share: float
 
 
-def fit(seen: Floats, helped: NDArray[np.bool_], pull: float = _PULL) -> Model:
+def fit(seen: Floats, helped: NDArray[np.bool_], pull: float = _PULL, counts: Floats | None = None) -> Model:
     """Logistic regression with a ridge, by Newton's method (Hastie et al. 2009, section 4.4.1).
 
     :param seen: (questions, features).
     :param helped: (questions,), whether the other order was better.
     :param pull: of each standardised coefficient, towards zero.
+    :param counts: (questions,), how much each counts; all alike if None.
     """
+    shares = np.full(len(seen), 1 / len(seen)) if counts is None else counts / counts.sum()
     mean, scale = seen.mean(axis=0), seen.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     x = np.column_stack([(seen - mean) / scale, np.ones(len(seen))])
@@ -106,8 +122,8 @@ def fit(seen: Floats, helped: NDArray[np.bool_], pull: float = _PULL) -> Model:
     found = np.zeros(x.shape[1])
     for _ in range(_ROUNDS):
         chance = 1 / (1 + np.exp(-np.clip(x @ found, -30, 30)))
-        slope = x.T @ (chance - helped) / len(x) + pulls * found
-        bend = (x * (chance * (1 - chance))[:, None]).T @ x / len(x) + np.diag(pulls)
+        slope = x.T @ (shares * (chance - helped)) + pulls * found
+        bend = (x * (shares * chance * (1 - chance))[:, None]).T @ x + np.diag(pulls)
         step = np.linalg.solve(bend, slope)
         found -= step
         if np.abs(step).max() < 1e-8:
@@ -120,6 +136,20 @@ def fit_for(data: Judged, weight: int) -> Model:
     return fit(data.seen, data.always[weight] > data.never + 1e-12)
 
 
+def fit_taking(data: Judged, weight: int) -> Model:
+    """The model of whether an order with a weight is better once it is known: each question counts by what it changes,
+    and every data set alike.
+    """
+    gain = data.always[weight] - data.never
+    changed = np.abs(gain) > 1e-12
+    if not changed.any():
+        count = data.all_seen(weight).shape[1]
+        return Model(np.zeros(count), np.ones(count), np.zeros(count), 0.0)
+    size, sets = np.abs(gain[changed]), data.sets[changed]
+    counts = size / np.bincount(sets, size)[sets]
+    return fit(data.all_seen(weight)[changed], gain[changed] > 0, _TAKING_PULL, counts)
+
+
 def folds(sets: NDArray[np.int64], seed: int, count: int = FOLDS) -> NDArray[np.int64]:
     """A fold for each question, every data set spread evenly; the same each time."""
     order = np.random.default_rng(seed)
@@ -130,50 +160,69 @@ def folds(sets: NDArray[np.int64], seed: int, count: int = FOLDS) -> NDArray[np.
     return found
 
 
-def left_out(data: Judged, weight: int, seed: int) -> Floats:
-    """The chance of each question by a model that did not see it."""
+class Decided(NamedTuple):
+    """By models, all (questions,): the chance that reranking helps, and whether the new order is then taken."""
+
+    chances: Floats
+    takes: NDArray[np.bool_]
+
+    @classmethod
+    def by(cls, known: Judged, asked: Judged, weight: int) -> "Decided":
+        """By models that are fitted on some questions, about others."""
+        takes = fit_taking(known, weight).chances(asked.all_seen(weight)) > EVEN
+        return cls(fit_for(known, weight).chances(asked.seen), takes)
+
+    def gets(self, data: Judged, weight: int, called: NDArray[np.bool_]) -> Floats:
+        """(questions,) nDCG@10 of what each gets.
+
+        :param called: which are reranked.
+        """
+        return np.where(called & self.takes, data.always[weight], data.never)
+
+
+def left_out(data: Judged, weight: int, seed: int) -> Decided:
+    """What is decided about each question by models that did not see it."""
     fold = folds(data.sets, seed)
-    found = np.zeros(len(data.sets))
+    found = Decided(np.zeros(len(data.sets)), np.zeros(len(data.sets), dtype=np.bool_))
     for number in range(FOLDS):
         mine = fold == number
         if mine.any():
-            found[mine] = fit_for(data.only(~mine), weight).chances(data.seen[mine])
+            found.chances[mine], found.takes[mine] = Decided.by(data.only(~mine), data.only(mine), weight)
     return found
 
 
-def taken(chances: Floats, sets: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """Those whose chance is among the highest of their data set."""
-    found = np.zeros(len(chances), dtype=bool)
-    for number in np.unique(sets):
-        mine = sets == number
-        found[mine] = chances[mine] > threshold(chances[mine].tolist(), share)
-    return found
-
-
-def choose(data: Judged, target: Target, seed: int) -> Choice:
-    """The weight and share that reach the target best; every data set counts alike.
+def choose(data: Judged, target: Target, seed: int, draws: int = _DRAWS) -> Choice:
+    """The weight and share that reach the target best; every data set counts alike, and none has more calls.
 
     Of those with which the gate loses on no data set, against never reranking and against always doing so with the same
-    weight, the ones with the best mean; if there are none, those whose largest loss is smallest. If no share reaches
+    weight, the ones with the best mean. If there are none: where the largest loss, against the best order that is the
+    same for all questions of a data set (fused, or reranked with any weight), is smallest. If no share reaches
     `target.ndcg`, the one that comes nearest is taken.
     """
-    shares = np.array([STEP * n for n in range(1, round(target.calls / STEP) + 1)] or [target.calls])
-    never = _means(data.never, data.sets)
-    reached: list[tuple[float, float, Choice]] = []
-    for weight, always in enumerate(data.always):
-        drawn = [left_out(data, weight, seed + draw) for draw in range(_DRAWS)]
-        fixed = np.maximum(never, _means(always, data.sets))
+    shares = [STEP * n for n in range(1, round(target.calls / STEP) + 1)] or [target.calls]
+    never, *always = (_means(one, data.sets) for one in (data.never, *data.always))
+    best = np.max([never, *always], axis=0)
+    tried: list[tuple[Choice, Floats]] = []
+    for weight in range(len(data.always)):
+        drawn = [left_out(data, weight, seed + draw) for draw in range(draws)]
         for share in shares:
-            gated = np.mean(
-                [_means(np.where(taken(one, data.sets, share), always, data.never), data.sets) for one in drawn], axis=0
-            )
-            reached.append((float((gated - fixed).min()), float(gated.mean()), Choice(weight, float(share))))
+            called = [_followed(one.chances, data.sets, share) for one in drawn]
+            calls = _means(np.mean(called, axis=0), data.sets)
+            if share > shares[0] and calls.max() > target.calls:
+                break
+            gated = [one.gets(data, weight, mine) for one, mine in zip(drawn, called, strict=True)]
+            tried.append((Choice(weight, float(share)), _means(np.mean(gated, axis=0), data.sets)))
+
+    def mean(one: tuple[Choice, Floats]) -> tuple[float, float]:
+        return round(float(one[1].mean()), 6), -one[0].share
+
     if target.ndcg is not None:
-        enough = [(choice.share, -mean, choice) for _, mean, choice in reached if mean >= target.ndcg]
-        if enough:
-            return min(enough, key=lambda one: one[:2])[2]
-        return max(reached, key=lambda one: (one[1], -one[2].share))[2]
-    return max(reached, key=lambda one: (round(min(one[0], 0.0), 6), round(one[1], 6), -one[2].share))[2]
+        enough = [one for one in tried if one[1].mean() >= target.ndcg]
+        return min(enough, key=lambda one: (one[0].share, -one[1].mean()))[0] if enough else max(tried, key=mean)[0]
+    lossless = [one for one in tried if (one[1] >= np.maximum(never, always[one[0].weight])).all()]
+    if lossless:
+        return max(lossless, key=mean)[0]
+    return max(tried, key=lambda one: (round(float((one[1] - best).min()), 6), *mean(one)))[0]
 
 
 def quantiles(chances: Floats, sets: NDArray[np.int64]) -> tuple[float, ...]:
@@ -188,7 +237,8 @@ class Tried:
     """What each question got from models that did not see it, means over several draws of folds, all (questions,).
 
     :ivar called: share of the draws in which it was reranked.
-    :ivar skipped_moved: 1 where it was skipped in every draw and reranking would have put another passage first.
+    :ivar skipped_moved: 1 where it was skipped in every draw and reranking would have put another passage first, and
+        been taken.
     """
 
     gated: Floats
@@ -197,17 +247,16 @@ class Tried:
 
 
 def try_out(data: Judged, choice: Choice) -> Tried:
-    """Decide each question by a model that did not see it, in the order of its data set.
+    """Decide each question by models that did not see it, in the order of its data set.
 
     The threshold follows the questions that came before, as it does in service. The weight and the share are given:
     two numbers that all questions helped to choose.
     """
-    always = data.always[choice.weight]
-    called = np.mean(
-        [_followed(left_out(data, choice.weight, draw), data.sets, choice.share) for draw in range(_DRAWS)], axis=0
-    )
-    moved = (called == 0) & data.moved[choice.weight]
-    return Tried(called * always + (1 - called) * data.never, called, moved.astype(np.float64))
+    drawn = [left_out(data, choice.weight, draw) for draw in range(_DRAWS)]
+    called = [_followed(one.chances, data.sets, choice.share) for one in drawn]
+    gated = [one.gets(data, choice.weight, mine) for one, mine in zip(drawn, called, strict=True)]
+    moved = ~np.any(called, axis=0) & data.moved[choice.weight] & (np.mean([one.takes for one in drawn], axis=0) > EVEN)
+    return Tried(np.mean(gated, axis=0), np.mean(called, axis=0), moved.astype(np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +285,11 @@ def _nested(data: Judged, target: Target, seed: int) -> Floats:
     found = np.zeros((3, len(data.sets)))
     for number in range(FOLDS):
         mine, rest = data.only(fold == number), data.only(fold != number)
-        choice = choose(rest, target, seed=seed + _DRAWS)
-        called = _followed(fit_for(rest, choice.weight).chances(mine.seen), mine.sets, choice.share)
-        always = mine.always[choice.weight]
-        found[:, fold == number] = np.where(called, always, mine.never), always, called
+        choice = choose(rest, target, seed=seed + _DRAWS, draws=1)
+        decided = Decided.by(rest, mine, choice.weight)
+        called = _followed(decided.chances, mine.sets, choice.share)
+        gated = decided.gets(mine, choice.weight, called)
+        found[:, fold == number] = gated, mine.always[choice.weight], called
     return found
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from haystack import Document
 
 from ragsaver.components.rerank_features import features
-from ragsaver.components.rerank_gate import mix, new_order
+from ragsaver.components.rerank_order import mix, new_order
+from ragsaver.components.rerank_outcome import outcome
 from ragsaver.components.retriever import HybridRetriever
 from ragsaver.eval.dataset import judged_queries, load_dataset
 from ragsaver.eval.harness import indexed
@@ -49,6 +50,10 @@ class Ranking:
     def moved(self, weight: float) -> bool:
         """Whether reranking puts another passage first."""
         return self._order(weight)[0] != 0
+
+    def outcome(self, weight: float) -> tuple[float, ...]:
+        """What is seen once the reranker has answered, by `rerank_outcome.NAMES`."""
+        return outcome(self.fused, self.reranked, mix(self.fused, self.reranked, weight))
 
     def _order(self, weight: float) -> list[int]:
         return new_order(mix(self.fused, self.reranked, weight))

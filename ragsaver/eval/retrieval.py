@@ -8,6 +8,7 @@ from haystack import Document
 from pydantic import BaseModel, Field
 
 from ragsaver.components.rerank import ConditionalReranker
+from ragsaver.components.rerank_watch import ANSWERED
 from ragsaver.components.retriever import HybridRetriever
 from ragsaver.eval.dataset import judged_queries, load_dataset
 from ragsaver.eval.harness import indexed
@@ -28,7 +29,7 @@ class Latency(BaseModel):
 class RetrievalReport(BaseModel):
     """Means over the judged queries. Tokens are those of the passages that stay after fusion.
 
-    `rerank_rate` is the share of queries that were reranked in time.
+    `rerank_rate` is the share of queries that the reranker was asked and answered in time.
     """
 
     queries: int
@@ -67,7 +68,8 @@ def evaluate_retrieval(folder: Path, settings: Settings) -> RetrievalReport:
             cost_usd += receipt.close().cost_usd
             tokens += sum(int(passage.meta["tokens"]) for passage in found)
             rankings.append(_documents([*found, *retriever.run(query.text)["documents"]])[:DEPTH])
-        reranked = runtime.resources.reranking.watch.decisions()["reranked"]
+        decisions = runtime.resources.reranking.watch.decisions()
+        reranked = sum(decisions[one] for one in ANSWERED)
     pairs = [(ranking, dataset.judged[query.id]) for ranking, query in zip(rankings, queries, strict=True)]
     count = len(queries)
     return RetrievalReport(

@@ -9,16 +9,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from ragsaver.components.rerank_features import NAMES
-from ragsaver.components.rerank_gate import Coefficient, Gate
+from ragsaver.components.rerank_gate import Coefficient, Gate, Taking
+from ragsaver.components.rerank_outcome import NAMES as OUTCOME_NAMES
 from ragsaver.errors import UsageError
 from ragsaver.eval.dataset import judged_queries, load_dataset, names_of
 from ragsaver.eval.gate_fitting import (
     FOLDS,
     WEIGHTS,
     Judged,
+    Model,
     Target,
     choose,
     fit_for,
+    fit_taking,
     left_out,
     quantiles,
     try_nested,
@@ -111,7 +114,7 @@ def tune_gate(
             calls_nested=_mean(nested.called[mine]),
             ceiling=_mean(np.maximum(data.never, always)[mine]),
         )
-    model = fit_for(data, choice.weight)
+    model, taking = fit_for(data, choice.weight), fit_taking(data, choice.weight)
     skipped_moved = max(_mean(tried.skipped_moved[(data.sets == n) & (tried.called == 0)]) for n in range(len(names)))
     gate = Gate(
         reranker=reranker,
@@ -121,11 +124,9 @@ def tune_gate(
         max_share=round(choice.share if target.ndcg else max(choice.share, target.calls), 4),
         skipped_moved=skipped_moved,
         intercept=_short(model.intercept),
-        coefficients={
-            name: Coefficient(mean=_short(mean), scale=_short(scale), weight=_short(weight))
-            for name, mean, scale, weight in zip(NAMES, model.mean, model.scale, model.weights, strict=True)
-        },
-        chances=quantiles(left_out(data, choice.weight, seed=0), data.sets),
+        coefficients=_coefficients(NAMES, model),
+        chances=quantiles(left_out(data, choice.weight, seed=0).chances, data.sets),
+        taking=Taking(intercept=_short(taking.intercept), coefficients=_coefficients((*NAMES, *OUTCOME_NAMES), taking)),
         tuned_on={name: one.model_dump() for name, one in reached.items()},
     )
     report = TuningReport(reranker=reranker, weight=gate.weight, share=gate.share, datasets=reached)
@@ -139,6 +140,13 @@ def _require_enough(questions: int, folder: Path) -> None:
             where=str(folder),
             remedy="Judge more, or tune on larger ones",
         )
+
+
+def _coefficients(names: Sequence[str], model: Model) -> dict[str, Coefficient]:
+    return {
+        name: Coefficient(mean=_short(mean), scale=_short(scale), weight=_short(weight))
+        for name, mean, scale, weight in zip(names, model.mean, model.scale, model.weights, strict=True)
+    }
 
 
 def _short(number: float) -> float:

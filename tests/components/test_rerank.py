@@ -24,7 +24,7 @@ from ragsaver.settings import RerankSettings, Settings
 from ragsaver.spend.pacing import Pace, Service
 from ragsaver.spend.receipt import ReceiptLine, open_receipt
 from ragsaver.spend.tables import entries
-from tests.components.test_rerank_gate import gate
+from tests.components.test_rerank_gate import gate, taking
 from tests.rerank_server import Script, rerank_server
 
 PASSAGES = [
@@ -93,6 +93,38 @@ def test_a_reranked_question_has_a_new_order_and_a_price(tmp_path: Path):
     assert (line.item, line.quantity, line.unit) == ("big", 5, "passages")
     assert line.cost_usd == Decimal("0.002") + tokens * Decimal(10) / 1_000_000
     assert line.reason.startswith("reranked: ")
+
+
+@pytest.mark.parametrize(("sure", "kept"), [(-2.0, True), (2.0, False)])
+def test_an_order_that_is_likelier_to_be_worse_is_not_taken_though_it_is_paid_for(
+    tmp_path: Path, sure: float, kept: bool
+):
+    file = gate_file(tmp_path, "big", intercept=1e3, chances=(0.5,), share=1.0, taking=taking(sure))
+    options = {"backend": "remote", "model": "big", "gate": file, "usd_per_1k_calls": 2, "sample_skipped": 0}
+    with rerank_server(Script()) as url, resources(tmp_path, url=url, **options) as given:
+        with explaining(True) as explanation:
+            order, line = asked(given, "gated")
+        assert asked(given, "always")[0] == LONGEST_FIRST, "who asks for it has it taken"
+        counted = given.reranking.watch.decisions()
+    assert order == (SAME if kept else LONGEST_FIRST)
+    assert (line.quantity, line.cost_usd) == (5, Decimal("0.002"))
+    assert line.reason == explanation.told().rerank
+    assert line.reason.startswith("kept: " if kept else "reranked: ")
+    assert ("0.12 that its order is better: the order stays" in line.reason) == kept
+    assert (counted["kept"], counted["reranked"]) == ((1, 1) if kept else (0, 2))
+
+
+@pytest.mark.parametrize(("sure", "moved"), [(-2.0, False), (2.0, True)])
+def test_a_skipped_question_whose_new_order_were_not_taken_was_skipped_rightly(
+    tmp_path: Path, sure: float, moved: bool
+):
+    file = gate_file(tmp_path, "big", share=0.0, max_share=0.0, taking=taking(sure))
+    options = {"backend": "remote", "model": "big", "gate": file, "sample_skipped": 1}
+    with rerank_server(Script()) as url, resources(tmp_path, url=url, **options) as given:
+        assert asked(given, "gated")[0] == SAME
+        given.reranking.watch.settle()
+        regret = given.reranking.watch.regret()
+    assert (regret.samples, regret.moved, regret.left_behind > 0) == (1, float(moved), moved)
 
 
 @pytest.mark.parametrize(("usd", "service", "kept"), [(2, "NO_RERANK", True), (2, "FULL", False), (0, "SMALL", False)])

@@ -10,19 +10,22 @@ import yaml
 from haystack import Document
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from ragsaver.components import rerank_gate
 from ragsaver.components.rerank_features import NAMES, features
 from ragsaver.components.rerank_gate import (
     SHIPPED,
     Coefficient,
     Gate,
     Recent,
-    left_behind,
+    Taking,
     load_gate,
-    mix,
-    new_order,
     threshold,
 )
+from ragsaver.components.rerank_order import left_behind, mix, new_order
+from ragsaver.components.rerank_outcome import NAMES as OUTCOME_NAMES
+from ragsaver.components.rerank_outcome import outcome
 from ragsaver.errors import SettingsError
 
 score = st.floats(0, 1)
@@ -52,6 +55,11 @@ def gate(**changes) -> Gate:
         **changes,
     }
     return Gate(**given)
+
+
+def taking(intercept: float) -> Taking:
+    names = (*NAMES, *OUTCOME_NAMES)
+    return Taking(intercept=intercept, coefficients={name: Coefficient(mean=0, scale=1, weight=0) for name in names})
 
 
 @given(st.text(max_size=60), passages)
@@ -105,6 +113,53 @@ def test_the_share_of_calls_is_kept_on_any_corpus_and_collections_do_not_mix(sca
         recent.threshold(("t", "other"), 1.0, 0.3)
     assert statistics.mean(called[500:]) == pytest.approx(0.3, abs=0.02)
     assert statistics.mean(called) <= 0.33
+
+
+@given(st.lists(score, max_size=30), st.lists(score, min_size=1, max_size=30), score)
+def test_a_threshold_is_that_of_the_latest_chances(begin_with, chances, share):
+    recent, most = Recent(begin_with), 20 + len(begin_with)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rerank_gate, "_RECENT", most)
+        for n, chance in enumerate(chances, start=1):
+            latest = [*begin_with, *chances[:n]][-most:]
+            assert recent.threshold("c", chance, share) == threshold(latest, share)
+
+
+ranked = scores.flatmap(
+    lambda fused: st.tuples(
+        st.just(sorted(fused, reverse=True)),
+        st.lists(st.floats(-1e3, 1e3), min_size=len(fused), max_size=len(fused)),
+    )
+)
+
+
+@given(ranked, score)
+def test_whatever_a_reranker_says_its_outcome_is_seen(given_scores, weight):
+    fused, reranked = given_scores
+    seen = outcome(fused, reranked, mix(fused, reranked, weight))
+    assert len(seen) == len(OUTCOME_NAMES) and all(map(math.isfinite, seen))
+
+
+def test_a_reranker_that_agrees_looks_different_from_one_that_turns_everything_round():
+    fused = [0.9, 0.6, 0.3, 0.2, 0.1, 0.0]
+    agrees, turns = (
+        dict(zip(OUTCOME_NAMES, outcome(fused, given, mix(fused, given, 0.9)), strict=True)) for given in (fused, fused[::-1])
+    )  # fmt: skip
+    assert agrees["orders_correlate"] == pytest.approx(1) and turns["orders_correlate"] < -0.8
+    assert agrees["reranked_first_behind"] == agrees["new_first_came_from"] == agrees["new_first_fused_behind"] == 0
+    assert turns["reranked_first_behind"] == pytest.approx(0.9)
+    assert turns["new_first_came_from"] == turns["reranked_place_of_best"] == pytest.approx(math.log(6))
+    assert turns["new_first_fused_behind"] == turns["new_first_reranked_ahead"] == pytest.approx(1)
+    assert (agrees["same_5"], turns["same_5"]) == (1, 0.8) and agrees["reranked_lead_2"] == pytest.approx(0.3)
+
+
+def test_a_gate_of_an_earlier_version_takes_every_order():
+    seen, fused, reranked = [0.0] * len(NAMES), [0.9, 0.1], [0.0, 1.0]
+    assert gate().weigh(seen, fused, reranked, 1.0).taken
+    weighed = gate(taking=taking(-1.0)).weigh(seen, fused, reranked, 1.0)
+    assert not weighed.taken and weighed.scores == mix(fused, reranked, 1.0)
+    with pytest.raises(ValidationError, match="tune it again"):
+        Taking(intercept=0, coefficients={})
 
 
 @given(scores.flatmap(lambda fused: st.tuples(st.just(sorted(fused, reverse=True)), st.lists(st.floats(-1e3, 1e3), min_size=len(fused), max_size=len(fused)))), score)  # fmt: skip
