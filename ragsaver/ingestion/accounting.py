@@ -161,14 +161,14 @@ def _receipt(paid: Paid, prices: SpendSettings, summary_model: str | None) -> Re
 
 def _add_summaries(receipt: OpenReceipt, taken: Summarised, price: Price) -> None:
     spent, saved = taken.tokens, taken.saved
-    if spent.total:
+    if spent.total or taken.cost_usd:
         receipt.count(input=spent.input, cached_input=spent.cached_input, output=spent.output)
         receipt.add(
             _STAGE,
             price.model,
             spent.total,
             "tokens",
-            cost_usd=price.cost(input=spent.input, cached_input=spent.cached_input, output=spent.output),
+            cost_usd=taken.cost_usd,
             reason=f"{taken.made} sections summarised, price by {price.origin}",
         )
     if taken.cached:

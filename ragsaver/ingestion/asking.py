@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Protocol
 
 # Sections in a row without an answer, after which nobody is asked for a while.
@@ -38,6 +39,7 @@ class Reply:
     """What came of one attempt.
 
     :ivar text: empty if nothing did.
+    :ivar cost_usd: that it was charged, in whole micro-dollars; None where nobody charges it.
     :ivar complete: whether the model came to an end by itself.
     :ivar problem: why there is no text.
     :ivar again: whether another attempt may succeed.
@@ -52,6 +54,7 @@ class Reply:
     again: bool = True
     wait_s: float | None = None
     asked: bool = True
+    cost_usd: Decimal | None = None
 
 
 class Summariser(Protocol):
@@ -64,12 +67,17 @@ class Summariser(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What all attempts at one section came to, `calls` of them at the endpoint; `problem` says why `text` is empty."""
+    """What all attempts at one section came to, `calls` of them at the endpoint; `problem` says why `text` is empty.
+
+    :ivar tokens: of all attempts, as `cost_usd` is; `answering` are those of the one that gave the text.
+    """
 
     text: str
     tokens: Tokens = Tokens()
     problem: str = ""
     calls: int = 0
+    cost_usd: Decimal = Decimal(0)
+    answering: Tokens = Tokens()
 
 
 class Asking:
@@ -121,7 +129,7 @@ class Asking:
 
     def _try(self, attempt: Callable[[float], Reply]) -> Answer:
         end = self._clock() + self._deadline_s
-        spent = Tokens()
+        spent, cost_usd = Tokens(), Decimal(0)
         problem, calls = "nobody waits for it any more", 0
         for number in range(self._attempts):
             left_s = end - self._clock()
@@ -130,11 +138,12 @@ class Asking:
             reply = attempt(left_s)
             calls += reply.asked
             spent += reply.tokens
+            cost_usd += reply.cost_usd or 0
             if reply.text:
-                return Answer(reply.text, spent, calls=calls)
+                return Answer(reply.text, spent, calls=calls, cost_usd=cost_usd, answering=reply.tokens)
             problem = reply.problem or "gave an empty answer"
             pause_s = reply.wait_s if reply.wait_s is not None else _BACKOFF_S * 2**number
             if not reply.again or number + 1 == self._attempts or self._clock() + pause_s >= end:
                 break
             self._wait(pause_s)
-        return Answer("", spent, problem, calls)
+        return Answer("", spent, problem, calls, cost_usd)

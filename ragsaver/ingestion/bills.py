@@ -1,7 +1,8 @@
 """What did the summaries of a job's documents cost? Written down section by section, before a summary is kept.
 
 A section that is looked at again, after a crash or by another who brings its document in, adds only what it takes by
-then: one that was made stays so, and its tokens are on the bill once.
+then: one that was made stays so, and its tokens are on the bill once. What calls cost is what the ledger charged for
+them.
 """
 
 from collections import defaultdict
@@ -20,6 +21,7 @@ from ragsaver.ingestion.job_tables import documents as _documents
 from ragsaver.ingestion.report import SummarySpend
 from ragsaver.ingestion.summarising import Charge, Summarised
 from ragsaver.settings import SpendSettings
+from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.prices import PriceBook
 
 
@@ -63,7 +65,8 @@ class Bills:
             new = insert(connection.dialect.name, _bills)
             outcome, coming = _bills.c.outcome, new.excluded
             first = outcome == _Outcome.LACKING
-            changed = {name: _bills.c[name] + coming[name] for name in ("calls", "input", "cached_input", "output")}
+            added = ("calls", "input", "cached_input", "output", "cost")
+            changed = {name: _bills.c[name] + coming[name] for name in added}
             changed |= {
                 name: sa.case((first, coming[name]), else_=_bills.c[name]) for name in ("saved_input", "saved_output")
             }
@@ -75,10 +78,14 @@ class Bills:
 
 
 def summary_spend(connection: sa.Connection, job_id: str, prices: SpendSettings) -> SummarySpend:
-    """What the summaries of a job took so far, at the prices of now."""
-    sums = (sa.func.sum(_bills.c[name]).label(name) for name in BILLED)
-    query = sa.select(_bills.c.model, _bills.c.outcome, sa.func.count().label("sections"), *sums)
-    query = query.where(_bills.c.job_id == job_id).group_by(_bills.c.model, _bills.c.outcome)
+    """What the summaries of a job took so far, as it was charged.
+
+    :param prices: of what was saved, and of sections that an earlier version billed without their charge.
+    """
+    sums = (sa.func.sum(_bills.c[name]).label(name) for name in (*BILLED, "cost"))
+    alike = (_bills.c.model, _bills.c.outcome, _bills.c.cost.is_(None))
+    query = sa.select(*alike[:2], sa.func.count().label("sections"), *sums)
+    query = query.where(_bills.c.job_id == job_id).group_by(*alike)
     rows = connection.execute(query).all()
     if not rows:
         return SummarySpend()
@@ -92,7 +99,10 @@ def summary_spend(connection: sa.Connection, job_id: str, prices: SpendSettings)
         sections[row.outcome] += row.sections
         calls += int(row.calls)
         tokens += spent.total
-        cost += price.cost(input=spent.input, cached_input=spent.cached_input, output=spent.output)
+        if row.cost is None:
+            cost += price.cost(input=spent.input, cached_input=spent.cached_input, output=spent.output)
+        else:
+            cost += dollars(int(row.cost))
         saved += price.cost(input=int(row.saved_input), output=int(row.saved_output))
     return SummarySpend(**sections, calls=calls, tokens=tokens, cost_usd=cost, saved_usd=saved)
 
@@ -107,4 +117,5 @@ def _row(took: Summarised) -> dict[str, str | int]:
         "output": took.tokens.output,
         "saved_input": took.saved.input + took.saved.cached_input,
         "saved_output": took.saved.output,
+        "cost": charged(took.cost_usd),
     }

@@ -160,5 +160,5 @@ class Estimate:
             sections=len(self._sections),
             input_tokens=worst.input,
             output_tokens=worst.output,
-            cost_usd=self._summaries.cost(worst),
+            cost_usd=sum(map(self._summaries.worst_usd, self._sections.values()), Decimal(0)),
         )

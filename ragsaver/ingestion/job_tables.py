@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from ragsaver.dialects import AnyText, LongInteger, Steps, Words, add_column
 
-SCHEMA = 4
+SCHEMA = 5
 
 metadata = sa.MetaData()
 
@@ -116,7 +116,8 @@ texts = sa.Table(
 
 BILLED = ("calls", "input", "cached_input", "output", "saved_input", "saved_output")
 
-# What a section of a job's document took; its `outcome` only gets better.
+# What a section of a job's document took; its `outcome` only gets better. `cost` is what its calls were charged, in
+# micro-dollars; of a section that an earlier version billed nobody knows.
 bills = sa.Table(
     "bills",
     metadata,
@@ -126,6 +127,7 @@ bills = sa.Table(
     sa.Column("model", sa.String, nullable=False),
     sa.Column("outcome", sa.String, nullable=False),
     *(sa.Column(name, LongInteger, nullable=False) for name in BILLED),
+    sa.Column("cost", LongInteger),
     sa.Index("bills_of_jobs", "job_id"),
     sqlite_with_rowid=False,
 )
@@ -143,4 +145,5 @@ passed_over = sa.Table(
 STEPS: Steps = {
     2: lambda connection: add_column(connection, documents.c.cached_tokens),
     3: lambda connection: add_column(connection, documents.c.notes),
+    4: lambda connection: add_column(connection, bills.c.cost),
 }

@@ -59,7 +59,8 @@ class EmbeddingSpend(_Frozen):
 class SummarySpend(_Frozen):
     """Sections that a language model summarised: now, before, and those that it did not; their tokens are billed.
 
-    `calls` are those of the model, failed ones too; `saved_usd` is what the cached ones would have cost.
+    `calls` are those of the model, failed ones too; `cost_usd` is what the ledger charged for them. `saved_usd` is what
+    the cached ones would have cost at the prices of now.
     """
 
     made: int = 0

@@ -18,6 +18,7 @@ from ragsaver.caching.summaries import KeptSummary, SummaryCache
 from ragsaver.ingestion.asking import Answer, Asking, Reply, Summariser, Tokens
 from ragsaver.ingestion.summaries import INSTRUCTIONS, Section, as_data, fingerprint, kept
 from ragsaver.settings import OutlineSettings, Settings
+from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.price import Price
 from ragsaver.spend.prices import PriceBook
 
@@ -31,6 +32,8 @@ class Summarised:
 
     :ivar made: sections that were summarised now; `cached` ones were before, `lacking` ones have no summary.
     :ivar calls: of the language model, those that failed too.
+    :ivar tokens: of all calls.
+    :ivar cost_usd: that they were charged, each in whole micro-dollars.
     :ivar saved: tokens that the cached ones would have taken.
     :ivar problem: of one of those that lack a summary.
     """
@@ -42,6 +45,7 @@ class Summarised:
     tokens: Tokens = field(default_factory=Tokens)
     saved: Tokens = field(default_factory=Tokens)
     problem: str = ""
+    cost_usd: Decimal = Decimal(0)
 
     def __add__(self, other: "Summarised") -> "Summarised":
         return Summarised(
@@ -52,6 +56,7 @@ class Summarised:
             self.tokens + other.tokens,
             self.saved + other.saved,
             self.problem or other.problem,
+            self.cost_usd + other.cost_usd,
         )
 
 
@@ -179,9 +184,21 @@ class Summaries:
         self._threads.shutdown(cancel_futures=True)
         self._cache.close()
 
-    def cost(self, tokens: Tokens) -> Decimal:
-        """Dollars for tokens of the model."""
-        return self.price.cost(input=tokens.input, cached_input=tokens.cached_input, output=tokens.output)
+    def worst_usd(self, worst: Tokens) -> Decimal:
+        """Dollars that an attempt costs at most, in whole micro-dollars.
+
+        :param worst: the most that it takes.
+        """
+        return dollars(charged(self.price.worst(worst.input, worst.output)))
+
+    def _charged(self, reply: Reply) -> Reply:
+        """Where nobody charges an attempt, it counts as the ledger would charge it."""
+        if reply.cost_usd is not None:
+            return reply
+        took = reply.tokens
+        price = self.price.at(took.input + took.cached_input)
+        usd = price.cost(input=took.input, cached_input=took.cached_input, output=took.output)
+        return replace(reply, cost_usd=dollars(charged(usd)))
 
     def _ask(self, partition: str, lacking: Sequence[Section], allowance: Allowance, note: _Note) -> dict[str, Answer]:
         if self._summariser is None:
@@ -198,16 +215,17 @@ class Summaries:
     def _summarise(
         self, summariser: Summariser, partition: str, allowance: Allowance, note: _Note, section: Section
     ) -> Answer:
-        worst = self.cost(self.worst(section))
+        worst = self.worst_usd(self.worst(section))
 
         def attempt(timeout_s: float) -> Reply:
             if not allowance.reserve(worst):
                 return Reply("", problem="the limit on the cost was reached", again=False, asked=False)
-            reply = Reply("")
+            cost_usd = Decimal(0)
             try:
-                reply = summariser.ask(INSTRUCTIONS, as_data(section.text), timeout_s)
+                reply = self._charged(summariser.ask(INSTRUCTIONS, as_data(section.text), timeout_s))
+                cost_usd = reply.cost_usd or cost_usd
             finally:
-                allowance.settle(worst, self.cost(reply.tokens))
+                allowance.settle(worst, cost_usd)
             return replace(reply, text=kept(reply.text, complete=reply.complete))
 
         answer = self._asking.ask(attempt)
@@ -215,7 +233,7 @@ class Summaries:
             note([(section, _paid(answer))])
         finally:
             if answer.text:
-                took = answer.tokens
+                took = answer.answering
                 summary = KeptSummary(answer.text, took.input + took.cached_input, took.output)
                 self._cache.put(partition, {section.hash: summary})
         return answer
@@ -234,7 +252,7 @@ def _each(
         elif section.hash not in paid:
             yield _paid(answer)
         elif answer.text:
-            yield Summarised(cached=1, saved=answer.tokens)
+            yield Summarised(cached=1, saved=answer.answering)
         else:
             yield Summarised(lacking=1, problem=answer.problem)
         paid.add(section.hash)
@@ -243,7 +261,7 @@ def _each(
 def _paid(answer: Answer) -> Summarised:
     """What the section took that was asked for."""
     made = bool(answer.text)
-    return Summarised(made, 0, not made, answer.calls, answer.tokens, problem=answer.problem)
+    return Summarised(made, 0, not made, answer.calls, answer.tokens, problem=answer.problem, cost_usd=answer.cost_usd)
 
 
 def open_summaries(

@@ -17,6 +17,7 @@ from ragsaver.components.endpoint_errors import retry_after_s, status_of
 from ragsaver.errors import BudgetExceeded, EndpointResting, FuseBlown, GenerationError, SettingsError, UnknownPrice
 from ragsaver.ingestion.asking import Reply, Tokens
 from ragsaver.settings import Settings
+from ragsaver.spend.receipt import open_receipt
 from ragsaver.spend.till import Till
 from ragsaver.spend.usage import TokenUsage
 
@@ -45,11 +46,20 @@ class ChatSummariser:
         limits = {"max_output_tokens": settings.outline.summary_max_tokens, "max_retries": 0}
         self._tier = ChatTier(model.model_copy(update=limits), count_tokens, till, tier="summaries", task="summary")
         self._timeout_s = model.timeout_s
+        self._charged = till is not None
         # Who asks makes all attempts at a section one after the other, in one thread.
         self._granted = threading.local()
 
     def ask(self, instructions: str, data: str, timeout_s: float) -> Reply:
-        """One attempt."""
+        """One attempt; where there is a till, with the tokens and the money that it was charged, failed or not."""
+        with open_receipt() as receipt:
+            reply = self._attempt(instructions, data, timeout_s)
+        if not self._charged:
+            return reply
+        tokens = Tokens(receipt.input_tokens, receipt.cached_input_tokens, receipt.output_tokens)
+        return replace(reply, tokens=tokens, cost_usd=receipt.close().cost_usd)
+
+    def _attempt(self, instructions: str, data: str, timeout_s: float) -> Reply:
         limit_s = min(timeout_s, self._timeout_s)
 
         def listen(chunk: StreamingChunk) -> None:

@@ -175,16 +175,16 @@ def test_jobs_of_a_format_that_is_no_more_are_refused_with_the_remedy(tmp_path: 
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as file:
         file.execute("CREATE TABLE documents (id TEXT PRIMARY KEY)")
         file.execute("PRAGMA user_version = 1")
-    with pytest.raises(StorageError, match="format 1 of the jobs, this RAGSaver reads 4.*queue the documents again"):
+    with pytest.raises(StorageError, match="format 1 of the jobs, this RAGSaver reads 5.*queue the documents again"):
         JobStore(tmp_path / "jobs.sqlite")
 
 
 def test_jobs_of_the_format_before_are_brought_on(store: JobStore):
     job = put(store, ANTS, 2)
     with store._database.writing() as connection:
-        for column in ("cached_tokens", "notes"):
-            drop = sa.DDL(f"ALTER TABLE %(fullname)s DROP COLUMN {column}")
-            connection.execute(drop.against(job_tables.documents))
+        for column in (job_tables.documents.c.cached_tokens, job_tables.documents.c.notes, job_tables.bills.c.cost):
+            drop = sa.DDL(f"ALTER TABLE %(fullname)s DROP COLUMN {column.name}")
+            connection.execute(drop.against(column.table))
         if connection.dialect.name == POSTGRES:
             connection.execute(sa.update(_format).values(version=2))
         else:

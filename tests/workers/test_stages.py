@@ -60,8 +60,9 @@ class Line:
         self.settings = self.bench.settings
         self.queue = IngestQueue(self.settings)
         ownership = Ownership.acquire(self.settings.home, "a test")
+        prices = PriceBook.of(self.settings.spend)
         resources = Resources(
-            self.settings, self.bench.index, self.bench.encoder, PriceBook({}), ownership, self.settings.home
+            self.settings, self.bench.index, self.bench.encoder, prices, ownership, self.settings.home
         )
         self.runtime = Runtime(resources)
         self._converting: list[Converting] = []
