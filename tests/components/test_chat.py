@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from haystack.dataclasses import ChatMessage
+from openai.resources.chat.completions import completions
 
 from ragsaver.components.chat import ChatTier
 from ragsaver.components.chat_generators import Call
@@ -61,6 +62,31 @@ def test_an_endpoint_of_the_environment_is_clamped_on_the_wire(monkeypatch: pyte
         monkeypatch.setenv("OPENAI_BASE_URL", url)
         ChatTier(ModelSettings(name="tiny", timeout_s=30), words).reply(MESSAGES)
     assert script.requests[0]["max_tokens"] == 512 and "max_completion_tokens" not in script.requests[0]
+
+
+def test_messages_are_on_the_wire_as_they_are_whether_streamed_or_not():
+    script = Script()
+    with openai_server(script) as url:
+        asked = tier(url)
+        asked.reply(MESSAGES)
+        asked.reply(MESSAGES, lambda _: None)
+        asyncio.run(asked.reply_async(MESSAGES))
+    wanted = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Who issues the permit?"},
+    ]
+    assert [request["messages"] for request in script.requests] == [wanted] * 3
+
+
+def test_a_client_does_not_look_at_messages_before_it_sends_them(monkeypatch: pytest.MonkeyPatch):
+    looked_at: list[object] = []
+    transform = completions.maybe_transform
+    monkeypatch.setattr(
+        completions, "maybe_transform", lambda body, kind: looked_at.append(body["messages"]) or transform(body, kind)
+    )
+    with openai_server(Script()) as url:
+        tier(url).reply(MESSAGES)
+    assert [list(messages) for messages in looked_at] == [[]]
 
 
 def test_a_streamed_reply_is_billed_like_a_whole_one():
