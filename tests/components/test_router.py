@@ -47,7 +47,10 @@ def model_of(*numbers: float, **more: object) -> RouterModel:
 
 def asked(text: str = "Who signs a permit?", **more: object) -> Question:
     return Question(
-        question_shape(text), tuple(0.0 for _ in FOUND), lambda: np.array([1.0, 0.0], dtype=np.float32), **more
+        lambda: question_shape(text),
+        lambda: tuple(0.0 for _ in FOUND),
+        lambda: np.array([1.0, 0.0], dtype=np.float32),
+        **more,
     )
 
 
