@@ -54,6 +54,13 @@ def asked(text: str = "Who signs a permit?", **more: object) -> Question:
     )
 
 
+def test_nothing_is_made_of_a_question_that_no_router_looks_at():
+    def looked() -> None:
+        raise AssertionError
+
+    assert Cheapest().judge(Question(looked, looked, looked)).place == 0
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [("Who signs a permit?", 0), ("Why is it so?", 1), ("Compare both, and why?", 2), ("Why prove it, if so?", 2)],
