@@ -80,13 +80,18 @@ def test_messages_are_on_the_wire_as_they_are_whether_streamed_or_not():
 
 def test_a_client_does_not_look_at_messages_before_it_sends_them(monkeypatch: pytest.MonkeyPatch):
     looked_at: list[object] = []
-    transform = completions.maybe_transform
-    monkeypatch.setattr(
-        completions, "maybe_transform", lambda body, kind: looked_at.append(body["messages"]) or transform(body, kind)
-    )
+    for name in ("maybe_transform", "async_maybe_transform"):
+        transform = getattr(completions, name)
+
+        def noting(body, kind, transform=transform):
+            looked_at.append(body["messages"])
+            return transform(body, kind)
+
+        monkeypatch.setattr(completions, name, noting)
     with openai_server(Script()) as url:
         tier(url).reply(MESSAGES)
-    assert [list(messages) for messages in looked_at] == [[]]
+        asyncio.run(tier(url).reply_async(MESSAGES))
+    assert [list(messages) for messages in looked_at] == [[], []]
 
 
 def test_a_streamed_reply_is_billed_like_a_whole_one():
