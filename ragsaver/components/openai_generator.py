@@ -79,7 +79,6 @@ class OpenAIGenerator:
         came = Came(streaming=listen is not None)
         self._built.warm_up()
         _look_at(self._built.client, note)
-        _take_as_they_are(self._built.client)
         with watching(came):
             replied: Mapping[str, Any] = self._built.run(
                 messages=list(call.messages), streaming_callback=listen, generation_kwargs=wishes
@@ -92,7 +91,6 @@ class OpenAIGenerator:
         came = Came(streaming=listen is not None)
         await self._built.warm_up_async()
         _look_at(self._built.async_client, note_async)
-        _take_as_they_are(self._built.async_client)
         with watching(came):
             replied: Mapping[str, Any] = await self._built.run_async(
                 messages=list(call.messages), streaming_callback=listen, generation_kwargs=wishes
@@ -145,21 +143,6 @@ def _look_at(client: Any, hook: Callable[[Any], Any]) -> None:
     hooks = getattr(getattr(client, "_client", None), "event_hooks", None)
     if hooks is not None and hook not in hooks["response"]:
         client._client.event_hooks = {**hooks, "response": [*hooks["response"], hook]}
-
-
-def _take_as_they_are(client: Any) -> None:
-    """Let a client send messages as they come: it holds each against every kind of message that there is, which takes
-    a third of all that it does. What goes with a body beside the parameters it leaves alone.
-    """
-    completions = client.chat.completions
-    if "create" in vars(completions):
-        return
-    create = completions.create
-
-    def plainly(*, messages: Any, extra_body: Mapping[str, Any] | None = None, **more: Any) -> Any:
-        return create(messages=(), extra_body={**(extra_body or {}), "messages": messages}, **more)
-
-    completions.create = plainly
 
 
 def _believed(replied: Mapping[str, Any], came: Came) -> Mapping[str, Any]:
