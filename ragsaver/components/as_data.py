@@ -15,13 +15,16 @@ SHOWN_CHARS = 200  # of a source or heading
 # What shows nothing and can hide or reorder text: controls, soft hyphens, zero-width and bidirectional marks, the
 # variation selectors and tag characters that spell out hidden ASCII. Joiners stay between letters of scripts that need
 # them; `_seen_through` looks past them.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b\u200e\u200f\u202a-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+_UNSEEN_ONES = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+_UNSEEN = re.compile(f"[{_UNSEEN_ONES}]")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_HIDDEN = re.compile(f"[{_UNSEEN_ONES}\u2028\u2029]")
 _BRACKETS = "<\uff1c\ufe64\u2039\u2329\u3008\u27e8\u276e\u276c\u02c2\u1438\u226e\u227a\u2770\u29fc\u00ab\u300a\u27ea"
 _OPENS = re.compile(rf"[{_BRACKETS}]|&(?:lt|\#0*60|\#x0*3c);?|\\u003c|\\x3c", re.IGNORECASE)
+_OPENING = f"{_BRACKETS}&\\"  # one of these is in all that `_OPENS` and the patterns of tokens find
 _LOOK_AHEAD = 80  # characters behind a bracket in which a mark's name would begin
 _NAMES = ("document", "earlier", "system", "assistant", "imstart", "imend", "startof", "endof", "beginof")
 # `[INST]`, `<<SYS>>`, `<s>`, `<|...|>` and their kin: tokens of chat models' own.
@@ -47,8 +50,9 @@ def as_data(text: str, *, numbered: bool = False) -> str:
 
     :param numbered: leave `[7]` as it is: in an asker's own words it is no citation.
     """
-    text = _OPENS.sub(_broken, _visible(text))
-    text = _TOKENS.sub("(", _BARS.sub("(", text))
+    text = _visible(text)
+    if any(sign in text for sign in _OPENING):
+        text = _TOKENS.sub("(", _BARS.sub("(", _OPENS.sub(_broken, text)))
     text = _INST.sub(r"( \1 )", text)
     return text if numbered else _MARK.sub(r"[ \1 ]", broken_marks(text))
 
@@ -66,7 +70,8 @@ def seen_through(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    return _UNSEEN.sub("", _LINE_ENDS.sub("\n", text))
+    # mostly there is nothing to change, which one look tells
+    return _UNSEEN.sub("", _LINE_ENDS.sub("\n", text)) if _HIDDEN.search(text) else text
 
 
 def _broken(bracket: re.Match[str]) -> str:

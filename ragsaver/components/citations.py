@@ -20,11 +20,14 @@ _LABEL = (
 _BETWEEN = r"(?: ?[,;&、，；] ?(?:(?:and|und|et|y|e) )?| (?:and|und|et|y|e) )"
 _ITEM = rf"(?:{_LABEL})?{_NUMBER}"
 _PLACED = rf"{_ITEM}(?:(?::\d{{1,3}})?†[^】,;\n]{{0,80}})?"  # with a place, as in `【4:0†source】`
+_SAID = rf"(?:see |cf\. )?{_LABEL}{_NUMBER}(?:{_BETWEEN}{_ITEM})*[)）]"
+# Each way begins with one character and no set of them: then a search skips to the next of them.
 _FORM = re.compile(
     rf"\[\^?{_ITEM}(?:{_BETWEEN}{_ITEM})*\]"
     rf"|［{_ITEM}(?:{_BETWEEN}{_ITEM})*］"
     rf"|【{_PLACED}(?:{_BETWEEN}{_PLACED})*】"
-    rf"|[(（](?:see |cf\. )?{_LABEL}{_NUMBER}(?:{_BETWEEN}{_ITEM})*[)）]",
+    rf"|\({_SAID}"
+    rf"|（{_SAID}",
     re.IGNORECASE,
 )
 _PLACE = re.compile(r"(?<=\d)(?::\d{1,3})?†[^】,;\n]*")

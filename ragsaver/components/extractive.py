@@ -151,17 +151,13 @@ def best_span(query: str, documents: Sequence[Document]) -> tuple[int, str] | No
 
     A sentence that asks, or quotes the question, answers nothing.
     """
-    best = max(
-        (
-            (worth, -number, span)
-            for number, document in enumerate(documents)
-            for span, worth in zip(document.meta.get("spans", ()), document.meta.get("span_worth", ()), strict=False)
-            if not asks(query, span)
-        ),
-        key=lambda item: item[:2],
-        default=None,
-    )
-    return (-best[1], best[2]) if best else None
+    spans = [
+        (worth, number, span)
+        for number, document in enumerate(documents)
+        for span, worth in zip(document.meta.get("spans", ()), document.meta.get("span_worth", ()), strict=False)
+    ]
+    spans.sort(key=operator.itemgetter(0), reverse=True)
+    return next(((number, span) for _, number, span in spans if not asks(query, span)), None)
 
 
 def lead_of(documents: Sequence[Document]) -> float | None:

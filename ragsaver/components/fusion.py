@@ -49,7 +49,8 @@ def reciprocal_ranks(scores: Mapping[str, float]) -> dict[str, float]:
 
 def in_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
     """Ids with scores, best first; ties by id, so that the order is the same every time."""
-    return sorted(scores.items(), key=lambda one: (-one[1], one[0]))
+    by_id = sorted(scores)
+    return [(key, scores[key]) for key in sorted(by_id, key=scores.__getitem__, reverse=True)]
 
 
 def by_distribution(scores: Mapping[str, float]) -> dict[str, float]:
@@ -96,11 +97,11 @@ def fuse(
     elif not dense:
         lexical_weight = 1.0
     by_dense, by_words = _SCALES[fusion](dense), _SCALES[fusion](lexical)
-    fused = {
-        key: (1 - lexical_weight) * by_dense.get(key, 0.0) + lexical_weight * by_words.get(key, 0.0)
-        for key in by_dense.keys() | by_words.keys()
-    }
-    return in_order({key: squashed(fusion, score) for key, score in fused.items()})
+    fused = {key: (1 - lexical_weight) * score for key, score in by_dense.items()}
+    for key, score in by_words.items():
+        fused[key] = fused.get(key, 0.0) + lexical_weight * score
+    squash = _SQUASHED.get(fusion)
+    return in_order({key: squash(score) for key, score in fused.items()} if squash else fused)
 
 
 def squashed(fusion: Fusion, score: float) -> float:

@@ -212,8 +212,8 @@ class AnswerGenerator(Bound):
         with stage("route"):
             verdict = self._router.judge(
                 Question(
-                    question_shape(query),
-                    found_signs(found.confidence, query, documents, len(request.history) if request else 0),
+                    lambda: question_shape(query),
+                    lambda: found_signs(found.confidence, query, documents, len(request.history) if request else 0),
                     lambda: self._vector(query),
                     request.quality if request else "balanced",
                     pace.strong,

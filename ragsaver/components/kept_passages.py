@@ -9,7 +9,7 @@ from ragsaver.caching.entries import EntryStore, Key
 from ragsaver.components.caches import Caches, place_of
 from ragsaver.components.evidence import Evidence, current_evidence
 from ragsaver.components.explain import current_explanation
-from ragsaver.components.passages import Passages
+from ragsaver.components.passages import Passages, passage_of
 from ragsaver.components.request import current_request
 from ragsaver.components.resources import Resources
 from ragsaver.index.scope import Scope
@@ -57,7 +57,7 @@ class KeptPassages:
         found: list[Document] = []
         for chunk_id, content, score, stamp, meta in json.loads(kept):
             self._evidence.note(chunk_id, str(meta.get("document_id", "")), stamp)
-            found.append(Document(id=chunk_id, content=content, score=score, meta=meta))
+            found.append(passage_of(chunk_id, content, score, meta))
         return Passages(found)
 
     def put(self, passages: Passages) -> None:

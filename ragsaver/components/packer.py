@@ -17,7 +17,7 @@ from ragsaver.components.budget_filling import choose, fit, price_of, why_left_o
 from ragsaver.components.document_values import page_at, said_of, score_of
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
-from ragsaver.components.passages import Passages
+from ragsaver.components.passages import Passages, passage_of
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.sentence_match import matches
@@ -223,7 +223,7 @@ class ContextPacker(Bound):
                 "span_worth": [worth[n][column] for column in mine],
             }
             text = GAP.join(_slice(documents[n].content or "", candidate.sentences, run) for run in runs)
-            yield Document(id=documents[n].id, content=text, score=documents[n].score, meta=meta)
+            yield passage_of(documents[n].id, text, documents[n].score, meta)
 
 
 def _second_best_last(documents: int) -> list[int]:

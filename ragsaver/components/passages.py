@@ -10,6 +10,17 @@ from typing import Any, overload
 from haystack import Document
 
 
+def passage_of(key: str, content: str, score: float | None, meta: dict[str, Any]) -> Document:
+    """A document as its class makes it, in a tenth of the time: that looks for the fields of earlier versions, and
+    watches over each that it sets. Those that are not given have the class's defaults.
+
+    :param key: its id.
+    """
+    made = Document.__new__(Document)
+    vars(made).update(id=key, content=content, score=score, meta=meta)
+    return made
+
+
 class Passages(Sequence[Document]):
     """An immutable sequence of documents, best first. Treat its documents as read-only: use `replace`."""
 

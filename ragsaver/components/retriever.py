@@ -15,7 +15,7 @@ from ragsaver.components.explain import current_explanation
 from ragsaver.components.feedback import nearer
 from ragsaver.components.fusion import Fusion, depth, fuse
 from ragsaver.components.kept_passages import KeptPassages
-from ragsaver.components.passages import Passages
+from ragsaver.components.passages import Passages, passage_of
 from ragsaver.components.request import require_time, stage
 from ragsaver.components.resources import Bound
 from ragsaver.components.searching import BlendedSearch, Search, Steps, searched, searched_async
@@ -265,4 +265,4 @@ def _document(
     }
     meta["dense_score"] = dense
     meta["lexical_score"] = lexical
-    return Document(id=key, content=str(payload.get("text", "")), score=score, meta=meta)
+    return passage_of(key, str(payload.get("text", "")), score, meta)

@@ -28,17 +28,17 @@ _MANY = np.log1p(3)  # numbers, turns
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a router may look at.
+    """What a router may look at; what it does not look at is not made.
 
-    :ivar shape: a number for each of `SHAPE`.
-    :ivar found: a number for each of `FOUND`.
+    :ivar shape: gives a number for each of `SHAPE`.
+    :ivar found: gives a number for each of `FOUND`.
     :ivar vector: gives the question's embedding, (dim,) float32.
     :ivar wish: of the asker.
     :ivar strong: factor, 0 to 1, of what budgets let be spent on dearer models than the cheapest.
     """
 
-    shape: tuple[float, ...]
-    found: tuple[float, ...]
+    shape: Callable[[], tuple[float, ...]]
+    found: Callable[[], tuple[float, ...]]
     vector: Callable[[], NDArray[np.float32]]
     wish: Quality = "balanced"
     strong: float = 1.0
@@ -121,7 +121,9 @@ class Trained:
         """Decide."""
         if question.wants_strongest:
             return Verdict(self._places[-1], _WISHED)
-        counted = question.shape + question.found if self._model.counted == SHAPE + FOUND else question.shape
+        counted = question.shape()
+        if self._model.counted == SHAPE + FOUND:
+            counted += question.found()
         judged = self._model.judge(question.vector(), counted)
         step = self._curve.part_of(self._steps[question.wish], question.strong)
         chosen = int(places_of(np.array([judged.losses]), step.above)[0]) if question.strong > 0 else 0
@@ -146,8 +148,8 @@ class Trained:
 
 def hard_signs(question: Question) -> list[str]:
     """What makes a question look hard, in words."""
-    shape = dict(zip(SHAPE, question.shape, strict=True))
-    found = dict(zip(FOUND, question.found, strict=True))
+    shape = dict(zip(SHAPE, question.shape(), strict=True))
+    found = dict(zip(FOUND, question.found(), strict=True))
     signs = {
         "it is long": shape["words"] > _LONG,
         "it computes or proves": shape["asks_to_compute"] > 0,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from ragsaver.index.keys import GROUPS, LISTED_IN, SCOPE
 
@@ -31,4 +32,4 @@ def unpacked(payload: Mapping[str, Any] | None) -> dict[str, Any]:
     """What was carried; an earlier version's point carries it as it is, and what was changed since in the text."""
     carried = dict(payload or {})
     rest = carried.pop(_REST, None)
-    return {**carried, **_JSON.validate_json(rest)} if rest is not None else carried
+    return {**carried, **from_json(rest)} if rest is not None else carried

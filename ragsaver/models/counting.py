@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -54,12 +54,14 @@ class TokenCounts:
         counted = self._counted
         cut = [self._cut(text) for text in texts]
         with suppress(KeyError):  # mostly all words are known: to look which ones are not takes as long again
-            return [sum(map(counted.__getitem__, words)) + signs for words, signs in cut]
-        lacking = [word for word in {word for words, _ in cut for word in words} if word not in counted]
-        fresh = self._of_words(lacking)
-        counted.update((word, count) for word, count in fresh.items() if len(word) <= _LONGEST)
+            return _summed(cut, counted)
+        fresh = self._of_words(list(set[str]().union(*(words for words, _ in cut)).difference(counted)))
+        kept = {word: count for word, count in fresh.items() if len(word) <= _LONGEST}
+        counted.update(kept)
         if len(counted) > _REMEMBERED:
             self._counted = {}  # another dictionary: other threads may still read this one
+        if len(kept) == len(fresh):
+            return _summed(cut, counted)
         return [sum(fresh[one] if one in fresh else counted[one] for one in words) + signs for words, signs in cut]
 
     def _of_words(self, words: Sequence[str]) -> dict[str, int]:
@@ -102,6 +104,10 @@ class TokenCounts:
             max((end - start) // _UNKNOWN_CHARACTERS_A_TOKEN, 1) if one == self._unknown else 1
             for one, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
         )
+
+
+def _summed(cut: Sequence[tuple[list[str], int]], counted: Mapping[str, int]) -> list[int]:
+    return [sum(map(counted.__getitem__, words)) + signs for words, signs in cut]
 
 
 def _cut_ascii(text: str) -> tuple[list[str], str]:

@@ -36,8 +36,8 @@ from ragsaver.spend.usage import TokenUsage
 # Of a receipt: its lines are in the ledger when it is kept, those of others that cost something are not.
 STAGE = "generate"
 
-# For which answers wait for each other before they are learned from.
-_LEARN_S = 0.25
+# For which answers wait for each other before they are learned from; what was learned is read less often.
+_LEARN_S = 1.0
 
 # For which a reading of budgets is good, unless this process spends meanwhile.
 _PACE_S = 1.0

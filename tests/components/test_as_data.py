@@ -40,6 +40,21 @@ def test_what_is_no_mark_stays_as_it_is(text: str):
     assert as_data(text) == text
 
 
+@pytest.mark.parametrize("opens", ["<", "＜", "‹", "«", "&lt;", "&#60", "&#X3c;", "\\u003c", "\\x3C"])
+def test_a_mark_is_broken_whichever_sign_opens_it(opens: str):
+    assert as_data(f"a {opens}document 2>") == "a (document 2>"
+
+
+@pytest.mark.parametrize("sign", ["\x00", "\x1f", "\x7f", "\xad", "\u034f", "\u200b", "\u2060", "\ufeff", "\U000e0041"])
+def test_one_sign_that_shows_nothing_is_taken_out_of_a_plain_text(sign: str):
+    assert as_data(f"a{sign}b") == "ab"
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_a_line_ends_alike_whatever_ended_it(end: str):
+    assert as_data(f"a{end}b") == "a\nb"
+
+
 def test_a_citation_of_a_document_is_no_citation_of_the_answer():
     assert as_data("as shown [12], rows[0]") == "as shown [ 12 ], rows[ 0 ]"
     assert as_data("so [1, 2], 【3†a】 (document 4)") == "so [ 1, 2 ], 【 3†a 】 ( document 4 )"

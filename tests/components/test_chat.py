@@ -63,6 +63,20 @@ def test_an_endpoint_of_the_environment_is_clamped_on_the_wire(monkeypatch: pyte
     assert script.requests[0]["max_tokens"] == 512 and "max_completion_tokens" not in script.requests[0]
 
 
+def test_messages_are_on_the_wire_as_they_are_whether_streamed_or_not():
+    script = Script()
+    with openai_server(script) as url:
+        asked = tier(url)
+        asked.reply(MESSAGES)
+        asked.reply(MESSAGES, lambda _: None)
+        asyncio.run(asked.reply_async(MESSAGES))
+    wanted = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Who issues the permit?"},
+    ]
+    assert [request["messages"] for request in script.requests] == [wanted] * 3
+
+
 def test_a_streamed_reply_is_billed_like_a_whole_one():
     heard: list[str] = []
     with openai_server(Script()) as url:

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.components.fusion import Fusion, by_distribution, depth, fuse, min_max, reciprocal_ranks, z_scores
+from ragsaver.components.fusion import (
+    Fusion,
+    by_distribution,
+    depth,
+    fuse,
+    in_order,
+    min_max,
+    reciprocal_ranks,
+    z_scores,
+)
 
 scores = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(-50, 50), max_size=8)
 weights = st.floats(0, 1)
@@ -85,3 +94,9 @@ def test_depth_keeps_the_best_and_never_fewer_than_asked(values, fall_off, least
 def test_a_fall_off_of_nothing_keeps_all():
     assert depth([0.9, 0.1, 0.0], 0.0, 1) == 3
     assert depth([], 0.5, 3) == 0
+
+
+def test_of_equal_scores_the_lesser_id_is_first():
+    scores = {"c": 0.5, "b": 1.0, "a": 0.5, "d": 1.0}
+    assert in_order(scores) == [("b", 1.0), ("d", 1.0), ("a", 0.5), ("c", 0.5)]
+    assert [key for key, _ in fuse(scores, {}, 0.5)] == ["b", "d", "a", "c"]

@@ -1,4 +1,6 @@
 import copy
+import pickle
+from dataclasses import replace
 
 import pytest
 from haystack import Document, Pipeline, component
@@ -7,7 +9,7 @@ from haystack.components.rankers import LostInTheMiddleRanker
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsaver.components.passages import Passages
+from ragsaver.components.passages import Passages, passage_of
 
 texts = st.lists(st.text(max_size=5), max_size=8)
 
@@ -29,6 +31,15 @@ def test_a_copy_is_itself():
     assert copy.deepcopy(passages) is passages
     assert copy.copy(passages) is passages
     assert {"documents": passages} == copy.deepcopy({"documents": passages})
+
+
+def test_a_passage_is_the_document_that_its_class_makes():
+    meta = {"source": "a.md", "tokens": 3}
+    made, wanted = passage_of("7", "a b", 0.5, meta), Document(id="7", content="a b", score=0.5, meta=meta)
+    assert made == wanted and made.to_dict() == wanted.to_dict() and repr(made) == repr(wanted)
+    assert replace(made, score=1.0) == replace(wanted, score=1.0)
+    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == Document.from_dict(made.to_dict()) == wanted
+    assert made.embedding is None and made.blob is None and made.sparse_embedding is None
 
 
 def test_it_adds_to_a_list_from_both_sides():

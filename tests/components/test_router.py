@@ -47,8 +47,18 @@ def model_of(*numbers: float, **more: object) -> RouterModel:
 
 def asked(text: str = "Who signs a permit?", **more: object) -> Question:
     return Question(
-        question_shape(text), tuple(0.0 for _ in FOUND), lambda: np.array([1.0, 0.0], dtype=np.float32), **more
+        lambda: question_shape(text),
+        lambda: tuple(0.0 for _ in FOUND),
+        lambda: np.array([1.0, 0.0], dtype=np.float32),
+        **more,
     )
+
+
+def test_nothing_is_made_of_a_question_that_no_router_looks_at():
+    def looked() -> None:
+        raise AssertionError
+
+    assert Cheapest().judge(Question(looked, looked, looked)).place == 0
 
 
 @pytest.mark.parametrize(

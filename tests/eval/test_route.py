@@ -38,6 +38,10 @@ def rows(count: int, *, random: bool = False) -> list[dict]:
     return made
 
 
+def asked_of(text: str, vector: np.ndarray) -> Question:
+    return Question(lambda: question_shape(text), lambda: (0.0,) * len(FOUND), lambda: vector)
+
+
 def write(folder: Path, made: list[dict]) -> Path:
     file = folder / "outcomes.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in made))
@@ -145,7 +149,7 @@ def test_among_three_models_each_kind_of_question_goes_to_the_cheapest_that_will
     for place, query in enumerate(KINDS):
         asked = query.format(n=1234)
         vector = encoder.encode([asked], query=True)[0]
-        verdict = router.judge(Question(question_shape(asked), (0.0,) * len(FOUND), lambda seen=vector: seen))
+        verdict = router.judge(asked_of(asked, vector))
         assert verdict.place == place and "the chance that a model will do: small 0." in verdict.reason
     as_json(tmp_path, "route", "train", "--data", str(data), "--out", str(out), "--target", "cost=0.25")
     bounded = load_router(out, encoder=encoder.fingerprint).step_for(None, None)
