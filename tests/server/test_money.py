@@ -1,5 +1,6 @@
 """What was spent, what is left and what it would cost, over HTTP: each asker's own, and nobody else's."""
 
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -11,10 +12,14 @@ from hypothesis import strategies as st
 from ragsaver.access.identity import Permission
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access
+from ragsaver.spend.budgets import Account, period_at
+from ragsaver.spend.ledger import Call
+from tests.clock import Clock
 from tests.listening import listening
 from tests.openai_server import Script, openai_server
 from tests.server.paying import PERMIT, QUESTION, micro, served, tiny
 
+ELSEWHERE = Call("", "elsewhere", "test", 0, "book")
 COST = 280  # micro-dollars of one answer: 60 tokens at 1 dollar a million, 40 at half of that, 20 at ten dollars
 
 
@@ -145,6 +150,28 @@ def test_a_budget_that_is_used_up_says_when_it_is_full_again(runtime: Runtime, s
         assert (told.status_code, told.json()["error"]["code"]) == (429, "budget_exceeded")
         assert int(told.headers["retry-after"]) > 0
     assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize("scope", ["total", "pipeline"])
+@pytest.mark.parametrize("pacing", [False, True])
+def test_what_others_spend_of_a_shared_budget_is_not_told(runtime: Runtime, script: Script, scope: str, pacing: bool):
+    budgets = [{"scope": scope, "period": "month", "limit_usd": "0.01"}]
+    spend = {"budgets": budgets, "pacing": {"enabled": pacing, "extractive_from": None, "cached_from": None}}
+    with openai_server(script) as url, served(runtime, [tiny(url)], {"spend": spend}) as (client, access):
+        key, told = key_of(access, "ana", "acme"), []
+        with access.live.use() as at:
+            at.resources.till.ledger.clock = Clock(period_at("month", time.time())[0] + 60)
+        for theirs in (9_000, 300):
+            with access.live.use() as at:
+                at.resources.till.ledger.record(Account("umbrella", pipeline="query"), ELSEWHERE, theirs)
+                at.resources.till._paces.clear()
+            answers = [client.post(f"/v1/{path}", json=QUESTION, headers=key) for path in ("query", "estimate")]
+            assert [one.status_code for one in answers] == [200 if pacing else 429, 200]
+            answer, estimate = (one.json() for one in answers)
+            refused = [one["refused"]["problem"] for one in estimate["tiers"]]
+            told.append([answer.get("detail"), answer.get("route"), estimate["low_reason"], refused])
+            assert all(f"more than budget {scope}" in one for one in refused)
+        assert told[0] == told[1] and script.requests == []
 
 
 def test_an_estimate_holds_what_the_answer_then_costs_and_asks_nobody(both: tuple[TestClient, Access], script: Script):
