@@ -99,6 +99,9 @@ def test_the_server_s_own_user_sees_its_tenant(both: tuple[TestClient, Access]):
     assert client.get("/v1/usage?by=tier").json()["lines"][0]["name"] == "small"
     for wrong in ("by=secret_hash", "since=soon"):
         assert client.get(f"/v1/usage?{wrong}").status_code == 422
+    for beyond in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00%2B23:59"):
+        assert client.get(f"/v1/usage?since={beyond}").status_code == 400
+    assert client.get("/v1/usage?since=0001-01-01").json()["total"]["calls"] == 1
 
 
 def test_each_asker_is_told_its_budgets_before_anything_is_spent(both: tuple[TestClient, Access]):
@@ -134,6 +137,35 @@ def test_a_request_s_own_ceiling_and_a_budget_refuse_before_the_model_is_asked(
     for stream in (False, True):
         told = client.post("/v1/chat/completions", json={**chat, "stream": stream}, headers=ceiling)
         assert (told.status_code, told.json()["error"]["code"]) == (402, "too_expensive")
+    assert script.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_failed_says_what_it_cost_all_the_same(
+    both: tuple[TestClient, Access], script: Script, stream: bool
+):
+    client, _ = both
+    chat = {"model": "query", "messages": [{"role": "user", "content": QUESTION["query"]}], "stream": stream}
+    for path, body in (("query", {**QUESTION, "stream": stream}), ("chat/completions", chat)):
+        script.statuses, before = [500], spent(client, {})
+        told = client.post(f"/v1/{path}", json=body)
+        cost = spent(client, {}) - before
+        assert cost > COST
+        if path == "query" and stream:
+            assert f'"cost_usd":{cost / 1e6}' in told.text and "event: error" in told.text
+            continue
+        assert (told.status_code, micro(float(told.headers["x-ragsaver-cost"]))) == (502, cost)
+        assert micro(told.json()["cost_usd"] if path == "query" else told.json()["error"]["cost"]) == cost
+    nothing = client.post("/v1/query", json=QUESTION, headers={"x-ragsaver-max-cost": "0"})
+    assert (nothing.status_code, nothing.headers["x-ragsaver-cost"], nothing.json()["cost_usd"]) == (402, "0", 0)
+
+
+def test_a_ceiling_that_is_sent_twice_is_none(both: tuple[TestClient, Access], script: Script):
+    client, _ = both
+    twice = [("x-ragsaver-max-cost", "5"), ("X-RagSaver-Max-Cost", "0.000001")]
+    for path in ("query", "estimate", "search"):
+        told = client.post(f"/v1/{path}", json=QUESTION, headers=twice)
+        assert (told.status_code, told.json()["where"]) == (400, "header.x-ragsaver-max-cost")
     assert script.requests == []
 
 
