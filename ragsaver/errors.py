@@ -17,6 +17,7 @@ class RagSaverError(Exception):
     :param where: the place: a file with its line, a source, a setting.
     :param remedy: what the reader can do about it.
     :param retry_after_s: seconds after which it makes sense to try again; None where time does not mend it.
+    :ivar cost_usd: what a question that failed cost all the same; None where none was asked.
     """
 
     exit_code: ClassVar[int] = 2
@@ -36,6 +37,7 @@ class RagSaverError(Exception):
         self.where = where
         self.remedy = remedy
         self.retry_after_s = retry_after_s
+        self.cost_usd: float | None = None
 
     def __str__(self) -> str:
         text = f"{on_one_line(self.where)}: {self.problem}" if self.where else self.problem

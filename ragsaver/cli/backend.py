@@ -292,4 +292,5 @@ def _problem(document: dict[str, Any]) -> RagSaverError:
         remedy=document.get("remedy"),
     )
     error.retry_after_s = document.get("retry_after_s")
+    error.cost_usd = document.get("cost_usd")
     return error

@@ -36,6 +36,7 @@ def doctor(
             "pipeline": _pipeline,
             "reranker": _reranker,
             "generation": _generation,
+            "spend": _spend,
         }
         rows = [_row("python", platform.python_version())]
         for name, check in checks.items():
@@ -183,3 +184,10 @@ def _generation(settings: Settings) -> str:
 
     tiers = [ChatTier(model, lambda texts: [0] * len(texts)) for model in settings.generation.models]
     return ", ".join(f"{tier.probe()}, tokens by {tier.tokens.name}" for tier in tiers)
+
+
+def _spend(settings: Settings) -> _Told:
+    from ragsaver.cli.spend_check import spend_warnings
+
+    warnings = spend_warnings(settings)
+    return _Warning("; ".join(warnings)) if warnings else "prices are known, and budgets name who is there"

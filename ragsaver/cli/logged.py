@@ -28,6 +28,8 @@ def logged(command: str, request_id: str, settings: Settings) -> Iterator[None]:
             outcome = observed.ended_well
         except RagSaverError as error:
             observed.problem = error.urn()
+            cost = observed.cost()
+            error.cost_usd = None if cost is None else float(cost)
             if error.status < 500:
                 outcome = "refused"
             raise

@@ -161,14 +161,18 @@ def tell_error(error: RagSaverError | OSError, as_json: bool) -> RagSaverError:
     if isinstance(error, OSError):
         error = _of_the_system(error)
     say(f"ragsaver: {error}", err=True)
+    if error.cost_usd:
+        say(f"spent on it all the same: ${error.cost_usd:.6f}", err=True)
     if as_json:
-        fields = {
+        fields: dict[str, object] = {
             "type": error.urn(),
             "title": error.title,
             "problem": error.problem,
             "where": error.where,
             "remedy": error.remedy,
         }
+        if error.cost_usd is not None:
+            fields["cost_usd"] = error.cost_usd
         told: dict[str, object] = {"error": fields}
         if (report := ingested(error)) is not None:
             told["report"] = report.model_dump(mode="json")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ from ragsaver.cli.output import errors_told, print_json, say
 from ragsaver.errors import ReceiptNotFound, UsageError
 from ragsaver.settings import Settings
 from ragsaver.settings_file import load_settings
+from ragsaver.spend.since import seconds_of
 
 if TYPE_CHECKING:
     from ragsaver.spend.ledger import Ledger
@@ -185,7 +186,6 @@ def _moment(since: str | None) -> float | None:
     if since is None:
         return None
     try:
-        moment = datetime.fromisoformat(since)
+        return seconds_of(datetime.fromisoformat(since), "--since")
     except ValueError:
         raise UsageError(f"`{since}` is no day or moment", where="--since", remedy="Write 2026-11-01") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

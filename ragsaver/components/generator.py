@@ -44,7 +44,7 @@ from ragsaver.components.telling import Telling, refused
 from ragsaver.deadline import time_left_s
 from ragsaver.errors import GenerationError, RagSaverError, Unsupported
 from ragsaver.settings import FREE_TIER
-from ragsaver.spend.pacing import Service, admit
+from ragsaver.spend.pacing import Service, refuse_without_model
 from ragsaver.spend.receipt import current_receipt
 
 ANSWER_FORMATS = ("text", "json")
@@ -197,7 +197,7 @@ class AnswerGenerator(Bound):
         )
         if free is not None and wishes.models and documents and schema is not None:
             # the pace leaves the free tier alone, whose answer is no JSON
-            admit(replace(current_pace(), service=Service.CACHED), cached=False)
+            refuse_without_model(current_pace())
         asking = _Asking(found, free, in_front_of_the_model(query, documents), query, len(documents))
         if schema is not None:
             asking.fitting = Fitting(schema, self._links(asking))
@@ -220,7 +220,7 @@ class AnswerGenerator(Bound):
                 )
             )
         start = start_at(verdict.place, rungs)
-        if start is None and pace.service >= Service.SMALL and found.text is not None:
+        if start is None and pace.service >= Service.SMALL and found.text is not None and asking.fitting is None:
             asking.free = f"{rungs[0].name} was passed over: {rungs[0].skipped}; {pace.why}"
             return None
         if start is None:

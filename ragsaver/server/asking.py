@@ -7,13 +7,17 @@ from decimal import Decimal
 from typing import Annotated
 
 from fastapi import Depends, Header
+from fastapi import Request as HTTPRequest
 
 from ragsaver.access.identity import Identity
 from ragsaver.components.answer_schema import AnswerSchema
 from ragsaver.components.caller import Caller
 from ragsaver.components.request import Caching, Quality, Request
+from ragsaver.errors import UsageError
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import reading
+
+_MAX_COST = "x-ragsaver-max-cost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,15 @@ Patient = Annotated[Wishes, Depends(_patience)]
 
 async def _frugality(
     patient: Patient,
+    request: HTTPRequest,
     x_ragsaver_max_cost: Annotated[
         Decimal | None, Header(ge=0, le=1_000_000, description="dollars that the request may cost")
     ] = None,
 ) -> Wishes:
+    if len(request.headers.getlist(_MAX_COST)) > 1:
+        raise UsageError(
+            "it was sent more than once", where=f"header.{_MAX_COST}", remedy="Send one: the most that it may cost"
+        )
     return replace(patient, max_cost=x_ragsaver_max_cost)
 
 

@@ -19,11 +19,12 @@ def is_openai(path: str) -> bool:
 
 
 def openai_error(problem: Problem) -> dict[str, Any]:
-    """`{"error": {message, type, param, code}}` of a problem."""
+    """`{"error": {message, type, param, code}}` of a problem, with `cost` in dollars where a question was asked."""
     kind = problem.type.rpartition(":")[2]
     code = None if problem.type == "about:blank" else _CODES.get(kind, kind.replace("-", "_"))
     param = problem.where.removeprefix("body.") if problem.where and problem.status in (400, 404, 413) else None
-    return {"error": {"message": problem.detail, "type": _type(problem.status), "param": param, "code": code}}
+    cost = {} if problem.cost_usd is None else {"cost": problem.cost_usd}
+    return {"error": {"message": problem.detail, "type": _type(problem.status), "param": param, "code": code, **cost}}
 
 
 def _type(status: int) -> str:

@@ -6,6 +6,7 @@ Nor where on its machine something is: that is told to its own user only (`paths
 import logging
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
 
@@ -33,6 +34,8 @@ def problem_of(error: BaseException, instance: str, request_id: str, *, trusted:
     :param trusted: it is the server's own user, who is told paths.
     """
     observed = current_observed()
+    cost = observed.cost() if observed is not None else None
+    cost_usd = None if cost is None else float(cost)
     if not isinstance(error, RagSaverError):
         if observed is not None:
             observed.problem, observed.problem_status = "about:blank", 500
@@ -43,6 +46,7 @@ def problem_of(error: BaseException, instance: str, request_id: str, *, trusted:
             detail="the server failed; its log has the reason under the request id",
             instance=instance,
             request_id=request_id,
+            cost_usd=cost_usd,
         )
     if observed is not None:
         observed.problem, observed.problem_status = error.urn(), error.status
@@ -60,6 +64,7 @@ def problem_of(error: BaseException, instance: str, request_id: str, *, trusted:
         where=told.where,
         remedy=told.remedy,
         retry_after_s=error.retry_after_s,
+        cost_usd=cost_usd,
     )
 
 
@@ -98,13 +103,15 @@ def problem_of_http(error: HTTPException, instance: str, request_id: str) -> Pro
 def problem_response(problem: Problem, more: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem document, or what clients of OpenAI read in its place, as a response.
 
-    Where it tells when to try again, the header does too.
+    Where it tells when to try again, or what was spent, a header does too.
 
     :param more: headers that belong to the error.
     """
     headers = dict(more or {})
     if problem.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(problem.retry_after_s)))
+    if problem.cost_usd is not None:
+        headers["x-ragsaver-cost"] = f"{Decimal(str(problem.cost_usd)).normalize():f}"
     if problem.status == 401:
         headers["www-authenticate"] = "Bearer"
     if is_openai(problem.instance):

@@ -21,7 +21,7 @@ class CallerLeft(Exception):
 
 
 class Pump(Generic[T]):
-    """Makes the parts until there are no more, one fails, or it is stopped."""
+    """Makes the parts until there are no more, one fails, or it is ended."""
 
     def __init__(self, parts: AsyncIterator[T]) -> None:
         self._made: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue(_AHEAD)
@@ -51,7 +51,7 @@ class Pump(Generic[T]):
         """The first part, so that what fails before it is no answer that has begun.
 
         :param receive: of the request, whose body is read.
-        :raises CallerLeft: if the caller leaves meanwhile; all is stopped then.
+        :raises CallerLeft: if the caller leaves meanwhile; all is ended then.
         """
         coming = asyncio.ensure_future(anext(self))
         leaving = asyncio.ensure_future(left(receive))
@@ -61,19 +61,30 @@ class Pump(Generic[T]):
                 raise CallerLeft
             return coming.result()
         except BaseException:
-            self.stop()
+            await self.end()
             raise
         finally:
             coming.cancel()
             leaving.cancel()
 
-    def stop(self) -> None:
-        """Cancel what is under way; harmless when all is done."""
+    async def end(self) -> None:
+        """Cancel what is under way, and wait until it has put its things away; harmless when all is done.
+
+        :raises asyncio.CancelledError: when it has, if the task that waits was cancelled meanwhile.
+        """
         self._task.cancel()
+        cancelled = False
+        while not self._task.done():
+            try:
+                await asyncio.wait({self._task})
+            except asyncio.CancelledError:
+                cancelled = True
+        if cancelled:
+            raise asyncio.CancelledError
 
 
 class Pumped(EventSourceResponse):
-    """Server-Sent Events of what a pump makes, which stops with them, also where nobody reads the first."""
+    """Server-Sent Events of what a pump makes, which ends with them, also where nobody reads the first."""
 
     def __init__(self, events: AsyncIterator[dict[str, str]], pump: Pump[Any], headers: Mapping[str, str]) -> None:
         super().__init__(events, headers=headers)
@@ -84,7 +95,7 @@ class Pumped(EventSourceResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._pump.stop()
+            await self._pump.end()
 
 
 async def left(receive: Receive) -> None:

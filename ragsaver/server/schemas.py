@@ -136,6 +136,7 @@ class Problem(BaseModel):
     where: str | None = None
     remedy: str | None = None
     retry_after_s: float | None = Field(default=None, description="seconds after which it may be tried again")
+    cost_usd: float | None = Field(default=None, description="what the question cost all the same")
 
 
 class IngestEvent(BaseModel):

@@ -18,6 +18,8 @@ from ragsaver.timestamps import iso
 
 PERIODS = ("hour", "day", "month")
 REQUEST = "request"
+# What others spend counts for these too: how far they are used up is for who runs the server, not for who asks it.
+SHARED = frozenset({"total", "pipeline"})
 
 # Where only holds of running calls are in the way: they end soon.
 _HOLDS_END_S = 2
@@ -183,7 +185,7 @@ def choose(
 def refusal(
     standing: Standing, limits: Mapping[str, int], hold: Hold, at: float, what: str = "the next call"
 ) -> RagSaverError:
-    """Why a call is not made."""
+    """Why a call is not made; of a budget that is shared with others without its figures."""
     window = standing.window
     limit, left = limits[window.id], max(_room(standing, limits), 0)
     if window.kind == REQUEST:
@@ -203,9 +205,14 @@ def refusal(
         remedy = "Try again shortly: calls that run now hold the rest"
     else:
         remedy = f"Wait until {resets_at}, or raise `limit_usd` of it in `spend.budgets`"
+    figures = (
+        f"more than budget {budget} has room for"
+        if window.kind in SHARED
+        else f"and of {_usd(limit)} {_usd(left)} are left "
+        f"({_usd(standing.spent)} spent, {_usd(standing.reserved)} held)"
+    )
     return BudgetExceeded(
-        f"{what} may cost {_usd(hold.cost)}, and of {_usd(limit)} {_usd(left)} are left "
-        f"({_usd(standing.spent)} spent, {_usd(standing.reserved)} held)",
+        f"{what} may cost {_usd(hold.cost)}, {figures}",
         where=f"budget {budget}",
         remedy=remedy,
         budget=budget,

@@ -11,13 +11,14 @@ several budgets the one with the greatest pressure counts.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import NoReturn
 
 from ragsaver.errors import BudgetExceeded
 from ragsaver.settings import PacingSettings
-from ragsaver.spend.budgets import Standing, Window
+from ragsaver.spend.budgets import SHARED, Standing, Window
 from ragsaver.spend.money import dollars
 from ragsaver.timestamps import iso
 
@@ -46,9 +47,11 @@ class Pace:
     :ivar strong: factor, 0 to 1, of what is spent on questions that begin with a dearer model than the cheapest.
     :ivar escalates: whether an answer that fails its check may go to a dearer model.
     :ivar budget: the one under the greatest pressure; empty if there is none.
+    :ivar shared: whether others spend of it too.
     :ivar left: micro-dollars of it.
     :ivar ends: seconds since the epoch at which it begins anew.
     :ivar free_at: seconds since the epoch from which more than cached answers are given, if nothing is spent till then.
+    :ivar asks_at: the same, from which a model is asked.
     :ivar at: of the reading.
     """
 
@@ -57,15 +60,18 @@ class Pace:
     strong: float = 1.0
     escalates: bool = True
     budget: str = ""
+    shared: bool = False
     left: int = 0
     ends: int = 0
     free_at: float = 0.0
+    asks_at: float = 0.0
     at: float = 0.0
 
     @property
     def why(self) -> str:
-        """For receipts and routes, in words."""
-        return f"budget {self.budget} is used up faster than it passes (pressure {self.pressure:.2f})"
+        """For receipts and routes, in words; how far a budget is used up that others spend of is not for who asks."""
+        pressure = "" if self.shared else f" (pressure {self.pressure:.2f})"
+        return f"budget {self.budget} is used up faster than it passes{pressure}"
 
 
 UNPRESSED = Pace()
@@ -121,8 +127,9 @@ def pace_of(standings: Sequence[Standing], limits: Mapping[str, int], wishes: Pa
     :param limits: micro-dollars by the window's id; the others have no end.
     """
     worst = UNPRESSED
-    free_at = 0.0
-    bound = min((one for one in (wishes.cached_from, wishes.refused_from) if one is not None), default=1.0)
+    free_at = asks_at = 0.0
+    bound = _first((wishes.cached_from, wishes.refused_from))
+    asked_below = _first((wishes.extractive_from, bound))
     for standing in standings:
         window = standing.window
         limit = limits.get(window.id)
@@ -133,6 +140,8 @@ def pace_of(standings: Sequence[Standing], limits: Mapping[str, int], wishes: Pa
         pressure = pressure_of(used, elapsed, wishes.slack)
         if pressure >= bound:
             free_at = max(free_at, relieved_at(window, used, wishes.slack, bound))
+        if pressure >= asked_below:
+            asks_at = max(asks_at, relieved_at(window, used, wishes.slack, asked_below))
         if pressure > worst.pressure:
             service = service_at(pressure, wishes)
             escalates = wishes.no_escalation_from is None or pressure < wishes.no_escalation_from
@@ -142,13 +151,18 @@ def pace_of(standings: Sequence[Standing], limits: Mapping[str, int], wishes: Pa
                 strong_share(pressure, wishes),
                 escalates and service < Service.SMALL,
                 f"{window.kind} {window.name}".strip() + f" per {window.period}",
+                window.kind in SHARED,
                 max(limit - standing.spent, 0),
                 window.ends,
                 at=at,
             )
     if worst is UNPRESSED:
         return worst
-    return replace(worst, free_at=max(free_at, at))
+    return replace(worst, free_at=max(free_at, at), asks_at=max(asks_at, at))
+
+
+def _first(bounds: Iterable[float | None]) -> float:
+    return min((bound for bound in bounds if bound is not None), default=1.0)
 
 
 def admit(pace: Pace, *, cached: bool) -> None:
@@ -157,16 +171,26 @@ def admit(pace: Pace, *, cached: bool) -> None:
     :param cached: before it is known whether a cache has its answer; after that only what is not there is asked.
     :raises BudgetExceeded: saying when to come again.
     """
-    if pace.service < (Service.REFUSED if cached else Service.CACHED):
-        return
-    resets_at = iso(pace.ends)
-    given = "no answers" if pace.service is Service.REFUSED else "only answers that are cached"
-    raise BudgetExceeded(
-        f"{pace.why}: {given} are given",
+    if pace.service >= (Service.REFUSED if cached else Service.CACHED):
+        given = "no answers" if pace.service is Service.REFUSED else "only answers that are cached"
+        raise _refusal(pace, f"{given} are given", pace.free_at)
+
+
+def refuse_without_model(pace: Pace) -> NoReturn:
+    """Refuse a request that only a model can answer, and that its budgets leave none for.
+
+    :raises BudgetExceeded: saying when to come again.
+    """
+    raise _refusal(pace, "no model is asked that could answer this", pace.asks_at)
+
+
+def _refusal(pace: Pace, given: str, until: float) -> BudgetExceeded:
+    return BudgetExceeded(
+        f"{pace.why}: {given}",
         where=f"budget {pace.budget}",
         remedy="Come again after Retry-After, raise `limit_usd` of it in `spend.budgets`, or set `spend.pacing`",
         budget=pace.budget,
         remaining_usd=dollars(pace.left),
-        resets_at=resets_at,
-        retry_after_s=max(math.floor(pace.free_at - pace.at) + 1, 1),
+        resets_at=iso(pace.ends),
+        retry_after_s=max(math.floor(until - pace.at) + 1, 1),
     )

@@ -220,6 +220,8 @@ class Till:
         :param cut: whether the answer ended at its limit.
         """
         charge = self._charge(lease, outcome, usage)
+        if charge.cost > lease.hold.cost:
+            _tell_more(lease, charge)
         self._show(lease, charge)
         if self._settling.settle(lease, charge) and outcome == DONE:
             call = lease.call
@@ -361,3 +363,17 @@ def _is_unpaid(over: Over) -> bool:
 
 def _late() -> StorageLate:
     return StorageLate("the ledger can't be opened: others wait for it", retry_after_s=AGAIN_S)
+
+
+def _tell_more(lease: Lease, charge: Charge) -> None:
+    """By what an endpoint bills beyond its reservation a budget may be passed: only the endpoint can prevent that."""
+    allowed = f"{lease.call.prompt_tokens} tokens of prompt and {lease.hold.output_tokens} of answer"
+    billed = f"{charge.usage.prompt} and {charge.usage.answered}"
+    _log.warning(
+        "`%s` was allowed %s, and billed %s: $%s more than was held for it. Does it keep to its limit of tokens? "
+        "Is its tokenizer here?",
+        lease.call.model,
+        allowed,
+        billed,
+        f"{dollars(charge.cost - lease.hold.cost):f}",
+    )

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragsaver.access import secret
 from ragsaver.access.duration import seconds_of
 from ragsaver.access.identity import Permission
 from ragsaver.access.key_store import KeyStore, keys_place
@@ -90,6 +91,22 @@ def test_a_rotated_key_has_two_secrets_for_a_while_and_one_then(store: KeyStore,
     store.revoke(made.id)
     with pytest.raises(Unauthorized):
         identified(store, clock, third)
+
+
+def test_secrets_are_compared_in_constant_time_and_in_no_other_way(
+    store: KeyStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    _, presented = store.create("ana", "acme")
+    compared = []
+
+    def never_the_same(one: str, other: str) -> bool:
+        compared.append(one == other)
+        return False
+
+    monkeypatch.setattr(secret.hmac, "compare_digest", never_the_same)
+    with pytest.raises(Unauthorized):
+        identified(store, clock, presented)
+    assert any(compared)
 
 
 def test_who_has_not_the_secret_is_not_told_whether_there_is_such_a_key(store: KeyStore, clock: Clock):

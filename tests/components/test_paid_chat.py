@@ -327,6 +327,21 @@ def test_an_endpoint_that_counts_more_raises_what_is_foreseen_once_however_many_
     assert sum(learned.counts.values()) == 6
 
 
+def test_an_endpoint_that_bills_more_than_was_held_is_charged_what_it_bills_and_the_log_names_it(
+    counter: Counter, caplog: pytest.LogCaptureFixture
+):
+    script = Script(usage={"prompt_tokens": PROMPT, "completion_tokens": 40})
+    with openai_server(script) as url, counter.request():
+        tier = counter.tier(url, max_output_tokens=40)
+        tier.reply(MESSAGES)
+        assert caplog.records == []
+        script.usage["completion_tokens"] = 41
+        tier.reply(MESSAGES)
+    told = [one.getMessage() for one in caplog.records]
+    assert len(told) == 1 and [one.output for one in counter.entries()] == [40, 41]
+    assert f"`tiny` was allowed {PROMPT} tokens of prompt and 40 of answer, and billed {PROMPT} and 41" in told[0]
+
+
 def test_a_call_that_a_budget_has_no_room_for_is_not_made(tmp_path: Path):
     counter = Counter(tmp_path, budgets=[{"scope": "total", "period": "month", "limit_usd": "0.0010"}])
     script = Script()

@@ -69,7 +69,7 @@ def test_one_that_a_budget_has_no_room_for_is_not_asked_and_the_order_stays(tmp_
         counted = given.reranking.watch.decisions()
         assert charged(given) == [("rerank", 2000, "done")]
     assert order == SAME and len(script.requests) == 1
-    assert line.reason.startswith("unpaid: the next call may cost $0.002, and of $0.0025 $0.0005 are left")
+    assert line.reason.startswith("unpaid: the next call may cost $0.002, more than budget total per day has room for")
     assert line.reason.endswith("(budget total per day): the order stays")
     assert (line.cost_usd, line.quantity, counted["unpaid"]) == (0, 0, 1)
 

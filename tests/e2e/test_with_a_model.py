@@ -99,6 +99,16 @@ def test_an_endpoint_that_fails_is_named(project: Path, script: Script, status: 
     script.statuses = [status]
     error = as_json(project, "ask", QUESTION, code=2)["error"]
     assert "tiny" in json.dumps(error) and error["remedy"]
+    spent = as_json(project, "usage")["total"]["cost_usd"]
+    assert error["cost_usd"] == spent and (spent > 0) == (status == 500)
+    with serving(project) as url:
+        script.statuses = [status]
+        through = as_json(project, "ask", QUESTION, code=2)["error"]
+        script.statuses = [status]
+        said = run(project, "ask", QUESTION, code=2).stderr
+        assert httpx.get(f"{url}/v1/usage").json()["total"]["calls"] == 3
+    assert through["cost_usd"] == spent
+    assert (f"spent on it all the same: ${spent:.6f}" in said) == (status == 500)
 
 
 def test_a_cheap_answer_that_fails_its_check_is_escalated_and_a_wish_begins_higher(project: Path, script: Script):

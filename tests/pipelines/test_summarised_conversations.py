@@ -202,7 +202,7 @@ def built(talk: Talk, **wishes: Any) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize(
     ("wishes", "why"),
     [
-        ({"pace": Pace(0.25, Service.NO_RERANK, budget="total per day")}, "pressure 0.25"),
+        ({"pace": Pace(0.25, Service.NO_RERANK, budget="tenant acme per day")}, "pressure 0.25"),
         ({"max_cost": Decimal(1)}, "left to its answer"),
         ({"quality": "minimum"}, "the cheapest answer"),
     ],
@@ -223,7 +223,7 @@ def test_where_money_is_short_no_summary_is_made_but_one_that_is_there_is_used(t
 def test_a_budget_without_room_for_it_leaves_it_to_the_rules(talk: Talk):
     prompt, told = built(talk)
     assert "Asked: " in prompt[1] and talk.helper.requests == []
-    assert len(told) == 1 and "are left" in told[0]
+    assert len(told) == 1 and "more than budget total per day has room for" in told[0]
 
 
 @pytest.mark.parametrize(

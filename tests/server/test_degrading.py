@@ -28,6 +28,7 @@ HOUR = 3600
 LIMIT = 1_000_000  # micro-dollars
 GUIDE = "# Parrots\n\nParrots need an export permit. The permit is issued by the veterinary office.\n"
 EASY = "Who issues the export permit for parrots?"
+SCHEMA = {"type": "object", "properties": {"office": {"type": "string"}}}
 HARD = "If parrots cross a border, why do they need an export permit, rather than none?"
 
 
@@ -57,7 +58,9 @@ class Place(SimpleNamespace):
 
 
 @contextmanager
-def place(runtime: Runtime, budget: str = "1", answers: str = "off", **spend: object) -> Iterator[Place]:
+def place(
+    runtime: Runtime, budget: str = "1", answers: str = "off", window: int | None = None, **spend: object
+) -> Iterator[Place]:
     small, large = (Script(reply=f"The veterinary office {says} [1].") for says in ("issues it", "does"))
     with openai_server(small) as one, openai_server(large) as two:
         values = runtime.settings.model_dump()
@@ -69,6 +72,7 @@ def place(runtime: Runtime, budget: str = "1", answers: str = "off", **spend: ob
                 {"name": name, "base_url": url, "max_retries": 0, "max_output_tokens": 40} for name, url in models
             ],
         }
+        values["generation"]["models"][0]["context_tokens"] = window
         price = {"input_per_mtok": 1, "output_per_mtok": 10}
         values["spend"].update(
             prices={"tiny": price, "huge": {name: 10 * usd for name, usd in price.items()}},
@@ -156,6 +160,29 @@ def test_where_a_budget_has_no_room_for_the_cheapest_model_the_free_tier_answers
         assert told.status_code == 200
         assert (told.json()["route"]["tier"], told.headers["x-ragsaver-rung"]) == ("extractive", "extractive")
         assert here.calls() == (0, 0)
+
+
+def test_json_that_only_a_model_can_give_is_refused_until_one_is_asked(runtime: Runtime):
+    with place(runtime) as here:
+        here.small.reply = '{"office": "veterinary"}'
+        here.use_up(0.85)
+        assert here.ask().headers["x-ragsaver-rung"] == "extractive"
+        told = here.ask(response_schema=SCHEMA)
+        assert (told.status_code, told.json()["type"]) == (429, "urn:ragsaver:problem:budget-exceeded")
+        assert "no model is asked that could answer this" in told.json()["problem"]
+        wait_s = int(told.headers["retry-after"])
+        here.clock.now += wait_s - 2
+        assert here.ask(response_schema=SCHEMA).status_code == 429 and here.calls() == (0, 0)
+        here.clock.now += 2
+        assert here.ask(response_schema=SCHEMA).json()["answer"] == here.small.reply
+
+
+def test_where_json_is_wanted_no_sentence_is_given_for_want_of_a_model(runtime: Runtime):
+    with place(runtime, window=64) as here:
+        here.use_up(0.6)
+        assert here.ask().json()["route"]["tier"] == "extractive"
+        told = here.ask(response_schema=SCHEMA)
+        assert told.status_code == 502 and "fits into no model" in told.json()["problem"]
 
 
 def test_questions_alone_walk_down_and_no_budget_is_passed(runtime: Runtime):

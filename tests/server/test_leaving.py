@@ -50,13 +50,15 @@ def served(runtime: Runtime, model_url: str, **model: object) -> Iterator[tuple[
 
 
 @contextmanager
-def caller(url: str, path: str = "/v1/query", request_id: str = "req_gone_away") -> Iterator[None]:
+def caller(
+    url: str, path: str = "/v1/query", request_id: str = "req_gone_away", **more: object
+) -> Iterator[socket.socket]:
     """Asks, and leaves at the end."""
-    text = json.dumps(BODIES[path])
+    text = json.dumps(BODIES[path] | more)
     with socket.create_connection(("127.0.0.1", urlsplit(url).port), timeout=60) as connection:
         head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         connection.sendall(f"{head}x-request-id: {request_id}\r\ncontent-length: {len(text)}\r\n\r\n{text}".encode())
-        yield
+        yield connection
 
 
 def ask(url: str, path: str = "/v1/query") -> dict:
@@ -100,6 +102,27 @@ def test_a_caller_who_leaves_ends_the_call_and_what_it_held_is_charged_at_once(
         told = answer if path == "/v1/query" else answer["ragsaver"]
         assert (told["answer"], told["route"]["cache"]) == (SAID, "miss")
         assert {one.name: one.calls for one in usage_report(ledger, by="outcome").lines} == {UNKNOWN: 1, DONE: 1}
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("silent", [False, True])
+def test_the_line_of_a_stream_that_was_left_says_what_it_cost(
+    runtime: Runtime, path: str, silent: bool, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, "ragsaver.requests")
+    seen = Endless(silent=silent)
+    with endless_server(seen) as model, served(runtime, model) as (url, resources):
+        with caller(url, path, stream=True) as connection:
+            assert seen.asked.wait(60)
+            said = b""
+            while not silent and b"data: " not in said:
+                said += connection.recv(4096)
+        assert seen.left.wait(60)
+        until(lambda: lines(caplog))
+        (told,) = lines(caplog)
+        (line,) = usage_report(resources.till.ledger, by="outcome").lines
+        assert line.name == UNKNOWN and line.cost_usd > 0
+        assert (told["outcome"], Decimal(told["cost_usd"])) == ("left", line.cost_usd)
 
 
 def test_who_waits_for_the_same_answer_gets_it_though_the_first_one_leaves(runtime: Runtime):

@@ -1,5 +1,6 @@
 """What was spent, what is left and what it would cost, over HTTP: each asker's own, and nobody else's."""
 
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -11,10 +12,14 @@ from hypothesis import strategies as st
 from ragsaver.access.identity import Permission
 from ragsaver.pipelines.runtime import Runtime
 from ragsaver.server.access import Access
+from ragsaver.spend.budgets import Account, period_at
+from ragsaver.spend.ledger import Call
+from tests.clock import Clock
 from tests.listening import listening
 from tests.openai_server import Script, openai_server
 from tests.server.paying import PERMIT, QUESTION, micro, served, tiny
 
+ELSEWHERE = Call("", "elsewhere", "test", 0, "book")
 COST = 280  # micro-dollars of one answer: 60 tokens at 1 dollar a million, 40 at half of that, 20 at ten dollars
 
 
@@ -94,6 +99,9 @@ def test_the_server_s_own_user_sees_its_tenant(both: tuple[TestClient, Access]):
     assert client.get("/v1/usage?by=tier").json()["lines"][0]["name"] == "small"
     for wrong in ("by=secret_hash", "since=soon"):
         assert client.get(f"/v1/usage?{wrong}").status_code == 422
+    for beyond in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00%2B23:59"):
+        assert client.get(f"/v1/usage?since={beyond}").status_code == 400
+    assert client.get("/v1/usage?since=0001-01-01").json()["total"]["calls"] == 1
 
 
 def test_each_asker_is_told_its_budgets_before_anything_is_spent(both: tuple[TestClient, Access]):
@@ -133,6 +141,35 @@ def test_a_request_s_own_ceiling_and_a_budget_refuse_before_the_model_is_asked(
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_failed_says_what_it_cost_all_the_same(
+    both: tuple[TestClient, Access], script: Script, stream: bool
+):
+    client, _ = both
+    chat = {"model": "query", "messages": [{"role": "user", "content": QUESTION["query"]}], "stream": stream}
+    for path, body in (("query", {**QUESTION, "stream": stream}), ("chat/completions", chat)):
+        script.statuses, before = [500], spent(client, {})
+        told = client.post(f"/v1/{path}", json=body)
+        cost = spent(client, {}) - before
+        assert cost > COST
+        if path == "query" and stream:
+            assert f'"cost_usd":{cost / 1e6}' in told.text and "event: error" in told.text
+            continue
+        assert (told.status_code, micro(float(told.headers["x-ragsaver-cost"]))) == (502, cost)
+        assert micro(told.json()["cost_usd"] if path == "query" else told.json()["error"]["cost"]) == cost
+    nothing = client.post("/v1/query", json=QUESTION, headers={"x-ragsaver-max-cost": "0"})
+    assert (nothing.status_code, nothing.headers["x-ragsaver-cost"], nothing.json()["cost_usd"]) == (402, "0", 0)
+
+
+def test_a_ceiling_that_is_sent_twice_is_none(both: tuple[TestClient, Access], script: Script):
+    client, _ = both
+    twice = [("x-ragsaver-max-cost", "5"), ("X-RagSaver-Max-Cost", "0.000001")]
+    for path in ("query", "estimate", "search"):
+        told = client.post(f"/v1/{path}", json=QUESTION, headers=twice)
+        assert (told.status_code, told.json()["where"]) == (400, "header.x-ragsaver-max-cost")
+    assert script.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_a_budget_that_is_used_up_says_when_it_is_full_again(runtime: Runtime, script: Script, stream: bool):
     script.usage = {"prompt_tokens": 100, "completion_tokens": 50_000, "total_tokens": 50_100}  # half of the budget
     with (
@@ -145,6 +182,28 @@ def test_a_budget_that_is_used_up_says_when_it_is_full_again(runtime: Runtime, s
         assert (told.status_code, told.json()["error"]["code"]) == (429, "budget_exceeded")
         assert int(told.headers["retry-after"]) > 0
     assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize("scope", ["total", "pipeline"])
+@pytest.mark.parametrize("pacing", [False, True])
+def test_what_others_spend_of_a_shared_budget_is_not_told(runtime: Runtime, script: Script, scope: str, pacing: bool):
+    budgets = [{"scope": scope, "period": "month", "limit_usd": "0.01"}]
+    spend = {"budgets": budgets, "pacing": {"enabled": pacing, "extractive_from": None, "cached_from": None}}
+    with openai_server(script) as url, served(runtime, [tiny(url)], {"spend": spend}) as (client, access):
+        key, told = key_of(access, "ana", "acme"), []
+        with access.live.use() as at:
+            at.resources.till.ledger.clock = Clock(period_at("month", time.time())[0] + 60)
+        for theirs in (9_000, 300):
+            with access.live.use() as at:
+                at.resources.till.ledger.record(Account("umbrella", pipeline="query"), ELSEWHERE, theirs)
+                at.resources.till._paces.clear()
+            answers = [client.post(f"/v1/{path}", json=QUESTION, headers=key) for path in ("query", "estimate")]
+            assert [one.status_code for one in answers] == [200 if pacing else 429, 200]
+            answer, estimate = (one.json() for one in answers)
+            refused = [one["refused"]["problem"] for one in estimate["tiers"]]
+            told.append([answer.get("detail"), answer.get("route"), estimate["low_reason"], refused])
+            assert all(f"more than budget {scope}" in one for one in refused)
+        assert told[0] == told[1] and script.requests == []
 
 
 def test_an_estimate_holds_what_the_answer_then_costs_and_asks_nobody(both: tuple[TestClient, Access], script: Script):

@@ -15,6 +15,8 @@ def test_who_left_before_the_first_event_ends_what_is_under_way():
             await asyncio.Event().wait()
         finally:
             ended.append("parts")
+            await asyncio.sleep(0)
+            ended.append("put away")
 
     async def leave() -> None:
         pump = Pump(parts())
@@ -31,7 +33,6 @@ def test_who_left_before_the_first_event_ends_what_is_under_way():
 
         scope = {"type": "http", "method": "POST"}
         await Pumped(events(), pump, {}).__call__(scope, receive, send)
-        await asyncio.wait({pump._task})
+        assert ended == ["parts", "put away"]
 
     asyncio.run(leave())
-    assert ended == ["parts"]

@@ -57,7 +57,7 @@ def charges(till: Till) -> list[tuple[str, int, str]]:
     ("outcome", "took", "cost"), [(DONE, None, 600), (DONE, 250, 250), (NOTHING, None, 0), (UNKNOWN, None, 600)]
 )
 def test_what_is_held_is_nobody_else_s_until_it_is_settled(tmp_path: Path, outcome: str, took: int | None, cost: int):
-    with counter(tmp_path, budget("total", "day", 1000), budget("tenant", "day", 1000)) as till:
+    with counter(tmp_path, budget("total", "day", 2000), budget("tenant", "day", 1000)) as till:
         purse = till.purse(ALICE)
         fee = purse.reserve("big", "rerank", usd(600), 1)
         with pytest.raises(BudgetExceeded, match=r"0\.0004"):

@@ -78,12 +78,12 @@ def test_a_call_that_costs_more_than_a_whole_budget_is_not_told_to_come_again(
 
 def test_a_refusal_says_which_budget_what_is_left_and_when_it_begins_anew(tmp_path: Path, database: DatabaseSettings):
     clock = Clock()
-    with ledger(tmp_path, database, [budget("total", "hour", 100), budget("pipeline", "month", 90)], clock) as book:
+    with ledger(tmp_path, database, [budget("total", "hour", 100), budget("tenant", "month", 90)], clock) as book:
         book.settle(book.reserve(ALICE, CALL, hold(80), None, 60), charge(80))
         with pytest.raises(BudgetExceeded, match=r"cost \$0.00003, and of \$0.00009 \$0.00001 are left") as caught:
             book.reserve(ALICE, CALL, hold(30), None, 60)
         _, ends = period_at("month", clock())
-        assert caught.value.budget == "pipeline query per month"
+        assert caught.value.budget == "tenant acme per month"
         assert caught.value.resets_at == "2026-10-01T00:00:00+00:00"
         assert clock() + caught.value.retry_after_s == pytest.approx(ends, abs=2)
         clock.now = ends

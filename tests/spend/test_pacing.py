@@ -10,7 +10,17 @@ from ragsaver.errors import BudgetExceeded
 from ragsaver.settings import DatabaseSettings, PacingSettings, Settings
 from ragsaver.spend.budgets import Account, Standing, Window, period_at
 from ragsaver.spend.ledger import Call, Ledger
-from ragsaver.spend.pacing import UNPRESSED, Pace, Service, admit, pace_of, pressure_of, service_at, strong_share
+from ragsaver.spend.pacing import (
+    UNPRESSED,
+    Pace,
+    Service,
+    admit,
+    pace_of,
+    pressure_of,
+    refuse_without_model,
+    service_at,
+    strong_share,
+)
 from ragsaver.spend.prices import PriceBook
 from ragsaver.spend.till import Till
 from tests.clock import Clock
@@ -121,6 +131,19 @@ def test_after_retry_after_there_is_an_answer(spent: int, elapsed: float, slack:
     assert later >= 1 - 1 / HOUR or paced(spent, later, wish).service < Service.CACHED
     if spent >= 1000:
         assert later == pytest.approx(1, abs=1.01 / HOUR)
+
+
+@given(st.integers(800, 1100), st.floats(0, 0.9), SLACKS)
+def test_after_the_retry_after_of_what_needs_a_model_one_is_asked(spent: int, elapsed: float, slack: float):
+    wish = PacingSettings(slack=slack)
+    pace = paced(spent, elapsed, wish)
+    assume(pace.service >= Service.EXTRACTIVE)
+    with pytest.raises(BudgetExceeded, match="no model is asked") as refused:
+        refuse_without_model(pace)
+    later = (elapsed * HOUR + refused.value.retry_after_s) / HOUR
+    assert later >= 1 - 1 / HOUR or paced(spent, later, wish).service < Service.EXTRACTIVE
+    sooner = later - 3 / HOUR
+    assert sooner <= elapsed or paced(spent, sooner, wish).service >= Service.EXTRACTIVE
 
 
 def test_only_what_is_cached_is_given_before_all_is_refused():

@@ -130,3 +130,5 @@ def test_the_commands_tell_it_too(tmp_path: Path):
     wrong = run(tmp_path, "spend", "receipt", "req_0", "--json", code=2)
     assert json.loads(wrong.stdout.splitlines()[-1])["error"]["title"] == "No such receipt"
     assert "no day" in run(tmp_path, "usage", "--since", "yesterday", code=2).stderr
+    late = "9999-12-31T23:59:59-23:59"
+    assert "beyond the calendar" in run(tmp_path, "spend", "reprice", "--since", late, code=2).stderr

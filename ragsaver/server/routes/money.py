@@ -1,6 +1,6 @@
 """What was spent, what is left, what an answer cost and what it would cost; each asker's own."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -27,6 +27,7 @@ from ragsaver.spend.reports import (
     find_receipt,
     usage_report,
 )
+from ragsaver.spend.since import seconds_of
 
 _FLUSH_S = 2.0
 
@@ -41,7 +42,7 @@ async def usage(
     by: Annotated[By, Query(description="what the lines are of")] = "model",
 ) -> UsageReport:
     """What was spent since a moment: by the key's principal, by the whole tenant where the key is for `admin`."""
-    start = None if since is None else (since if since.tzinfo else since.replace(tzinfo=UTC)).timestamp()
+    start = None if since is None else seconds_of(since, "query.since")
     return await access.query(
         lambda runtime: usage_report(
             runtime.resources.till.ledger,

@@ -32,7 +32,7 @@ async def query(body: QueryBody, access: Shared, identity: Asker, wishes: Wished
         try:
             await served.known()
         except BaseException:
-            pump.stop()
+            await pump.end()
             raise
         return Pumped(_events(pump, request_id, identity.trusted), pump, served.headers)
 
