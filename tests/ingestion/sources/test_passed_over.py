@@ -1,5 +1,6 @@
 """What a folder holds and nobody can read is counted once; old Office files are tried where somebody means them."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -45,6 +46,16 @@ def test_a_walk_counts_what_it_passes_over_for_its_kind_and_nothing_else(folder:
     assert names == ["docs/a.md"]
     assert passed_over == {".doc": 2, ".xls": 1, ".ppt": 1, ".png": 1, "no suffix": 1}
     assert listed(folder, "docs", exclude=["*.png", "sub/"])[1] == {".doc": 1, ".xls": 1, ".ppt": 1, "no suffix": 1}
+
+
+def test_links_to_folders_and_pipes_are_no_files_that_cannot_be_read(folder: Path):
+    docs = folder / "docs"
+    (docs / "again").symlink_to("sub")
+    (docs / "circle").symlink_to("circle")
+    (docs / "nowhere.png").symlink_to("nothing")
+    (docs / "copy.png").symlink_to("photo.png")
+    os.mkfifo(docs / "pipe")
+    assert listed(folder, "docs")[1] == {".doc": 2, ".xls": 1, ".ppt": 1, ".png": 2, "no suffix": 1}
 
 
 def test_a_store_counts_likewise(folder: Path):
