@@ -91,3 +91,6 @@ def test_a_folder_is_no_failure_for_them_and_the_report_says_once_how_many(folde
     assert report["passed_over"] == {".doc": 2, ".xls": 1, ".ppt": 1, ".png": 1, "no suffix": 1}
     said = run(folder, "plan", "docs").stdout
     assert said.count("files passed over") == 1 and "6 files passed over" in said and "2 .doc" in said
+    assert "1 no suffix (read as text where it is named itself)" in said
+    (folder / "docs" / "Makefile").write_text("all: the owls")
+    assert as_json(folder, "ingest", "docs/Makefile")["documents"]["added"] == 1
