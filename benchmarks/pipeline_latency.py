@@ -3,7 +3,8 @@
 Synthetic chunks of five sentences each (see `synthetic_chunks.py`) are written into a project's own index, which is
 optimised. Then the default pipeline is asked one question after the other: retrieval, folding, packing, prompt, the
 free tier and the answer's citations. The questions' vectors are there beforehand, and no cache answers. `stages` are
-medians.
+medians. Then another tenant gets a passage, so that every search has to say whose it looks through, and all is asked
+again: `filtered`.
 """
 
 import argparse
@@ -14,7 +15,9 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from synthetic_chunks import BLOCK, SyntheticChunks, generate
 
@@ -24,6 +27,16 @@ from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.settings import Settings
 
 P50_LIMIT_MS = 5.0
+
+
+class Round(NamedTuple):
+    """Milliseconds of each question by the clock, of the processor in all threads, and by stage."""
+
+    spent: list[float]
+    processor: list[float]
+    stages: list[dict[str, float]]
+
+
 QUESTIONS, WARM, SENTENCE_WORDS = 300, 50, 12
 
 
@@ -46,26 +59,44 @@ def main() -> None:
             vectors = dict(zip(chunks.asked(), chunks.questions, strict=True))
             object.__setattr__(runtime.resources, "embed_question", vectors.__getitem__)
             rounds = [ask(runtime, list(vectors)) for _ in range(given.rounds)]
-    totals = [total for spent, _ in rounds for total in spent]
-    p50s = [statistics.median(spent) for spent, _ in rounds]
+            let_in_another_tenant(runtime, vectors)
+            filtered = [ask(runtime, list(vectors)) for _ in range(given.rounds)]
     result = {
         "chunks": given.size,
         "quantization": given.quantization,
         "questions": QUESTIONS,
         "load": round(os.getloadavg()[0], 1),
-        "p50_ms": round(statistics.median(p50s), 2),
-        "p50_of_rounds_ms": [round(one, 2) for one in p50s],
-        "p95_ms": round(statistics.quantiles(totals, n=20)[18], 2),
-        "stages_ms": {
-            name: round(statistics.median(one[name] for _, stages in rounds for one in stages), 2)
-            for name in rounds[0][1][0]
-        },
+        **told(rounds),
+        "filtered": told(filtered),
         "p50_limit_ms": P50_LIMIT_MS,
-        "ok": statistics.median(p50s) < P50_LIMIT_MS,
+        "ok": told(rounds)["p50_ms"] < P50_LIMIT_MS,
     }
     if given.out:
         given.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))
+
+
+def told(rounds: Sequence[Round]) -> dict[str, Any]:
+    """The median of the rounds' medians, each of them, and where the time went."""
+    p50s = [statistics.median(one.spent) for one in rounds]
+    return {
+        "p50_ms": round(statistics.median(p50s), 2),
+        "p50_of_rounds_ms": [round(one, 2) for one in p50s],
+        "p95_ms": round(statistics.quantiles([one for each in rounds for one in each.spent], n=20)[18], 2),
+        "processor_p50_of_rounds_ms": [round(statistics.median(one.processor), 2) for one in rounds],
+        "stages_ms": {
+            name: round(statistics.median(one[name] for each in rounds for one in each.stages), 2)
+            for name in rounds[0].stages[0]
+        },
+    }
+
+
+def let_in_another_tenant(runtime: Runtime, vectors: Mapping[str, Any]) -> None:
+    """One passage of its own."""
+    scope = runtime.scope(tenant="another")
+    one = point(2**64, next(iter(vectors.values())), "Another tenant wrote this.")
+    runtime.index.upsert(scope, [one])
+    runtime.index.list_and_delete(scope, [one.id], [])
 
 
 def write(runtime: Runtime, chunks: SyntheticChunks) -> None:
@@ -102,18 +133,19 @@ def spoken(text: str) -> str:
     return " ".join(" ".join(group).capitalize() + "." for group in groups)
 
 
-def ask(runtime: Runtime, questions: list[str]) -> tuple[list[float], list[dict[str, float]]]:
-    """Milliseconds of each question, in all and by stage; the first ones warm up and don't count."""
+def ask(runtime: Runtime, questions: list[str]) -> Round:
+    """What each question takes; the first ones warm up and don't count."""
     engine = runtime.engine()
-    spent_ms, stages = [], []
+    spent_ms, processor_ms, stages = [], [], []
     for number, question in enumerate(questions):
         request = Request(runtime.reading(), caching="off")
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         result = engine.ask(question, request)
         if number >= WARM:
             spent_ms.append((time.perf_counter() - started) * 1000)
+            processor_ms.append((time.process_time() - used) * 1000)
             stages.append(result.latency_ms)
-    return spent_ms, stages
+    return Round(spent_ms, processor_ms, stages)
 
 
 if __name__ == "__main__":

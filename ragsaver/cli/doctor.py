@@ -34,6 +34,7 @@ def doctor(
             "index": _index,
             "owner": _owner,
             "pipeline": _pipeline,
+            "fusion": _fusion,
             "reranker": _reranker,
             "generation": _generation,
             "spend": _spend,
@@ -153,6 +154,24 @@ def _pipeline(settings: Settings) -> str:
     for name in names:
         load_pipeline(find_pipeline(name, folder), None, settings.allow_modules)
     return f"{', '.join(names)} can be loaded"
+
+
+def _fusion(settings: Settings) -> str:
+    from ragsaver.components.retriever import HybridRetriever
+    from ragsaver.pipelines.loader import load_pipeline
+    from ragsaver.pipelines.places import SEARCH, find_pipeline
+
+    told: dict[str, list[str]] = {}
+    for name in dict.fromkeys((settings.query.pipeline, SEARCH)):
+        pipeline = load_pipeline(find_pipeline(name, settings.pipelines_dir), None, settings.allow_modules)
+        for _, part in pipeline.walk():
+            if isinstance(part, HybridRetriever):
+                here = part.why_here(settings)
+                told.setdefault("in the engine" if here is None else f"here ({here})", []).append(name)
+    return (
+        "; ".join(f"{', '.join(names)} {where}" for where, names in told.items())
+        or "no pipeline searches by words and meaning"
+    )
 
 
 def _reranker(settings: Settings) -> str:

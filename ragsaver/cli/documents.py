@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragsaver.cli.ordering import not_allowed
 from ragsaver.cli.output import errors_told, kinds_lost, lost, print_json, say, tell_what_stays_out
 from ragsaver.control_characters import on_one_line
 from ragsaver.settings import quiet_haystack
@@ -130,8 +131,7 @@ def _selection(
             metadata=pairs_of(metadata or []),
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"`{first['loc'][0]}` has a value that is not allowed: {first['msg']}") from None
+        raise UsageError(not_allowed(error)) from None
 
 
 def _removed(gone: "RemovalReport", as_json: bool) -> None:

@@ -42,8 +42,11 @@ def list_jobs(
         if as_json:
             shown = [json.loads(report.model_dump_json(exclude=_OF_ONE)) for report in reports]
             print_json(json.dumps({"jobs": shown}))
-        for report in [] if as_json else reports:
+            return
+        for report in reports:
             say(line_of(report))
+        if not reports:
+            say("There is no job.", err=True)
 
 
 @app.command("show")
@@ -97,6 +100,8 @@ def drop(job: _Job, as_json: _Json = False) -> None:
             raise _unknown(job)
         if as_json:
             print_json(json.dumps({"dropped": job}))
+        else:
+            say(f"{on_one_line(job)} is forgotten; what of it went in stays in")
 
 
 def _show_dead(documents: "list[DeadDocument]", as_json: bool) -> None:

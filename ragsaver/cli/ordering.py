@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from ragsaver.ingestion.order import IngestOrder
 
 Paths = Annotated[
@@ -63,6 +65,13 @@ def _said(error: Exception) -> str:
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"`{'.'.join(map(str, first['loc']))}` has a value that is not allowed: {first['msg']}"
+        return not_allowed(error)
     return "--max-cost takes a number of dollars"
+
+
+def not_allowed(error: "ValidationError") -> str:
+    """What is wrong with the first option that is, by the name it has on the command line."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    option = "PATH" if name == "paths" else f"--{name.removesuffix('_usd').replace('_', '-')}"
+    return f"{option} has a value that is not allowed: {first['msg']}"

@@ -4,7 +4,7 @@ Half of the hits never leave it, and the passages' payloads come with the order:
 place of two. The order and the scores are those of `fuse`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -32,10 +32,29 @@ class Blended(NamedTuple):
 
 def blend_of(index: VectorIndex, fusion: Fusion, lexical_weight: float, settings: RetrievalSettings) -> Blend | None:
     """What the engine is to do; None where it can't, or where the legs are wanted for a second search."""
-    if fusion not in (Fusion.RRF, Fusion.DBSF) or settings.feedback_passages or index.words is None:
+    if index.words is None or why_here(fusion, lexical_weight, settings, index.blends):
         return None
-    blend = Blend("rrf" if fusion is Fusion.RRF else "dbsf", lexical_weight, RRF_K)
-    return blend if index.blends(blend) else None
+    return _blend(fusion, lexical_weight)
+
+
+def why_here(
+    fusion: Fusion, lexical_weight: float, settings: RetrievalSettings, blends: Callable[[Blend], bool]
+) -> str | None:
+    """Why the legs are fused here though nobody looks at them; None where an engine may.
+
+    :param blends: whether the engine can make one order of both legs so.
+    """
+    if fusion not in (Fusion.RRF, Fusion.DBSF):
+        return f"no engine knows {fusion}"
+    if settings.feedback_passages:
+        return "`retrieval.feedback_passages` needs the scores of each leg"
+    if not blends(_blend(fusion, lexical_weight)):
+        return f"the engine can't with a BM25 share of {lexical_weight:g}"
+    return None
+
+
+def _blend(fusion: Fusion, lexical_weight: float) -> Blend:
+    return Blend("rrf" if fusion is Fusion.RRF else "dbsf", lexical_weight, RRF_K)
 
 
 def most_of(top_k: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from haystack import Document, component
 from numpy.typing import NDArray
 
-from ragsaver.components.blending import blend_of, blended, most_of
+from ragsaver.components.blending import blend_of, blended, most_of, why_here
 from ragsaver.components.deduplicator import Folded, same_as
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
@@ -23,7 +23,7 @@ from ragsaver.index.blend import Blend
 from ragsaver.index.keys import GROUPS, LISTED_IN, NOTHING, SCOPE
 from ragsaver.index.protocol import AsyncIndex, VectorIndex
 from ragsaver.index.scope import Scope
-from ragsaver.settings import RetrievalSettings
+from ragsaver.settings import RetrievalSettings, Settings
 from ragsaver.spend.receipt import current_receipt
 
 FuseIn = Literal["auto", "here", "engine"]
@@ -77,6 +77,17 @@ class HybridRetriever(Bound):
             raise ValueError(f"fuse_in must be one of {', '.join(get_args(FuseIn))}, got {fuse_in}")
         self.fuse_in = fuse_in
         self._legs_are_read = True
+
+    def why_here(self, settings: Settings) -> str | None:
+        """Why the legs would be fused here by these settings; None where the engine would do it."""
+        defaults = settings.retrieval
+        if (self.fuse_in or defaults.fuse_in) == "here":
+            return "`fuse_in: here`"
+        weight = defaults.lexical_weight if self.lexical_weight is None else self.lexical_weight
+        embedded = settings.index.engine == "edge"
+        fusion = Fusion(self.fusion or defaults.fusion)
+        why = why_here(fusion, weight, defaults, lambda blend: blend.has_both if embedded else blend.is_even)
+        return why or (None if self._leaves_legs(defaults) else "the scores of each leg are looked at")
 
     def leave_legs(self) -> None:
         """Nothing of its pipeline looks at what each leg thought of a passage."""

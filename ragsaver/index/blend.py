@@ -24,6 +24,11 @@ class Blend(NamedTuple):
         return self.lexical_weight == 0.5
 
     @property
+    def has_both(self) -> bool:
+        """Whether each leg has a share: without one the order of what the other did not find is chance."""
+        return 0 < self.lexical_weight < 1
+
+    @property
     def counted_from_0(self) -> int:
         """The constant for who counts ranks from 0, as the engines do."""
         return self.k + 1

@@ -44,8 +44,8 @@ class SearchedShard(ABC):
         return LegHits(hits(scope, dense, with_payload), hits(scope, lexical, with_payload))
 
     def blends(self, blend: Blend) -> bool:
-        """Whether each leg has a share: without one the order of what the other did not find is chance."""
-        return 0 < blend.lexical_weight < 1
+        """Whether each leg has a share."""
+        return blend.has_both
 
     def blended(self, scope: Scope, text: str, vector: NDArray[np.float32], limit: int, blend: Blend, most: int) -> Leg:
         """The first passages of both legs together."""

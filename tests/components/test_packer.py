@@ -1,8 +1,12 @@
+import pytest
+from haystack import Document
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsaver.components.budget_filling import GAP_TOKENS, choose
+from ragsaver.components.packer import ContextPacker
 from ragsaver.components.sentence_worth import Candidate, score_sentences
+from ragsaver.pipelines.runtime import Runtime
 from ragsaver.sentences import sentences
 
 QUESTION = "When does the zebra cross the road?"
@@ -78,3 +82,29 @@ def test_a_passage_that_is_mostly_wanted_comes_whole():
 def test_nothing_is_found_in_nothing():
     assert score_sentences(QUESTION, []) == []
     assert score_sentences(QUESTION, [candidate("")]) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("found", "stands"),
+    [
+        (["a"], ["a"]),
+        (["a", "b"], ["a", "b"]),
+        (["a", "b", "c", "d"], ["a", "c", "d", "b"]),
+        (["a2", "b", "a1", "c"], ["a1", "a2", "c", "b"]),
+    ],
+    ids=["one", "two", "the second best last", "a document's own in its order"],
+)
+def test_the_best_document_stands_first_and_the_second_best_last(found: list[str], stands: list[str], runtime: Runtime):
+    passages = [
+        Document(
+            id=name,
+            content=f"The zebra {name} crosses the road at noon.",
+            score=1.0 - n / 10,
+            meta={"source": name[0], "ordinal": int(name[1:] or 0), "heading": "", "tokens": 10},
+        )
+        for n, name in enumerate(found)
+    ]
+    packer = ContextPacker(budget_tokens=500)
+    packer.bind(runtime.resources)
+    packed = packer.run(QUESTION, passages)["documents"]
+    assert [one.id for one in packed] == stands

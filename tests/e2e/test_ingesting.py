@@ -47,8 +47,15 @@ def test_an_ingestion_that_is_too_dear_is_refused_before_anything_is_spent(proje
     assert error["type"] == "urn:ragsaver:problem:too-expensive"
     assert as_json(project, "verify")["documents"] == 0
     assert as_json(project, "ingest", "docs", "--max-cost", "100", **dear)["embedding"]["cost_usd"] > 0
-    for wrong in ("much", "-1"):
-        assert "--help" in run(project, "ingest", "docs", "--max-cost", wrong, code=2).stderr
+    for wrong in ("much", "-1", "nan"):
+        said = run(project, "ingest", "docs", "--max-cost", wrong, code=2).stderr
+        assert "--max-cost " in said and "--help" in said
+
+
+@pytest.mark.parametrize("command", [("ingest", "docs"), ("plan", "docs"), ("documents", "delete", "--under", "docs")])
+def test_an_option_with_a_wrong_value_is_named_as_it_was_written(project: Path, command: tuple[str, ...]):
+    said = as_json(project, *command, "--collection", "a/b", code=2)["error"]["problem"]
+    assert said.startswith("--collection has a value that is not allowed")
 
 
 def test_an_ignore_file_keeps_documents_out(project: Path):

@@ -1,12 +1,16 @@
 """The engine fuses where nothing of a pipeline looks at what each leg thought of a passage, and nowhere else."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ragsaver.components.blending import blend_of
+from ragsaver.components.fusion import Fusion
 from ragsaver.components.request import Request
 from ragsaver.components.retriever import HybridRetriever
 from ragsaver.errors import PipelineError
@@ -15,7 +19,8 @@ from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.loader import load_pipeline
 from ragsaver.pipelines.places import find_pipeline
 from ragsaver.pipelines.runtime import Runtime, open_runtime
-from ragsaver.settings import Settings
+from ragsaver.settings import RetrievalSettings, Settings
+from tests.commands import as_json
 
 QUESTION = "What do owls hunt at night?"
 ANIMALS = ("Owls", "Foxes", "Badgers", "Martens", "Lynxes", "Bats")
@@ -160,6 +165,38 @@ def test_a_pipeline_s_own_word_counts_unless_something_of_ragsaver_s_looks(tmp_p
 def test_the_shipped_pipelines_look_at_the_legs_and_search_does_not(tmp_path: Path, name: str):
     assert load_pipeline(find_pipeline(name, tmp_path)).get_component("retriever")._legs_are_read
     assert not load_pipeline(find_pipeline("search", tmp_path)).get_component("retriever")._legs_are_read
+
+
+@pytest.mark.parametrize(
+    ("retrieval", "told"),
+    [
+        ({}, "query, search here (no engine knows minmax)"),
+        ({"fusion": "rrf"}, "query here (the scores of each leg are looked at); search in the engine"),
+        ({"fusion": "dbsf", "lexical_weight": 1.0}, "query, search here (the engine can't with a BM25 share of 1)"),
+        ({"fusion": "dbsf", "fuse_in": "here"}, "query, search here (`fuse_in: here`)"),
+        (
+            {"fusion": "rrf", "feedback_passages": 3},
+            "query, search here (`retrieval.feedback_passages` needs the scores of each leg)",
+        ),
+    ],
+)
+def test_doctor_tells_where_legs_are_fused_and_why(tmp_path: Path, retrieval: dict[str, Any], told: str):
+    file = tmp_path / "ragsaver.yaml"
+    file.write_text(json.dumps({"retrieval": retrieval}))
+    (row,) = (one for one in as_json(tmp_path, "doctor")["checks"] if one["check"] == "fusion")
+    assert (row["ok"], row["detail"]) == (True, told)
+
+
+@pytest.mark.parametrize("engine", ["edge", "qdrant"])
+def test_what_is_told_is_what_is_done(engine: str, tmp_path: Path):
+    index = {"engine": engine, "url": f"file:{tmp_path / 'points'}"} if engine == "qdrant" else {}
+    retriever = HybridRetriever()
+    retriever.leave_legs()
+    with open_runtime(Settings.model_validate({"home": tmp_path / "home", "index": index}), "a test") as runtime:
+        for fusion, weight in product(Fusion, (0.0, 0.5, 0.55, 1.0)):
+            retrieval = RetrievalSettings(fusion=fusion.value, lexical_weight=weight)
+            told = retriever.why_here(runtime.settings.model_copy(update={"retrieval": retrieval}))
+            assert (told is None) == (blend_of(runtime.index, fusion, weight, retrieval) is not None), (fusion, weight)
 
 
 def test_a_retriever_that_nobody_told_gives_the_legs(tmp_path: Path, asked: list[str]):

@@ -85,3 +85,6 @@ def test_a_job_that_is_dropped_is_forgotten_with_its_dead_and_others_stay(tmp_pa
         for command in ("drop", "retry"):
             assert "no such job" in run(tmp_path, "jobs", command, unknown, code=2).stderr
     assert len(jobs.dead("other")) == 1
+    assert f"{other} is forgotten" in run(tmp_path, "jobs", "drop", other).stdout
+    assert run(tmp_path, "jobs", "list").stderr == "There is no job.\n"
+    assert run(tmp_path, "jobs", "list", "--json").stderr == ""

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import pickle
 import threading
 import time
 from collections import Counter
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from kombu.exceptions import ContentDisallowed
+from kombu.serialization import loads, prepare_accept_content
 
 from ragsaver.caching.embeddings import SqliteEmbeddingCache
 from ragsaver.cli.jobs import tell_notes
@@ -490,6 +493,13 @@ def test_messages_are_json_and_hold_nothing(line: Line):
     assert message["content-type"] == "application/json"
     assert json.loads(base64.b64decode(message["body"]))[:2] == [[], {}]
     assert b"secret" not in raw
+
+
+def test_a_message_that_is_pickled_is_not_read(line: Line):
+    accepted = line.queue.broker._app.conf.accept_content
+    assert loads(json.dumps([1]), "application/json", "utf-8", accept=prepare_accept_content(accepted)) == [1]
+    with pytest.raises(ContentDisallowed):
+        loads(pickle.dumps([1]), "application/x-python-serialize", "binary", accept=prepare_accept_content(accepted))
 
 
 def test_a_job_that_would_cost_more_than_is_allowed_is_refused_and_a_cheaper_one_is_not(line: Line, monkeypatch):

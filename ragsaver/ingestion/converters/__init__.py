@@ -85,12 +85,14 @@ def convert(
     """Convert a document.
 
     :param name: the source's name, for its suffix and for errors.
-    :param format: one of the values of `FORMATS`; from the name if None.
+    :param format: one of the values of `FORMATS`; from the name if None. A name without a suffix is a text's.
     :param max_pdf_pages: in place of the one in `limits`.
     :raises UnreadableDocument: if it is no such format, broken, unsafe to open, or holds no text.
     """
-    kind = format or format_of(name)
     seems = what_it_is(data)
+    kind = format or format_of(name)
+    if kind is None and seems is None and not PurePosixPath(name).suffix:
+        kind = TEXT  # as README and LICENSE are
     if seems == _OLE and kind != MSG:
         _refuse_old_office(name, data, kind)
     if kind is None:

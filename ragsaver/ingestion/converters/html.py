@@ -5,6 +5,7 @@ import re
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from ragsaver.ingestion.blocks import Block, ParsedDocument
+from ragsaver.ingestion.converters.html_depth import nests_beyond
 from ragsaver.ingestion.converters.html_tables import lays_out, table_block
 from ragsaver.ingestion.converters.html_text import code_of, paragraphs_of, text_of
 from ragsaver.ingestion.converters.plain_text import decode
@@ -19,12 +20,17 @@ _INNER = "ul, ol, dl, li, dt, dd, pre, table"
 _INLINE = frozenset(
     "a abbr b bdi bdo br cite code em font i img kbd mark q s small span strong sub sup time u var".split()
 )
+# More than is read, which ends where Python's own stack does; parsing as many takes a fifth of a second.
+_MAX_DEPTH = 5000
 _CHARSET = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.IGNORECASE)
 
 
 def from_html(data: bytes, name: str) -> ParsedDocument:
     """Blocks of an HTML page; `<main>` or `<article>` if it has one that holds most of the text."""
-    tree = LexborHTMLParser(_text(data, name))
+    html = _text(data, name)
+    if nests_beyond(html, _MAX_DEPTH):
+        raise RecursionError
+    tree = LexborHTMLParser(html)
     title_node = tree.css_first("title")
     title = squeeze(title_node.text()) if title_node else ""
     body = tree.body

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ragsaver.errors import UnreadableDocument, UsageError
+from ragsaver.errors import UnreadableDocument, UsageError, VanishedDocument
 from ragsaver.ingestion.bounded import read_file
 from ragsaver.ingestion.sources.item import SourceItem
 from ragsaver.ingestion.sources.lists import Listing
@@ -20,8 +20,9 @@ def addresses_in(file: Path, max_bytes: int) -> list[str]:
     try:
         text = read_file(str(file), str(file), max_bytes).decode("utf-8-sig")
     except (UnreadableDocument, UnicodeDecodeError) as error:
-        problem = error.problem if isinstance(error, UnreadableDocument) else "is not UTF-8"
-        raise UsageError(problem, where=str(file), remedy="Name a text file with an address on each line") from error
+        raise UsageError(
+            _problem(error), where=str(file), remedy="Name a text file with an address on each line"
+        ) from error
     lines = (line.strip() for line in text.splitlines())
     found = [line for line in lines if line and not line.startswith("#")]
     if not found:
@@ -47,6 +48,12 @@ def pages_of(
     if addresses and not listing.pages:
         raise UsageError("patterns leave out every page that it names", where=where, remedy="Check the patterns")
     listing.ended = True
+
+
+def _problem(error: UnreadableDocument | UnicodeDecodeError) -> str:
+    if isinstance(error, VanishedDocument):
+        return "there is no such file"
+    return error.problem if isinstance(error, UnreadableDocument) else "is not UTF-8"
 
 
 def _path(address: str) -> str:

@@ -143,7 +143,7 @@ class _Walk:
                     self._selection.include is not None and is_outdated(entry.name)
                 ):
                     kept.append((entry.name, entry, False))
-                elif self._passed_over is not None:
+                elif self._passed_over is not None and _is_file(entry):
                     others.append(entry.name)
         if self._home.startswith(path):
             kept = [one for one in kept if path + one[0] != self._home]
@@ -182,6 +182,11 @@ class _Walk:
         if not stat.S_ISREG(status.st_mode):
             return None
         return Found(source, location, status.st_size, status.st_mtime_ns)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file or leads to one; most entries tell without being asked for."""
+    return entry.is_file(follow_symlinks=False) or (entry.is_symlink() and os.path.isfile(entry.path))  # noqa: PTH113
 
 
 def suffix_of(name: str) -> str:

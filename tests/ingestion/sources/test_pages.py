@@ -231,6 +231,8 @@ def test_an_empty_list_is_told_at_once(tmp_path: Path):
     (tmp_path / "list").write_text("# nothing\n")
     with pytest.raises(UsageError, match="no address"):
         items("urls:list", cwd=tmp_path)
+    with pytest.raises(UsageError, match="there is no such file"):
+        items("urls:lst", cwd=tmp_path)
 
 
 def test_a_password_in_an_address_is_refused_and_not_repeated():

@@ -1,5 +1,6 @@
 """What a folder holds and nobody can read is counted once; old Office files are tried where somebody means them."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def test_a_walk_counts_what_it_passes_over_for_its_kind_and_nothing_else(folder:
     assert listed(folder, "docs", exclude=["*.png", "sub/"])[1] == {".doc": 1, ".xls": 1, ".ppt": 1, "no suffix": 1}
 
 
+def test_links_to_folders_and_pipes_are_no_files_that_cannot_be_read(folder: Path):
+    docs = folder / "docs"
+    (docs / "again").symlink_to("sub")
+    (docs / "circle").symlink_to("circle")
+    (docs / "nowhere.png").symlink_to("nothing")
+    (docs / "copy.png").symlink_to("photo.png")
+    os.mkfifo(docs / "pipe")
+    assert listed(folder, "docs")[1] == {".doc": 2, ".xls": 1, ".ppt": 1, ".png": 2, "no suffix": 1}
+
+
 def test_a_store_counts_likewise(folder: Path):
     store = fsspec.filesystem("memory")
     for name in ("bucket/a.md", "bucket/old.doc", "bucket/photo.png", "bucket/.git/x.doc"):
@@ -80,3 +91,6 @@ def test_a_folder_is_no_failure_for_them_and_the_report_says_once_how_many(folde
     assert report["passed_over"] == {".doc": 2, ".xls": 1, ".ppt": 1, ".png": 1, "no suffix": 1}
     said = run(folder, "plan", "docs").stdout
     assert said.count("files passed over") == 1 and "6 files passed over" in said and "2 .doc" in said
+    assert "1 no suffix (read as text where it is named itself)" in said
+    (folder / "docs" / "Makefile").write_text("all: the owls")
+    assert as_json(folder, "ingest", "docs/Makefile")["documents"]["added"] == 1
