@@ -9,7 +9,9 @@ from ragsaver.settings import BudgetSettings, Settings
 
 def spend_warnings(settings: Settings) -> list[str]:
     """What of `spend` in the settings would surprise; empty if nothing."""
-    return [*_without_price(settings), *budgets_of_nobody(settings.spend.budgets, _known(settings))]
+    named = [budget for budget in settings.spend.budgets if budget.name is not None]
+    # the keys are only looked for where it matters: on a server their table is made by that
+    return [*_without_price(settings), *(budgets_of_nobody(named, _known(settings)) if named else ())]
 
 
 def budgets_of_nobody(budgets: Sequence[BudgetSettings], known: Mapping[str, Collection[str]]) -> Iterator[str]:

@@ -87,29 +87,42 @@ def match_features(
     :param vector: (dim,) float32, the question's own.
     :param passages: the tokens of each candidate's.
     """
-    rows: list[tuple[float, ...]] = []
-    for passage, candidate in zip(passages, candidates, strict=True):
-        vectors = passage.vectors.astype(np.float32)
-        cosines = asked @ vectors.T
-        of_passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
-        before = 0.0
-        begins, ends = passage.spans.T
-        of_text = ends > begins
-        for one in candidate.sentences:
-            mine = np.flatnonzero(of_text & (begins >= one.start) & (ends <= one.start + len(one.text)))
-            if not len(mine) or not len(asked):
-                rows.append((0.0, before, of_passage, 0.0, 0.0, 1.0))
-                before = 0.0
-                continue
-            best = cosines[:, mine].max(axis=1)
-            match = float(best.mean())
-            mean = vectors[mine].mean(axis=0)
-            pooled = float(mean @ vector) / (float(np.linalg.norm(mean)) or 1.0)
-            rows.append((match, before, of_passage, float(best.min()), pooled, 0.0))
-            before = match
-    found = np.array(rows, dtype=np.float64).reshape(-1, len(TOKEN_FEATURES) - len(_PLACED))
+    rows = [
+        _of_sentences(asked, vector, passage, candidate)
+        for passage, candidate in zip(passages, candidates, strict=True)
+    ]
+    found = np.concatenate([np.empty((0, len(TOKEN_FEATURES) - len(_PLACED))), *rows])
     by_place = [_places(found[:, TOKEN_FEATURES.index(name)]) for name in _PLACED]
     return np.column_stack([_SPREAD * found, *by_place])
+
+
+def _of_sentences(
+    asked: NDArray[np.float32], vector: NDArray[np.float32], passage: PassageTokens, candidate: Candidate
+) -> NDArray[np.float64]:
+    """(sentences, len(TOKEN_FEATURES) - len(_PLACED)) float64 of one passage, all of its sentences at once."""
+    found = np.zeros((len(candidate.sentences), len(TOKEN_FEATURES) - len(_PLACED)))
+    match, before, of_passage, least, pooled, unread = found.T
+    unread[:] = 1.0
+    vectors = passage.vectors.astype(np.float32)
+    cosines = asked @ vectors.T
+    if cosines.size:
+        of_passage[:] = cosines.max(axis=1).mean()
+    begins, ends = passage.spans.T
+    of_text = np.flatnonzero(ends > begins)  # no special tokens
+    starts = [one.start for one in candidate.sentences]
+    stops = [one.start + len(one.text) for one in candidate.sentences]
+    first, after = np.searchsorted(begins[of_text], starts), np.searchsorted(ends[of_text], stops, side="right")
+    read = np.flatnonzero(after > first) if len(asked) else np.empty(0, dtype=np.int64)
+    if len(read):
+        bounds = np.column_stack([first[read], after[read]]).ravel()
+        # one more, since a bound must be a place
+        best = np.maximum.reduceat(np.pad(cosines[:, of_text], ((0, 0), (0, 1))), bounds, axis=1)[:, ::2]
+        sums = np.add.reduceat(np.pad(vectors[of_text], ((0, 1), (0, 0))), bounds, axis=0)[::2]
+        lengths = np.linalg.norm(sums, axis=1)
+        match[read], least[read], unread[read] = best.mean(axis=0), best.min(axis=0), 0.0
+        pooled[read] = sums @ vector / np.where(lengths > 0, lengths, 1.0)
+        before[1:] = match[:-1]
+    return found
 
 
 def _places(scores: NDArray[np.float64]) -> NDArray[np.float64]:

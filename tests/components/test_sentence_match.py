@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from haystack import Document
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.packer import ContextPacker
@@ -70,6 +72,41 @@ def test_each_sentence_is_told_by_its_own_tokens() -> None:
     assert [one["match_rank"] for one in told] == [1, 1 / 2, 1 / 3]
     assert [one["pooled_rank"] for one in told] == [1 / 2, 1, 1 / 3]
     assert {one["match_of_passage"] for one in told} == {1.0}, "all of its tokens count, those of no sentence too"
+
+
+def one_by_one(asked, vector, passage: PassageTokens, given: Candidate) -> Iterator[tuple[float, ...]]:
+    """Match, least and pooled of each sentence, and whether it was read."""
+    vectors = passage.vectors.astype(np.float32)
+    for one in given.sentences:
+        inside = [
+            n
+            for n, (begins, ends) in enumerate(passage.spans.tolist())
+            if ends > begins and begins >= one.start and ends <= one.start + len(one.text)
+        ]
+        if not inside:
+            yield 0.0, 0.0, 0.0, 1.0
+            continue
+        best = (asked @ vectors[inside].T).max(axis=1)
+        mean = vectors[inside].mean(axis=0)
+        yield best.mean(), best.min(), mean @ vector / np.linalg.norm(mean), 0.0
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(0, 12))
+def test_sentences_told_at_once_are_told_as_one_by_one(seed: int, tokens: int, sentence_count: int) -> None:
+    dice = np.random.default_rng(seed)
+    told = candidate(" ".join(f"{'W' + 'o' * int(dice.integers(1, 9))} ends here." for _ in range(sentence_count)))
+    length = 18 * sentence_count + 1
+    begins = np.sort(dice.integers(0, length, tokens))
+    ends = np.minimum(np.append(begins[1:], length), begins + dice.integers(0, 6, tokens))  # some are no text
+    vectors = dice.normal(size=(tokens, 4)).astype(np.float16)
+    asked = dice.normal(size=(3, 4)).astype(np.float32)
+    passage = PassageTokens(vectors, np.column_stack([begins, ends]).astype(np.int32))
+    found = match_features(asked, asked[0], [passage], [told])
+    wanted = np.array(list(one_by_one(asked, asked[0], passage, told))).reshape(-1, 4)
+    columns = [TOKEN_FEATURES.index(name) for name in ("match", "match_least", "pooled", "unread")]
+    spread = match_features(asked, asked[0], [PassageTokens(vectors[:0], passage.spans[:0])], [candidate("One.")]).max()
+    assert found[:, columns] / spread == pytest.approx(wanted, abs=1e-4)
+    assert found[1:, TOKEN_FEATURES.index("match_before")] == pytest.approx(found[:-1, columns[0]])
 
 
 def test_nothing_to_match_is_no_rows() -> None:

@@ -1,5 +1,6 @@
 """A pipeline of RAGSaver's own components gives what Haystack's engine gives, and any other is left to that engine."""
 
+import re
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -116,6 +117,8 @@ def test_shipped_pipelines_answer_alike_both_ways(runtime: Runtime, name: str):
     def ask():
         result = engine.ask("Since when burns the beacon of isle 4?", Request(runtime.reading(), caching="off"))
         lines = [line.model_dump(exclude={"ms"}) for line in result.receipt.lines]
+        for line in lines:  # the bar of the reranker's gate follows the questions before
+            line["reason"] = re.sub(r"above \d\.\d\d", "above the bar", line["reason"])
         return result.answer, result.citations, result.route, lines
 
     with patch.object(engine.pipeline, "run", side_effect=AssertionError("the engine ran")):

@@ -200,8 +200,10 @@ def test_a_worker_that_is_killed_as_it_embeds_ends_its_hold_and_nothing_is_charg
     project.kept["RAGSAVER_SPEND__BUDGETS"] = '[{"scope": "tenant", "period": "month", "limit_usd": 0.1}]'
     for n in range(3):
         project.write(f"{n}.md", f"animal{n}")
+    # One at a time: who dies while another thread embeds has paid for what nobody has.
+    worker = ("worker", "--apply", "--concurrency", "1")
     with (
-        project.running("worker", "--apply", reborn=True, RAGSAVER_TEST_DIE="reserved:docs/1.md"),
+        project.running(*worker, reborn=True, RAGSAVER_TEST_DIE="reserved:docs/1.md"),
         project.queue() as queue,
     ):
         job = project.finished(queue.put(project.order(), Scope("default", "default")).job_id)
