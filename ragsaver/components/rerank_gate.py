@@ -173,13 +173,9 @@ def load_gate(where: str) -> Gate:
 
 def threshold(chances: Sequence[float], share: float) -> float:
     """The chance that a share of the chances is above; of those that are equal to it none counts as above."""
-    return _above(sorted(chances), share)
-
-
-def _above(ordered: Sequence[float], share: float) -> float:
-    """The same of chances in order, the lowest first."""
     if share <= 0:
         return math.inf
+    ordered = sorted(chances)  # at once, if they are in order
     allowed = int(share * len(ordered))
     return ordered[-1 - allowed] if allowed < len(ordered) else -math.inf
 
@@ -196,7 +192,7 @@ class _Chances:
         insort(self._ordered, chance)
         if len(self._latest) > _RECENT:
             del self._ordered[bisect_left(self._ordered, self._latest.popleft())]
-        return _above(self._ordered, share)
+        return threshold(self._ordered, share)
 
 
 class Recent:
