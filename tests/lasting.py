@@ -71,7 +71,7 @@ def _shared(name: str, read: Callable[[OnnxEncoder], Any], folder: Path) -> Any:
 def _pool(
     kept: dict[tuple[Any, ...], list[GuardedPool[Any, Any]]], work: Callable[[Any], Any], **limits: Any
 ) -> GuardedPool[Any, Any]:
-    idle = kept[(work, limits["workers"], limits["timeout_s"], limits["memory_mb"])]
+    idle = kept[(work, limits["workers"], limits["timeout_s"], limits["memory_mb"], limits.get("cores"))]
     if idle:
         return idle.pop()
     made = GuardedPool(work, **limits)

@@ -1,12 +1,14 @@
 """How BM25 sees a text: Qdrant's own encoder makes the sparse vectors for every engine, so that all rank alike."""
 
 from array import array
+from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
 import qdrant_edge as qdrant
 
 from ragsaver.errors import SettingsError
+from ragsaver.sentences import small_words
 
 
 class WordSettings(NamedTuple):
@@ -21,7 +23,7 @@ class WordSettings(NamedTuple):
 class Words(NamedTuple):
     """A text as BM25 sees it, for another process.
 
-    :ivar ids: uint32, as this machine has them.
+    :ivar ids: uint32, as this machine has them, in any order.
     :ivar weights: float32.
     :ivar by: how it was made.
     """
@@ -72,5 +74,48 @@ def word_lists(text: str, made: Words | None, settings: WordSettings) -> tuple[l
 
 def words_of(text: str, settings: WordSettings) -> Words:
     """A text's words, to be sent."""
+    if text.isascii():
+        return _asked_once(settings).of(text)
     vector = word_encoder(settings).embed_document(text)
     return Words(array("I", vector.indices).tobytes(), array("f", vector.values).tobytes(), settings)
+
+
+class _AskedOnce:
+    """The encoder, asked once for each word, and its formula: half of the time, for the same ids and weights.
+
+    Of ASCII texts only: which letters of other scripts make a word, and which are the same, the encoder alone knows.
+    """
+
+    def __init__(self, settings: WordSettings) -> None:
+        self._settings = settings
+        self._ids = _Ids(word_encoder(settings))
+
+    def of(self, text: str) -> Words:
+        if len(self._ids) > _REMEMBERED:
+            self._ids.clear()
+        counts = Counter(map(self._ids.__getitem__, small_words(text)))
+        del counts[_NO_WORD]
+        _, average, k1, b = self._settings
+        most, half = k1 + 1, k1 * (1 - b + b * counts.total() / average)
+        weights = [most * often / (often + half) for often in counts.values()]
+        return Words(array("I", counts).tobytes(), array("f", weights).tobytes(), self._settings)
+
+
+class _Ids(dict[str, int]):
+    """Ids of words; `_NO_WORD` for those that mean nothing."""
+
+    def __init__(self, encoder: qdrant.Bm25) -> None:
+        super().__init__()
+        self._encoder = encoder
+
+    def __missing__(self, word: str) -> int:
+        ids = self._encoder.embed_document(word).indices
+        found = ids[0] if ids else _NO_WORD
+        if len(word) <= _LONG:
+            self[word] = found
+        return found
+
+
+_asked_once = lru_cache(maxsize=8)(_AskedOnce)
+_REMEMBERED, _LONG = 200_000, 40  # words, and letters of one that comes once
+_NO_WORD = -1

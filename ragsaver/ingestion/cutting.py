@@ -12,13 +12,15 @@ from ragsaver.settings import IngestionSettings, Settings, usable_cores
 def cutters(limits: IngestionSettings, workers: int | None = None) -> GuardedPool[Raw, Prepared]:
     """The processes; the caller closes them.
 
-    :param workers: how many at most; `ingestion.convert_workers` if None, or one for each core that may be used.
+    :param workers: how many at most; `ingestion.convert_workers` if None, or as many as there are cores for.
     """
+    most = workers or limits.convert_workers
     return GuardedPool(
         prepare,
-        workers=workers or limits.convert_workers or usable_cores(),
+        workers=most or usable_cores(),
         timeout_s=limits.convert_timeout_s,
         memory_mb=limits.convert_memory_mb,
+        cores=None if most else usable_cores(),
         still_to_read=lambda raw: 0 if isinstance(raw.data, bytes) else raw.size,
     )
 

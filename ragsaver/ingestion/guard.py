@@ -24,8 +24,8 @@ Result = TypeVar("Result")
 # bytes together, but one for each worker in any case.
 AHEAD = 16
 _AHEAD_BYTES = 64 * 2**20
-# More workers are started where those that are there were at work for more than this share of so many seconds. Where
-# they keep up with their caller, others would only take a core from him.
+# More workers are started where those that are there were at work for more than this share of so many seconds, and
+# a core was idle: where they keep up with their caller, or his work fills it, others would only take a core from him.
 _BUSY, _LATELY_S = 0.9, 1.0
 
 
@@ -40,6 +40,8 @@ class GuardedPool(Generic[Task, Result]):
     :param workers: processes at most; one is started, and as many again each time that they don't keep up.
     :param timeout_s: that one task may take.
     :param memory_mb: address space of one worker, its program included.
+    :param cores: that the workers share with this process: no further one is started where they are at work; None for
+        no such limit.
     :param still_to_read: bytes that a worker will read for a task, besides those of the task itself.
     """
 
@@ -50,17 +52,19 @@ class GuardedPool(Generic[Task, Result]):
         workers: int,
         timeout_s: float,
         memory_mb: int,
+        cores: int | None = None,
         still_to_read: Callable[[Task], int] = lambda task: 0,
     ) -> None:
         self._work = bytes(ForkingPickler.dumps(work))
         self._most = max(1, workers)
         self._timeout_s = timeout_s
         self._memory_mb = memory_mb
+        self._cores = cores
         self._still_to_read = still_to_read
         self._workers: list[WorkerProcess] = []
         self._waiting: deque[Job] = deque()
         self._done: dict[int, Result | UnreadableDocument] = {}
-        self._since = 0.0
+        self._since = self._own_s = 0.0
 
     def map(self, tasks: Iterable[tuple[str, Task]]) -> Iterator[tuple[str, Result | UnreadableDocument]]:
         """The results in the order of the tasks.
@@ -137,18 +141,24 @@ class GuardedPool(Generic[Task, Result]):
             worker.give(self._waiting.popleft())
 
     def _start_more(self) -> None:
-        """Start as many workers as there are, where these don't keep up: asked when all that they said was heard."""
+        """Start as many workers as there are, where these don't keep up and cores are idle: asked when all that they
+        said was heard.
+        """
         there, lately_s = len(self._workers), time.monotonic() - self._since
         if lately_s < _LATELY_S or not there or not self._waiting:
             return
         worked_s = sum(worker.worked_s + min(lately_s, worker.silent_s()) for worker in self._workers)
         if worked_s > _BUSY * there * lately_s:
-            for _ in range(min(there, self._most - there, len(self._waiting))):
+            wanted = min(there, self._most - there, len(self._waiting))
+            if self._cores is not None:
+                busy = (worked_s + time.process_time() - self._own_s) / lately_s
+                wanted = min(wanted, round(self._cores - busy))
+            for _ in range(wanted):
                 self._start()
         self._look_anew()
 
     def _look_anew(self) -> None:
-        self._since = time.monotonic()
+        self._since, self._own_s = time.monotonic(), time.process_time()
         for worker in self._workers:
             worker.worked_s = 0.0
 

@@ -66,7 +66,8 @@ def test_words_that_were_made_elsewhere_are_taken_if_they_were_made_alike(index:
 def test_words_of_this_machine_are_sent_and_read_as_they_were_made(index: VectorIndex) -> None:
     text = "a zebra, two zebras"
     made, sent = word_encoder(index.words).embed_document(text), words_of(text, index.words)
-    assert pickle.loads(pickle.dumps(sent)).lists() == (list(made.indices), list(made.values))
+    ids, weights = pickle.loads(pickle.dumps(sent)).lists()
+    assert dict(zip(ids, weights, strict=True)) == dict(zip(made.indices, made.values, strict=True))
 
 
 def test_unlisted_points_are_not_found_until_they_are_listed(index: VectorIndex) -> None:

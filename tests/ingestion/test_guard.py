@@ -21,8 +21,10 @@ from tests.ingestion.guarded_tasks import behave, length, loaded, to_blocks
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def pool(workers: int = 2, timeout_s: float = 60.0, memory_mb: int = 512) -> GuardedPool[str, object]:
-    return GuardedPool(behave, workers=workers, timeout_s=timeout_s, memory_mb=memory_mb)
+def pool(
+    workers: int = 2, timeout_s: float = 60.0, memory_mb: int = 512, cores: int | None = None
+) -> GuardedPool[str, object]:
+    return GuardedPool(behave, workers=workers, timeout_s=timeout_s, memory_mb=memory_mb, cores=cores)
 
 
 def named(*tasks: str) -> list[tuple[str, str]]:
@@ -148,6 +150,34 @@ def test_more_workers_are_started_where_those_there_do_not_keep_up():
             if len(guarded._workers) == 3:
                 break
     assert len(started) == 3
+
+
+def most_at_once(guarded: GuardedPool[str, object], *tasks: str) -> int:
+    """How many workers there are at most while some tasks are done."""
+    most, start = 0, guarded._start
+
+    def counted(*given: object) -> None:
+        nonlocal most
+        start(*given)
+        most = max(most, len(guarded._workers))
+
+    guarded._start = counted
+    with guarded:
+        list(guarded.map(named(*tasks)))
+    return most
+
+
+@pytest.mark.parametrize(("cores", "most"), [(1, 1), (2, 2), (9, 3)])
+def test_no_more_workers_are_started_than_there_are_cores_for(cores: int, most: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guard, "_LATELY_S", 0.3)
+    assert most_at_once(pool(3, timeout_s=1.5, cores=cores), *["hang"] * 3, *["ok"] * 40) == most
+
+
+def test_no_more_workers_are_started_where_their_caller_s_work_fills_the_cores(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guard, "_LATELY_S", 0.3)
+    own = count()
+    monkeypatch.setattr(guard.time, "process_time", lambda: 10.0 * next(own))
+    assert most_at_once(pool(3, timeout_s=1.5, cores=4), "hang", "hang", "ok") == 1
 
 
 def test_a_caller_that_stops_early_leaves_no_task_behind():
