@@ -14,17 +14,15 @@ from ragsaver.index.keys import GROUPS, LISTED_IN, SCOPE
 
 _REST = "packed"
 _FILTERED = (SCOPE, GROUPS)
-_JSON = TypeAdapter(dict[str, Any])
+_JSON = TypeAdapter(dict[str, Any]).serializer
 
 
 def packed(payload: Mapping[str, Any]) -> dict[str, Any]:
     """What the engine is given. Whether a point is listed is not kept with it."""
-    given: dict[str, Any] = {}
-    rest: dict[str, Any] = {}
-    for key, value in payload.items():
-        if key != LISTED_IN:
-            (given if key in _FILTERED else rest)[key] = value
-    given[_REST] = _JSON.dump_json(rest).decode()
+    rest = dict(payload)
+    rest.pop(LISTED_IN, None)
+    given = {key: rest.pop(key) for key in _FILTERED if key in rest}
+    given[_REST] = _JSON.to_json(rest).decode()
     return given
 
 

@@ -69,4 +69,7 @@ def payload_in(scope: Scope, point: "StoredPoint") -> dict[str, Any]:
 
 def change_of(payload: Mapping[str, Any]) -> dict[str, Any]:
     """What a point may be given later: nothing moves it to another scope, or shows it."""
-    return {key: value for key, value in payload.items() if key not in _OWN}
+    carried = dict(payload)
+    for key in _OWN:
+        carried.pop(key, None)
+    return carried

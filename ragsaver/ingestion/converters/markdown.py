@@ -17,6 +17,8 @@ _ESM = re.compile(
     r"(?:import\s*[{*\"']|import\s+(?:type\s+)?[\w$]+\s*(?:,|from\b)|import\s+type\s*\{"
     r"|export\s*[{*]|export\s+(?:default|const|let|var|function|async|class|type|interface|enum)\b)"
 )
+# Without any of these there is nothing to drop.
+_IN_MDX = re.compile(r"[<{]|^(?:import|export)", re.MULTILINE)
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _HEADING_MARKS = re.compile(r"[ \t]*#{1,6}(?:[ \t]+|\Z)")
 _UNDERLINE = re.compile(r"\n[ \t]*(?:=+|-+)[ \t]*\Z")
@@ -101,6 +103,8 @@ def _without_mdx(text: str, *, mdx: bool) -> str:
 
     :param mdx: an import or export may span lines; it ends at an empty one.
     """
+    if not _IN_MDX.search(text):
+        return text
     kept: list[str] = []
     prose: list[str] = []
     fence: str | None = None
