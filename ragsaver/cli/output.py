@@ -115,15 +115,29 @@ def errors_told(as_json: bool) -> Iterator[None]:
     """Turn errors into a message and an exit code by the contract."""
     try:
         yield
-    except KeyboardInterrupt:
-        told = tell_error(Stopped("stopped", remedy=RUN_AGAIN), as_json)
     except BrokenPipeError:  # the reader of stdout has enough: nothing to say, nobody to say it to
         raise
-    except (RagSaverError, OSError) as error:
-        told = tell_error(error, as_json)
+    except (Exception, KeyboardInterrupt) as error:
+        if _interrupted(error):
+            told = tell_error(Stopped("stopped", remedy=RUN_AGAIN), as_json)
+        elif isinstance(error, (RagSaverError, OSError)):
+            told = tell_error(error, as_json)
+        else:
+            raise
     else:
         return
     raise typer.Exit(told.exit_code)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether it came of an interrupt: where that strikes in the middle of a lock or a statement, to leave these fails
+    too, and Python raises what failed last.
+    """
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__context__
+    return False
 
 
 def _of_the_system(error: OSError) -> RagSaverError:
