@@ -224,9 +224,14 @@ class DocumentLine:
             lock(connection, _documents.c.id, *worn)
             return connection.execute(sa.update(_documents).where(*worn).values(values)).rowcount
 
-    def line_up(self, state: State) -> None:
-        """Put overdue documents at the end of their tenants' lines; they have no messages yet."""
+    def line_up(self, state: State, max_attempts: int | None = None) -> None:
+        """Put overdue documents at the end of their tenants' lines; they have no messages yet.
+
+        :param max_attempts: what was tried so often stays away, to be buried; None where trying is counted otherwise.
+        """
         overdue = _overdue(state)
+        if max_attempts is not None:  # a hold may have ended since somebody looked for what is to be buried
+            overdue += (_documents.c.attempts < max_attempts,)
         if not self._any(*overdue):
             return
         whose = (_documents.c.tenant, _documents.c.priority)

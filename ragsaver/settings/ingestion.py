@@ -38,8 +38,8 @@ class IngestionSettings(Section):
         default=0,
         ge=0,
         le=1024,
-        description="processes that read files at most, one unless it does not keep up; 0 takes the cores that the "
-        "process may use",
+        description="processes that read files at most, one unless it does not keep up; 0 takes as many as there are "
+        "idle cores for",
     )
     batch_chunks: int = Field(
         default=0,

@@ -37,7 +37,7 @@ def requeue(jobs: JobStore, broker: Broker, limits: QueueSettings, moved: Moved 
     for state, queue in _STAGES:
         if buried := jobs.documents.bury(state, limits.max_attempts):
             moved(State.DEAD, buried)
-        jobs.documents.line_up(state)
+        jobs.documents.line_up(state, limits.max_attempts)
         late = jobs.documents.late(state)
         lost = late > 0 and broker.backlog(queue) < late
         missing = jobs.documents.to_send(state, lease_s=limits.visibility_timeout_s, lost=lost)

@@ -208,6 +208,19 @@ def test_two_workers_on_one_document_whose_hold_is_over_bring_it_in_once(hasty: 
     assert hasty.reconciles(ids)
 
 
+def test_a_hold_that_ends_while_somebody_looks_gives_no_attempt_too_many(line: Line, monkeypatch):
+    ids = line.put(TEXT)
+    documents = line.queue.jobs.documents
+    assert documents.claim(State.QUEUED, "dies", limit=1, lease_s=600)
+    with monkeypatch.context() as looking:
+        looking.setattr(documents, "bury", lambda *_: documents.hold_on(["dies"], -1))
+        assert line.requeue(max_attempts=1) == 0
+    assert line.states(ids) == [State.QUEUED]
+    line.requeue(max_attempts=1)
+    assert line.states(ids) == [State.DEAD]
+    assert line.report(ids[0]).progress[0].attempts == 1
+
+
 def test_a_text_that_another_worker_is_embedding_is_not_paid_for_again(line: Line, monkeypatch):
     monkeypatch.setattr(embedding, "_OTHERS_S", 0.0)
     ids = line.put(TEXT, TEXT)
