@@ -54,5 +54,5 @@ def test_what_fails_by_itself_is_told_as_what_it_is(capsys: pytest.CaptureFixtur
         raise StorageError("is full")
     assert ended.value.exit_code == StorageError.exit_code == 2
     assert json.loads(capsys.readouterr().out)["error"]["problem"] == "is full"
-    with pytest.raises(ZeroDivisionError), errors_told(as_json=True):
-        1 / 0
+    with pytest.raises(LookupError), errors_told(as_json=True):
+        raise LookupError("a fault of the program's own")
