@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from free_encoder import FreeEncoder
+from machine_pace import loop_s
 from numpy.typing import NDArray
 from process_memory import status_mb
 
@@ -122,7 +123,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             generate(Path(folder) / "docs", size_mb * MB)
             for name in given.index:
-                runs.append({"index": name, "size_mb": size_mb, **in_its_own_process(folder, given.dim, name)})
+                pace = {"loop_s": loop_s()}
+                runs.append({"index": name, "size_mb": size_mb, **pace, **in_its_own_process(folder, given.dim, name)})
                 if name == "edge":
                     runs[-1] |= in_its_own_process(folder, given.dim, name, "--alone")
                 print(runs[-1], file=sys.stderr)

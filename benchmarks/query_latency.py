@@ -15,6 +15,7 @@ from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
+from machine_pace import loop_s
 from served import Endpoint, served
 
 P50_LIMIT_MS, P95_LIMIT_MS, OWN_P50_LIMIT_MS = 15.0, 40.0, 8.0
@@ -29,7 +30,7 @@ def main() -> None:
     arguments.add_argument("--paid", action="store_true", help="a language model answers, and is paid for")
     arguments.add_argument("--out", type=Path)
     given = arguments.parse_args()
-    endpoint = Endpoint()
+    endpoint, pace_s = Endpoint(), loop_s()
     with endpoint, served(given.corpus, endpoint.environment() if given.paid else {}) as (url, names):
         questions = [f"What does {names[n % len(names)]} do, case {n}?" for n in range(given.questions)]
         spent_ms, own_ms, client_ms = ask(url, questions, endpoint)
@@ -44,6 +45,7 @@ def main() -> None:
         "p95_limit_ms": P95_LIMIT_MS,
         "without_model": {"p50_ms": round(own_p50, 2), "p50_limit_ms": OWN_P50_LIMIT_MS},
         "client_p50_ms": round(statistics.median(client_ms), 2),
+        "loop_s": pace_s,
         "load": round(os.getloadavg()[0], 1),
         "ok": p50 < P50_LIMIT_MS and p95 < P95_LIMIT_MS and own_p50 < OWN_P50_LIMIT_MS,
     }
