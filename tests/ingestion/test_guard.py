@@ -14,7 +14,9 @@ import pytest
 
 from ragsaver.errors import RagSaverError, UnreadableDocument
 from ragsaver.ingestion import guard
+from ragsaver.ingestion.cutting import cutters
 from ragsaver.ingestion.guard import AHEAD, GuardedPool
+from ragsaver.settings import IngestionSettings, usable_cores
 from tests.ingestion.converters.office_files import docx, pptx, xlsx
 from tests.ingestion.guarded_tasks import behave, length, loaded, to_blocks
 
@@ -240,3 +242,9 @@ def test_documents_and_their_errors_come_back_whole():
         (_, good), (_, bad) = guarded.map([("a.docx", ("a.docx", docx())), ("b.pdf", ("b.pdf", b"%PDF-1.4"))])
     assert good == to_blocks(("a.docx", docx()))
     assert isinstance(bad, UnreadableDocument) and bad.where == "b.pdf" and bad.remedy
+
+
+def test_readers_that_the_settings_name_are_not_held_back_by_the_cores():
+    own, named_by_settings = cutters(IngestionSettings()), cutters(IngestionSettings(convert_workers=3))
+    assert (own._most, own._cores) == (usable_cores(), usable_cores())
+    assert (named_by_settings._most, named_by_settings._cores) == (3, None)
