@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def score_sentences(
 def by_candidate(scores: Sequence[float], candidates: Sequence[Candidate]) -> list[list[float]]:
     """Scores of all sentences, a row for each candidate."""
     left = iter(scores)
-    return [[next(left) for _ in candidate.sentences] for candidate in candidates]
+    return [list(islice(left, len(candidate.sentences))) for candidate in candidates]
 
 
 def features(question: str, candidates: Sequence[Candidate], tenant: str = "") -> NDArray[np.float64]:

@@ -158,7 +158,13 @@ class EdgeIndex(SearchedShard):
         """What those of the points that are there carry."""
         records = self._read(lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=False))
         coming = self._sight.coming(scope)
-        return {str(one.id): told(scope, one, coming) for one in records if sees(scope, one.payload)}
+        found: dict[str, Mapping[str, Any]] = {}
+        for one in records:
+            payload = one.payload  # which is taken over from the engine anew each time
+            if sees(scope, payload):
+                point_id = str(one.id)
+                found[point_id] = told(scope, payload, coming=point_id in coming)
+        return found
 
     def vectors(self, scope: Scope, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The dense vectors of those points that are there."""
@@ -168,8 +174,8 @@ class EdgeIndex(SearchedShard):
         records, _ = self._read(lambda shard: shard.scroll(request))
         found: dict[str, NDArray[np.float32]] = {}
         for record in records:
-            if isinstance(record.vector, dict):
-                found[str(record.id)] = np.asarray(record.vector[DENSE], dtype=np.float32)
+            if isinstance(vector := record.vector, dict):
+                found[str(record.id)] = np.asarray(vector[DENSE], dtype=np.float32)
         return found
 
     def ids(self, scope: Scope) -> Iterator[tuple[str, bool]]:

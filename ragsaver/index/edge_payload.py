@@ -30,4 +30,6 @@ def unpacked(payload: Mapping[str, Any] | None) -> dict[str, Any]:
     """What was carried; an earlier version's point carries it as it is, and what was changed since in the text."""
     carried = dict(payload or {})
     rest = carried.pop(_REST, None)
-    return {**carried, **from_json(rest)} if rest is not None else carried
+    if rest is not None:
+        carried |= from_json(rest)
+    return carried

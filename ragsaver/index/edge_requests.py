@@ -1,6 +1,6 @@
 """What the embedded engine is asked, and what it answers, in its own words."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -115,7 +115,7 @@ def _weighed(*shares: float) -> qdrant.Formula:
 def hits(scope: Scope, points: Sequence[qdrant.ScoredPoint], with_payload: bool, share: float = 1.0) -> Leg:
     """One leg's answer, or that of all; `share` is what scores are multiplied by."""
     # to look for a payload that was not asked for takes as long as all the rest
-    payloads = [told(scope, point, ()) for point in points] if with_payload else None
+    payloads = [told(scope, point.payload) for point in points] if with_payload else None
     return Leg(_ids(points), [point.score * share for point in points], payloads)
 
 
@@ -142,27 +142,30 @@ def point_again(scope: Scope, point: StoredPoint) -> qdrant.Point:
     return qdrant.Point(point.id, {DENSE: point.vector.tolist(), LEXICAL: lexical}, payload)
 
 
-def told(scope: Scope, record: qdrant.Record | qdrant.ScoredPoint, coming: Collection[str]) -> dict[str, Any]:
+def told(scope: Scope, payload: Mapping[str, Any] | None, *, coming: bool = False) -> dict[str, Any]:
     """What a point of the scope carries, and that it is listed if it is.
 
-    :param coming: points that are not.
+    :param coming: whether it is not.
     """
-    carried = unpacked(record.payload)
+    carried = unpacked(payload)
     for key in (LISTED_IN, EARLIER_STATE):  # as earlier versions said so
         carried.pop(key, None)
-    return carried if str(record.id) in coming else {**carried, **shown_in(scope)}
+    if not coming:
+        carried |= shown_in(scope)
+    return carried
 
 
 def stored_point(scope: Scope, record: qdrant.Record, coming: Collection[str]) -> StoredPoint:
     """A point with its vectors and payload, for another index."""
     assert isinstance(record.vector, dict)
     words: Any = record.vector.get(LEXICAL)
+    point_id = str(record.id)
     return StoredPoint(
-        str(record.id),
+        point_id,
         np.asarray(record.vector[DENSE], dtype=np.float32),
         list(words.indices) if words else [],
         list(words.values) if words else [],
-        told(scope, record, coming),
+        told(scope, record.payload, coming=point_id in coming),
     )
 
 
