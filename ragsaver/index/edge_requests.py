@@ -157,12 +157,12 @@ def told(scope: Scope, payload: Mapping[str, Any] | None, *, coming: bool = Fals
 
 def stored_point(scope: Scope, record: qdrant.Record, coming: Collection[str]) -> StoredPoint:
     """A point with its vectors and payload, for another index."""
-    assert isinstance(record.vector, dict)
-    words: Any = record.vector.get(LEXICAL)
-    point_id = str(record.id)
+    vectors, point_id = record.vector, str(record.id)  # which are taken over from the engine anew each time
+    assert isinstance(vectors, dict)
+    words: Any = vectors.get(LEXICAL)
     return StoredPoint(
         point_id,
-        np.asarray(record.vector[DENSE], dtype=np.float32),
+        np.asarray(vectors[DENSE], dtype=np.float32),
         list(words.indices) if words else [],
         list(words.values) if words else [],
         told(scope, record.payload, coming=point_id in coming),

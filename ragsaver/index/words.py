@@ -10,6 +10,9 @@ import qdrant_edge as qdrant
 from ragsaver.errors import SettingsError
 from ragsaver.sentences import small_words
 
+_REMEMBERED, _LONG = 200_000, 40  # words, and letters of one that comes once
+_NO_WORD = -1
+
 
 class WordSettings(NamedTuple):
     """What shapes how BM25 sees a text."""
@@ -75,30 +78,25 @@ def word_lists(text: str, made: Words | None, settings: WordSettings) -> tuple[l
 def words_of(text: str, settings: WordSettings) -> Words:
     """A text's words, to be sent."""
     if text.isascii():
-        return _asked_once(settings).of(text)
+        return _asked_once(text, settings)
     vector = word_encoder(settings).embed_document(text)
     return Words(array("I", vector.indices).tobytes(), array("f", vector.values).tobytes(), settings)
 
 
-class _AskedOnce:
-    """The encoder, asked once for each word, and its formula: half of the time, for the same ids and weights.
+def _asked_once(text: str, settings: WordSettings) -> Words:
+    """By the encoder's formula, of words that it was asked for once each: the same ids and weights in half of the time.
 
     Of ASCII texts only: which letters of other scripts make a word, and which are the same, the encoder alone knows.
     """
-
-    def __init__(self, settings: WordSettings) -> None:
-        self._settings = settings
-        self._ids = _Ids(word_encoder(settings))
-
-    def of(self, text: str) -> Words:
-        if len(self._ids) > _REMEMBERED:
-            self._ids.clear()
-        counts = Counter(map(self._ids.__getitem__, small_words(text)))
-        del counts[_NO_WORD]
-        _, average, k1, b = self._settings
-        most, half = k1 + 1, k1 * (1 - b + b * counts.total() / average)
-        weights = [most * often / (often + half) for often in counts.values()]
-        return Words(array("I", counts).tobytes(), array("f", weights).tobytes(), self._settings)
+    ids = _ids_of(settings)
+    if len(ids) > _REMEMBERED:
+        ids.clear()
+    counts = Counter(map(ids.__getitem__, small_words(text)))
+    del counts[_NO_WORD]
+    _, average, k1, b = settings
+    most, half = k1 + 1, k1 * (1 - b + b * counts.total() / average)
+    weights = [most * often / (often + half) for often in counts.values()]
+    return Words(array("I", counts).tobytes(), array("f", weights).tobytes(), settings)
 
 
 class _Ids(dict[str, int]):
@@ -116,6 +114,6 @@ class _Ids(dict[str, int]):
         return found
 
 
-_asked_once = lru_cache(maxsize=8)(_AskedOnce)
-_REMEMBERED, _LONG = 200_000, 40  # words, and letters of one that comes once
-_NO_WORD = -1
+@lru_cache(maxsize=8)
+def _ids_of(settings: WordSettings) -> _Ids:
+    return _Ids(word_encoder(settings))

@@ -53,6 +53,6 @@ def test_endless_new_words_take_no_more_memory(monkeypatch: pytest.MonkeyPatch):
     for number in range(100):
         text = f"zebra word{number} long{'x' * 500}{number}"
         assert weighed(text, settings) == encoded(text, settings)
-    remembered = words._asked_once(settings)._ids
+    remembered = words._ids_of(settings)
     assert len(remembered) <= 10 + 3
     assert max(map(len, remembered)) < 100
