@@ -18,12 +18,14 @@ _USAGE = {"prompt_tokens": 500, "completion_tokens": 9, "total_tokens": 509}
 _CHOICE = {"index": 0, "message": {"role": "assistant", "content": "It says so [1]."}, "finish_reason": "stop"}
 _COMPLETION = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [_CHOICE]}
 _BODY = json.dumps(_COMPLETION | {"usage": _USAGE}).encode()
+_LOOK_S, _AT_REST = 1.0, 0.1
 SAID = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_BODY) + _BODY
 
 
 @contextmanager
 def served(corpus: Path, settings: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Ingest a corpus in a home of its own, and serve it for the code inside: the URL, and what its files are called.
+    """Ingest a corpus in a home of its own, and serve it for the code inside, once the server has read ahead: the URL,
+    and what its files are called.
 
     :param settings: more variables of the environment.
     """
@@ -38,10 +40,28 @@ def served(corpus: Path, settings: Mapping[str, str]) -> Iterator[tuple[str, lis
         try:
             url = server.stderr.readline().split()[-1]
             threading.Thread(target=server.stderr.read, daemon=True).start()  # a full pipe would stop the server
+            rests(server.pid)
             yield url, names
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait()
+
+
+def rests(pid: int) -> None:
+    """Wait until a process takes no more of the processor than one that waits."""
+    before = processor_s(pid)
+    while True:
+        time.sleep(_LOOK_S)
+        now = processor_s(pid)
+        if now - before < _LOOK_S * _AT_REST:
+            return
+        before = now
+
+
+def processor_s(pid: int) -> float:
+    """What a process has taken of the processor."""
+    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Endpoint:

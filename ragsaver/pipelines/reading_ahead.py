@@ -16,8 +16,8 @@ from ragsaver.pipelines.runtime import Runtime
 from ragsaver.sentences import REMEMBERED
 
 # Some at a time, about a millisecond's work: a question that comes meanwhile goes first.
-_TOGETHER = 16
-_PAUSE_S = 0.005
+_TOGETHER = 4
+_PAUSE_S = 0.002
 
 _log = logging.getLogger(__name__)
 
