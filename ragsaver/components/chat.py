@@ -30,6 +30,7 @@ from ragsaver.components.token_counts import TierTokens, TokenCounter
 from ragsaver.deadline import time_left_s
 from ragsaver.errors import GenerationError, GenerationLate
 from ragsaver.settings import OUTPUT_LIMITS, ModelSettings
+from ragsaver.spend.prompt_bound import prompt_bound
 from ragsaver.spend.till import Till
 from ragsaver.spend.usage import TokenUsage, read_usage
 
@@ -201,6 +202,16 @@ class ChatTier:
         :raises GenerationError: if it can't be reached or refuses the key.
         """
         return self._generator.probe()
+
+    def most_prompt_tokens(self, messages: Sequence[ChatMessage], margin: float) -> int:
+        """Tokens of these messages that an attempt is charged for at most.
+
+        :param margin: share by which others count more than the shipped tokenizer, for where there is no till to tell.
+        """
+        if self._till is None:
+            texts = [message.text or "" for message in messages]
+            return prompt_bound(texts, self.tokens.count(texts), 0.0 if self.tokens.own else margin)
+        return self._till.ledger.learned(self.settings.name, self.task).foreseen(self._bound(messages))
 
     def may_ask_again(self) -> bool:
         """For callers who repeat an attempt themselves: take a retry from the endpoint's budget, if it has one."""

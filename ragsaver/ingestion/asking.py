@@ -60,6 +60,10 @@ class Reply:
 class Summariser(Protocol):
     """A language model. It may be asked by several threads at once."""
 
+    def worst(self, instructions: str, data: str) -> Tokens:
+        """The most that one attempt is charged for, whatever comes of it."""
+        ...
+
     def ask(self, instructions: str, data: str, timeout_s: float) -> Reply:
         """One attempt, over after `timeout_s`; what the endpoint does wrong is the reply's `problem`."""
         ...

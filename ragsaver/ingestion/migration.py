@@ -273,7 +273,7 @@ def open_migration(
     with holding(settings) as lock:
         cache = open_embedding_cache(settings.home, settings.embedding_cache)
         # Nobody is asked: what is not summarised yet, the first ingestion after the switch summarises.
-        summaries = open_summaries(settings, None, encoder.count_tokens)
+        summaries = open_summaries(settings, None)
         try:
             yield Migration(settings, encoder, cache, lock, preparing, fault, summaries)
         finally:

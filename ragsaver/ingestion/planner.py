@@ -110,7 +110,7 @@ def plan_without_index(
         pool = cutters(settings.ingestion)
         opened.callback(pool.close)
         encoder = load_encoder(settings.embedding)
-        summaries = summariser and open_summaries(settings, summariser(encoder.count_tokens), encoder.count_tokens)
+        summaries = summariser and open_summaries(settings, summariser(encoder.count_tokens))
         if summaries:
             opened.callback(summaries.close)
         recipe = recipe_of(settings, encoder.fingerprint)

@@ -22,9 +22,6 @@ from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.price import Price
 from ragsaver.spend.prices import PriceBook
 
-# What an endpoint puts around the messages of a prompt.
-_AROUND_TOKENS = 16
-
 
 @dataclass(frozen=True, slots=True)
 class Summarised:
@@ -109,7 +106,6 @@ class Summaries:
 
     :param summariser: the language model; None where only what was summarised before is wanted.
     :param price: of its tokens.
-    :param count_tokens: of each of some texts.
     :param asking: how patiently it is asked; as the settings say if None.
     """
 
@@ -119,7 +115,6 @@ class Summaries:
         cache: SummaryCache,
         summariser: Summariser | None,
         price: Price,
-        count_tokens: Callable[[Sequence[str]], list[int]],
         asking: Asking | None = None,
     ) -> None:
         self.settings = settings
@@ -127,7 +122,6 @@ class Summaries:
         self.name = fingerprint(settings)
         self._cache = cache
         self._summariser = summariser
-        self._count = count_tokens
         self._asking = asking or Asking(settings.summary_attempts, settings.summary_deadline_s)
         self._threads = ThreadPoolExecutor(settings.summary_concurrency, "summaries")
 
@@ -170,9 +164,9 @@ class Summaries:
         return list({section.hash: section for section in sections if section.hash not in there}.values())
 
     def worst(self, section: Section) -> Tokens:
-        """The most that one attempt takes: the prompt as counted here, and the longest answer."""
-        counted = sum(self._count([INSTRUCTIONS, as_data(section.text)])) + _AROUND_TOKENS
-        return Tokens(input=counted, output=self.settings.summary_max_tokens)
+        """The most that one attempt at a section that `lacking` names is charged for."""
+        assert self._summariser is not None
+        return self._summariser.worst(INSTRUCTIONS, as_data(section.text))
 
     def remember(self, partition: str, texts: dict[str, str]) -> None:
         """Keep summaries that stand in outlines, by hash, though the cache may have lost them."""
@@ -264,9 +258,7 @@ def _paid(answer: Answer) -> Summarised:
     return Summarised(made, 0, not made, answer.calls, answer.tokens, problem=answer.problem, cost_usd=answer.cost_usd)
 
 
-def open_summaries(
-    settings: Settings, summariser: Summariser | None, count_tokens: Callable[[Sequence[str]], list[int]]
-) -> Summaries | None:
+def open_summaries(settings: Settings, summariser: Summariser | None) -> Summaries | None:
     """Summaries as the settings want them; None if they want none.
 
     :param summariser: None where nobody is to be asked.
@@ -276,4 +268,4 @@ def open_summaries(
     if model is None:
         return None
     cache = open_summary_cache(settings.home, settings.outline)
-    return Summaries(settings.outline, cache, summariser, PriceBook.of(settings.spend).price(model), count_tokens)
+    return Summaries(settings.outline, cache, summariser, PriceBook.of(settings.spend).price(model))

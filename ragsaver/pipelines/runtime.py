@@ -130,7 +130,7 @@ class Runtime:
         from ragsaver.pipelines.summariser import ChatSummariser
 
         count = self.encoder.count_tokens
-        return open_summaries(self.settings, ChatSummariser(self.settings, count, self.resources.till), count)
+        return open_summaries(self.settings, ChatSummariser(self.settings, count, self.resources.till))
 
     @cached_property
     def ingestor(self) -> Ingestor:

@@ -153,7 +153,7 @@ class Succession:
 @contextmanager
 def _follower(new: Runtime) -> Iterator[Follower]:
     settings = without_limits(new.settings)
-    summaries = open_summaries(settings, None, new.encoder.count_tokens)  # nobody is asked while writers wait
+    summaries = open_summaries(settings, None)  # nobody is asked while writers wait
     ingestor = Ingestor(
         settings, new.index, new.encoder, new.manifest, new.embeddings, new.preparing, summaries=summaries
     )

@@ -47,8 +47,14 @@ class ChatSummariser:
         self._tier = ChatTier(model.model_copy(update=limits), count_tokens, till, tier="summaries", task="summary")
         self._timeout_s = model.timeout_s
         self._charged = till is not None
+        self._margin = settings.spend.prompt_margin
         # Who asks makes all attempts at a section one after the other, in one thread.
         self._granted = threading.local()
+
+    def worst(self, instructions: str, data: str) -> Tokens:
+        """The most that one attempt is charged for: what would be kept back for it."""
+        prompt = self._tier.most_prompt_tokens(_messages(instructions, data), self._margin)
+        return Tokens(input=prompt, output=self._tier.settings.max_output_tokens)
 
     def ask(self, instructions: str, data: str, timeout_s: float) -> Reply:
         """One attempt; where there is a till, with the tokens and the money that it was charged, failed or not."""
@@ -65,7 +71,7 @@ class ChatSummariser:
         def listen(chunk: StreamingChunk) -> None:
             """Streamed, so that the attempt ends in time however slowly the reply drips."""
 
-        messages = [ChatMessage.from_system(instructions), ChatMessage.from_user(data)]
+        messages = _messages(instructions, data)
         again = getattr(self._granted, "data", None) == data
         self._granted.data = None
         try:
@@ -91,6 +97,10 @@ class ChatSummariser:
             self._granted.data = data
             return reply
         return replace(reply, problem=told_not_again(reply.problem or "gave an empty answer"), again=False)
+
+
+def _messages(instructions: str, data: str) -> list[ChatMessage]:
+    return [ChatMessage.from_system(instructions), ChatMessage.from_user(data)]
 
 
 def _tokens(usage: TokenUsage) -> Tokens:

@@ -58,7 +58,6 @@ class Study:
             open_summary_cache(settings.home, wishes),
             ask or ChatSummariser(settings, count),
             PriceBook(settings.spend.prices).price("tiny"),
-            count,
             asking,
         )
 
@@ -194,6 +193,8 @@ def test_a_stop_between_two_answers_costs_only_what_was_not_answered(study: Stud
     real = ChatSummariser(study.bench.settings, study.bench.encoder.count_tokens)
 
     class Mortal:
+        worst = staticmethod(real.worst)
+
         def ask(self, instructions: str, data: str, timeout_s: float) -> Reply:
             if "animal7 is" in data:
                 raise Stopped

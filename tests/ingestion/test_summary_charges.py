@@ -120,6 +120,16 @@ def test_a_plan_s_most_is_enough_for_each_section_in_whole_micro_dollars(study: 
     assert (report.summaries.made, report.summaries.cost_usd * MICRO) == (10, 10)
 
 
+def test_an_attempt_whose_outcome_nobody_knows_passes_no_limit_either(paying: Study):
+    paying.write("a.md", "owl")
+    most = paying.bench.plan().cost_usd
+    paying.script.statuses = [500] * 20
+    report = paying.bench.ingest(max_cost_usd=most)
+    assert {one.outcome for one in summaries(paying)} == {"unknown"}
+    assert report.summaries.lacking == 1
+    assert 0 < report.receipt.cost_usd <= most
+
+
 def test_what_a_cached_summary_saved_is_what_its_answer_took_and_no_failure_before_it(paying: Study):
     paying.write("a.md", "owl")
     paying.script.statuses = [500]
