@@ -17,8 +17,8 @@ _ESM = re.compile(
     r"(?:import\s*[{*\"']|import\s+(?:type\s+)?[\w$]+\s*(?:,|from\b)|import\s+type\s*\{"
     r"|export\s*[{*]|export\s+(?:default|const|let|var|function|async|class|type|interface|enum)\b)"
 )
-# Without any of these there is nothing to drop.
-_IN_MDX = re.compile(r"[<{]|^(?:import|export)", re.MULTILINE)
+# Without any of these there is nothing to drop. To look for each by itself is quicker than an expression of them all.
+_AT_FIRST, _IN_MDX = ("import", "export"), ("<", "{", "\nimport", "\nexport")
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _HEADING_MARKS = re.compile(r"[ \t]*#{1,6}(?:[ \t]+|\Z)")
 _UNDERLINE = re.compile(r"\n[ \t]*(?:=+|-+)[ \t]*\Z")
@@ -103,7 +103,7 @@ def _without_mdx(text: str, *, mdx: bool) -> str:
 
     :param mdx: an import or export may span lines; it ends at an empty one.
     """
-    if not _IN_MDX.search(text):
+    if not text.startswith(_AT_FIRST) and not any(sign in text for sign in _IN_MDX):
         return text
     kept: list[str] = []
     prose: list[str] = []
