@@ -18,7 +18,7 @@ _USAGE = {"prompt_tokens": 500, "completion_tokens": 9, "total_tokens": 509}
 _CHOICE = {"index": 0, "message": {"role": "assistant", "content": "It says so [1]."}, "finish_reason": "stop"}
 _COMPLETION = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [_CHOICE]}
 _BODY = json.dumps(_COMPLETION | {"usage": _USAGE}).encode()
-_LOOK_S, _AT_REST = 1.0, 0.1
+_LOOK_S, _AT_REST = 1.0, 0.1  # of the processor
 SAID = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_BODY) + _BODY
 
 
