@@ -159,7 +159,7 @@ class Ingestor:
         started: float,
     ) -> IngestReport:
         known = self._manifest.documents(scope)
-        gone = listed.gone(known, order)
+        gone = listed.surely_gone(known, order, lambda: look(order, self._settings, self._manifest, scope))
         way = Way(
             gone=gone,
             lost=self._lost(scope, listed, order),

@@ -1,5 +1,6 @@
 """Which documents does an order mean? Those that are under its paths, and those that were and are gone."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
@@ -55,6 +56,19 @@ class Listed(NamedTuple):
     def gone(self, known: Mapping[str, DocumentRecord], order: IngestOrder) -> list[DocumentRecord]:
         """The documents that go by the order."""
         return gone_from(known, self.items, order, self.naming.unnamed) if order.prune else []
+
+    def surely_gone(
+        self, known: Mapping[str, DocumentRecord], order: IngestOrder, again: "Callable[[], Listed]"
+    ) -> list[DocumentRecord]:
+        """The same, without a file that has come to its old place since: that is no reason to forget it.
+
+        :param again: looks once more; only where a file is there that was not found.
+        """
+        gone = self.gone(known, order)
+        if not any(os.path.lexists(one.location) for one in gone if one.location):
+            return gone
+        still = {one.id for one in again().gone(known, order)}  # files that the order leaves out are there, too
+        return [one for one in gone if one.id in still]
 
 
 def look(order: IngestOrder, settings: Settings, manifest: Manifest, scope: Scope) -> Listed:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ragsaver.errors import UnreadableDocument, UsageError
+from ragsaver.ingestion import ingest
 from ragsaver.ingestion.ordered import gone_from
 from ragsaver.ingestion.sources.item import unreadable
 from tests.ingestion.bench import SCOPE, Bench
@@ -42,6 +43,28 @@ def test_the_last_documents_of_a_folder_go(filled: Bench):
     assert filled.plan(prune=True).documents.deleted == 2
     assert filled.ingest(prune=True).documents.deleted == 2
     assert known(filled) == filled.listed() == set()
+
+
+def test_a_file_that_comes_back_after_the_look_is_not_forgotten(filled: Bench, monkeypatch: pytest.MonkeyPatch):
+    look, elsewhere = ingest.look, filled.docs / "c.md"
+    (filled.docs / "a.md").rename(elsewhere)
+
+    def looked(*given):
+        found = look(*given)
+        if elsewhere.exists():
+            elsewhere.rename(filled.docs / "a.md")
+        return found
+
+    monkeypatch.setattr(ingest, "look", looked)
+    filled.ingest(prune=True)
+    assert known(filled) == {"docs/a.md", "docs/sub/b.md"}
+    assert filled.ingest(prune=True).documents.unchanged == 2
+
+
+def test_a_file_that_is_there_and_left_out_goes(filled: Bench):
+    (filled.docs / ".ragsaverignore").write_text("sub/")
+    assert filled.ingest(prune=True).documents.deleted == 1
+    assert known(filled) == {"docs/a.md"}
 
 
 def test_an_emptied_folder_is_an_error_where_nothing_is_to_go(filled: Bench):

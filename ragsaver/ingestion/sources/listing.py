@@ -94,7 +94,8 @@ def list_sources(
             return _store(named, selection, max_bytes, passed_over, may_be_empty)
         return folder(cwd / named)
 
-    return (with_access(item, settings.access) for item in _each_once([root(named) for named in paths]))
+    items = _each_once([root(named) for named in paths])
+    return (with_access(item, settings.access) for item in items) if settings.access else items
 
 
 def location_of(named: str | Path, cwd: Path) -> str:
