@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from process_memory import cpu_seconds
 
 
 def main() -> None:
@@ -52,13 +53,13 @@ def main() -> None:
             bodies = [{"query": f"Who lit the beacon of island {n}?"} for n in range(arguments.questions)]
             for body in bodies:
                 httpx.post(f"{url}/v1/query", json=body, timeout=120).raise_for_status()
-            before = cpu_s(server.pid)
+            before = cpu_seconds(server.pid)
             started = time.perf_counter()
             each = arguments.requests // arguments.clients
             with multiprocessing.Pool(arguments.clients) as pool:
                 spent = pool.starmap(load, [(url, bodies, each)] * arguments.clients)
             took_s = time.perf_counter() - started
-            used_s = cpu_s(server.pid) - before
+            used_s = cpu_seconds(server.pid) - before
         finally:
             server.terminate()
             server.wait()
@@ -113,12 +114,6 @@ def load(url: str, bodies: list[dict[str, str]], requests: int) -> list[float]:
             spent.append(time.perf_counter() - started)
             assert lines.get("x-ragsaver-cache") == "hit", headers
     return spent
-
-
-def cpu_s(process: int) -> float:
-    """Processor time of a process so far (Linux)."""
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

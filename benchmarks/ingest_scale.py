@@ -27,7 +27,7 @@ import numpy as np
 from free_encoder import FreeEncoder
 from machine_pace import loop_s
 from numpy.typing import NDArray
-from process_memory import status_mb
+from process_memory import cpu_seconds, status_mb
 
 from ragsaver.caching.embeddings import SqliteEmbeddingCache
 from ragsaver.collecting import collect_seldom
@@ -257,12 +257,6 @@ def profiled(to: Path | None, run: Any) -> Any:
         return profile.runcall(run)
     finally:
         profile.dump_stats(to)
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def children() -> list[int]:

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from process_memory import cpu_seconds
+
 _USAGE = {"prompt_tokens": 500, "completion_tokens": 9, "total_tokens": 509}
 _CHOICE = {"index": 0, "message": {"role": "assistant", "content": "It says so [1]."}, "finish_reason": "stop"}
 _COMPLETION = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [_CHOICE]}
@@ -49,19 +51,13 @@ def served(corpus: Path, settings: Mapping[str, str]) -> Iterator[tuple[str, lis
 
 def rests(pid: int) -> None:
     """Wait until a process takes no more of the processor than one that waits."""
-    before = processor_s(pid)
+    before = cpu_seconds(pid)
     while True:
         time.sleep(_LOOK_S)
-        now = processor_s(pid)
+        now = cpu_seconds(pid)
         if now - before < _LOOK_S * _AT_REST:
             return
         before = now
-
-
-def processor_s(pid: int) -> float:
-    """What a process has taken of the processor."""
-    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Endpoint:
