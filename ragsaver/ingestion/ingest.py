@@ -28,10 +28,11 @@ from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.ordered import Listed, look, replaced_by
 from ragsaver.ingestion.planner import Planner, require_affordable
 from ragsaver.ingestion.planning import Change, batches
-from ragsaver.ingestion.quiet import Quiet, digest_of
+from ragsaver.ingestion.quiet import Quiet
 from ragsaver.ingestion.quota import admitted
 from ragsaver.ingestion.report import IngestReport, PlanReport, Progress
 from ragsaver.ingestion.rereading import item_again
+from ragsaver.ingestion.rerun import Rerun
 from ragsaver.ingestion.retention import Expiry, expiries, tombstone_of
 from ragsaver.ingestion.sources import PostedDocument, SourceItem, location_of, require_sources
 from ragsaver.ingestion.standing import standings, vector_bytes
@@ -106,47 +107,40 @@ class Ingestor:
             plan = self.plan(order, scope)
             require_affordable(plan, order.max_cost_usd)
             allowance = Allowance(order.max_cost_usd - plan.embedding.cost_usd)
+        rerun = self._rerun(order, scope)
+        if rerun.trees:
+            with self.writing(scope):
+                report = self._nothing_to_do(scope, rerun.at_a_glance(), progress, started)
+            if report:
+                return report.model_copy(update={"passed_over": told_kinds(rerun.trees.passed_over)})
         mark = self._manifest.changes.mark(scope)
         listed = look(order, self._settings, self._manifest, scope)
         with self.writing(scope):
             if self._manifest.changes.mark(scope) != mark:  # what others brought in since is not in the list, nor gone
                 listed = look(order, self._settings, self._manifest, scope)
-            items = listed.items
-            digest = self._digest(order, scope, listed)
-            report = self._nothing_to_do(scope, digest, items, progress, started) if digest else None
+            report = self._nothing_to_do(scope, rerun.once_listed(listed), progress, started)
             if report is None:
                 report = self._look_through(order, scope, listed, progress, allowance, started)
-                left_alone = report.documents.unchanged == len(items) and not report.documents.deleted
-                if digest and left_alone:
-                    self._manifest.quiet_runs.end(scope, digest, Quiet(len(items), report.chunks.total))
+                if report.documents.unchanged == len(listed.items) and not report.documents.deleted:
+                    noted = tuple(self._manifest.originals.noted(scope).keys() & {item.source for item in listed.items})
+                    rerun.left_alone(Quiet(len(listed.items), report.chunks.total, noted))
         return report.model_copy(update={"passed_over": told_kinds(listed.passed_over)})
 
-    def _digest(self, order: IngestOrder, scope: Scope, listed: Listed) -> str | None:
-        """What the run is about; None where it must look at every document."""
-        unsettled = listed.naming.fresh or (order.prune and listed.naming.outdated)
-        if order.checksum or unsettled or scope.collection in self._settings.lifecycle.retention:
-            return None
-        outlines = self._summaries and self._summaries.name
-        return digest_of(listed.items, (self.recipe.config, outlines, order.paths, str(order.cwd), order.prune))
+    def _rerun(self, order: IngestOrder, scope: Scope) -> Rerun:
+        made_with = (self.recipe.config, self._summaries and self._summaries.name)
+        return Rerun(order, scope, self._settings, self._manifest.quiet_runs, made_with)
 
     def _nothing_to_do(
-        self,
-        scope: Scope,
-        digest: str,
-        items: Sequence[SourceItem],
-        progress: Callable[[Progress], None] | None,
-        started: float,
+        self, scope: Scope, quiet: Quiet | None, progress: Callable[[Progress], None] | None, started: float
     ) -> IngestReport | None:
-        """The report, if the same run found nothing to do and nothing was committed since; else it begins."""
-        quiet = self._manifest.quiet_runs.get(scope, digest)
+        """The report, if the same run found nothing to do and nothing was committed since."""
         if quiet is None:
-            self._manifest.quiet_runs.begin(scope, digest)
             return None
         self._applier.recover(scope)  # a change that was never committed
         if progress:
-            progress(Progress(done=len(items), total=len(items), embedded=0))
-        kept = {item.source for item in items}
-        seen = Seen(documents=len(items), unchanged=quiet.documents, unchanged_chunks=quiet.chunks, kept=kept)
+            progress(Progress(done=quiet.documents, total=quiet.documents, embedded=0))
+        number = quiet.documents
+        seen = Seen(documents=number, unchanged=number, unchanged_chunks=quiet.chunks, kept=set(quiet.noted))
         return self._report(seen, Tally(), scope, started)
 
     def _look_through(

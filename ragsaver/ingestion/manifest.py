@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from ragsaver.ingestion.manifest_tables import outlines as _outlines
 from ragsaver.ingestion.manifest_tables import paces as _paces
 from ragsaver.ingestion.outlines import OUTLINER, Outline, from_json, to_json
 
-SCHEMA = 2
+SCHEMA = 3
 
 _REMEDY = (
     "Free some space or check the folder's rights, then run the command again; a file that is damaged: restore it, or "
@@ -132,14 +133,14 @@ class Manifest:
         self.uses = uses.Uses(self._database)
         self.tombstones = tombstones.Tombstones(self._database)
         self.named_by = named_by.NamedBy(self._database)
-        self.quiet_runs = quiet.QuietRuns(self._database)
+        self.quiet_runs = quiet.QuietRuns(self._database, kept=isinstance(place, Path))
         self.changes = changes.Changes(self._database)
         self.generation = generation.GenerationNote(self._database)
         self._database.set_up(
             (*_COPIED, quiet.metadata),
             SCHEMA,
             "Point `home` (RAGSAVER_HOME) to a new folder, or `database` to a new schema, and ingest again",
-            originals.STEPS,
+            {**originals.STEPS, **quiet.STEPS},
         )
 
     def documents(self, scope: Scope) -> dict[str, DocumentRecord]:

@@ -1,21 +1,18 @@
-"""Which runs found nothing to do? The same listing finds nothing again, and needs no look at the manifest's documents.
+"""Which runs found nothing to do? The same run finds nothing again, and needs no look at the manifest's documents.
 
 A run is written down before it reads the manifest, and marked as quiet when it has changed nothing. Whatever is
 committed meanwhile or later, by whomever, strikes the collection's runs out. That is safe where one writer waits for
-the other, as in SQLite; in PostgreSQL no run is written down.
+the other, as in SQLite; in PostgreSQL no run is written down. Of those that ask the same, the last one is kept.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
-import xxhash
 
-from ragsaver import dialects
 from ragsaver.database import Database
+from ragsaver.dialects import Steps, add_column
 from ragsaver.index.scope import Scope
-from ragsaver.ingestion.identity import metadata_hash
-from ragsaver.ingestion.sources import SourceItem
 
 metadata = sa.MetaData()
 
@@ -27,59 +24,75 @@ _runs = sa.Table(
     sa.Column("digest", sa.String, primary_key=True),
     sa.Column("documents", sa.Integer),
     sa.Column("chunks", sa.Integer),
+    sa.Column("found", sa.String),
+    sa.Column("noted", sa.JSON(none_as_null=True)),
 )
+
+
+def _begin_anew(connection: sa.Connection) -> None:
+    connection.execute(sa.delete(_runs))
+    for column in (_runs.c.found, _runs.c.noted):
+        add_column(connection, column)
+
+
+# From one format of the manifest to the next one.
+STEPS: Steps = {2: _begin_anew}
+
+
+class Run(NamedTuple):
+    """A run, as it is known again.
+
+    :ivar asked: a digest of what it was to do.
+    :ivar found: a digest of the documents that were there.
+    """
+
+    asked: str
+    found: str
 
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """What a run left as it was."""
+    """What a run left as it was.
+
+    :ivar noted: sources of those documents that have lost something, as is told again.
+    """
 
     documents: int
     chunks: int
-
-
-def digest_of(items: Sequence[SourceItem], asked: Sequence[object]) -> str | None:
-    """What a run is about; None where only reading tells whether something changed.
-
-    :param asked: whatever else decides what is done.
-    """
-    if not all(item.version and item.location for item in items):
-        return None
-    told = "\n".join([f"{item.source}\0{item.location}\0{item.version}\0{_carried(item)}" for item in items])
-    return xxhash.xxh3_128_hexdigest(f"{asked!r}\n{told}".encode(errors="surrogatepass"))
-
-
-def _carried(item: SourceItem) -> str:
-    """Its readers, for example: rules that change make it another run."""
-    return metadata_hash(item.metadata) if item.metadata else ""
+    noted: tuple[str, ...] = ()
 
 
 class QuietRuns:
-    """The table of quiet runs in the manifest's database. Made by the manifest."""
+    """The table of quiet runs in the manifest's database. Made by the manifest.
 
-    def __init__(self, database: Database) -> None:
+    :param kept: whether any run is written down.
+    """
+
+    def __init__(self, database: Database, *, kept: bool) -> None:
         self._reading, self._writing = database.reading, database.writing
+        self.kept = kept
 
-    def get(self, scope: Scope, digest: str) -> Quiet | None:
+    def get(self, scope: Scope, run: Run) -> Quiet | None:
         """The run, if it was quiet and nothing was committed since."""
-        query = sa.select(_runs.c.documents, _runs.c.chunks).where(*_one(scope, digest))
+        query = sa.select(_runs.c.documents, _runs.c.chunks, _runs.c.noted).where(*_one(scope, run))
         with self._reading() as connection:
             row = connection.execute(query).first()
-        return None if row is None or row.documents is None else Quiet(row.documents, row.chunks)
+        return None if row is None or row.documents is None else Quiet(row.documents, row.chunks, tuple(row.noted))
 
-    def begin(self, scope: Scope, digest: str) -> None:
+    def begin(self, scope: Scope, run: Run) -> None:
         """Write a run down, before it reads the manifest."""
+        if not self.kept:
+            return
         with self._writing() as connection:
-            if connection.dialect.name != dialects.POSTGRES:
-                connection.execute(sa.delete(_runs).where(*_one(scope, digest)))
-                row = {"tenant": scope.tenant, "collection": scope.collection, "digest": digest}
-                connection.execute(sa.insert(_runs), row)
+            connection.execute(sa.delete(_runs).where(*_asked(scope, run)))
+            row = {"tenant": scope.tenant, "collection": scope.collection, "digest": run.asked, "found": run.found}
+            connection.execute(sa.insert(_runs), row)
 
-    def end(self, scope: Scope, digest: str, quiet: Quiet) -> None:
+    def end(self, scope: Scope, run: Run, quiet: Quiet) -> None:
         """Mark a run as quiet, unless something was committed since it began."""
         with self._writing() as connection:
-            changed = {"documents": quiet.documents, "chunks": quiet.chunks}
-            connection.execute(sa.update(_runs).where(*_one(scope, digest)).values(changed))
+            changed = {"documents": quiet.documents, "chunks": quiet.chunks, "noted": quiet.noted}
+            connection.execute(sa.update(_runs).where(*_one(scope, run)).values(changed))
 
 
 def strike_out(connection: sa.Connection, scope: Scope) -> None:
@@ -91,5 +104,9 @@ def _in(scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:
     return (_runs.c.tenant == scope.tenant, _runs.c.collection == scope.collection)
 
 
-def _one(scope: Scope, digest: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (*_in(scope), _runs.c.digest == digest)
+def _asked(scope: Scope, run: Run) -> tuple[sa.ColumnElement[bool], ...]:
+    return (*_in(scope), _runs.c.digest == run.asked)
+
+
+def _one(scope: Scope, run: Run) -> tuple[sa.ColumnElement[bool], ...]:
+    return (*_asked(scope, run), _runs.c.found == run.found)

@@ -15,6 +15,7 @@ from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
 from ragsaver.ingestion.notes import Note, NoteCode
 from ragsaver.ingestion.opening import open_manifest
 from ragsaver.ingestion.originals import DOCUMENT_ID, Original
+from ragsaver.ingestion.quiet import _runs
 from ragsaver.postgres import _format
 from ragsaver.settings import DatabaseSettings, Settings
 from tests.databases import asking
@@ -138,12 +139,17 @@ def test_a_manifest_of_the_format_before_is_brought_on(manifest: Manifest):
     with manifest._database.writing() as connection:
         connection.execute(sa.schema.DropIndex(next(one for one in TABLE.indexes if one.name == "originals_noted")))
         connection.execute(sa.DDL("ALTER TABLE %(fullname)s DROP COLUMN notes").against(TABLE))
+        connection.execute(sa.insert(_runs).values(tenant="acme", collection="docs", digest="d", documents=1, chunks=2))
+        for column in ("found", "noted"):
+            connection.execute(sa.DDL(f"ALTER TABLE %(fullname)s DROP COLUMN {column}").against(_runs))
         if connection.dialect.name == POSTGRES:
             connection.execute(sa.update(_format).values(version=1))
         else:
             connection.execute(sa.text("PRAGMA user_version = 1"))
     for generation in (2, 3):
         with closing(Manifest(manifest.place)) as again:
+            with again._database.reading() as connection:
+                assert connection.execute(sa.select(_runs)).all() == []
             assert again.documents(ACME)["a.md"].generation == generation - 1
             lost = Original("acme:a.md", generation, 3, notes=(Note(NoteCode.OBJECTS, "a \0", "page 1"),))
             again.record_intents(ACME, [intent("acme:a.md")], [lost])

@@ -12,7 +12,8 @@ from ragsaver.ingestion.sources.item import SourceItem, unreadable
 from ragsaver.ingestion.sources.rules import Selection
 from ragsaver.ingestion.sources.walk import Found, find_files
 
-_RACY_NS = 2_000_000_000
+# A file that was written less long ago may be written again and keep its time.
+RACY_NS = 2_000_000_000
 
 
 def list_files(
@@ -31,7 +32,7 @@ def list_files(
     :param may_be_empty: whether it is no error that the folder of this location holds nothing that is taken.
     :raises UsageError: if an ignore file can't be read, or the folder holds nothing that is taken.
     """
-    settled_ns = time.time_ns() - _RACY_NS
+    settled_ns = time.time_ns() - RACY_NS
     for found in find_files(
         path, home=home, cwd=cwd, selection=selection, passed_over=passed_over, may_be_empty=may_be_empty
     ):
@@ -50,7 +51,7 @@ def file_item(found: Found, max_bytes: int, settled_ns: int | None = None) -> So
     :param settled_ns: the time before which it was not just written; None: now.
     """
     source, location, size, mtime_ns, _ = found
-    settled = mtime_ns < (time.time_ns() - _RACY_NS if settled_ns is None else settled_ns)
+    settled = mtime_ns < (time.time_ns() - RACY_NS if settled_ns is None else settled_ns)
     read = partial(read_file, location, source, max_bytes)
     version = f"{size}:{mtime_ns}" if settled else ""
     return SourceItem(source, location, size, version, None, read, read_anywhere=True)

@@ -139,9 +139,7 @@ class _Walk:
                         rules = rules.below(path, _ignore_text(path + IGNORE_FILE))
                 elif entry.is_dir(follow_symlinks=False):
                     kept.append((entry.name + "/", entry, True))
-                elif _has_known_suffix(entry.name[entry.name.rfind(".") :]) or (
-                    self._selection.include is not None and is_outdated(entry.name)
-                ):
+                elif has_known_suffix(entry.name) or (self._selection.include is not None and is_outdated(entry.name)):
                     kept.append((entry.name, entry, False))
                 elif self._passed_over is not None and _is_file(entry):
                     others.append(entry.name)
@@ -194,19 +192,28 @@ def suffix_of(name: str) -> str:
     return os.path.splitext(name)[1].lower() or "no suffix"  # noqa: PTH122
 
 
+def has_known_suffix(name: str) -> bool:
+    """Whether a file is of a kind that can be read."""
+    return _is_known(name[name.rfind(".") :])
+
+
 @lru_cache(maxsize=1024)
-def _has_known_suffix(suffix: str) -> bool:
+def _is_known(suffix: str) -> bool:
     return format_of(f"x{suffix}") is not None
 
 
 def _rules_above(folder: str, cwd: str) -> IgnoreRules:
     """The rules that hold for a folder from the working directory on, its own left out."""
     rules = IgnoreRules()
-    for above in reversed(Path(folder).parents):
-        file = above / IGNORE_FILE
-        if above.is_relative_to(cwd) and os.path.lexists(file):
-            rules = rules.below(f"{str(above).rstrip(os.sep)}{os.sep}", _ignore_text(str(file)))
+    for above in ignore_files_above(folder, cwd):
+        rules = rules.below(f"{str(above.parent).rstrip(os.sep)}{os.sep}", _ignore_text(str(above)))
     return rules
+
+
+def ignore_files_above(folder: str, cwd: str) -> list[Path]:
+    """The ignore files of the folders that a folder lies in, from the working directory on."""
+    parents = [one for one in reversed(Path(folder).parents) if one.is_relative_to(cwd)]
+    return [file for one in parents if os.path.lexists(file := one / IGNORE_FILE)]
 
 
 def _ignore_text(file: str) -> str:
