@@ -4,6 +4,7 @@ Between the two the manifest may have moved on, so what was found is settled aga
 """
 
 import json
+import os
 import zlib
 from collections.abc import Container
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Staged:
     :param base: generation that the manifest had when this was found out; 0 if the document was not in.
     :param payload_bytes: as `Change` has it.
     :param notes: as `Change` has them.
+    :param absent: nothing was at the place of a document that is to be forgotten.
     """
 
     action: Action
@@ -42,6 +44,7 @@ class Staged:
     base: int
     payload_bytes: int = 0
     notes: tuple[Note, ...] = ()
+    absent: bool = False
 
     @classmethod
     def of(cls, change: Change) -> "Staged":
@@ -57,9 +60,14 @@ class Staged:
         return cls(Action.TOUCH, record, (), Reason.CARRIED, record.generation)
 
     @classmethod
-    def forgetting(cls, record: DocumentRecord) -> "Staged":
+    def forgetting(cls, record: DocumentRecord, *, absent: bool = False) -> "Staged":
         """A document whose source is gone."""
-        return cls(Action.FORGET, record, (), Reason.CARRIED, record.generation)
+        return cls(Action.FORGET, record, (), Reason.CARRIED, record.generation, absent=absent)
+
+    @property
+    def is_back(self) -> bool:
+        """Whether a file that was not there is at its place again."""
+        return self.absent and self.record.location is not None and os.path.lexists(self.record.location)
 
     def texts(self, current: DocumentRecord | None) -> dict[str, str]:
         """What is embedded of the chunks that are not in yet, by fingerprint."""
@@ -72,6 +80,7 @@ class Settled(StrEnum):
 
     IS_IN = "is in"
     SUPERSEDED = "superseded by a version that was read later"
+    IS_BACK = "was gone, and is there again"
 
 
 def settle(staged: Staged, current: DocumentRecord | None) -> Change | DocumentRecord | Settled:
@@ -80,6 +89,8 @@ def settle(staged: Staged, current: DocumentRecord | None) -> Change | DocumentR
     if staged.action is not Action.APPLY:
         if current is None or current.generation != staged.base or _content(current) != _content(found):
             return Settled.SUPERSEDED
+        if staged.is_back:
+            return Settled.IS_BACK
         if staged.action is Action.FORGET:
             return current if _came_in(current) == _came_in(found) else Settled.SUPERSEDED
         return current._replace(
@@ -108,6 +119,7 @@ def pack(staged: Staged) -> bytes:
         "base": staged.base,
         "payload_bytes": staged.payload_bytes,
         "notes": to_values(staged.notes),
+        "absent": staged.absent,
     }
     return zlib.compress(json.dumps(values, ensure_ascii=False).encode(), level=1)
 
@@ -126,6 +138,7 @@ def unpack(data: bytes) -> Staged:
         values["base"],
         values["payload_bytes"],
         notes_of(values.get("notes")),  # what an earlier version packed has none
+        values.get("absent", False),
     )
 
 

@@ -1,7 +1,8 @@
 """From what somebody wants ingested to a job with its documents and their messages."""
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
@@ -15,9 +16,10 @@ from ragsaver.ingestion.gates import printable, require_name
 from ragsaver.ingestion.job_report import JobReport, State
 from ragsaver.ingestion.jobs import JobStore
 from ragsaver.ingestion.manifest import DocumentRecord, Manifest
+from ragsaver.ingestion.named_by import Naming
 from ragsaver.ingestion.opening import jobs_place, open_manifest
 from ragsaver.ingestion.order import IngestOrder
-from ragsaver.ingestion.ordered import gone_from, items_of
+from ragsaver.ingestion.ordered import Listed, items_of
 from ragsaver.ingestion.planner import plan_without_index, require_affordable
 from ragsaver.ingestion.queued_document import NewDocument
 from ragsaver.ingestion.report import PlanReport
@@ -62,12 +64,18 @@ class IngestQueue:
         self.broker.check()
         passed_over: Counter[str] = Counter()
         lists: Lists = {}
-        items = items_of(order, self._settings, lambda: self._documents(scope), passed_over, lists)
+
+        def look() -> Iterator[SourceItem]:
+            return items_of(order, self._settings, lambda: self._documents(scope), passed_over, lists)
+
+        items = look()
         gone: list[DocumentRecord] = []
         if order.prune or order.include_expired or order.max_cost_usd is not None:
             known = self._documents(scope) if order.prune else {}  # before the list: what comes in since is not gone
             items = iter(listed := list(items))
-            gone = gone_from(known, listed, order, self._unnamed(scope, lists))
+            told = Listed(listed, passed_over.copy(), self._compared(scope, lists))
+            gone = told.surely_gone(known, order, lambda: told._replace(items=list(look())))
+            passed_over = told.passed_over
             if order.max_cost_usd is not None:
                 require_affordable(self._plan(listed, order, scope, gone), order.max_cost_usd)
             if order.include_expired:
@@ -170,12 +178,12 @@ class IngestQueue:
         with self._manifest() as manifest:
             return manifest.documents(scope)
 
-    def _unnamed(self, scope: Scope, lists: Lists) -> Set[str]:
-        """Ids of documents that these lists named, and none does now."""
+    def _compared(self, scope: Scope, lists: Lists) -> Naming:
+        """What these lists say, held against what they said before."""
         if not lists:
-            return frozenset()
+            return Naming()
         with self._manifest() as manifest:
-            return manifest.named_by.compared(scope, lists).unnamed
+            return manifest.named_by.compared(scope, lists)
 
     def _settle(self, order: IngestOrder, scope: Scope, lists: Lists, gone: Sequence[str]) -> None:
         """Remember what lists named, of which workers know nothing.
@@ -199,7 +207,10 @@ class IngestQueue:
 
 
 def _forgetting(record: DocumentRecord) -> NewDocument:
-    return NewDocument(record.source, record.location, state=State.EMBEDDED, staged=pack(Staged.forgetting(record)))
+    """What is not at its place now must not be there either when its turn comes; a file may be left out by patterns."""
+    absent = record.location is not None and not os.path.lexists(record.location)
+    staged = pack(Staged.forgetting(record, absent=absent))
+    return NewDocument(record.source, record.location, state=State.EMBEDDED, staged=staged)
 
 
 def _new(item: SourceItem, checksum: bool) -> NewDocument | None:

@@ -60,6 +60,46 @@ def test_a_file_that_is_removed_before_it_is_queued_is_no_failure(
         assert [one.source for one in report.progress] == ["docs/stays.md"] and report.errors == ()
 
 
+def test_a_file_that_comes_back_before_its_turn_is_not_forgotten(
+    tmp_path: Path, redis: RedisServer, database: DatabaseSettings
+):
+    with closing(Line(tmp_path, redis, database)) as line:
+        bench = line.bench
+        for name in ("back.md", "gone.md", "stays.md"):
+            (bench.docs / name).write_text(f"owls of {name}")
+        bench.ingest()
+        for name in ("back.md", "gone.md"):
+            (bench.docs / name).unlink()
+        job = line.queue.put(bench.order(prune=True), SCOPE)
+        (bench.docs / "back.md").write_text("owls of back.md")
+        line.drain()
+        assert set(bench.manifest.documents(SCOPE)) == {"docs/back.md", "docs/stays.md"}
+        told = {one.source: one.error for one in line.queue.report(job.job_id, SCOPE.tenant).progress}
+        assert told["docs/back.md"] == "was gone, and is there again" and not told["docs/gone.md"]
+
+
+def test_a_file_that_comes_back_while_the_list_is_made_is_not_queued_to_go(
+    tmp_path: Path, redis: RedisServer, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+):
+    with closing(Line(tmp_path, redis, database)) as line:
+        bench = line.bench
+        for name in ("back.md", "out.md", "stays.md"):
+            (bench.docs / name).write_text(f"owls of {name}")
+        bench.ingest()
+        (bench.docs / "back.md").unlink()
+        items_of = queueing.items_of
+
+        def meanwhile(*asked):
+            yield from items_of(*asked)
+            (bench.docs / "back.md").write_text("owls of back.md")
+
+        monkeypatch.setattr(queueing, "items_of", meanwhile)
+        (bench.docs / ".ragsaverignore").write_text("out.md\n")  # it is there, and meant to go
+        line.queue.put(bench.order(prune=True), SCOPE)
+        line.drain()
+        assert set(bench.manifest.documents(SCOPE)) == {"docs/back.md", "docs/stays.md"}
+
+
 @pytest.mark.parametrize("source", ["docs/old.md", "other"])
 def test_a_document_that_was_deleted_and_posted_again_meanwhile_stays(
     tmp_path: Path, redis: RedisServer, database: DatabaseSettings, source: str
