@@ -44,7 +44,7 @@ def tell_what_stays_out(tombstoned: int, passed_over: Mapping[str, int]) -> None
     if tombstoned:
         say(f"{tombstoned} documents stay out: retention took them out (`ingest --include-expired` brings them in)")
     if passed_over:
-        hints = {"no suffix": " (read as text where it is named itself)"}
+        hints = {"no suffix": " (tried where it is named itself)"}
         kinds = ", ".join(f"{n} {on_one_line(suffix)}{hints.get(suffix, '')}" for suffix, n in passed_over.items())
         say(f"{sum(passed_over.values())} files passed over, their kind can't be read: {kinds}")
 

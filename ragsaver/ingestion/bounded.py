@@ -46,6 +46,15 @@ def read_file(path: str, source: str, max_bytes: int) -> bytes:
         raise UnreadableDocument(f"can't be read: {reason}", where=source, remedy="Check its rights") from error
 
 
+def read_head(path: str, size: int) -> bytes:
+    """A file's first bytes.
+
+    :raises OSError: if it can't be read, or is a link by now.
+    """
+    with open(os.open(path, _OPEN), "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read(size)
+
+
 def pieces(stream: Readable, first: int = _PIECE) -> Iterator[bytes]:
     """The stream's bytes in pieces.
 

@@ -110,38 +110,37 @@ class Ingestor:
         rerun = self._rerun(order, scope)
         if rerun.trees:
             with self.writing(scope):
-                report = self._nothing_to_do(scope, rerun.at_a_glance(), progress, started)
-            if report:
-                return report.model_copy(update={"passed_over": told_kinds(rerun.trees.passed_over)})
+                if quiet := rerun.at_a_glance():
+                    return self._left_alone(scope, quiet, progress, started)
         mark = self._manifest.changes.mark(scope)
         listed = look(order, self._settings, self._manifest, scope)
         with self.writing(scope):
             if self._manifest.changes.mark(scope) != mark:  # what others brought in since is not in the list, nor gone
                 listed = look(order, self._settings, self._manifest, scope)
-            report = self._nothing_to_do(scope, rerun.once_listed(listed), progress, started)
-            if report is None:
+            if quiet := rerun.once_listed(listed):
+                report = self._left_alone(scope, quiet, progress, started)
+            else:
                 report = self._look_through(order, scope, listed, progress, allowance, started)
                 if report.documents.unchanged == len(listed.items) and not report.documents.deleted:
-                    noted = tuple(self._manifest.originals.noted(scope).keys() & {item.source for item in listed.items})
-                    rerun.left_alone(Quiet(len(listed.items), report.chunks.total, noted))
+                    noted = self._manifest.originals.noted(scope).keys() & {item.source for item in listed.items}
+                    rerun.left_alone(Quiet(len(listed.items), report.chunks.total, sorted(noted), listed.passed_over))
         return report.model_copy(update={"passed_over": told_kinds(listed.passed_over)})
 
     def _rerun(self, order: IngestOrder, scope: Scope) -> Rerun:
         made_with = (self.recipe.config, self._summaries and self._summaries.name)
         return Rerun(order, scope, self._settings, self._manifest.quiet_runs, made_with)
 
-    def _nothing_to_do(
-        self, scope: Scope, quiet: Quiet | None, progress: Callable[[Progress], None] | None, started: float
-    ) -> IngestReport | None:
-        """The report, if the same run found nothing to do and nothing was committed since."""
-        if quiet is None:
-            return None
+    def _left_alone(
+        self, scope: Scope, quiet: Quiet, progress: Callable[[Progress], None] | None, started: float
+    ) -> IngestReport:
+        """The report, where the same run found nothing to do and nothing was committed since."""
         self._applier.recover(scope)  # a change that was never committed
-        if progress:
-            progress(Progress(done=quiet.documents, total=quiet.documents, embedded=0))
         number = quiet.documents
+        if progress:
+            progress(Progress(done=number, total=number, embedded=0))
         seen = Seen(documents=number, unchanged=number, unchanged_chunks=quiet.chunks, kept=set(quiet.noted))
-        return self._report(seen, Tally(), scope, started)
+        report = self._report(seen, Tally(), scope, started)
+        return report.model_copy(update={"passed_over": told_kinds(quiet.passed_over)})
 
     def _look_through(
         self,

@@ -5,8 +5,9 @@ committed meanwhile or later, by whomever, strikes the collection's runs out. Th
 the other, as in SQLite; in PostgreSQL no run is written down. Of those that ask the same, the last one is kept.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -26,12 +27,13 @@ _runs = sa.Table(
     sa.Column("chunks", sa.Integer),
     sa.Column("found", sa.String),
     sa.Column("noted", sa.JSON(none_as_null=True)),
+    sa.Column("passed_over", sa.JSON(none_as_null=True)),
 )
 
 
 def _begin_anew(connection: sa.Connection) -> None:
     connection.execute(sa.delete(_runs))
-    for column in (_runs.c.found, _runs.c.noted):
+    for column in (_runs.c.found, _runs.c.noted, _runs.c.passed_over):
         add_column(connection, column)
 
 
@@ -55,11 +57,19 @@ class Quiet:
     """What a run left as it was.
 
     :ivar noted: sources of those documents that have lost something, as is told again.
+    :ivar passed_over: files that were left out for their kind, by suffix.
     """
 
     documents: int
     chunks: int
-    noted: tuple[str, ...] = ()
+    noted: Sequence[str] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As the table has it."""
+        kept = {"noted": list(self.noted), "passed_over": dict(self.passed_over)}
+        return {"documents": self.documents, "chunks": self.chunks, **kept}
 
 
 class QuietRuns:
@@ -74,10 +84,12 @@ class QuietRuns:
 
     def get(self, scope: Scope, run: Run) -> Quiet | None:
         """The run, if it was quiet and nothing was committed since."""
-        query = sa.select(_runs.c.documents, _runs.c.chunks, _runs.c.noted).where(*_one(scope, run))
+        query = sa.select(_runs.c.documents, _runs.c.chunks, _runs.c.noted, _runs.c.passed_over)
         with self._reading() as connection:
-            row = connection.execute(query).first()
-        return None if row is None or row.documents is None else Quiet(row.documents, row.chunks, tuple(row.noted))
+            row = connection.execute(query.where(*_one(scope, run))).first()
+        if row is None or row.documents is None:
+            return None
+        return Quiet(row.documents, row.chunks, tuple(row.noted), row.passed_over)
 
     def begin(self, scope: Scope, run: Run) -> None:
         """Write a run down, before it reads the manifest."""
@@ -91,8 +103,7 @@ class QuietRuns:
     def end(self, scope: Scope, run: Run, quiet: Quiet) -> None:
         """Mark a run as quiet, unless something was committed since it began."""
         with self._writing() as connection:
-            changed = {"documents": quiet.documents, "chunks": quiet.chunks, "noted": quiet.noted}
-            connection.execute(sa.update(_runs).where(*_one(scope, run)).values(changed))
+            connection.execute(sa.update(_runs).where(*_one(scope, run)).values(quiet.row))
 
 
 def strike_out(connection: sa.Connection, scope: Scope) -> None:

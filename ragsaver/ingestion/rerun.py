@@ -10,7 +10,7 @@ from ragsaver.ingestion.order import IngestOrder
 from ragsaver.ingestion.ordered import Listed
 from ragsaver.ingestion.quiet import Quiet, QuietRuns, Run
 from ragsaver.ingestion.sources import SourceItem
-from ragsaver.ingestion.sources.trees import Trees, trees_of
+from ragsaver.ingestion.sources.trees import trees_of
 from ragsaver.settings import Settings
 
 
@@ -18,7 +18,7 @@ class Rerun:
     """An order that may have been carried out before.
 
     :param made_with: what decides, beside the order and the documents, what a run does.
-    :ivar trees: what lies under the order's places, where that is known without listing it.
+    :ivar trees: a digest of what lies under the order's places, where that is known without listing it.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Rerun:
         self._asked = _digest((*made_with, order.paths, str(order.cwd), order.prune, settings.sources.access))
         self._may_rest = runs.kept and not order.checksum and scope.collection not in settings.lifecycle.retention
         self.trees = self._look() if self._may_rest else None
-        self._run = Run(self._asked, self.trees.digest) if self.trees else None
+        self._run = Run(self._asked, self.trees) if self.trees else None
 
     def at_a_glance(self) -> Quiet | None:
         """What the same run left as it was, of folders that looked the same; None if they have to be listed."""
@@ -57,7 +57,7 @@ class Rerun:
         if self._run and (self.trees is None or self.trees == self._look()):  # as it was when it was listed
             self._runs.end(self._scope, self._run, quiet)
 
-    def _look(self) -> Trees | None:
+    def _look(self) -> str | None:
         order = self._order
         if order.include or order.exclude:
             return None

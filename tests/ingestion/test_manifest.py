@@ -140,7 +140,7 @@ def test_a_manifest_of_the_format_before_is_brought_on(manifest: Manifest):
         connection.execute(sa.schema.DropIndex(next(one for one in TABLE.indexes if one.name == "originals_noted")))
         connection.execute(sa.DDL("ALTER TABLE %(fullname)s DROP COLUMN notes").against(TABLE))
         connection.execute(sa.insert(_runs).values(tenant="acme", collection="docs", digest="d", documents=1, chunks=2))
-        for column in ("found", "noted"):
+        for column in ("found", "noted", "passed_over"):
             connection.execute(sa.DDL(f"ALTER TABLE %(fullname)s DROP COLUMN {column}").against(_runs))
         if connection.dialect.name == POSTGRES:
             connection.execute(sa.update(_format).values(version=1))

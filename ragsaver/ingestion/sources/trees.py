@@ -6,39 +6,27 @@ Only of plain folders, where all that lies there counts: what links and ignore f
 import os
 import stat
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import xxhash
 
 from ragsaver.ingestion.sources.files import RACY_NS
 from ragsaver.ingestion.sources.rules import IGNORE_FILE
-from ragsaver.ingestion.sources.walk import has_known_suffix, ignore_files_above, suffix_of
+from ragsaver.ingestion.sources.walk import ignore_files_above, may_be_read
 
 _END = "\0\0"
 
 
-@dataclass(frozen=True, slots=True)
-class Trees:
-    """Folders as they look.
+def trees_of(paths: Sequence[str], *, home: Path, cwd: Path) -> str | None:
+    """A digest of what lies under some places. None where only a listing tells: a place is no folder, or something in
+    it is a link, an ignore file, out of reach, or was just written.
 
-    :ivar digest: of all that a listing of them depends on, but for the patterns and rules that it is given.
-    :ivar passed_over: files that are left out for their kind, by suffix.
-    """
-
-    digest: str
-    passed_over: Counter[str] = field(compare=False)
-
-
-def trees_of(paths: Sequence[str], *, home: Path, cwd: Path) -> Trees | None:
-    """What lies under some places; None where only a listing tells: a place is no folder, something in it is a link, an
-    ignore file, out of reach, or was just written.
+    Whatever a listing depends on is in it, but for the patterns and rules that the listing is given.
 
     :param home: RAGSaver's own state, never ingested.
     """
-    digest, passed_over = xxhash.xxh3_128(), Counter[str]()
+    digest = xxhash.xxh3_128()
     home_at, cwd_at = os.path.realpath(home), os.path.realpath(cwd)
     settled_ns = time.time_ns() - RACY_NS
     try:
@@ -49,19 +37,19 @@ def trees_of(paths: Sequence[str], *, home: Path, cwd: Path) -> Trees | None:
             way = [root]
             while way:
                 folder = way.pop()
-                files, folders = _look_into(folder, settled_ns, passed_over)
+                files, folders = _look_into(folder, settled_ns)
                 digest.update(_END.join([folder, *sorted(files), ""]).encode(errors="surrogatepass"))
                 way += sorted(one for one in folders if one != home_at)
     except (_Unclear, OSError):
         return None
-    return Trees(digest.hexdigest(), passed_over)
+    return digest.hexdigest()
 
 
 class _Unclear(Exception):
     """Only a listing tells what there is."""
 
 
-def _look_into(folder: str, settled_ns: int, passed_over: Counter[str]) -> tuple[list[str], list[str]]:
+def _look_into(folder: str, settled_ns: int) -> tuple[list[str], list[str]]:
     """What the files of a folder look like, and which folders are in it.
 
     :param settled_ns: the time since which what is written may be written again without another time.
@@ -78,10 +66,9 @@ def _look_into(folder: str, settled_ns: int, passed_over: Counter[str]) -> tuple
                 folders.append(entry.path)
             elif entry.is_symlink():
                 raise _Unclear
-            elif not has_known_suffix(name):
-                if entry.is_file():
+            elif not may_be_read(name):
+                if entry.is_file():  # it is told that it is passed over
                     files.append(name)
-                    passed_over[suffix_of(name)] += 1
             else:
                 status = entry.stat()
                 written_ns = status.st_mtime_ns

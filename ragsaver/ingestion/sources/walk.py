@@ -13,8 +13,10 @@ from ragsaver.errors import UnreadableDocument, UsageError
 from ragsaver.ingestion.bounded import read_file
 from ragsaver.ingestion.converters import FORMATS, format_of, is_outdated
 from ragsaver.ingestion.sources.rules import IGNORE_FILE, IgnoreRules, Selection
+from ragsaver.ingestion.sources.suffixless import has_suffix, is_text
 
 _MAX_IGNORE_FILE_BYTES = 2**20
+_NO_SUFFIX = "no suffix"
 
 
 class Found(NamedTuple):
@@ -139,7 +141,7 @@ class _Walk:
                         rules = rules.below(path, _ignore_text(path + IGNORE_FILE))
                 elif entry.is_dir(follow_symlinks=False):
                     kept.append((entry.name + "/", entry, True))
-                elif has_known_suffix(entry.name) or (self._selection.include is not None and is_outdated(entry.name)):
+                elif may_be_read(entry.name) or (self._selection.include is not None and is_outdated(entry.name)):
                     kept.append((entry.name, entry, False))
                 elif self._passed_over is not None and _is_file(entry):
                     others.append(entry.name)
@@ -179,6 +181,10 @@ class _Walk:
             return None if entry.is_symlink() else Found(source, location, 0, 0, error)
         if not stat.S_ISREG(status.st_mode):
             return None
+        if not has_suffix(entry.name) and not is_text(location):
+            if self._passed_over is not None:
+                self._passed_over[_NO_SUFFIX] += 1
+            return None
         return Found(source, location, status.st_size, status.st_mtime_ns)
 
 
@@ -189,12 +195,12 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 def suffix_of(name: str) -> str:
     """A file's suffix in small letters, by which what is passed over is counted."""
-    return os.path.splitext(name)[1].lower() or "no suffix"  # noqa: PTH122
+    return os.path.splitext(name)[1].lower() or _NO_SUFFIX  # noqa: PTH122
 
 
-def has_known_suffix(name: str) -> bool:
-    """Whether a file is of a kind that can be read."""
-    return _is_known(name[name.rfind(".") :])
+def may_be_read(name: str) -> bool:
+    """Whether a file's name is that of a kind that can be read, or says nothing."""
+    return not has_suffix(name) or _is_known(name[name.rfind(".") :])
 
 
 @lru_cache(maxsize=1024)

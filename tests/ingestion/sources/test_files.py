@@ -25,8 +25,8 @@ def write(root: Path, *names: str) -> None:
 
 
 def test_names_come_in_order_across_folders_and_home_and_hidden_files_never(tmp_path: Path):
-    names = ["a-b.md", "a.md", "a/b.md", "a/z/q.md", "a0.md", "b/c.txt"]
-    write(tmp_path, *names, ".hidden.md", "a/.git/x.md", "state/s.md", "b/photo.jpeg", "md")
+    names = ["a-b.md", "a.md", "a/b.md", "a/z/q.md", "a0.md", "b/c.txt", "md"]
+    write(tmp_path, *names, ".hidden.md", "a/.git/x.md", "state/s.md", "b/photo.jpeg")
     assert [item.source for item in items(tmp_path, ".", home="state")] == names == sorted(names)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from ragsaver.ingestion.sources import list_sources
+from ragsaver.ingestion.sources import list_sources, suffixless
 from ragsaver.settings import SourcesSettings
 from tests.commands import as_json, run
 
@@ -58,6 +58,44 @@ def test_links_to_folders_and_pipes_are_no_files_that_cannot_be_read(folder: Pat
     assert listed(folder, "docs")[1] == {".doc": 2, ".xls": 1, ".ppt": 1, ".png": 2, "no suffix": 1}
 
 
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        (b"# Notes\n\nThe zebra sleeps.", True),
+        (("x" * 4095 + "é is cut in two").encode(), True),
+        (b"#!/bin/sh\nexec owls", False),
+        (b"\x7fELF\x02\x01", False),
+        (b"%PDF-1.7 zebra", False),
+        (b"zebra\x00zebra", False),
+        ("Die Eule h\xf6rt".encode("latin-1"), False),
+        (b"", False),
+    ],
+)
+def test_a_file_without_suffix_is_taken_where_it_begins_as_text(tmp_path: Path, content: bytes, taken: bool):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# A")
+    (tmp_path / "docs" / "NOTES").write_bytes(content)
+    (tmp_path / "docs" / "link").symlink_to("NOTES")
+    names, passed_over = listed(tmp_path, "docs")
+    assert names == (["docs/NOTES", "docs/a.md"] if taken else ["docs/a.md"])
+    assert passed_over == ({} if taken else {"no suffix": 2})
+    assert listed(tmp_path, "docs", exclude=["NOTES", "link"]) == (["docs/a.md"], {})
+
+
+def test_a_file_without_suffix_that_cannot_be_read_is_told_and_a_pipe_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "NOTES").write_text("zebra")
+    os.mkfifo(tmp_path / "docs" / "pipe")
+
+    def refused(*_: object):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(suffixless, "read_head", refused)
+    assert listed(tmp_path, "docs")[0] == ["docs/NOTES"]
+
+
 def test_a_store_counts_likewise(folder: Path):
     store = fsspec.filesystem("memory")
     for name in ("bucket/a.md", "bucket/old.doc", "bucket/photo.png", "bucket/.git/x.doc"):
@@ -91,6 +129,6 @@ def test_a_folder_is_no_failure_for_them_and_the_report_says_once_how_many(folde
     assert report["passed_over"] == {".doc": 2, ".xls": 1, ".ppt": 1, ".png": 1, "no suffix": 1}
     said = run(folder, "plan", "docs").stdout
     assert said.count("files passed over") == 1 and "6 files passed over" in said and "2 .doc" in said
-    assert "1 no suffix (read as text where it is named itself)" in said
+    assert "1 no suffix (tried where it is named itself)" in said
     (folder / "docs" / "Makefile").write_text("all: the owls")
     assert as_json(folder, "ingest", "docs/Makefile")["documents"]["added"] == 1
