@@ -42,11 +42,22 @@ class TwoRuns:
     """A run, and another that begins in a thread of its own; either may be stopped after a step.
 
     :param look: called with each step of either, while it has the turn.
+    :param checksum: whether they read every file.
     :ivar order: whose step came, the first's or the second's.
     """
 
-    def __init__(self, bench: Bench, writers: Writers, door: Door, second: Bench, look: Callable[[Step], None]):
+    def __init__(
+        self,
+        bench: Bench,
+        writers: Writers,
+        door: Door,
+        second: Bench,
+        look: Callable[[Step], None],
+        *,
+        checksum: bool,
+    ):
         self._bench = bench
+        self._checksum = checksum
         self._writers = writers
         self._door = door
         self._second = second
@@ -63,7 +74,7 @@ class TwoRuns:
             self._look(step)
             at(step)
 
-        return _run(self._bench, stop, self._writers, notice)
+        return self._run(self._bench, stop, self._writers, notice)
 
     @property
     def begun(self) -> bool:
@@ -78,7 +89,7 @@ class TwoRuns:
             self._look(step)
 
         if self._running is None:
-            self._running = self._thread.submit(_run, self._second, stop, self._door, notice)
+            self._running = self._thread.submit(self._run, self._second, stop, self._door, notice)
             assert self._door.asked.wait(_LONG_S)
 
     def end_second(self) -> IngestReport | None:
@@ -93,9 +104,19 @@ class TwoRuns:
         self._door.open.set()
         self._thread.shutdown()
 
+    def _run(
+        self, bench: Bench, stop: Step | None, writers: Writers, notice: Callable[[Step], None]
+    ) -> IngestReport | None:
+        with contextlib.suppress(Stopped):
+            ingestor = bench.ingestor(stop, writers=writers, notice=notice)
+            return ingestor.ingest(bench.order(prune=True, checksum=self._checksum), SCOPE)
+        return None
+
 
 @contextmanager
-def two_runs(bench: Bench, *, processes: bool, waits: bool, look: Callable[[Step], None]) -> Iterator[TwoRuns]:
+def two_runs(
+    bench: Bench, *, processes: bool, waits: bool, look: Callable[[Step], None], checksum: bool = True
+) -> Iterator[TwoRuns]:
     """
     :param processes: the second has its own manifest and takes turns as another process does, not as a thread.
     :param waits: the second does not go on from the door before `end_second`.
@@ -109,15 +130,8 @@ def two_runs(bench: Bench, *, processes: bool, waits: bool, look: Callable[[Step
         if processes:
             second = bench.beside(open_manifest(bench.settings, home))
             opened.callback(second.manifest.close)
-        runs = TwoRuns(bench, writers, door, second, look)
+        runs = TwoRuns(bench, writers, door, second, look, checksum=checksum)
         opened.callback(runs.close)
         if not waits:
             door.open.set()
         yield runs
-
-
-def _run(bench: Bench, stop: Step | None, writers: Writers, notice: Callable[[Step], None]) -> IngestReport | None:
-    with contextlib.suppress(Stopped):
-        ingestor = bench.ingestor(stop, writers=writers, notice=notice)
-        return ingestor.ingest(bench.order(prune=True, checksum=True), SCOPE)
-    return None
