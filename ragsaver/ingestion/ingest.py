@@ -138,6 +138,7 @@ class Ingestor:
         number = quiet.documents
         if progress:
             progress(Progress(done=number, total=number, embedded=0))
+        # of those kept, the report asks only which have lost something
         seen = Seen(documents=number, unchanged=number, unchanged_chunks=quiet.chunks, kept=set(quiet.noted))
         report = self._report(seen, Tally(), scope, started)
         return report.model_copy(update={"passed_over": told_kinds(quiet.passed_over)})

@@ -1,4 +1,4 @@
-"""Is a file whose name has no suffix a text? `README` and `LICENSE` are, as many notes; programs and data are not."""
+"""Is a file whose name has no suffix a text? `README` and `LICENSE` are; programs, keys and data are not."""
 
 import re
 from codecs import getincrementaldecoder
@@ -7,8 +7,8 @@ from ragsaver.ingestion.bounded import read_head
 from ragsaver.ingestion.converters import what_it_is
 
 _HEAD_BYTES = 4096
-# A script's first line.
-_RUN_BY = b"#!"
+# How scripts begin, and private keys (`id_rsa`), which nobody means to send to a model.
+_NO_DOCUMENT = (b"#!", b"-----BEGIN ")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
@@ -18,14 +18,14 @@ def has_suffix(name: str) -> bool:
 
 
 def is_text(path: str) -> bool:
-    """Whether a file begins as text in UTF-8 that is no program's. One that can't be read is told once it is to be."""
+    """Whether a file begins as text in UTF-8, and as no script or key. What can't be read is told once it is to be."""
     try:
         head = read_head(path, _HEAD_BYTES)
     except FileNotFoundError:
         return False
     except OSError:
         return True
-    if not head or head.startswith(_RUN_BY) or what_it_is(head) or _CONTROL.search(head):
+    if not head or head.startswith(_NO_DOCUMENT) or what_it_is(head) or _CONTROL.search(head):
         return False
     try:
         getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end

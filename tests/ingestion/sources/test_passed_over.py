@@ -64,6 +64,7 @@ def test_links_to_folders_and_pipes_are_no_files_that_cannot_be_read(folder: Pat
         (b"# Notes\n\nThe zebra sleeps.", True),
         (("x" * 4095 + "é is cut in two").encode(), True),
         (b"#!/bin/sh\nexec owls", False),
+        (b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl", False),
         (b"\x7fELF\x02\x01", False),
         (b"%PDF-1.7 zebra", False),
         (b"zebra\x00zebra", False),
