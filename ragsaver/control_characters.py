@@ -1,5 +1,8 @@
 """Characters that are not seen but obeyed: they colour, overwrite and reorder what a terminal shows, or end a line."""
 
+# Of ASCII those that no text has: it has tabs, and ends of lines and pages.
+NOT_IN_TEXT = bytes((*range(9), 0x0B, *range(0x0E, 0x20), 0x7F))
+
 _CONTROLS = (*range(32), *range(127, 160))
 _LINES_AND_DIRECTIONS = (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
@@ -64,18 +64,14 @@ class IngestQueue:
         self.broker.check()
         passed_over: Counter[str] = Counter()
         lists: Lists = {}
-
-        def look() -> Iterator[SourceItem]:
-            return items_of(order, self._settings, lambda: self._documents(scope), passed_over, lists)
-
-        items = look()
+        look = partial(items_of, order, self._settings, lambda: self._documents(scope))
+        items = look(passed_over, lists)
         gone: list[DocumentRecord] = []
         if order.prune or order.include_expired or order.max_cost_usd is not None:
             known = self._documents(scope) if order.prune else {}  # before the list: what comes in since is not gone
             items = iter(listed := list(items))
-            told = Listed(listed, passed_over.copy(), self._compared(scope, lists))
-            gone = told.surely_gone(known, order, lambda: told._replace(items=list(look())))
-            passed_over = told.passed_over
+            found = Listed(listed, passed_over, self._compared(scope, lists))
+            gone = found.surely_gone(known, order, lambda: found._replace(items=list(look())))
             if order.max_cost_usd is not None:
                 require_affordable(self._plan(listed, order, scope, gone), order.max_cost_usd)
             if order.include_expired:

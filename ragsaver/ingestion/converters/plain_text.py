@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from charset_normalizer import CharsetMatch, from_bytes
 
+from ragsaver.control_characters import NOT_IN_TEXT
 from ragsaver.errors import UnreadableDocument
 from ragsaver.ingestion.blocks import Block, ParsedDocument
 from ragsaver.ingestion.converters.latin import by_language
@@ -32,8 +33,7 @@ _NOT_IN_LINES = ["utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf
 
 # Text has tabs and line ends; a share of other control characters above this is something else.
 _CONTROL_SHARE = 0.01
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
-_ASCII_CONTROL = bytes(code for code in range(128) if _CONTROL.match(chr(code)))
+_CONTROL = re.compile(f"[{re.escape(NOT_IN_TEXT.decode())}\x80-\x9f]")
 _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
@@ -61,7 +61,7 @@ def decode(data: bytes, name: str) -> str:
 def _has_control(text: str) -> bool:
     sample = text[:_SAMPLE_BYTES]
     if sample.isascii():  # to leave them out takes a fraction of finding them
-        found = len(sample) - len(sample.encode().translate(None, _ASCII_CONTROL))
+        found = len(sample) - len(sample.encode().translate(None, NOT_IN_TEXT))
     else:
         found = len(_CONTROL.findall(sample))
     return found > _CONTROL_SHARE * len(sample)

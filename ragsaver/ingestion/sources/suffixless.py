@@ -1,15 +1,14 @@
 """Is a file whose name has no suffix a text? `README` and `LICENSE` are; programs, keys and data are not."""
 
-import re
 from codecs import getincrementaldecoder
 
+from ragsaver.control_characters import NOT_IN_TEXT
 from ragsaver.ingestion.bounded import read_head
 from ragsaver.ingestion.converters import what_it_is
 
 _HEAD_BYTES = 4096
 # How scripts begin, and private keys (`id_rsa`), which nobody means to send to a model.
 _NO_DOCUMENT = (b"#!", b"-----BEGIN ")
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
 def has_suffix(name: str) -> bool:
@@ -25,7 +24,7 @@ def is_text(path: str) -> bool:
         return False
     except OSError:
         return True
-    if not head or head.startswith(_NO_DOCUMENT) or what_it_is(head) or _CONTROL.search(head):
+    if not head or head.startswith(_NO_DOCUMENT) or what_it_is(head) or head.translate(None, NOT_IN_TEXT) != head:
         return False
     try:
         getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
