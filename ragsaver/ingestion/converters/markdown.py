@@ -82,9 +82,10 @@ def _heading_text(raw: str) -> str:
     if _UNDERLINE.search(raw):
         return _UNDERLINE.sub("", raw)
     marks = _HEADING_MARKS.match(raw)
-    said = raw[marks.end() if marks else 0 :].rstrip(" \t")
+    begin = marks.end() if marks else 0
+    said = raw[begin:].rstrip(" \t")
     without = said.rstrip("#")
-    return said if without and without[-1] not in " \t" else without
+    return without if raw[: begin + len(without)].endswith((" ", "\t")) else said
 
 
 def _split_front_matter(text: str) -> tuple[str, dict[str, Any]]:

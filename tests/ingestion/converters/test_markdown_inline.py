@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ragsaver.ingestion.chunker import chunk
@@ -35,6 +35,7 @@ def test_imports_and_exports_are_told_by_the_line(line: str):
     assert markdown._is_import_or_export(line) == bool(IMPORT_EXPORT.match(line))
 
 
+@example("#######")  # is no heading
 @given(texts_of("#", "##", " ", "\t", "a", "C#"))
 def test_a_heading_loses_its_marks(raw: str):
     assert markdown._heading_text(raw).strip() == HEADING_MARKS.sub("", raw).strip()
