@@ -22,6 +22,7 @@ from scipy.optimize import minimize
 
 from ragsaver.components import sentence_worth
 from ragsaver.components.budget_filling import choose
+from ragsaver.components.document_values import text_of
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.retriever import HybridRetriever
 from ragsaver.components.sentence_match import matches
@@ -130,7 +131,9 @@ def cases_of(runtime: Runtime, questions: Sequence[tuple[str, Sequence[str]]]) -
     for text, answers in questions:
         found = list(retriever.run(text)["documents"])
         case = case_of(text, answers, packer.candidates(found))
-        tokens = matches(runtime.resources, text, [one.content or "" for one in found], case.candidates, "")
+        tokens = matches(
+            runtime.resources, text, [text_of(one) for one in found], case.candidates, runtime.scope().tenant
+        )
         yield case._replace(features=np.hstack([case.features, tokens]))
 
 

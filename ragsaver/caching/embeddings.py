@@ -3,48 +3,21 @@
 Vectors are kept in half precision, and whoever embeds rounds to it too (`rounded`), so that a vector is the same
 whether it was computed or remembered. Tenants have partitions of their own unless the operator shares them: a hit
 would tell one tenant what another has ingested.
+
+What the same run of the model read of a text's tokens may be kept beside its vector, packed (`models.token_signs`): ten
+times as many bytes, so under a bound of its own.
 """
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from ragsaver.caching.cache_file import evict, open_cache
+from ragsaver.caching.sqlite_blobs import SqliteBlobs
 
-# SQLite takes 32,766 variables in a statement unless it was built otherwise.
-_VARIABLES = 10_000
-# A use is noted once in so many seconds: the order of eviction does not need it finer.
-_NOTE_USE_S = 3600.0
-
-_metadata = sa.MetaData()
-# Rows stand as they came, and only their names are looked up in a tree. In a tree of whole rows, four to a page, each
-# name that comes is a page written.
-_vectors = sa.Table(
-    "embeddings",
-    _metadata,
-    sa.Column("partition", sa.String, primary_key=True),
-    sa.Column("hash", sa.LargeBinary(16), primary_key=True),
-    sa.Column("vector", sa.LargeBinary, nullable=False),
-    sa.Column("used_at", sa.Float, nullable=False, index=True),
-)
-
-# Built once: putting a statement with so many values together takes longer than running it.
-_HERE = (
-    _vectors.c.partition == sa.bindparam("where"),
-    _vectors.c.hash.in_(sa.bindparam("names", expanding=True)),
-)
-_HELD = sa.select(_vectors.c.hash).where(*_HERE)
-_NOTE_USE = (
-    sa.update(_vectors).where(*_HERE, _vectors.c.used_at < sa.bindparam("long_ago")).values(used_at=sa.bindparam("now"))
-)
-# By the thousand: the driver takes them as they are. So many marks stand for the names.
-_GET = "SELECT hash, vector FROM embeddings WHERE partition = ? AND hash IN ({})"
-_PUT = "INSERT INTO embeddings (partition, hash, vector, used_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+TOKENS_FILE = "tokens.sqlite"
 
 
 class EmbeddingCache(Protocol):
@@ -62,6 +35,19 @@ class EmbeddingCache(Protocol):
         """Keep vectors."""
         ...
 
+    @property
+    def keeps_tokens(self) -> bool:
+        """Whether it keeps what was read of tokens."""
+        ...
+
+    def tokens(self, partition: str, hashes: Sequence[str]) -> dict[str, bytes]:
+        """What is there of texts' tokens."""
+        ...
+
+    def put_tokens(self, partition: str, packed: Mapping[str, bytes]) -> None:
+        """Keep what was read of texts' tokens, if it does; before their vectors, since who has those reads no more."""
+        ...
+
     def close(self) -> None:
         """Let go of what holds them."""
         ...
@@ -73,56 +59,52 @@ def rounded(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class SqliteEmbeddingCache:
-    """An `EmbeddingCache` in one SQLite file.
+    """An `EmbeddingCache` in a SQLite file, and one beside it for tokens.
 
     :param max_bytes: ceiling for the file's used pages; the vectors that were used longest ago go first.
-    :raises StorageError: if the file can't be opened or written.
+    :param tokens_bytes: the same for the file of tokens; 0 keeps none.
+    :raises StorageError: if a file can't be opened or written.
     """
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, tokens_bytes: int = 0) -> None:
         self.path = path
-        self._max_bytes = max_bytes
-        self._file = open_cache(path, "the embedding cache", _metadata)
+        self._vectors = SqliteBlobs(path, "the embedding cache", "embeddings", "vector", max_bytes)
+        self._tokens: SqliteBlobs | None = None
+        if tokens_bytes:
+            beside = path.with_name(TOKENS_FILE)
+            self._tokens = SqliteBlobs(beside, "the cache of texts' tokens", "tokens", "packed", tokens_bytes)
 
     def get(self, partition: str, hashes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors that are there; their use is noted."""
-        found: dict[str, NDArray[np.float32]] = {}
-        now = time.time()
-        for some in _parts(partition, hashes):
-            with self._file.reading() as connection:
-                marks = ",".join("?" * len(some["names"]))
-                rows = connection.exec_driver_sql(_GET.format(marks), (some["where"], *some["names"])).all()
-            found.update((one.hex(), np.frombuffer(vector, np.float16).astype(np.float32)) for one, vector in rows)
-            if rows:
-                with self._file.writing() as connection:
-                    connection.execute(_NOTE_USE, {**some, "long_ago": now - _NOTE_USE_S, "now": now})
-        return found
+        found = self._vectors.get(partition, hashes)
+        return {one: np.frombuffer(vector, np.float16).astype(np.float32) for one, vector in found.items()}
 
     def holds(self, partition: str, hashes: Sequence[str]) -> set[str]:
         """Which of them are there."""
-        found: set[str] = set()
-        with self._file.reading() as connection:
-            for some in _parts(partition, hashes):
-                found.update(row.hash.hex() for row in connection.execute(_HELD, some))
-        return found
+        return self._vectors.holds(partition, hashes)
 
     def put(self, partition: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         """Keep vectors, and drop the longest unused ones past the bound."""
-        if not vectors:
-            return
-        now = time.time()
-        halves = np.stack(list(vectors.values())).astype(np.float16)
-        rows = [(partition, bytes.fromhex(one), v.tobytes(), now) for one, v in zip(vectors, halves, strict=True)]
-        with self._file.writing() as connection:
-            connection.exec_driver_sql(_PUT, rows)
-            evict(connection, _vectors.c.used_at, self._max_bytes)
+        if vectors:
+            halves = np.stack(list(vectors.values())).astype(np.float16)
+            self._vectors.put(partition, {one: half.tobytes() for one, half in zip(vectors, halves, strict=True)})
+
+    @property
+    def keeps_tokens(self) -> bool:
+        """Whether it has a file for them."""
+        return self._tokens is not None
+
+    def tokens(self, partition: str, hashes: Sequence[str]) -> dict[str, bytes]:
+        """What is there; its use is noted."""
+        return self._tokens.get(partition, hashes) if self._tokens else {}
+
+    def put_tokens(self, partition: str, packed: Mapping[str, bytes]) -> None:
+        """Keep some, and drop the longest unused past the bound."""
+        if self._tokens:
+            self._tokens.put(partition, packed)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _parts(partition: str, hashes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The values of `_HERE`."""
-    for start in range(0, len(hashes), _VARIABLES):
-        yield {"where": partition, "names": [bytes.fromhex(one) for one in hashes[start : start + _VARIABLES]]}
+        """Close the files."""
+        self._vectors.close()
+        if self._tokens:
+            self._tokens.close()

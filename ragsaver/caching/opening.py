@@ -18,8 +18,9 @@ def open_embedding_cache(home: Path, settings: EmbeddingCacheSettings) -> Embedd
     :raises StorageError: if the disk refuses.
     """
     if settings.backend == "redis":
-        return RedisEmbeddingCache(_redis_url(settings), ttl_days=settings.ttl_days)
-    return SqliteEmbeddingCache(home / "embeddings.sqlite", settings.max_mb * 2**20)
+        keeps = settings.keeps_tokens
+        return RedisEmbeddingCache(_redis_url(settings), ttl_days=settings.ttl_days, keeps_tokens=keeps)
+    return SqliteEmbeddingCache(home / "embeddings.sqlite", settings.max_mb * 2**20, settings.tokens_room_mb * 2**20)
 
 
 def unbounded_cache(settings: EmbeddingCacheSettings) -> str | None:

@@ -4,6 +4,8 @@ import math
 from typing import TYPE_CHECKING
 
 from ragsaver.index.keys import PAGE_STARTS
+from ragsaver.models.embedded_text import embed_texts
+from ragsaver.models.rerankers.maxsim import PassageText
 
 if TYPE_CHECKING:
     from haystack import Document
@@ -19,6 +21,12 @@ def said_of(document: "Document", name: str) -> str:
     """What its meta has under a name; nothing where that is None."""
     said = document.meta.get(name)
     return "" if said is None else str(said)
+
+
+def text_of(document: "Document") -> PassageText:
+    """Its text, for who reads it by the token; where that was done when it was embedded, it is found by its name."""
+    text, name = document.content or "", said_of(document, "chunk_hash")
+    return PassageText(text, name, embed_texts(text, said_of(document, "heading"), said_of(document, "title")))
 
 
 def page_of(document: "Document") -> int | None:

@@ -28,16 +28,23 @@ class Evidence:
     :ivar mark: of the collection, taken before anything was read in it; None where nobody knows.
     :ivar wide: whether more than chunks was read.
     :ivar vectors: that were asked for, by question: none is asked for twice.
+    :ivar tokens: vectors of a question's tokens, (tokens, dim) float32, where the same run of the model gave them.
     """
 
     def __init__(self, mark: str | None = None) -> None:
         self.mark = mark
         self.vectors: dict[str, NDArray[np.float32]] = {}
+        self.tokens: dict[str, NDArray[np.float32]] = {}
         self.wide = False
         self._found: dict[str, str | Mapping[str, Any]] = {}  # a chunk's stamp, or what it is to be stamped with
         self._documents: dict[str, str] = {}
         self._packed: set[str] | None = None
         self._spoilt: str | None = None
+
+    def embedded(self, other: "Evidence") -> None:
+        """Questions were embedded in making another one."""
+        self.vectors |= other.vectors
+        self.tokens |= other.tokens
 
     def read(self, carried: Mapping[str, Mapping[str, Any]]) -> None:
         """Chunks were read: what each carries, by id; it is stamped when somebody asks for it."""

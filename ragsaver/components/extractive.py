@@ -19,13 +19,10 @@ from ragsaver.settings import Settings
 from ragsaver.spend.pacing import UNPRESSED, Pace, Service
 
 # Logistic regressions over `Signals` for the bundled model: of that there is an answer, which benchmarks/extractive.py
-# fits and checks, and of that the sentence is right, with and without its lead, of benchmarks/extractive_right.py.
+# fits and checks, and of that the sentence is right, of benchmarks/extractive_right.py: by what worth was counted by.
 INTERCEPT, COSINE, COVERAGE, SENTENCE_COVERAGE = -6.0, 5.4, 2.9, 3.6
-RIGHT = (-6.14, 4.14, 1.74, 2.05, 0.88)
-RIGHT_WITHOUT_LEAD = (-5.64, 3.38, 1.12, 5.13)
-
-# However sure the words are, without its lead a sentence is no more often right.
-_AT_MOST_WITHOUT_LEAD = 0.86
+RIGHT_BY_WORDS = (-6.14, 4.14, 1.74, 2.05, 0.88)
+RIGHT_BY_TOKENS = (-5.86, 3.73, 1.37, 2.41, 0.81)
 
 NO_MODEL = "no language model is configured: the free tier answers with the documents' own words"
 NO_PASSAGES = "no passage was found: this collection may be empty (`ragsaver ingest PATH` fills it)"
@@ -41,14 +38,15 @@ class Signals:
     :param cosine: of question and passage.
     :param coverage: share of the question's content words that stand in the passage or its headings.
     :param sentence_coverage: share of them that stand in the sentence.
-    :param lead: by how much the sentence is worth more than the next best one; None if that is not known, or counted
-        in another way than it was fitted to.
+    :param lead: by how much the sentence is worth more than the next best one.
+    :param by_tokens: whether their worth was counted by tokens too.
     """
 
     cosine: float
     coverage: float
     sentence_coverage: float
-    lead: float | None = None
+    lead: float = 0.0
+    by_tokens: bool = False
 
     @property
     def confidence(self) -> float:
@@ -58,12 +56,10 @@ class Signals:
     @property
     def right(self) -> float:
         """How likely the sentence holds the answer, 0 to 1, where half of all questions have one."""
-        if self.lead is None:
-            return min(self._logistic(*RIGHT_WITHOUT_LEAD), _AT_MOST_WITHOUT_LEAD)
-        return self._logistic(*RIGHT)
+        return self._logistic(*(RIGHT_BY_TOKENS if self.by_tokens else RIGHT_BY_WORDS))
 
     def _logistic(self, intercept: float, *weights: float) -> float:
-        signs = (self.cosine, self.coverage, self.sentence_coverage, self.lead or 0.0)
+        signs = (self.cosine, self.coverage, self.sentence_coverage, self.lead)
         return 1 / (1 + math.exp(-intercept - sum(map(operator.mul, weights, signs))))
 
 
@@ -132,7 +128,7 @@ def extract(query: str, documents: Sequence[Document], min_confidence: float, fo
     if best is None:
         return Extract(None, 0, 0.0, "nothing in the documents comes near the question")
     number, span = best
-    told = signals(query, documents[number], span, lead_of(documents))
+    told = signals(query, documents[number], span, lead_of(documents), by_tokens=by_tokens(documents))
     if told is None:
         return Extract(None, number, 0.0, "the question has no words to look for")
     sure = told.confidence
@@ -160,12 +156,15 @@ def best_span(query: str, documents: Sequence[Document]) -> tuple[int, str] | No
     return next(((number, span) for _, number, span in spans if not asks(query, span)), None)
 
 
-def lead_of(documents: Sequence[Document]) -> float | None:
+def by_tokens(documents: Sequence[Document]) -> bool:
+    """Whether the packer counted what sentences are worth by their tokens too."""
+    return any(document.meta.get("matched") for document in documents)
+
+
+def lead_of(documents: Sequence[Document]) -> float:
     """By how much the best of all sentences is worth more than the next one, questions among them; 0 if there is one
-    only, None if their worth was not counted by words.
+    only.
     """
-    if any(document.meta.get("matched") for document in documents):
-        return None
     best = heapq.nlargest(2, (worth for document in documents for worth in document.meta.get("span_worth", ())))
     return best[0] - best[1] if len(best) == 2 else 0.0
 
@@ -176,10 +175,11 @@ def asks(query: str, span: str) -> bool:
     return said.rstrip("\"'”’)*_ ").endswith(("?", "？")) or (asked.endswith(("?", "？")) and asked in said)
 
 
-def signals(query: str, passage: Document, span: str, lead: float | None = None) -> Signals | None:
+def signals(query: str, passage: Document, span: str, lead: float = 0.0, *, by_tokens: bool = False) -> Signals | None:
     """What speaks for a sentence of a passage; None if the question has no content words.
 
     :param lead: as `lead_of` has it.
+    :param by_tokens: how it was counted.
     """
     wanted = set(content_stems(query))
     if not wanted:
@@ -190,4 +190,5 @@ def signals(query: str, passage: Document, span: str, lead: float | None = None)
         coverage=len(wanted & set(content_stems(around))) / len(wanted),
         sentence_coverage=len(wanted & set(content_stems(span))) / len(wanted),
         lead=lead,
+        by_tokens=by_tokens,
     )

@@ -14,7 +14,7 @@ from haystack import Document, component
 from numpy.typing import NDArray
 
 from ragsaver.components.budget_filling import choose, fit, price_of, why_left_out
-from ragsaver.components.document_values import page_at, said_of, score_of
+from ragsaver.components.document_values import page_at, said_of, score_of, text_of
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages, passage_of
@@ -89,7 +89,13 @@ class ContextPacker(Bound):
     @property
     def by_tokens(self) -> bool:
         """Whether sentences are held against the question by the vectors of their tokens too."""
-        return (self.match or self.resources.settings.context.match) == "tokens"
+        return self.resources.by_tokens if self.match is None else self.match == "tokens"
+
+    def _by_tokens_of(self, documents: Sequence[Document]) -> bool:
+        """The same of these passages: where nobody asks for it, they were found by the question's vector."""
+        asked_for = self.match or self.resources.settings.context.match
+        embedded = any(one.meta.get("dense_score") is not None for one in documents)
+        return self.by_tokens and (embedded or asked_for is not None)
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document], stable: list[Document] | None = None) -> dict[str, Passages]:
@@ -110,7 +116,7 @@ class ContextPacker(Bound):
             room = budget - paid
             packed, counted_by = self._pack(documents, candidates, worth, room)
         for document in packed if matched is not None else ():
-            document.meta["matched"] = "tokens"  # so that nobody takes its worth for one by words
+            document.meta["matched"] = "tokens"  # what is a lead by words is another one by tokens
         note_contexts(document.content or "" for document in front + packed)
         if explanation := current_explanation():
             whys = [why_left_out(one, row, room) for one, row in zip(candidates, worth, strict=True)]
@@ -157,9 +163,9 @@ class ContextPacker(Bound):
         self, query: str, documents: Sequence[Document], candidates: Sequence[Candidate]
     ) -> tuple[NDArray[np.float64] | None, str]:
         """What the sentences' tokens say, where the settings want to know it; and how it went, for the receipt."""
-        if not self.by_tokens or not candidates:
+        if not candidates or not self._by_tokens_of(documents):
             return None, ""
-        texts = [document.content or "" for document in documents]
+        texts = [text_of(document) for document in documents]
         try:
             return matches(self.resources, query, texts, candidates, self.scope.tenant), ", by words and tokens"
         except (RerankLate, StorageError, *REFUSALS) as error:

@@ -4,18 +4,18 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.components.document_values import score_of
+from ragsaver.components.document_values import score_of, text_of
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.rerank_features import features
 from ragsaver.components.rerank_gate import Gate, Recent, Weighed, load_gate
@@ -35,9 +35,9 @@ from ragsaver.errors import (
 )
 from ragsaver.index.scope import Scope
 from ragsaver.models.protocol import Encoder
-from ragsaver.models.rerankers.maxsim import MaxSimReranker
+from ragsaver.models.rerankers.maxsim import MaxSimReranker, TokenStore
 from ragsaver.models.rerankers.opening import open_maxsim, open_reranker
-from ragsaver.models.rerankers.protocol import Reranker
+from ragsaver.models.rerankers.protocol import NO_LIMIT, Reranker
 from ragsaver.settings import Settings
 from ragsaver.spend.fees import REFUSALS, Fee, Purse
 from ragsaver.spend.ledger import DONE, NOTHING, UNKNOWN
@@ -92,9 +92,17 @@ class Reranking:
 
     :param encoder: the embedding model, for MaxSim and for counting.
     :param prices: for one whose price the settings don't have with it; the settings' own book if None.
+    :param store: where what was read of passages' tokens is kept; None if nowhere.
     """
 
-    def __init__(self, settings: Settings, encoder: Encoder, prices: PriceBook | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        encoder: Encoder,
+        prices: PriceBook | None = None,
+        store: TokenStore | None = None,
+    ) -> None:
+        self._store = store
         self._settings = settings.rerank
         self._spend = settings.spend
         self._prices = prices or PriceBook.of(settings.spend)
@@ -151,7 +159,7 @@ class Reranking:
 
         :raises SettingsError: if the embedding model gives no token vectors.
         """
-        return open_maxsim(self._settings, self._embedding, self._encoder)
+        return open_maxsim(self._settings, self._embedding, self._encoder, store=self._store)
 
     @cached_property
     def gate(self) -> Gate:
@@ -220,6 +228,27 @@ class Reranking:
             evidence.spoil(f"the reranker was {outcome.decision}")
         return outcome
 
+    def scoring(
+        self, question: str, passages: Sequence["Document"], scope: Scope, until: float = NO_LIMIT
+    ) -> Callable[[], NDArray[np.float32]]:
+        """A call of the reranker that gives each passage's score, for any thread: nothing of it is done yet.
+
+        :param until: when by the monotonic clock it gives up.
+        """
+        reranker = self.reranker
+        if not isinstance(reranker, MaxSimReranker):
+            texts = [passage.content or "" for passage in passages]
+            return partial(reranker.score, question, texts, until=until, tenant=scope.tenant)
+        evidence = current_evidence()
+        return partial(
+            reranker.score_passages,
+            question,
+            [text_of(passage) for passage in passages],
+            until=until,
+            tenant=scope.tenant,
+            asked=evidence.tokens.get(question) if evidence else None,
+        )
+
     def price(self, question: str, texts: Sequence[str]) -> Decimal:
         """Dollars for one call.
 
@@ -264,7 +293,7 @@ class Reranking:
         if not allowed_s(own_s):
             return _without_time()
         if not self.costs:
-            return self._called(question, passages, texts, scope, verdict)[0]
+            return self._called(question, passages, scope, verdict)[0]
         try:
             usd = self.price(question, texts)
             fee = purse.reserve(self.reranker.name, _STAGE, usd, own_s) if purse else None
@@ -272,13 +301,13 @@ class Reranking:
             return unpaid(error)
         outcome = UNKNOWN
         try:
-            reranked, outcome = self._called(question, passages, texts, scope, verdict)
+            reranked, outcome = self._called(question, passages, scope, verdict)
         finally:
             cost_usd = _settled(fee, usd, outcome)
         return replace(reranked, cost_usd=cost_usd)
 
     def _called(
-        self, question: str, passages: Sequence["Document"], texts: Sequence[str], scope: Scope, verdict: Verdict
+        self, question: str, passages: Sequence["Document"], scope: Scope, verdict: Verdict
     ) -> tuple[Reranked, str]:
         """What the reranker said, and who may bill it."""
         own_s = self._settings.deadline_ms / 1000
@@ -286,9 +315,9 @@ class Reranking:
         if not has_s:
             return _without_time(), NOTHING
         until = time.monotonic() + has_s
-        call = self._pool.submit(self.reranker.score, question, texts, until=until, tenant=scope.tenant)
+        call = self._pool.submit(self.scoring(question, passages, scope, until))
         try:
-            found = _checked(call.result(has_s), len(texts), self.reranker.name)
+            found = _checked(call.result(has_s), len(passages), self.reranker.name)
         except (NotInTime, RerankLate):
             begun = not call.cancel()
             if has_s == own_s:
@@ -340,7 +369,7 @@ class Reranking:
         fee = purse.reserve(self.reranker.name, _SAMPLED, usd, _SAMPLE_S) if purse and usd else None
         outcome = UNKNOWN
         try:
-            scored = self.reranker.score(question, texts, until=time.monotonic() + _SAMPLE_S, tenant=scope.tenant)
+            scored = self.scoring(question, passages, scope, time.monotonic() + _SAMPLE_S)()
             outcome = DONE
             found = _checked(scored, len(texts), self.reranker.name)
         except _UNBILLED:

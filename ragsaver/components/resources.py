@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from ragsaver.components.caches import Caches
 from ragsaver.components.favourites import Favourites
+from ragsaver.components.kept_embeddings import KeptEmbeddings
 from ragsaver.components.loop_guard import LoopGuard
 from ragsaver.components.question_vectors import QuestionVectors
 from ragsaver.components.request import current_request
@@ -27,6 +28,7 @@ from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
+from ragsaver.models.rerankers.maxsim import TokenEncoder
 from ragsaver.settings import Settings
 from ragsaver.settings_file import load_settings
 from ragsaver.spend.prices import PriceBook
@@ -45,6 +47,7 @@ class Resources:
     :ivar default_scope: what a question may see that says no collection.
     :ivar store: the folder that holds the index and the manifest.
     :ivar manifest_at: where the manifest is that speaks of the index, if that is in a server; None for the store's.
+    :ivar embeddings: what was embedded before.
     :ivar embed_question: a question's vector, (dim,) float32; those asked at the same time share a run of the model,
         and those asked before need none.
     :ivar till: where calls of language models are paid for.
@@ -60,6 +63,7 @@ class Resources:
     uses: UseLog = field(default_factory=UseLog)
     favourites: Favourites = field(default_factory=Favourites)
     default_scope: Scope = field(init=False)
+    embeddings: KeptEmbeddings = field(init=False)
     reranking: Reranking = field(init=False)
     loops: LoopGuard = field(init=False)
     till: Till = field(init=False)
@@ -68,12 +72,24 @@ class Resources:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loops", LoopGuard(self.settings.server.loop_guard))
-        object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder, self.prices))
+        kept = KeptEmbeddings(self.settings.home, self.settings.embedding_cache)
+        object.__setattr__(self, "embeddings", kept)
+        object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder, self.prices, kept))
         object.__setattr__(self, "default_scope", reader(self.settings))
         object.__setattr__(self, "till", Till(self.settings, self.prices, self.encoder.count_tokens))
         object.__setattr__(self, "caches", Caches(self.settings))
         most, price = self.settings.embedding.query_batch, self.settings.spend.embedding_per_mtok
-        object.__setattr__(self, "embed_question", QuestionVectors(self.encoder, self.caches, most, self.till, price))
+        asked = QuestionVectors(self.encoder, self.caches, most, self.till, price, lambda: self.by_tokens)
+        object.__setattr__(self, "embed_question", asked)
+
+    @property
+    def by_tokens(self) -> bool:
+        """Whether sentences are held against questions by the vectors of their tokens, where a packer says nothing."""
+        wanted = self.settings.context.match
+        if wanted is not None:
+            return wanted == "tokens"
+        kept, encoder = self.settings.embedding_cache.keeps_tokens, self.encoder
+        return kept and isinstance(encoder, TokenEncoder) and encoder.gives_tokens
 
     def close(self) -> None:
         """Flush and close the index, whose owner this process stays; `uses` is closed by whoever gave it its place to
@@ -82,6 +98,7 @@ class Resources:
         self.reranking.close()
         self.till.close()
         self.caches.close()
+        self.embeddings.close()
         self.index.close()
 
 

@@ -1,8 +1,8 @@
 """What does a sentence say of what the question asks, by the vectors of their tokens?
 
 Late interaction by the sentence (MaxSim: Khattab & Zaharia 2020, section 3.2). The tokens were read with their whole
-passage, so a sentence that says `he` is not lost; a passage is read once, and its vectors serve the reranker too. What
-is read is priced as embedding is.
+passage and its headings, so a sentence that says `he` is not lost: once, when the passage was embedded. One of which
+nothing is kept is read now, and that is priced as embedding is.
 """
 
 import time
@@ -12,15 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.components.account import current_purse
+from ragsaver.components.evidence import current_evidence
 from ragsaver.components.resources import Resources
 from ragsaver.components.sentence_worth import TOKEN_FEATURES, Candidate
 from ragsaver.deadline import allowed_s
-from ragsaver.models.rerankers.maxsim import PassageTokens
+from ragsaver.models.rerankers.maxsim import PassageText
+from ragsaver.models.token_signs import TokenSigns, cosines
 from ragsaver.spend.fees import Fee
 from ragsaver.spend.ledger import DONE, NOTHING
 from ragsaver.spend.money import usd_of_tokens
-from ragsaver.spend.receipt import current_receipt
+from ragsaver.spend.receipt import ZERO, current_receipt
 
+# Why it is on a receipt.
+READ_NOW = "read by the token: passages, or a question, that were not read before"
 # Of a text that is read, beyond those that are counted.
 SPECIAL_TOKENS = 2
 # Cosines of one question's sentences differ by little, and the fit pulls weights towards zero.
@@ -29,7 +33,11 @@ _PLACED = ("match", "pooled")  # whose places among all sentences are told too, 
 
 
 def matches(
-    resources: Resources, question: str, texts: Sequence[str], candidates: Sequence[Candidate], tenant: str
+    resources: Resources,
+    question: str,
+    texts: Sequence[PassageText],
+    candidates: Sequence[Candidate],
+    tenant: str,
 ) -> NDArray[np.float64]:
     """(sentences of all candidates, len(TOKEN_FEATURES)) float64.
 
@@ -41,44 +49,71 @@ def matches(
     :raises SettingsError: if the embedding model gives no token vectors.
     """
     tokens = resources.reranking.tokens
+    vector = resources.embed_question(question)
+    evidence = current_evidence()
+    asked = evidence.tokens.get(question) if evidence else None
     lasts_s = resources.settings.context.deadline_ms / 1000
-    fee = _reserved(resources, tokens.name, [question, *texts], lasts_s)
     until = time.monotonic() + allowed_s(lasts_s)
-    read: list[int] = []
+    reading = _Reading(resources, tokens.name, lasts_s)
     try:
-        passages = tokens.of_passages(texts, until=until, tenant=tenant, on_read=read.append)
-        asked = tokens.of_question(question)
-        read.append(len(asked))
+        passages = tokens.of_passages(
+            texts, until=until, tenant=tenant, on_lacking=reading.reserve, on_read=reading.note
+        )
+        if asked is None:
+            reading.reserve([question])
+            asked = tokens.of_question(question)
+            reading.note(len(asked))
     finally:
-        usd = usd_of_tokens(sum(read), resources.settings.spend.embedding_per_mtok)
-        if fee is not None:
-            usd = fee.settle(DONE if read else NOTHING, usd)
-        if sum(read):
+        reading.settle()
+    return match_features(asked, vector, passages, candidates)
+
+
+class _Reading:
+    """What is read now, and who pays for it."""
+
+    def __init__(self, resources: Resources, item: str, lasts_s: float) -> None:
+        self._resources = resources
+        self._item = item
+        self._lasts_s = lasts_s
+        self._usd_per_mtok = resources.settings.spend.embedding_per_mtok
+        self._fees: list[Fee] = []
+        self._read: list[int] = []  # tokens, for each fee
+
+    def reserve(self, texts: Sequence[str]) -> None:
+        """Keep back what reading these costs, where it costs something."""
+        self._read.append(0)
+        if self._usd_per_mtok:
+            tokens = sum(self._resources.encoder.count_tokens(texts)) + SPECIAL_TOKENS * len(texts)
+            usd = usd_of_tokens(tokens, self._usd_per_mtok)
+            self._fees.append(current_purse(self._resources.till).reserve(self._item, "pack", usd, self._lasts_s))
+
+    def note(self, tokens: int) -> None:
+        """So many were read, of what was reserved last."""
+        self._read[-1] += tokens
+
+    def settle(self) -> None:
+        """Pay for what was read, and put it on the receipt."""
+        costs = [usd_of_tokens(tokens, self._usd_per_mtok) for tokens in self._read]
+        paid = [
+            fee.settle(DONE if tokens else NOTHING, usd)
+            for fee, tokens, usd in zip(self._fees, self._read, costs, strict=False)
+        ]
+        if tokens := sum(self._read):
             current_receipt().add(
                 "pack",
-                tokens.name,
-                sum(read),
+                self._item,
+                tokens,
                 "tokens",
-                cost_usd=usd,
-                reason="read by the token: the question, and passages that were not read before",
-                paid=fee is not None,
+                cost_usd=sum(paid or costs, ZERO),
+                reason=READ_NOW,
+                paid=bool(paid),
             )
-    return match_features(asked, resources.embed_question(question), passages, candidates)
-
-
-def _reserved(resources: Resources, item: str, texts: Sequence[str], lasts_s: float) -> Fee | None:
-    """What reading all of these would cost, kept back; None where it costs nothing."""
-    usd_per_mtok = resources.settings.spend.embedding_per_mtok
-    if not usd_per_mtok:
-        return None
-    tokens = sum(resources.encoder.count_tokens(texts)) + SPECIAL_TOKENS * len(texts)
-    return current_purse(resources.till).reserve(item, "pack", usd_of_tokens(tokens, usd_per_mtok), lasts_s)
 
 
 def match_features(
     asked: NDArray[np.float32],
     vector: NDArray[np.float32],
-    passages: Sequence[PassageTokens],
+    passages: Sequence[TokenSigns],
     candidates: Sequence[Candidate],
 ) -> NDArray[np.float64]:
     """(sentences of all candidates, len(TOKEN_FEATURES)) float64.
@@ -87,42 +122,55 @@ def match_features(
     :param vector: (dim,) float32, the question's own.
     :param passages: the tokens of each candidate's.
     """
-    rows = [
-        _of_sentences(asked, vector, passage, candidate)
-        for passage, candidate in zip(passages, candidates, strict=True)
-    ]
-    found = np.concatenate([np.empty((0, len(TOKEN_FEATURES) - len(_PLACED))), *rows])
+    counts = [len(candidate.sentences) for candidate in candidates]
+    found = np.zeros((sum(counts), len(TOKEN_FEATURES) - len(_PLACED)))
+    match, before, of_passage, least, pooled, unread = found.T
+    unread[:] = 1.0
+    by_token = cosines(np.vstack([asked, vector]), passages)
+    lengths = [len(passage.signs) for passage in passages]
+    if len(asked) and sum(lengths):
+        there = np.flatnonzero(lengths)
+        starts = np.cumsum([0, *lengths])[:-1][there]
+        best_of = np.zeros(len(passages))
+        best_of[there] = np.maximum.reduceat(by_token[:, :-1], starts, axis=0).mean(axis=1)
+        of_passage[:] = np.repeat(best_of, counts)
+        first, after, of_text = _bounds(passages, candidates)
+        read = np.flatnonzero(after > first)
+        if len(read):
+            bounds = np.column_stack([first[read], after[read]]).ravel()
+            inside = np.pad(by_token[of_text], ((0, 1), (0, 0)))  # one more, since a bound must be a place
+            best = np.maximum.reduceat(inside[:, :-1], bounds, axis=0)[::2]
+            sums = np.add.reduceat(inside[:, -1], bounds)[::2]
+            match[read], least[read], unread[read] = best.mean(axis=1), best.min(axis=1), 0.0
+            pooled[read] = sums / (after[read] - first[read])
+            before[1:] = match[:-1]
+            before[np.cumsum([0, *counts])[:-1][np.array(counts) > 0]] = 0.0
     by_place = [_places(found[:, TOKEN_FEATURES.index(name)]) for name in _PLACED]
     return np.column_stack([_SPREAD * found, *by_place])
 
 
-def _of_sentences(
-    asked: NDArray[np.float32], vector: NDArray[np.float32], passage: PassageTokens, candidate: Candidate
-) -> NDArray[np.float64]:
-    """(sentences, len(TOKEN_FEATURES) - len(_PLACED)) float64 of one passage, all of its sentences at once."""
-    found = np.zeros((len(candidate.sentences), len(TOKEN_FEATURES) - len(_PLACED)))
-    match, before, of_passage, least, pooled, unread = found.T
-    unread[:] = 1.0
-    vectors = passage.vectors.astype(np.float32)
-    cosines = asked @ vectors.T
-    if cosines.size:
-        of_passage[:] = cosines.max(axis=1).mean()
-    begins, ends = passage.spans.T
+def _bounds(
+    passages: Sequence[TokenSigns], candidates: Sequence[Candidate]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """The first token of each sentence of all candidates and the one behind its last, among those that stand for text;
+    and which these are among all.
+    """
+    # passage behind passage, each as long as it needs so that no token of one is another's
+    room = [
+        1 + max([passage.characters, *(one.start + len(one.text) for one in candidate.sentences)])
+        for passage, candidate in zip(passages, candidates, strict=True)
+    ]
+    front = np.cumsum([0, *room])[:-1]
+    spans = np.concatenate([passage.spans + at for passage, at in zip(passages, front.tolist(), strict=True)])
+    begins, ends = spans.T
     of_text = np.flatnonzero(ends > begins)  # no special tokens
-    starts = [one.start for one in candidate.sentences]
-    stops = [one.start + len(one.text) for one in candidate.sentences]
-    first, after = np.searchsorted(begins[of_text], starts), np.searchsorted(ends[of_text], stops, side="right")
-    read = np.flatnonzero(after > first) if len(asked) else np.empty(0, dtype=np.int64)
-    if len(read):
-        bounds = np.column_stack([first[read], after[read]]).ravel()
-        # one more, since a bound must be a place
-        best = np.maximum.reduceat(np.pad(cosines[:, of_text], ((0, 0), (0, 1))), bounds, axis=1)[:, ::2]
-        sums = np.add.reduceat(np.pad(vectors[of_text], ((0, 1), (0, 0))), bounds, axis=0)[::2]
-        lengths = np.linalg.norm(sums, axis=1)
-        match[read], least[read], unread[read] = best.mean(axis=0), best.min(axis=0), 0.0
-        pooled[read] = sums @ vector / np.where(lengths > 0, lengths, 1.0)
-        before[1:] = match[:-1]
-    return found
+    placed = [
+        (one.start + at, len(one.text)) for some, at in zip(candidates, front, strict=True) for one in some.sentences
+    ]
+    starts, sizes = np.array(placed, dtype=np.int64).reshape(-1, 2).T
+    first = np.searchsorted(begins[of_text], starts)
+    after = np.searchsorted(ends[of_text], starts + sizes, side="right")
+    return first, after, of_text
 
 
 def _places(scores: NDArray[np.float64]) -> NDArray[np.float64]:

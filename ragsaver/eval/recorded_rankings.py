@@ -13,12 +13,10 @@ from ragsaver.components.retriever import HybridRetriever
 from ragsaver.eval.dataset import judged_queries, load_dataset
 from ragsaver.eval.harness import indexed
 from ragsaver.eval.metrics import ndcg
-from ragsaver.models.rerankers.opening import open_reranker
 from ragsaver.settings import Settings
 
 DEPTH = 10
 _DEEP = 200  # passages, so that ten documents are among them
-_CACHE_MB = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +73,26 @@ def record(folder: Path, settings: Settings, progress: Callable[[int, int], None
     queries = judged_queries(dataset, folder)
     rankings: list[Ranking] = []
     with indexed(dataset, settings) as runtime:
-        reranker = open_reranker(settings.rerank, settings.embedding, runtime.encoder, cache_mb=_CACHE_MB)
+        reranking, scope = runtime.resources.reranking, runtime.scope()
         plain, deep = HybridRetriever(), HybridRetriever(candidates=settings.retrieval.candidates, top_k=_DEEP)
         for component in (plain, deep):
             component.bind(runtime.resources)
-        try:
-            for query in queries:
-                top = plain.run(query.text)["documents"][: settings.rerank.top_n]
-                if top:
-                    scores = reranker.score(query.text, [one.content or "" for one in top], tenant=settings.tenant)
-                    rankings.append(
-                        Ranking(
-                            features(query.text, top, settings.tenant),
-                            tuple(float(one.score or 0.0) for one in top),
-                            tuple(scores.tolist()),
-                            _sources(top),
-                            _sources(deep.run(query.text)["documents"]),
-                            dataset.judged[query.id],
-                        )
+        for query in queries:
+            top = plain.run(query.text)["documents"][: settings.rerank.top_n]
+            if top:
+                scores = reranking.scoring(query.text, top, scope)()
+                rankings.append(
+                    Ranking(
+                        features(query.text, top, settings.tenant),
+                        tuple(float(one.score or 0.0) for one in top),
+                        tuple(scores.tolist()),
+                        _sources(top),
+                        _sources(deep.run(query.text)["documents"]),
+                        dataset.judged[query.id],
                     )
-                progress(len(rankings), len(queries))
-        finally:
-            reranker.close()
-        return reranker.name, rankings
+                )
+            progress(len(rankings), len(queries))
+        return reranking.reranker.name, rankings
 
 
 def _sources(passages: Sequence[Document]) -> tuple[str, ...]:

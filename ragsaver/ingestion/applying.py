@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ragsaver.caching.embeddings import EmbeddingCache, rounded
 from ragsaver.index.protocol import ChunkPoint, VectorIndex
 from ragsaver.index.scope import Scope
+from ragsaver.ingestion.embedding import embedded
 from ragsaver.ingestion.identity import IdentifiedChunk
 from ragsaver.ingestion.kept_vectors import KeptVectors
 from ragsaver.ingestion.manifest import DocumentRecord, Intent, Manifest
@@ -154,8 +155,8 @@ class Applier:
         :param first: told the same before anything is embedded; what it raises leaves the intents to be mended.
         :raises StorageError: if the disk is full; the old versions stay until a later run.
         """
-        embedded = self.embed(scope, batch, originals, told, kept, first)
-        return replace(embedded.paid, summaries=self.write(scope, embedded, allowance, bill))
+        half_way = self.embed(scope, batch, originals, told, kept, first)
+        return replace(half_way.paid, summaries=self.write(scope, half_way, allowance, bill))
 
     def embed(
         self,
@@ -190,14 +191,14 @@ class Applier:
         return Embedded(batch, intents, vectors, paid)
 
     def write(
-        self, scope: Scope, embedded: Embedded, allowance: Allowance | None = None, bill: Bill | None = None
+        self, scope: Scope, half_way: Embedded, allowance: Allowance | None = None, bill: Bill | None = None
     ) -> Summarised:
         """The second half, one at a time; what summaries took.
 
         :param allowance: what they may cost.
         :param bill: told what each took.
         """
-        batch, vectors = embedded.batch, embedded.vectors
+        batch, vectors = half_way.batch, half_way.vectors
         new = [(change, one) for change in batch for one in change.new]
         shown = self._encoder.count_tokens([one.chunk.text for _, one in new])
         self._index.upsert(
@@ -213,8 +214,8 @@ class Applier:
         self._still(scope.tenant)
         self._manifest.commit(scope, [change.record for change in batch], outlines=outlines)
         self._fault(Step.COMMITTED)
-        self._follow(scope, embedded.intents)
-        self._manifest.clear_intents([intent.document_id for intent in embedded.intents])
+        self._follow(scope, half_way.intents)
+        self._manifest.clear_intents([intent.document_id for intent in half_way.intents])
         self._fault(Step.CLEARED)
         return taken
 
@@ -277,19 +278,18 @@ class Applier:
         counts = dict(zip(texts, self._encoder.count_tokens(list(texts.values())), strict=True))
         first(counts, lacking)
         started = time.perf_counter()
-        fresh = rounded(self._encoder.encode([texts[name] for name in lacking]))
+        fresh = embedded(self._encoder, self._cache, {name: texts[name] for name in lacking})
         took_s = time.perf_counter() - started
-        embedded = dict(zip(lacking, fresh, strict=True))
-        told(counts, embedded)
-        self._cache.put(partition, {**found, **embedded})
+        told(counts, fresh.vectors)
+        fresh.keep(self._cache, partition, found)
         paid = Paid(
-            embedded=len(embedded),
-            embedded_tokens=sum(counts[name] for name in embedded),
+            embedded=len(fresh.vectors),
+            embedded_tokens=sum(counts[name] for name in fresh.vectors),
             embedded_s=took_s,
             cached=len(vectors),
             cached_tokens=sum(counts[name] for name in vectors),
         )
-        return {**vectors, **embedded}, paid
+        return {**vectors, **fresh.vectors}, paid
 
 
 def point_of(document_id: str, one: IdentifiedChunk, vector: NDArray[np.float32], tokens: int) -> ChunkPoint:

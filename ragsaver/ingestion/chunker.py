@@ -90,14 +90,6 @@ def _page_starts(pieces: Sequence[_Piece]) -> list[list[int]] | None:
     return starts if len(starts) > 1 else None
 
 
-def embed_texts(text: str, heading: str, title: str) -> tuple[str, ...]:
-    """What may have been embedded for a chunk; `chunk` leaves out a title that is no document's, or is its heading.
-
-    :param heading: the path to it, or the title where there is none.
-    """
-    return f"{title} > {heading}\n{text}", f"{heading}\n{text}", text
-
-
 def _sections(blocks: Sequence[Block], min_words: int) -> Iterator[tuple[tuple[str, ...], list[Block]]]:
     """Runs of blocks under one heading; a section shorter than `min_words` joins its sibling before it, on its page."""
     path: list[tuple[int, str]] = []

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.index.keys import DOCUMENT_ID, METADATA, PAGE_STARTS
-from ragsaver.ingestion.chunker import embed_texts
-from ragsaver.ingestion.identity import Fingerprints, carried_hash, embedded_hash, place_hash
+from ragsaver.ingestion.identity import Fingerprints, carried_hash, place_hash
+from ragsaver.models.embedded_text import embed_texts, embedded_hash
 
 # Of vectors of length 1: what half precision rounds is a hundredth of it, what a model's batches change a tenth.
 _APART_AT_MOST = 0.15

@@ -19,6 +19,7 @@ from ragsaver.index.keys import GROUPS, METADATA, PAGE_STARTS
 from ragsaver.index.scope import Scope
 from ragsaver.index.words import Words, WordSettings, words_of
 from ragsaver.ingestion.chunker import Chunk
+from ragsaver.models.embedded_text import embedded_hash
 
 _NAMESPACE = uuid.UUID("6f2f5b0e-4a39-5b43-9d5e-0d9a5c1f7a11")
 
@@ -127,11 +128,6 @@ def content_hash(data: bytes) -> str:
 def metadata_hash(metadata: Mapping[str, Any]) -> str:
     """xxh3-128 of metadata; the order of its keys does not count."""
     return _digest(metadata) if metadata else _NO_METADATA
-
-
-def embedded_hash(model_fingerprint: str, embed_text: str) -> str:
-    """The fingerprint of what is embedded."""
-    return xxhash.xxh3_128_hexdigest(f"{model_fingerprint}\0{embed_text}".encode())
 
 
 def carried_hash(title: Any, heading: Any, metadata: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Sentence embeddings by onnxruntime, on the CPU or on CUDA: no torch, length-sorted batches, one session."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ragsaver.models.devices import TOKENIZER, Device, onnx_weights
 from ragsaver.models.fingerprint import fingerprint
 from ragsaver.models.onnx_session import OnnxSession, open_on_best, require_model
 from ragsaver.models.options import DEFAULTS, EncoderOptions
+from ragsaver.models.token_signs import TokenSigns, bytes_of, signs_of
 
 # token ids and their mask, each (batch, tokens)
 _Inputs = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -79,56 +80,52 @@ class OnnxEncoder:
         :param query: the texts are questions, not documents.
         """
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
-        prefix = self._options.prefix_of(query=query)
-        budget = self._options.budget_on(self.device)
-        for batch in ready_batches([prefix + text for text in texts], self._tokenize, budget, self.device):
-            vectors[batch.positions] = self._embed(batch.inputs)
-            if self._on_batch and not query:
-                self._on_batch(batch.tokens, batch.padded)
-            if progress:
-                progress(len(batch.positions))
+        for positions, (_, mask), found in self._runs(texts, progress, query=query):
+            vectors[positions] = self._pooled(found, mask)
         return vectors
 
-    def token_vectors(
-        self, texts: Sequence[str], progress: Callable[[int], None] | None = None, *, query: bool = False
-    ) -> list[NDArray[np.float32]]:
-        """(tokens, dim) float32 for each text, rows L2-normalised; safe from several threads.
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether the model gives its tokens' vectors; not if it pools by itself."""
+        return not self._session.pools
+
+    def read(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> tuple[NDArray[np.float32], list[TokenSigns]]:
+        """What `encode` gives of documents, and their tokens, of the same runs of the model.
 
         :param progress: called with the number of texts finished by each batch; what it raises ends the work.
-        :param query: the texts are questions: special tokens are left out, since they ask for nothing.
         :raises SettingsError: if the model pools by itself.
         """
-        if self._session.pools:
-            raise SettingsError(
-                "gives no token vectors: it pools by itself",
-                where=str(self.folder),
-                remedy="Set `rerank.backend` to another reranker than `maxsim`, and `context.match` to `words`",
-            )
-        found: list[NDArray[np.float32]] = [np.zeros((0, self.dim), dtype=np.float32)] * len(texts)
-        prefix = self._options.prefix_of(query=query)
-        budget = self._options.budget_on(self.device)
-        prefixed = [prefix + text for text in texts]
-        for batch in ready_batches(prefixed, self._tokenize, budget, self.device):
-            ids, mask = batch.inputs
-            hidden = self._session.run(ids, mask)
-            for row, position in enumerate(batch.positions):
-                found[position] = normalise(hidden[row, mask[row] == 1])
-            if progress:
-                progress(len(batch.positions))
-        if query:
-            for position, encoding in enumerate(self._tokenizer.encode_batch(prefixed)):
-                asks = np.array(encoding.special_tokens_mask) == 0
-                found[position] = found[position][asks] if asks.any() else found[position]
-        return found
+        self._require_tokens()
+        prefix = len(self._options.prefix_of(query=False))
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        signs: list[NDArray[np.uint8]] = [np.zeros((0, bytes_of(self.dim)), dtype=np.uint8)] * len(texts)
+        for positions, (_, mask), found in self._runs(texts, progress, query=False):
+            vectors[positions] = self._pooled(found, mask)
+            packed, lengths = signs_of(found[mask == 1]), mask.sum(axis=1)
+            for position, mine in zip(positions, np.split(packed, np.cumsum(lengths)[:-1]), strict=True):
+                signs[position] = mine
+        encodings = self._tokenizer.encode_batch(self._prefixed(texts, query=False))
+        spans = [np.maximum(np.array(one.offsets, dtype=np.int32).reshape(-1, 2) - prefix, 0) for one in encodings]
+        return vectors, list(map(TokenSigns, signs, spans, map(len, texts)))
 
-    def token_spans(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """(tokens, 2) int32 for each text: where in it each token of `token_vectors` begins and ends, in characters.
+    def ask(self, questions: Sequence[str]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """What `encode` gives of questions, and the vectors of their tokens, (tokens, dim) float32 each, rows
+        L2-normalised, of the same runs of the model; special tokens are left out, since they ask for nothing.
 
-        Special tokens and those of the prefix are empty.
+        :raises SettingsError: if the model pools by itself.
         """
-        prefix = self._options.prefix_of(query=False)
-        encodings = self._tokenizer.encode_batch([prefix + text for text in texts])
-        return [np.maximum(np.array(one.offsets, dtype=np.int32).reshape(-1, 2) - len(prefix), 0) for one in encodings]
+        self._require_tokens()
+        vectors = np.zeros((len(questions), self.dim), dtype=np.float32)
+        tokens: list[NDArray[np.float32]] = [np.zeros((0, self.dim), dtype=np.float32)] * len(questions)
+        for positions, (ids, mask), found in self._runs(questions, query=True):
+            vectors[positions] = self._pooled(found, mask)
+            there = mask == 1
+            asks = there & ~np.isin(ids, self._special)
+            for row, position in enumerate(positions):
+                tokens[position] = normalise(found[row, asks[row] if asks[row].any() else there[row]])
+        return vectors, tokens
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, without prefix, special tokens and cut."""
@@ -143,10 +140,32 @@ class OnnxEncoder:
 
         return [len(row) for row in rows], pad
 
-    def _embed(self, inputs: _Inputs) -> NDArray[np.float32]:
-        ids, mask = inputs
-        found = self._session.run(ids, mask)
+    def _runs(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None, *, query: bool
+    ) -> Iterator[tuple[list[int], _Inputs, NDArray[np.float32]]]:
+        """Of each run of the model the positions of its texts, what it was given, and what it gave."""
+        budget = self._options.budget_on(self.device)
+        for batch in ready_batches(self._prefixed(texts, query=query), self._tokenize, budget, self.device):
+            yield batch.positions, batch.inputs, self._session.run(*batch.inputs)
+            if self._on_batch and not query:
+                self._on_batch(batch.tokens, batch.padded)
+            if progress:
+                progress(len(batch.positions))
+
+    def _prefixed(self, texts: Sequence[str], *, query: bool) -> list[str]:
+        prefix = self._options.prefix_of(query=query)
+        return [prefix + text for text in texts]
+
+    def _pooled(self, found: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         return normalise(found) if self._session.pools else mean_pool(found, mask)
+
+    def _require_tokens(self) -> None:
+        if not self.gives_tokens:
+            raise SettingsError(
+                "gives no token vectors: it pools by itself",
+                where=str(self.folder),
+                remedy="Set `rerank.backend` to another reranker than `maxsim`, and `context.match` to `words`",
+            )
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -154,6 +173,11 @@ class OnnxEncoder:
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=self._options.max_tokens)
         return tokenizer
+
+    @cached_property
+    def _special(self) -> list[int]:
+        """The tokens that stand around any text."""
+        return list(self._tokenizer.encode("").ids)
 
     @cached_property
     def _counts(self) -> TokenCounts:

@@ -17,7 +17,7 @@ from ragsaver.caching.entries import EntryStore, Key, Place
 from ragsaver.caching.normalising import normalised
 from ragsaver.caching.single_flight import Flights, Landed
 from ragsaver.components.caches import Caches, place_of
-from ragsaver.components.evidence import Evidence
+from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources
 from ragsaver.errors import SettingsError
@@ -75,6 +75,7 @@ class Turn:
     Call `wait` (or `wait_async`), then read `found`; make the answer if it is None and `keep` it; `end` in any case.
 
     :ivar looked: what looking for it cost, for the request's receipt.
+    :ivar nearby: what looking for it embedded; None while nobody looked.
     """
 
     def __init__(self, cache: AnswerCache, store: EntryStore, question: str, request: Request) -> None:
@@ -92,7 +93,7 @@ class Turn:
         self._wait_s = self._caches.wishes.wait_s
         self._until = request.by(self._wait_s)
         self._stepping = threading.Lock()
-        self.vector: NDArray[np.float32] | None = None
+        self.nearby: Evidence | None = None
         self.looked = OpenReceipt()
         self._looked_nearby = False
         self.found: KeptAnswer | None = None
@@ -216,8 +217,8 @@ class Turn:
             return False
         self._looked_nearby = True
         try:
-            with running(self._request), open_receipt() as looking:
-                self.vector = vector = self._cache.resources.embed_question(self._question)
+            with running(self._request), open_receipt() as looking, gathering(Evidence()) as self.nearby:
+                vector = self._cache.resources.embed_question(self._question)
         except REFUSALS:
             return False  # who makes the answer is refused, if that takes the vector too
         self.looked.take(looking)

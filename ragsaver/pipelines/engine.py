@@ -296,8 +296,8 @@ class QueryEngine:
             ):
                 asked = "search" if self._search and pipeline is self._search.pipeline else self.name
                 observe_question(question, asked, request, receipt)
-                if turn is not None and turn.vector is not None:
-                    evidence.vectors[question] = turn.vector
+                if turn is not None and turn.nearby is not None:
+                    evidence.embedded(turn.nearby)
                     receipt.take(turn.looked)
                 yield _Asked(request, receipt, evidence, inputs, time.perf_counter())
         except (PipelineRuntimeError, HaystackPipelineError) as error:

@@ -23,7 +23,7 @@ from ragsaver.components.generator import AnswerGenerator
 from ragsaver.components.packer import ContextPacker
 from ragsaver.components.request import Request
 from ragsaver.components.resources import Resources
-from ragsaver.components.sentence_match import SPECIAL_TOKENS
+from ragsaver.components.sentence_match import READ_NOW, SPECIAL_TOKENS
 from ragsaver.components.token_counts import TierTokens
 from ragsaver.components.worst_case import WorstCase
 from ragsaver.errors import BudgetExceeded, PipelineError, RagSaverError
@@ -207,9 +207,10 @@ class PromptPipeline:
         if forecast.other_passages:
             questions.append(most_read(settings.generation.conversation.question_tokens))
         usd = sum((usd_of_tokens(tokens, usd_per_mtok) for tokens in questions), ZERO)
-        if any(packer.by_tokens for packer in self._packers):
-            read = [max(questions), *receipt.whole_passage_tokens]
-            usd += usd_of_tokens(sum(read) + SPECIAL_TOKENS * len(read), usd_per_mtok)
+        if any(line.reason == READ_NOW for line in receipt.lines):
+            # of what was not kept now as much may not be kept then: of any passage no more than the model takes
+            most = len(receipt.whole_passage_tokens) * settings.embedding.max_tokens
+            usd += usd_of_tokens(max(questions) + SPECIAL_TOKENS + most, usd_per_mtok)
         return usd
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragsaver.caching.embeddings import EmbeddingCache
-from ragsaver.caching.opening import open_embedding_cache
 from ragsaver.components.favourites import Outlined
 from ragsaver.components.resources import Resources, reader, resources_on
 from ragsaver.index.manifest_place import manifest_place
@@ -112,10 +111,10 @@ class Runtime:
         """What was ingested."""
         return Manifest(self.resources.manifest_at or manifest_place(self.settings, self.resources.store))
 
-    @cached_property
+    @property
     def embeddings(self) -> EmbeddingCache:
         """What was embedded before."""
-        return open_embedding_cache(self.settings.home, self.settings.embedding_cache)
+        return self.resources.embeddings.cache
 
     @cached_property
     def preparing(self) -> GuardedPool[Raw, Prepared]:
@@ -204,7 +203,7 @@ class Runtime:
     def close(self) -> None:
         """Close what was opened; the right to the index stays with this process."""
         self.resources.uses.close()
-        for opened in ("ingestor", "preparing", "summaries", "manifest", "embeddings", "writers"):
+        for opened in ("ingestor", "preparing", "summaries", "manifest", "writers"):
             if self.__dict__.get(opened) is not None:
                 self.__dict__[opened].close()
         self.resources.close()

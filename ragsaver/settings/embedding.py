@@ -6,6 +6,8 @@ from pydantic import Field, SecretStr, field_validator
 
 from ragsaver.settings.section import Section
 
+_TOKENS_MB = 2048
+
 
 class EmbeddingSettings(Section):
     """Which model makes the vectors, and how it is run."""
@@ -63,8 +65,28 @@ class EmbeddingCacheSettings(Section):
     max_mb: int = Field(
         default=1024, ge=1, le=1_000_000, description="of the file; what was used longest ago goes first"
     )
+    tokens_mb: int | None = Field(
+        default=None,
+        ge=0,
+        le=10_000_000,
+        description="of a second file, of what the model read of texts' tokens (52 bytes each with the bundled one), "
+        "by which sentences are held against a question; 0 keeps none; default: 2048 in a file, none in Redis, where "
+        "any other number keeps them",
+    )
     redis_url: SecretStr | None = Field(default=None, description="default: the variable REDIS_URL")
     ttl_days: int = Field(default=90, ge=1, le=3650, description="in Redis a vector that was not used so long goes")
     shared_by_tenants: bool = Field(
         default=False, description="saves more, and lets a tenant learn that another has the same text"
     )
+
+    @property
+    def tokens_room_mb(self) -> int:
+        """For what was read of tokens."""
+        if self.tokens_mb is not None:
+            return self.tokens_mb
+        return 0 if self.backend == "redis" else _TOKENS_MB
+
+    @property
+    def keeps_tokens(self) -> bool:
+        """Whether any of it is kept."""
+        return self.tokens_room_mb > 0

@@ -85,7 +85,9 @@ class RerankSettings(Section):
         le=1.0,
         description="share of skipped questions that are reranked afterwards, to know what the gate misses",
     )
-    cache_mb: int = Field(default=64, ge=0, le=100_000, description="of passages' token vectors kept by maxsim")
+    cache_mb: int = Field(
+        default=64, ge=0, le=100_000, description="of what was read of passages' tokens, kept in memory"
+    )
 
     @property
     def is_priced(self) -> bool:
@@ -109,10 +111,11 @@ class ContextSettings(Section):
     """What reaches the model."""
 
     budget_tokens: int = Field(default=400, ge=16, le=1_000_000, description="of all packed passages together")
-    match: Literal["words", "tokens"] = Field(
-        default="words",
-        description="how sentences are held against the question: `tokens` also by the vectors of their tokens, for "
-        "which the embedding model reads each passage once; `rerank.cache_mb` of them are kept",
+    match: Literal["words", "tokens"] | None = Field(
+        default=None,
+        description="how sentences are held against the question: `tokens` also by the vectors of their tokens, which "
+        "are kept since a passage was embedded, and are read where they are not; default: `tokens` where they are kept "
+        "(`embedding_cache.tokens_mb`) and the embedding model gives them, else `words`",
     )
     deadline_ms: float = Field(
         default=1000.0, gt=0, le=60_000, description="for reading passages, after which words alone decide"

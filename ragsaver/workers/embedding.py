@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ragsaver.caching.embeddings import rounded
 from ragsaver.errors import BudgetExceeded, RagSaverError
+from ragsaver.ingestion.embedding import embedded
 from ragsaver.ingestion.job_report import State
 from ragsaver.ingestion.queued_document import QueuedDocument
 from ragsaver.ingestion.staging import unpack
@@ -123,14 +123,14 @@ class Embedding:
                     money = worker.reserve(spent, [one.document for one in held])
                     try:
                         self._fault(Step.RESERVED, held)
-                        fresh = rounded(worker.encoder.encode([texts[names[n]] for n in group]))
+                        fresh = embedded(worker.encoder, worker.cache, {names[n]: texts[names[n]] for n in group})
                     except BaseException:
                         worker.give_back(money)
                         raise
                     worker.jobs.documents.embedded(spent)
                     all_spent += spent
                     try:
-                        worker.cache.put(partition, dict(zip((names[n] for n in group), fresh, strict=True)))
+                        fresh.keep(worker.cache, partition)
                     finally:
                         worker.charge(list(spent), money)
                     self._fault(Step.CACHED, held)

@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from haystack import Document
 from haystack.dataclasses import ChatMessage
@@ -18,9 +17,9 @@ from ragsaver.components.request import Request, running
 from ragsaver.components.resources import Resources, open_resources
 from ragsaver.components.rungs import window_problem
 from ragsaver.errors import GenerationError, SettingsError
-from ragsaver.models.protocol import Encoder
 from ragsaver.settings import GenerationSettings, ModelSettings, PriceSettings, Settings, SpendSettings
 from ragsaver.spend.receipt import Receipt, open_receipt
+from tests.model_runs import tell_runs
 from tests.openai_server import Script, openai_server
 
 QUESTION = "Who issues the export permit for parrots?"
@@ -311,10 +310,7 @@ def test_a_trained_router_takes_the_embedding_that_retrieval_paid_for(
         for question, tier in questions.items():
             assert ask(given, question).reply.meta["tier"] == tier  # nobody embedded it: the router does
 
-        def twice(encoder: Encoder, texts: list[str], **more: object) -> np.ndarray:
-            raise AssertionError(f"embedded again: {texts}")
-
-        monkeypatch.setattr(type(given.encoder), "encode", twice)
+        tell_runs(lambda texts, _: pytest.fail(f"embedded again: {texts}"), monkeypatch.setattr)
         for question, tier in questions.items():
             with gathering(Evidence()) as evidence:
                 evidence.vectors.update(vectors)

@@ -17,6 +17,7 @@ from ragsaver.index.scope import Scope
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines.runtime import Runtime
 from tests.isolation.strangers import CORPORA, GROUPS, PAIRS, QUESTIONS
+from tests.model_runs import tell_runs
 from tests.test_docs import ROOT, blocks
 
 ZEBRA, HORSE = "A zebra has black and white stripes.", "A horse eats hay in its stable."
@@ -167,7 +168,7 @@ def test_the_pipeline_of_the_docs_searches_without_the_model_and_explains(
     runtime.settings.pipelines_dir.mkdir()
     (runtime.settings.pipelines_dir / "search.yaml").write_text(text)
     bring(runtime, {"zebra": ZEBRA, "horse": HORSE})
-    monkeypatch.setattr(type(runtime.encoder), "encode", lambda *_, **__: pytest.fail("the model ran"))
+    tell_runs(lambda *_: pytest.fail("the model ran"), monkeypatch.setattr)
     result = runtime.engine().search("What has stripes?", Request(runtime.reading()), explain=True)
     assert [passage.text for passage in result.passages] == [ZEBRA]
     assert result.debug is not None and result.debug.fusion == "BM25 alone"

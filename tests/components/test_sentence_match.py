@@ -15,13 +15,16 @@ from ragsaver.components.packer import ContextPacker
 from ragsaver.components.sentence_match import match_features, matches
 from ragsaver.components.sentence_worth import TOKEN_FEATURES, Candidate
 from ragsaver.errors import RerankLate, SettingsError
-from ragsaver.models.onnx_encoder import OnnxEncoder
-from ragsaver.models.rerankers.maxsim import PassageTokens
+from ragsaver.models.rerankers.maxsim import PassageText
+from ragsaver.models.token_signs import TokenSigns, signs_of
 from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.sentences import sentences
 from ragsaver.settings import Settings
 from ragsaver.spend.receipt import open_receipt
+from tests.model_runs import tell_runs
 
+# What the features are spread by.
+SPREAD = 4.0
 TEXT = "Owls hunt voles. They sleep by day. Rain fell."
 # No word of the question stands in the sentence that answers it.
 QUESTION = "Which physician treats kids?"
@@ -56,27 +59,29 @@ def packed(runtime: Runtime) -> tuple[str, str]:
 def test_each_sentence_is_told_by_its_own_tokens() -> None:
     # tokens: [begin], "Owls hunt voles.", "They sleep by day."; the model did not read the last sentence
     spans = np.array([[0, 0], [0, 16], [17, 35]], dtype=np.int32)
-    vectors = np.array([[0.0, 1.0], [0.6, 0.8], [1.0, 0.0]], dtype=np.float16)
-    asked = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
+    signs = signs_of(np.array([[-1.0, 1, 1, 1], [1, 1, 1, -1], [1, 1, 1, 1]]))
+    asked = np.array([[1.0, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float32)
 
-    rows = match_features(asked, asked[0], [PassageTokens(vectors, spans)], [candidate(TEXT)])
+    rows = match_features(asked, asked[0], [TokenSigns(signs, spans, len(TEXT))], [candidate(TEXT)])
 
-    told = [dict(zip(TOKEN_FEATURES, [*row[:-2] / rows.max(), *row[-2:]], strict=True)) for row in rows]
+    told = [dict(zip(TOKEN_FEATURES, [*row[:-2] / SPREAD, *row[-2:]], strict=True)) for row in rows]
     first, second, third = told
     assert [one["unread"] for one in told] == [0.0, 0.0, 1.0]
-    assert first["match"] == pytest.approx(0.7, abs=1e-3)
-    assert (second["match"], second["match_least"]) == (0.5, 0.0)
+    assert (first["match"], first["match_least"]) == (0.0, -0.5)
+    assert (second["match"], second["match_least"]) == (0.5, 0.5)
     assert [one["match_before"] for one in told] == [0.0, first["match"], second["match"]]
-    assert (first["pooled"], second["pooled"]) == (pytest.approx(0.6, abs=1e-3), 1.0)
+    assert (first["pooled"], second["pooled"]) == (0.5, 0.5)
     assert third["match"] == third["match_least"] == third["pooled"] == 0.0
-    assert [one["match_rank"] for one in told] == [1, 1 / 2, 1 / 3]
-    assert [one["pooled_rank"] for one in told] == [1 / 2, 1, 1 / 3]
-    assert {one["match_of_passage"] for one in told} == {1.0}, "all of its tokens count, those of no sentence too"
+    assert [one["match_rank"] for one in told] == [1 / 2, 1, 1 / 3]
+    assert [one["pooled_rank"] for one in told] == [1, 1 / 2, 1 / 3]
+    assert {one["match_of_passage"] for one in told} == {0.5}, "all of its tokens count, those of no sentence too"
 
 
-def one_by_one(asked, vector, passage: PassageTokens, given: Candidate) -> Iterator[tuple[float, ...]]:
-    """Match, least and pooled of each sentence, and whether it was read."""
-    vectors = passage.vectors.astype(np.float32)
+def one_by_one(asked, vector, passage: TokenSigns, given: Candidate) -> Iterator[tuple[float, ...]]:
+    """Match, least and pooled of each sentence, whether it was read, and the match of its passage."""
+    dim = len(vector)
+    rows = (np.unpackbits(passage.signs, axis=1, count=dim) * 2.0 - 1) / np.sqrt(dim)
+    of_passage = (asked @ rows.T).max(axis=1).mean()
     for one in given.sentences:
         inside = [
             n
@@ -84,36 +89,40 @@ def one_by_one(asked, vector, passage: PassageTokens, given: Candidate) -> Itera
             if ends > begins and begins >= one.start and ends <= one.start + len(one.text)
         ]
         if not inside:
-            yield 0.0, 0.0, 0.0, 1.0
+            yield 0.0, 0.0, 0.0, 1.0, of_passage
             continue
-        best = (asked @ vectors[inside].T).max(axis=1)
-        mean = vectors[inside].mean(axis=0)
-        yield best.mean(), best.min(), mean @ vector / np.linalg.norm(mean), 0.0
+        best = (asked @ rows[inside].T).max(axis=1)
+        yield best.mean(), best.min(), (rows[inside] @ vector).mean(), 0.0, of_passage
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(0, 12))
-def test_sentences_told_at_once_are_told_as_one_by_one(seed: int, tokens: int, sentence_count: int) -> None:
+@given(st.integers(0, 2**32 - 1), st.lists(st.tuples(st.integers(1, 40), st.integers(0, 12)), min_size=1, max_size=4))
+def test_sentences_told_at_once_are_told_as_one_by_one(seed: int, shapes: list[tuple[int, int]]) -> None:
     dice = np.random.default_rng(seed)
-    told = candidate(" ".join(f"{'W' + 'o' * int(dice.integers(1, 9))} ends here." for _ in range(sentence_count)))
-    length = 18 * sentence_count + 1
-    begins = np.sort(dice.integers(0, length, tokens))
-    ends = np.minimum(np.append(begins[1:], length), begins + dice.integers(0, 6, tokens))  # some are no text
-    vectors = dice.normal(size=(tokens, 4)).astype(np.float16)
-    asked = dice.normal(size=(3, 4)).astype(np.float32)
-    passage = PassageTokens(vectors, np.column_stack([begins, ends]).astype(np.int32))
-    found = match_features(asked, asked[0], [passage], [told])
-    wanted = np.array(list(one_by_one(asked, asked[0], passage, told))).reshape(-1, 4)
-    columns = [TOKEN_FEATURES.index(name) for name in ("match", "match_least", "pooled", "unread")]
-    spread = match_features(asked, asked[0], [PassageTokens(vectors[:0], passage.spans[:0])], [candidate("One.")]).max()
-    assert found[:, columns] / spread == pytest.approx(wanted, abs=1e-4)
-    assert found[1:, TOKEN_FEATURES.index("match_before")] == pytest.approx(found[:-1, columns[0]])
+    asked = dice.normal(size=(3, 12)).astype(np.float32)
+    passages, candidates, wanted, before = [], [], [], []
+    for tokens, sentence_count in shapes:
+        told = candidate(" ".join(f"{'W' + 'o' * int(dice.integers(1, 9))} ends here." for _ in range(sentence_count)))
+        length = 18 * sentence_count + 1
+        begins = np.sort(dice.integers(0, length, tokens))
+        ends = np.minimum(np.append(begins[1:], length), begins + dice.integers(0, 6, tokens))  # some are no text
+        spans = np.column_stack([begins, ends]).astype(np.int32)
+        passage = TokenSigns(signs_of(dice.normal(size=(tokens, 12))), spans, length)
+        mine = list(one_by_one(asked, asked[0], passage, told))
+        wanted += mine
+        before += [0.0, *(row[0] for row in mine)][: len(mine)]
+        passages.append(passage)
+        candidates.append(told)
+    found = match_features(asked, asked[0], passages, candidates) / SPREAD
+    columns = [TOKEN_FEATURES.index(name) for name in ("match", "match_least", "pooled", "unread", "match_of_passage")]
+    assert found[:, columns] == pytest.approx(np.array(wanted).reshape(-1, 5), abs=1e-4)
+    assert found[:, TOKEN_FEATURES.index("match_before")] == pytest.approx(np.array(before), abs=1e-4)
 
 
 def test_nothing_to_match_is_no_rows() -> None:
-    none = np.zeros((0, 2), dtype=np.float32)
-    assert match_features(none, np.zeros(2, dtype=np.float32), [], []).shape == (0, len(TOKEN_FEATURES))
-    empty = PassageTokens(none.astype(np.float16), np.zeros((0, 2), dtype=np.int32))
-    (row, *_) = match_features(none, np.zeros(2, dtype=np.float32), [empty], [candidate(TEXT)])
+    none = np.zeros((0, 8), dtype=np.float32)
+    assert match_features(none, np.zeros(8, dtype=np.float32), [], []).shape == (0, len(TOKEN_FEATURES))
+    empty = TokenSigns(signs_of(none), np.zeros((0, 2), dtype=np.int32), 0)
+    (row, *_) = match_features(none, np.zeros(8, dtype=np.float32), [empty], [candidate(TEXT)])
     assert row[TOKEN_FEATURES.index("unread")] > 0
 
 
@@ -136,13 +145,7 @@ def test_a_passage_is_read_once_for_questions_and_the_reranker(
     matching: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    token_vectors = OnnxEncoder.token_vectors
-
-    def noting(self, texts, *more, **named):
-        read.extend(() if named.get("query") else texts)
-        return token_vectors(self, texts, *more, **named)
-
-    monkeypatch.setattr(OnnxEncoder, "token_vectors", noting)
+    tell_runs(lambda texts, query: read.extend(() if query else texts), monkeypatch.setattr)
     packed(matching)
     packed(matching)
     matching.resources.reranking.reranker.score(QUESTION, [ANSWERED], tenant=matching.scope().tenant)
@@ -150,7 +153,7 @@ def test_a_passage_is_read_once_for_questions_and_the_reranker(
 
 
 def test_passages_of_another_tenant_are_read_anew(matching: Runtime) -> None:
-    ask = [matching.resources, QUESTION, [ANSWERED], [candidate(ANSWERED)]]
+    ask = [matching.resources, QUESTION, [PassageText(ANSWERED)], [candidate(ANSWERED)]]
     first, second = (matches(*ask, tenant) for tenant in ("acme", "rival"))
     np.testing.assert_array_equal(first, second)
     assert {tenant for tenant, _ in matching.resources.reranking.tokens._kept} == {"acme", "rival"}
@@ -171,4 +174,4 @@ def test_a_model_that_gives_no_token_vectors_is_told_before_the_first_question(m
 
 def test_reading_ends_with_the_time_that_there_is(tmp_path: Path) -> None:
     with open_runtime(settings(tmp_path, deadline_ms=0.001), "a test") as opened, pytest.raises(RerankLate):
-        matches(opened.resources, QUESTION, [ANSWERED], [candidate(ANSWERED)], "acme")
+        matches(opened.resources, QUESTION, [PassageText(ANSWERED)], [candidate(ANSWERED)], "acme")

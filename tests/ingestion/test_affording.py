@@ -127,7 +127,7 @@ def test_what_one_that_goes_has_in_common_with_one_that_waits_is_not_paid_for_ag
     bench = opening(10_000)
     (bench.docs / "old.md").write_text(text(1, 2))
     bench.ingest()
-    with bench.cache._file.writing() as connection:
+    with bench.cache._vectors._file.writing() as connection:
         connection.exec_driver_sql("DELETE FROM embeddings")
     limit(bench, micro(bench.settings))
     (bench.docs / "old.md").rename(bench.docs / "new.md")
@@ -155,7 +155,7 @@ def test_what_verify_makes_again_is_held_to_the_budget(opening: Opening):
     bench.ingest()
     limit(bench, micro(bench.settings))
     bench.index.list_and_delete(SCOPE, [], sorted(bench.listed()))
-    with bench.cache._file.writing() as connection:
+    with bench.cache._vectors._file.writing() as connection:
         connection.exec_driver_sql("DELETE FROM embeddings")
     with pytest.raises(BudgetExceeded):
         bench.verify()

@@ -69,7 +69,7 @@ class TestWithoutTheCache:
 
     @staticmethod
     def forget(bench: Bench) -> None:
-        with bench.cache._file.writing() as connection:
+        with bench.cache._vectors._file.writing() as connection:
             connection.execute(sa.text("DELETE FROM embeddings"))
         bench.encoder.paid.clear()
 

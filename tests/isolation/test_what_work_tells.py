@@ -28,11 +28,11 @@ from ragsaver.ingestion.outlining import outline_report
 from ragsaver.ingestion.selection import DocumentSelection
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.tombstones import Tombstone
-from ragsaver.models.onnx_encoder import OnnxEncoder
 from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.sentences import sentences
 from ragsaver.settings import AccessRule, DatabaseSettings, EmbeddingCacheSettings, Settings
 from tests.ingestion.bench import Bench, CountingSummariser
+from tests.model_runs import tell_runs
 from tests.redis_server import RedisServer, redis_server
 from tests.workers.test_stages import Line
 
@@ -266,13 +266,7 @@ def test_a_question_is_the_same_work_whoever_asked_it_before(runtime: Runtime, m
     runtime.ingestor.ingest_texts([PostedDocument("open.md", "Owls are birds.")], runtime.scope())
     runtime.ingestor.ingest_texts(posted(COMMON, SECRET), runtime.scope(tenant="rival"))
     runs: list[list[str]] = []
-    encode = OnnxEncoder.encode
-
-    def counting(self: OnnxEncoder, texts: Sequence[str], *more: Any, **named: Any) -> Any:
-        runs.append(list(texts))
-        return encode(self, texts, *more, **named)
-
-    monkeypatch.setattr(OnnxEncoder, "encode", counting)
+    tell_runs(lambda texts, _: runs.append(texts), monkeypatch.setattr)
 
     def work(scope: Scope) -> list[list[str]]:
         runs.clear()
@@ -294,14 +288,7 @@ def test_token_vectors_that_were_kept_for_one_tenant_do_not_serve_another(
     rerank = {"mode": "always", "deadline_ms": 60_000}
     settings = Settings.model_validate({"home": tmp_path, "pipelines_dir": tmp_path, "rerank": rerank})
     passes: list[int] = []
-    token_vectors = OnnxEncoder.token_vectors
-
-    def counting(self: OnnxEncoder, texts: Sequence[str], *more: Any, **named: Any) -> Any:
-        if not named.get("query"):
-            passes.append(len(texts))
-        return token_vectors(self, texts, *more, **named)
-
-    monkeypatch.setattr(OnnxEncoder, "token_vectors", counting)
+    tell_runs(lambda texts, query: passes.extend([] if query else [len(texts)]), monkeypatch.setattr)
     with open_runtime(settings, "a test") as opened:
         passages = [Document(content=text) for text in (COMMON, SECRET)]
 

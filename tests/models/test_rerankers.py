@@ -6,6 +6,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsaver.errors import RerankError, RerankLate, SettingsError
+from ragsaver.models.embedded_text import embed_texts, embedded_hash
 from ragsaver.models.registry import load_encoder
 from ragsaver.models.rerankers import maxsim
-from ragsaver.models.rerankers.maxsim import MaxSimReranker, max_sim
+from ragsaver.models.rerankers.maxsim import MaxSimReranker, PassageText, max_sim
 from ragsaver.models.rerankers.opening import open_reranker
 from ragsaver.models.rerankers.remote import RemoteReranker
+from ragsaver.models.token_signs import TokenSigns, signs_of
 from ragsaver.settings import EmbeddingSettings, RerankSettings
 from tests.rerank_server import Script, rerank_server
 
@@ -29,6 +32,27 @@ def encoder():
     return load_encoder(EmbeddingSettings(threads=1))
 
 
+@contextmanager
+def reading(encoder, pause=lambda: None):
+    """The texts that are read meanwhile."""
+    texts, read = [], encoder.read
+
+    def noting(some, *more):
+        texts.extend(some)
+        pause()
+        return read(some, *more)
+
+    encoder.read = noting
+    try:
+        yield texts
+    finally:
+        del encoder.read
+
+
+def passages(texts):
+    return [PassageText(text) for text in texts]
+
+
 def test_maxsim_puts_the_passage_that_answers_first(encoder):
     scores = MaxSimReranker(encoder).score("Who gives out permits?", TEXTS)
     assert (scores.shape, scores.dtype, int(scores.argmax())) == ((3,), np.float32, 1)
@@ -38,16 +62,11 @@ def test_maxsim_puts_the_passage_that_answers_first(encoder):
 def test_maxsim_gives_kept_vectors_and_fresh_ones_the_same_scores(encoder):
     kept, fresh = MaxSimReranker(encoder), MaxSimReranker(encoder, cache_mb=0)
     first = kept.score("Who gives out permits?", TEXTS)
-    encoded = []
-    encode = encoder.token_vectors
-    encoder.token_vectors = lambda texts, *more, **options: encoded.extend(texts) or encode(texts, *more, **options)
-    try:
+    with reading(encoder) as read:
         np.testing.assert_array_equal(kept.score("Who gives out permits?", TEXTS, tenant=""), first)
-        assert encoded == ["Who gives out permits?"]
+        assert read == []
         kept.score("Who gives out permits?", TEXTS, tenant="another")
-        assert encoded[2:] == TEXTS, "what one tenant's passages left behind must not serve another's"
-    finally:
-        del encoder.token_vectors
+        assert read == TEXTS, "what one tenant's passages left behind must not serve another's"
     np.testing.assert_array_equal(fresh.score("Who gives out permits?", TEXTS), first)
     assert fresh._bytes == 0 and not fresh._kept
 
@@ -67,99 +86,150 @@ def test_maxsim_gives_up_when_it_is_too_late(encoder):
 
 def test_what_was_read_before_it_was_too_late_is_kept(encoder, monkeypatch):
     texts = [f"Owl number {number} hunts voles at night." for number in range(20)]
-    read, encode = [], encoder.token_vectors
-    monkeypatch.setattr(
-        encoder, "token_vectors", lambda texts, *more, **how: read.extend(texts) or encode(texts, *more, **how)
-    )
     reranker, looked = MaxSimReranker(encoder), []
+    with reading(encoder) as read:
 
-    def late(_):
-        looked.append(1)
-        if len(read) > 8:
-            raise RerankLate("was not done in time")
+        def late(_):
+            looked.append(1)
+            if len(read) > 8:
+                raise RerankLate("was not done in time")
 
-    with monkeypatch.context() as patched, pytest.raises(RerankLate):
-        patched.setattr(maxsim, "giving_up", lambda *_: late)
-        reranker.of_passages(texts)
-    assert looked
-    assert len(read) == 16
-    read.clear()
-    assert len(reranker.of_passages(texts)) == 20
-    assert read == texts[8:]
+        with monkeypatch.context() as patched, pytest.raises(RerankLate):
+            patched.setattr(maxsim, "giving_up", lambda *_: late)
+            reranker.of_passages(passages(texts))
+        assert looked
+        assert len(read) == 16
+        read.clear()
+        assert len(reranker.of_passages(passages(texts))) == 20
+        assert read == texts[8:]
 
 
-def test_what_two_threads_want_is_read_once(encoder, monkeypatch):
-    reranker, read, both = MaxSimReranker(encoder), [], threading.Barrier(2)
-    token_vectors = encoder.token_vectors
-
-    def noting(texts, *more, **named):
-        read.extend(texts)
-        return token_vectors(texts, *more, **named)
-
-    monkeypatch.setattr(encoder, "token_vectors", noting)
+def test_what_two_threads_want_is_read_once(encoder):
+    reranker, both = MaxSimReranker(encoder), threading.Barrier(2)
 
     def ask(_: int):
         both.wait()
-        return reranker.of_passages(TEXTS)
+        return reranker.of_passages(passages(TEXTS))
 
-    with ThreadPoolExecutor(2) as pool:
+    with reading(encoder) as read, ThreadPoolExecutor(2) as pool:
         one, other = pool.map(ask, range(2))
     assert sorted(read) == sorted(TEXTS)
-    assert all(np.array_equal(mine.vectors, theirs.vectors) for mine, theirs in zip(one, other, strict=True))
+    assert all(np.array_equal(mine.signs, theirs.signs) for mine, theirs in zip(one, other, strict=True))
 
 
-def test_who_waits_for_another_s_reading_gives_up_in_time(encoder, monkeypatch):
-    reranker, reading, on = MaxSimReranker(encoder), threading.Event(), threading.Event()
-    token_vectors = encoder.token_vectors
+def test_who_waits_for_another_s_reading_gives_up_in_time(encoder):
+    reranker, begun, on = MaxSimReranker(encoder), threading.Event(), threading.Event()
 
-    def slow(texts, *more, **named):
-        reading.set()
+    def pause():
+        begun.set()
         on.wait(30)
-        return token_vectors(texts, *more, **named)
 
-    monkeypatch.setattr(encoder, "token_vectors", slow)
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(reranker.of_passages, TEXTS)
-        reading.wait(30)
+    with reading(encoder, pause), ThreadPoolExecutor(1) as pool:
+        first = pool.submit(reranker.of_passages, passages(TEXTS))
+        begun.wait(30)
         try:
             with pytest.raises(RerankLate):
-                reranker.of_passages(["something else"], until=time.monotonic() + 0.05)
+                reranker.of_passages(passages(["something else"]), until=time.monotonic() + 0.05)
         finally:
             on.set()
         assert len(first.result()) == len(TEXTS)
 
 
+class Store(dict):
+    """Of one tenant."""
+
+    def get(self, tenant, names):
+        assert tenant == "acme"
+        return {name: self[name] for name in names if name in self}
+
+    def put(self, tenant, packed):
+        assert tenant == "acme"
+        self.update(packed)
+
+
+def test_what_the_store_has_is_not_read_and_what_it_lacks_is_put_there(encoder):
+    named = [
+        PassageText(text, embedded_hash(encoder.fingerprint, f"Owls > Food\n{text}"), embed_texts(text, "Food", "Owls"))
+        for text in TEXTS
+    ]
+    store, lacking = Store(), []
+    with reading(encoder) as read:
+        first = MaxSimReranker(encoder, store=store).of_passages(named, tenant="acme", on_lacking=lacking.extend)
+        assert read == lacking == [f"Owls > Food\n{text}" for text in TEXTS], "what was embedded is what is read"
+        assert list(store) == [one.name for one in named]
+        again = MaxSimReranker(encoder, store=store).of_passages(named, tenant="acme", on_lacking=lacking.extend)
+        assert len(read) == len(lacking) == len(TEXTS)
+    for one, other, text in zip(first, again, TEXTS, strict=True):
+        np.testing.assert_array_equal(one.signs, other.signs)
+        np.testing.assert_array_equal(one.spans, other.spans)
+        said = [text[begin:end] for begin, end in one.spans if end > begin]
+        assert said[0] == text.split()[0] and said[-1] == ".", "places are those in what is shown"
+
+
+def test_a_passage_whose_embedded_text_is_not_known_is_read_as_it_is_shown_and_not_stored(encoder):
+    store = Store()
+    with reading(encoder) as read:
+        strange = PassageText(TEXTS[0], "0" * 32, embed_texts(TEXTS[0], "Food", "Owls"))
+        MaxSimReranker(encoder, store=store).of_passages([strange, PassageText(TEXTS[1])], tenant="acme")
+    assert (read, store) == (TEXTS[:2], {})
+
+
+def test_bytes_of_another_model_or_of_none_are_read_anew(encoder):
+    text = TEXTS[0]
+    named = PassageText(text, embedded_hash(encoder.fingerprint, text), (text,))
+    (right,) = MaxSimReranker(encoder).of_passages([named])
+    for wrong in (b"", b"12345678", right.packed()[:-1], right._replace(signs=right.signs[:, :8]).packed()):
+        (found,) = MaxSimReranker(encoder, store=Store({named.name: wrong})).of_passages([named], tenant="acme")
+        np.testing.assert_array_equal(found.signs, right.signs)
+
+
 def test_each_token_s_place_in_the_text_is_known():
     prefixed = load_encoder(EmbeddingSettings(threads=1, prefix="passage: ", max_tokens=16))
-    (spans,), (vectors,) = prefixed.token_spans([TEXTS[0]]), prefixed.token_vectors([TEXTS[0]])
-    assert len(spans) == len(vectors)
-    said = [TEXTS[0][begin:end] for begin, end in spans if end > begin]
+    (read,) = prefixed.read([TEXTS[0]])[1]
+    assert len(read.spans) == len(read.signs)
+    said = [TEXTS[0][begin:end] for begin, end in read.spans if end > begin]
     assert said == ["Owls", "hunt", "vol", "es", "at", "night", "."]
 
 
-def test_token_vectors_are_unit_rows_and_questions_lack_special_tokens(encoder):
-    (as_text,) = encoder.token_vectors(["Who gives out permits?"])
-    (as_question,) = encoder.token_vectors(["Who gives out permits?"], query=True)
-    assert as_text.shape == (as_question.shape[0] + 2, encoder.dim)
-    np.testing.assert_allclose(np.linalg.norm(as_text, axis=1), 1.0, atol=1e-5)
-    assert [one.shape[0] for one in encoder.token_vectors(["", "a"])] == [2, 3]
+def test_one_run_gives_what_encoding_gives_and_the_tokens_too(encoder):
+    texts = [*TEXTS, "", "a", TEXTS[0]]
+    vectors, read = encoder.read(texts)
+    np.testing.assert_array_equal(vectors, encoder.encode(texts))
+    assert [one.characters for one in read] == list(map(len, texts))
+    assert [len(one.signs) for one in read[3:5]] == [2, 3]
+    assert all(one.signs.shape == (len(one.spans), encoder.dim // 8) for one in read)
+    asked, tokens = encoder.ask(texts)
+    np.testing.assert_array_equal(asked, encoder.encode(texts, query=True))
+    for vector, one in zip(tokens, read, strict=True):
+        np.testing.assert_allclose(np.linalg.norm(vector, axis=1), 1.0, atol=1e-5)
+        there = (
+            slice(1, -1) if len(one.signs) > 2 else slice(None)
+        )  # questions lack special tokens, if they have others
+        np.testing.assert_array_equal(signs_of(vector), one.signs[there])
+    none, no_tokens = encoder.read([])
+    assert none.shape == (0, encoder.dim) and no_tokens == [] and encoder.ask([])[1] == []
 
 
-unit = st.lists(st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4), max_size=5).map(
+unit = st.lists(st.lists(st.floats(-1, 1, width=32), min_size=8, max_size=8), max_size=5).map(
     lambda rows: np.array([np.array(row) / max(np.linalg.norm(row), 1e-6) for row in rows], dtype=np.float32).reshape(
-        -1, 4
+        -1, 8
     )
 )
+
+
+def signed(vectors) -> TokenSigns:
+    return TokenSigns(signs_of(vectors), np.zeros((len(vectors), 2), dtype=np.int32), 0)
 
 
 @given(unit, unit, unit)
 def test_a_longer_passage_never_matches_less(question, passage, more):
     longer = np.concatenate([passage, more])
-    alone, together = max_sim(question, [passage, longer])
+    alone, together = max_sim(question, [signed(passage), signed(longer)])
     if len(passage):
-        assert together >= alone - 1e-6
+        assert together >= alone - 1e-5
         if len(question):
-            assert alone == pytest.approx(float((question @ passage.T).max(axis=1).mean()), abs=1e-5)
+            rows = np.where(passage > 0, 1, -1) / math.sqrt(8)
+            assert alone == pytest.approx(float((question @ rows.T).max(axis=1).mean()), abs=1e-5)
     else:
         assert alone == 0
     assert -1.001 <= together <= 1.001

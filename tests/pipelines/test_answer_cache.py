@@ -30,6 +30,7 @@ from ragsaver.settings import (
     Settings,
     SpendSettings,
 )
+from tests.model_runs import tell_runs
 from tests.openai_server import Script, openai_server
 from tests.redis_server import redis_server
 
@@ -475,20 +476,14 @@ def test_a_question_that_its_entry_does_not_answer_is_not_taken_for_it(filled: R
 
 
 @contextmanager
-def without_kept_vectors(filled: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch, answers: str):
+def without_kept_vectors(filled: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch, answers: str, **more):
     """The runtime opened anew, and the questions that its model embeds."""
     filled.close()
     filled.ownership.release()
-    wanted = settings.model_copy(update={"cache": CacheSettings(answers=answers, embeddings=False)})
+    wanted = settings.model_copy(update={"cache": CacheSettings(answers=answers, embeddings=False), **more})
     with open_runtime(wanted, "a test") as runtime:
         embedded: list[str] = []
-        encode = runtime.encoder.encode
-
-        def counting(texts, **more):
-            embedded.extend(texts)
-            return encode(texts, **more)
-
-        monkeypatch.setattr(type(runtime.encoder), "encode", lambda self, texts, **more: counting(texts, **more))
+        tell_runs(lambda texts, _: embedded.extend(texts), monkeypatch.setattr)
         yield runtime, embedded
 
 
@@ -499,7 +494,8 @@ def test_a_question_s_vector_is_made_once(filled: Runtime, settings: Settings, m
 
 
 def test_what_is_found_again_needs_no_vector(filled: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch):
-    with without_kept_vectors(filled, settings, monkeypatch, "off") as (runtime, embedded):
+    by_words = ContextSettings(match="words")
+    with without_kept_vectors(filled, settings, monkeypatch, "off", context=by_words) as (runtime, embedded):
         first, again = ask(runtime, PARROTS), ask(runtime, PARROTS)
         assert again.citations == first.citations and "found before" in again.receipt.lines[0].reason
         assert embedded == [PARROTS]

@@ -111,7 +111,7 @@ def test_whatever_a_model_raises_or_gives_fails_no_question(
     tmp_path: Path, score, reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     with reranked(tmp_path) as runtime, caplog.at_level(logging.WARNING, "ragsaver"):
-        monkeypatch.setattr(runtime.resources.reranking.reranker, "score", score)
+        monkeypatch.setattr(runtime.resources.reranking.reranker, "score_passages", score)
         lines = [asked(runtime)[1] for _ in range(4)]
         counted = runtime.resources.reranking.watch.decisions()
     assert [line.reason for line in lines[:3]] == [reason] * 3

@@ -123,13 +123,32 @@ def test_a_search_is_charged_what_its_embedding_costs(tmp_path: Path):
         assert found.receipt.cost_usd == price(runtime) == ledger_of(runtime)["embed_query"]
 
 
+def by_token(receipt: Receipt) -> list:
+    return [line for line in receipt.lines if line.item.startswith("maxsim")]
+
+
 def test_reading_passages_by_the_token_is_paid_once_for_each(tmp_path: Path):
-    cache = {"answers": "off", "retrieval": False, "embeddings": False}
-    with opened(tmp_path, Script(), context={"match": "tokens"}, cache=cache) as runtime:
+    wishes = {"answers": "off", "retrieval": False, "embeddings": False}, {"tokens_mb": 0}
+    cache, embedding_cache = wishes
+    with opened(
+        tmp_path, Script(), context={"match": "tokens"}, cache=cache, embedding_cache=embedding_cache
+    ) as runtime:
         first, second = ask(runtime, "req_1"), ask(runtime, "req_2")
-        (one,), (two,) = ([line for line in said.lines if line.item.startswith("maxsim")] for said in (first, second))
-        assert one.cost_usd == usd_of_tokens(int(one.quantity), PER_MTOK) and one.quantity > two.quantity > 0
-        assert ledger_of(runtime)["pack"] == one.cost_usd + two.cost_usd
+        (line,) = by_token(first)
+        assert line.cost_usd == usd_of_tokens(int(line.quantity), PER_MTOK) and line.quantity > 0
+        assert by_token(second) == [], "what was read is in memory, and the question's tokens came with its vector"
+        assert ledger_of(runtime)["pack"] == line.cost_usd
+
+
+def test_what_was_read_when_passages_were_embedded_is_not_paid_for_again(tmp_path: Path):
+    with opened(tmp_path, Script(), cache={"answers": "off"}) as runtime:
+        receipt = ask(runtime, "req_1")
+        assert by_token(receipt) == [] and "pack" not in ledger_of(runtime)
+        (packed,) = (line for line in receipt.lines if line.item == "context packed")
+        assert packed.reason.endswith("by words and tokens")
+        request = Request(runtime.reading(), caching="off")
+        told = estimate(runtime.engine("query").prompt(QUESTION, request), runtime.resources)
+        assert told.beside_usd == price(runtime)
 
 
 def test_what_embedding_costs_counts_for_the_request_s_own_ceiling(tmp_path: Path):

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from ragsaver.errors import BudgetExceeded
 from ragsaver.ingestion.report import IngestReport
 from ragsaver.ingestion.sources import PostedDocument
-from ragsaver.models.onnx_encoder import OnnxEncoder
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime, open_runtime
 from ragsaver.server.access import Access
@@ -26,6 +25,7 @@ from ragsaver.spend.money import MICRO
 from ragsaver.spend.reports import find_receipt
 from ragsaver.spend.tables import entries, leases
 from tests.listening import listening
+from tests.model_runs import tell_runs
 from tests.openai_server import Script, openai_server
 from tests.spend.ledgers import budget, check
 from tests.spend.peaks import check_peaks, note_peaks
@@ -95,18 +95,11 @@ def test_questions_and_an_ingestion_at_once_pass_no_budget_and_all_books_agree(
     tmp_path: Path, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ):
     embedded: list[str] = []
-    encode = OnnxEncoder.encode
-
-    def noted(self, texts, progress=None, *, query=False):
-        if not query:
-            embedded.extend(texts)
-        return encode(self, texts, progress, query=query)
-
     with (
         openai_server(script := Script(reply="The office issues it [1].", usage=USAGE)) as url,
         served(tmp_path, url, database) as (client, runtime),
     ):
-        monkeypatch.setattr(OnnxEncoder, "encode", noted)
+        tell_runs(lambda texts, query: embedded.extend(() if query else texts), monkeypatch.setattr)
         note_peaks(ledger := runtime.resources.till.ledger)
         begin = Barrier(2)
 

@@ -15,16 +15,13 @@ from pathlib import Path
 
 from ragsaver.cli.main import main
 from ragsaver.ingestion.applying import Applier
-from ragsaver.models.onnx_encoder import OnnxEncoder
 from ragsaver.workers import draining, stages
+from tests.model_runs import tell_runs
 
-encode = OnnxEncoder.encode
 
-
-def counting(self, texts, progress=None, *, query=False):
+def counting(texts: list[str], query: bool) -> None:
     with open(os.environ["RAGSAVER_TEST_PAID"], "a") as paid:
         paid.write("".join(f"{digest(text)}\n" for text in texts if not query and text not in ("warm", "ready")))
-    return encode(self, texts, progress, query=query)
 
 
 def digest(text: str) -> str:
@@ -55,7 +52,7 @@ def first_time(place: str) -> bool:
 
 
 if __name__ == "__main__":
-    OnnxEncoder.encode = counting
+    tell_runs(counting)
     stages._go_on = perhaps_die
     draining.Applier = lambda *parts, fault, **more: Applier(*parts, **more, fault=functools.partial(perhaps_die))
     main()

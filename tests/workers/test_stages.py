@@ -112,7 +112,7 @@ class Line:
 
     def lose_vectors(self) -> None:
         """The embedding cache has none any more."""
-        with self.bench.cache._file.writing() as connection:
+        with self.bench.cache._vectors._file.writing() as connection:
             connection.execute(sa.text("DELETE FROM embeddings"))
 
     def report(self, document_id: str) -> JobReport:

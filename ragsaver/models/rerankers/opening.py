@@ -3,31 +3,34 @@
 from pathlib import Path
 
 from ragsaver.models.protocol import Encoder
-from ragsaver.models.rerankers.maxsim import MaxSimReranker
+from ragsaver.models.rerankers.maxsim import MaxSimReranker, TokenStore
 from ragsaver.models.rerankers.protocol import Reranker
 from ragsaver.settings import EmbeddingSettings, RerankSettings
 
 
 def open_maxsim(
-    settings: RerankSettings, embedding: EmbeddingSettings, encoder: Encoder, *, cache_mb: int | None = None
+    settings: RerankSettings,
+    embedding: EmbeddingSettings,
+    encoder: Encoder,
+    *,
+    store: TokenStore | None = None,
 ) -> MaxSimReranker:
-    """MaxSim over the embedding model, whichever reranker the settings name; the rest is as for `open_reranker`."""
-    room = settings.cache_mb if cache_mb is None else cache_mb
-    return MaxSimReranker(encoder, cache_mb=room, query_batch=embedding.query_batch)
+    """MaxSim over the embedding model, whichever reranker the settings name.
+
+    :param store: where else what was read of passages may be.
+    """
+    return MaxSimReranker(encoder, cache_mb=settings.cache_mb, query_batch=embedding.query_batch, store=store)
 
 
-def open_reranker(
-    settings: RerankSettings, embedding: EmbeddingSettings, encoder: Encoder, *, cache_mb: int | None = None
-) -> Reranker:
+def open_reranker(settings: RerankSettings, embedding: EmbeddingSettings, encoder: Encoder) -> Reranker:
     """The reranker that the settings name; a model of its own is loaded when it is first needed.
 
     :param embedding: how the embedding model is run: on the same device, with as many threads.
     :param encoder: the embedding model, for MaxSim.
-    :param cache_mb: in place of the settings'.
     :raises SettingsError: if they name none that is there.
     """
     if settings.backend == "maxsim":
-        return open_maxsim(settings, embedding, encoder, cache_mb=cache_mb)
+        return open_maxsim(settings, embedding, encoder)
     if settings.backend == "remote":
         from ragsaver.models.rerankers.remote import RemoteReranker
 

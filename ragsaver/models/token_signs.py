@@ -1,0 +1,88 @@
+"""What a model read of a text, by the token, in few bytes: of each number of a token's vector its sign alone.
+
+A bit a number keeps the angle between two vectors (Charikar 2002, section 3), so a question's whole vectors can be held
+against the signs of a passage's: 48 bytes a token where 384 half-precision numbers take 768.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_HEADER = np.dtype("<u4")  # characters of the text, then its tokens
+_PLACE = np.dtype("<u2")
+_FARTHEST = np.iinfo(_PLACE).max
+
+
+class TokenSigns(NamedTuple):
+    """The tokens of one text.
+
+    :ivar signs: (tokens, dim / 8) uint8, a bit for each number of a token's vector: whether it is above 0.
+    :ivar spans: (tokens, 2) int32, where each begins and ends, in characters; those that stand for no text are empty.
+    :ivar characters: of the text.
+    """
+
+    signs: NDArray[np.uint8]
+    spans: NDArray[np.int32]
+    characters: int
+
+    @property
+    def nbytes(self) -> int:
+        """Of both arrays."""
+        return self.signs.nbytes + self.spans.nbytes
+
+    def packed(self) -> bytes | None:
+        """For a cache; None where the text is longer than that can say."""
+        if self.characters > _FARTHEST:
+            return None
+        header = np.array([self.characters, len(self.signs)], dtype=_HEADER)
+        return header.tobytes() + self.spans.astype(_PLACE).tobytes() + self.signs.tobytes()
+
+    @classmethod
+    def unpacked(cls, packed: bytes, dim: int) -> "TokenSigns | None":
+        """What `packed` gave; None if these bytes are none of this width.
+
+        :param dim: of the model's vectors.
+        """
+        if len(packed) < 2 * _HEADER.itemsize:
+            return None
+        characters, tokens = np.frombuffer(packed, _HEADER, 2).tolist()
+        at, width = 2 * _HEADER.itemsize, bytes_of(dim)
+        if len(packed) != at + tokens * (2 * _PLACE.itemsize + width):
+            return None
+        spans = np.frombuffer(packed, _PLACE, 2 * tokens, at).reshape(-1, 2).astype(np.int32)
+        signs = np.frombuffer(packed, np.uint8, tokens * width, at + 2 * tokens * _PLACE.itemsize)
+        return cls(signs.reshape(-1, width), spans, characters)
+
+    def of_end(self, characters: int) -> "TokenSigns":
+        """The same tokens, their places counted in the text's last so many characters; those in front of them, as of a
+        heading, stand for no text there.
+        """
+        front = self.characters - characters
+        if front <= 0:
+            return self
+        spans = np.where(self.spans[:, :1] < front, 0, self.spans - front)
+        return TokenSigns(self.signs, spans, characters)
+
+
+def bytes_of(dim: int) -> int:
+    """That a token takes."""
+    return -(-dim // 8)
+
+
+def signs_of(vectors: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """(tokens, dim / 8) uint8 of vectors (tokens, dim)."""
+    return np.packbits(vectors > 0, axis=1)
+
+
+def cosines(asked: NDArray[np.float32], texts: Sequence[TokenSigns]) -> NDArray[np.float32]:
+    """(tokens of all texts, len(asked)) float32: of each vector and each token's signs.
+
+    :param asked: (vectors, dim) float32, rows of length 1.
+    """
+    dim = asked.shape[1]
+    packed = [text.signs for text in texts] or [np.zeros((0, bytes_of(dim)), dtype=np.uint8)]
+    bits = np.unpackbits(np.concatenate(packed), axis=1, count=dim).astype(np.float32)
+    # of signs b in 0 and 1 the vector is (2b - 1) / sqrt(dim)
+    return np.asarray((bits @ (2 * asked.T) - asked.sum(axis=1)) / np.sqrt(dim), dtype=np.float32)
