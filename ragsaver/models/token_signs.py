@@ -69,6 +69,11 @@ class TokenSigns(NamedTuple):
         spans = np.where(self.spans[:, :1] < front, 0, self.spans - front)
         return TokenSigns(self.signs, spans, characters)
 
+    def of_text(self) -> "TokenSigns":
+        """Those tokens that stand for text."""
+        there = self.spans[:, 1] > self.spans[:, 0]
+        return TokenSigns(self.signs[there], self.spans[there], self.characters)
+
 
 def bytes_of(dim: int) -> int:
     """That a token takes."""

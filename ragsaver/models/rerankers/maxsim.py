@@ -137,7 +137,8 @@ class MaxSimReranker:
         :param asked: the question's tokens, if they are there already: (tokens, dim) float32.
         """
         tokens = self.of_question(question) if asked is None else asked
-        return max_sim(tokens, self.of_passages(passages, until=until, tenant=tenant))
+        read = self.of_passages(passages, until=until, tenant=tenant)
+        return max_sim(tokens, [one.of_text() for one in read])  # a heading says the same of all passages below it
 
     def of_question(self, question: str) -> NDArray[np.float32]:
         """(tokens, dim) float32, rows of length 1, without special tokens."""
