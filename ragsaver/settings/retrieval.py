@@ -67,7 +67,7 @@ class RerankSettings(Section):
     )
     gate: str = Field(
         default="bundled",
-        description="`bundled`; `asked-again`, for `retrieval.feedback_passages: 3`; "
+        description="`bundled`; `asked-again`, for `retrieval.feedback_passages: 2`; "
         "or a file that `ragsaver eval tune-gate` wrote",
     )
     usd_per_1k_calls: Decimal | None = Field(
