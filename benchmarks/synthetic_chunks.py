@@ -2,14 +2,17 @@
 
 Vectors are a centre and a scatter around it, both with a spectrum that falls off as that of sentence embeddings does
 (scale 1/sqrt(rank), about 26 dimensions that count), turned at random so that no axis stands out. Words are as frequent
-as Zipf has it.
+as Zipf has it, and each takes two tokens of the shipped model's: a chunk has about 120, as those of documents have.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ragsaver.models.registry import bundled_folder
 
 DIM, CENTRES, WORDS, CHUNK_WORDS, QUESTION_WORDS = 384, 2000, 50_000, 60, 6
 NEAREST = 10
@@ -87,9 +90,14 @@ def generate(folder: Path, size: int, questions: int) -> None:
 
 
 def _vocabulary() -> list[str]:
+    known = json.loads((bundled_folder() / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    beginnings = [word for word in known if word.isascii() and word.isalpha() and len(word) > 3]
+    endings = [word[2:] for word in known if word.isascii() and word[:2] == "##" and word[2:].isalpha() and word[3:]]
     dice = np.random.default_rng((SEED, 4))
-    letters = np.array(list("etaoinshrdlucmfwypvbgk"))
-    return [f"{''.join(dice.choice(letters, size))}{number}" for number, size in enumerate(dice.integers(2, 8, WORDS))]
+    words: dict[str, None] = {}
+    while len(words) < WORDS:
+        words[beginnings[dice.integers(len(beginnings))] + endings[dice.integers(len(endings))]] = None
+    return list(words)
 
 
 def _word_numbers(dice: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.int64]:

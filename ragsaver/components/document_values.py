@@ -4,7 +4,6 @@ import math
 from typing import TYPE_CHECKING
 
 from ragsaver.index.keys import PAGE_STARTS
-from ragsaver.models.embedded_text import embed_texts
 from ragsaver.models.rerankers.maxsim import PassageText
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ def said_of(document: "Document", name: str) -> str:
 
 def text_of(document: "Document") -> PassageText:
     """Its text, for who reads it by the token; where that was done when it was embedded, it is found by its name."""
-    text, name = document.content or "", said_of(document, "chunk_hash")
-    return PassageText(text, name, embed_texts(text, said_of(document, "heading"), said_of(document, "title")))
+    name, heading, title = (said_of(document, one) for one in ("chunk_hash", "heading", "title"))
+    return PassageText(document.content or "", name, heading, title)
 
 
 def page_of(document: "Document") -> int | None:

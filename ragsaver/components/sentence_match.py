@@ -17,7 +17,7 @@ from ragsaver.components.resources import Resources
 from ragsaver.components.sentence_worth import TOKEN_FEATURES, Candidate
 from ragsaver.deadline import allowed_s
 from ragsaver.models.rerankers.maxsim import PassageText
-from ragsaver.models.token_signs import TokenSigns, cosines
+from ragsaver.models.token_signs import SignCosines, TokenSigns
 from ragsaver.spend.fees import Fee
 from ragsaver.spend.ledger import DONE, NOTHING
 from ragsaver.spend.money import usd_of_tokens
@@ -126,23 +126,23 @@ def match_features(
     found = np.zeros((sum(counts), len(TOKEN_FEATURES) - len(_PLACED)))
     match, before, of_passage, least, pooled, unread = found.T
     unread[:] = 1.0
-    by_token = cosines(np.vstack([asked, vector]), passages)
+    tokens = SignCosines.of(np.vstack([asked, vector]), passages)
     lengths = [len(passage.signs) for passage in passages]
     if len(asked) and sum(lengths):
         there = np.flatnonzero(lengths)
         starts = np.cumsum([0, *lengths])[:-1][there]
         best_of = np.zeros(len(passages))
-        best_of[there] = np.maximum.reduceat(by_token[:, :-1], starts, axis=0).mean(axis=1)
+        best_of[there] = tokens.cosines(np.maximum.reduceat(tokens.steps, starts, axis=0))[:, :-1].mean(axis=1)
         of_passage[:] = np.repeat(best_of, counts)
-        first, after, of_text = _bounds(passages, candidates)
+        first, after = _bounds(passages, candidates)
         read = np.flatnonzero(after > first)
         if len(read):
             bounds = np.column_stack([first[read], after[read]]).ravel()
-            inside = np.pad(by_token[of_text], ((0, 1), (0, 0)))  # one more, since a bound must be a place
-            best = np.maximum.reduceat(inside[:, :-1], bounds, axis=0)[::2]
-            sums = np.add.reduceat(inside[:, -1], bounds)[::2]
+            bounds = bounds[: -1 if bounds[-1] == len(tokens.steps) else None]  # that a bound must be a place
+            best = tokens.cosines(np.maximum.reduceat(tokens.steps, bounds, axis=0)[::2])[:, :-1]
             match[read], least[read], unread[read] = best.mean(axis=1), best.min(axis=1), 0.0
-            pooled[read] = sums / (after[read] - first[read])
+            means = np.add.reduceat(tokens.steps[:, -1], bounds)[::2] / (after[read] - first[read])
+            pooled[read] = (means - tokens.less[-1]) * tokens.step[-1]
             before[1:] = match[:-1]
             before[np.cumsum([0, *counts])[:-1][np.array(counts) > 0]] = 0.0
     by_place = [_places(found[:, TOKEN_FEATURES.index(name)]) for name in _PLACED]
@@ -151,9 +151,10 @@ def match_features(
 
 def _bounds(
     passages: Sequence[TokenSigns], candidates: Sequence[Candidate]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """The first token of each sentence of all candidates and the one behind its last, among those that stand for text;
-    and which these are among all.
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first token of each sentence of all candidates and the one behind its last; equal where it has none.
+
+    What stands for no text between two tokens that do belongs to where they belong.
     """
     # passage behind passage, each as long as it needs so that no token of one is another's
     room = [
@@ -161,16 +162,18 @@ def _bounds(
         for passage, candidate in zip(passages, candidates, strict=True)
     ]
     front = np.cumsum([0, *room])[:-1]
-    spans = np.concatenate([passage.spans + at for passage, at in zip(passages, front.tolist(), strict=True)])
+    spans = np.concatenate([passage.spans for passage in passages])
+    spans += np.repeat(front, [len(passage.spans) for passage in passages])[:, None].astype(spans.dtype)
     begins, ends = spans.T
-    of_text = np.flatnonzero(ends > begins)  # no special tokens
+    of_text = np.flatnonzero(ends > begins)  # no special tokens, and none of a heading
     placed = [
         (one.start + at, len(one.text)) for some, at in zip(candidates, front, strict=True) for one in some.sentences
     ]
     starts, sizes = np.array(placed, dtype=np.int64).reshape(-1, 2).T
     first = np.searchsorted(begins[of_text], starts)
     after = np.searchsorted(ends[of_text], starts + sizes, side="right")
-    return first, after, of_text
+    at = np.append(of_text, 0)
+    return at[first], np.where(after > first, at[after - 1] + 1, at[first])
 
 
 def _places(scores: NDArray[np.float64]) -> NDArray[np.float64]:

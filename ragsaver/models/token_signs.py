@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ragsaver.models.sign_products import products
+
 _HEADER = np.dtype("<u4")  # characters of the text, then its tokens
 _PLACE = np.dtype("<u2")
 _FARTHEST = np.iinfo(_PLACE).max
-# Multiplications of a product that one thread does: where OpenBLAS shares them out, its threads spin on for longer than
-# all of it takes.
-_ALONE = 2**18
+_MOST_STEPS = np.iinfo(np.int8).max
 
 
 class TokenSigns(NamedTuple):
@@ -85,19 +85,34 @@ def signs_of(vectors: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.packbits(vectors > 0, axis=1)
 
 
-def cosines(asked: NDArray[np.float32], texts: Sequence[TokenSigns]) -> NDArray[np.float32]:
-    """(tokens of all texts, len(asked)) float32: of each vector and each token's signs.
+class SignCosines(NamedTuple):
+    """Of some vectors and the signs of tokens: in steps, of which the highest, or a sum, may be told first.
 
-    :param asked: (vectors, dim) float32, rows of length 1.
+    :ivar steps: (tokens, vectors) int32; in each column the more, the higher the cosine.
+    :ivar step: (vectors,) float32.
+    :ivar less: (vectors,) float64, what a cosine is less, in steps.
     """
-    dim = asked.shape[1]
-    signs = np.concatenate([text.signs for text in texts] or [np.zeros((0, bytes_of(dim)), dtype=np.uint8)])
-    # of signs b in 0 and 1 the vector is (2b - 1) / sqrt(dim)
-    scaled = asked / math.sqrt(dim)
-    columns, less = np.ascontiguousarray(2 * scaled.T), scaled.sum(axis=1)
-    found = np.empty((len(signs), len(asked)), dtype=np.float32)
-    rows = max(1, _ALONE // max(1, asked.size))
-    for start in range(0, len(signs), rows):
-        bits = np.unpackbits(signs[start : start + rows], axis=1, count=dim).astype(np.float32)
-        np.subtract(bits @ columns, less, out=found[start : start + rows])
-    return found
+
+    steps: NDArray[np.int32]
+    step: NDArray[np.float32]
+    less: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, asked: NDArray[np.float32], texts: Sequence[TokenSigns]) -> "SignCosines":
+        """Of the tokens of all texts, one after the other.
+
+        :param asked: (vectors, dim) float32, rows of length 1; their numbers are rounded to 255 steps.
+        """
+        dim = asked.shape[1]
+        signs = np.concatenate([text.signs for text in texts] or [np.zeros((0, bytes_of(dim)), dtype=np.uint8)])
+        step = np.abs(asked).max(axis=1, initial=0.0) / np.float32(_MOST_STEPS)
+        step[step == 0] = 1
+        whole = np.rint(asked / step[:, None]).astype(np.int8)
+        # of signs b in 0 and 1 the vector is (2b - 1) / sqrt(dim)
+        bits = np.unpackbits(signs.ravel()).reshape(-1, 8 * bytes_of(dim))  # in half the time of `axis=1`
+        steps = products(bits[:, :dim], whole)
+        return cls(steps, step * np.float32(2 / math.sqrt(dim)), whole.sum(axis=1) / 2)
+
+    def cosines(self, steps: NDArray[np.integer]) -> NDArray[np.float64]:
+        """(rows, vectors) of rows of `steps`."""
+        return (steps - self.less) * self.step

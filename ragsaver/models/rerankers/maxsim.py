@@ -16,11 +16,11 @@ import xxhash
 from numpy.typing import NDArray
 
 from ragsaver.errors import SettingsError
-from ragsaver.models.embedded_text import embedded_hash
+from ragsaver.models.embedded_text import embed_texts, embedded_hash
 from ragsaver.models.micro_batching import MicroBatcher
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.rerankers.protocol import NO_LIMIT, giving_up, too_late
-from ragsaver.models.token_signs import TokenSigns, cosines
+from ragsaver.models.token_signs import SignCosines, TokenSigns
 
 _READ_TOGETHER = 8  # passages
 
@@ -64,21 +64,32 @@ class PassageText(NamedTuple):
 
     :ivar shown: its text.
     :ivar name: of what was embedded; nothing where that is not known.
-    :ivar embedded: what that may have been, each ending with the text that is shown; the likeliest first.
+    :ivar heading: what stood in front of the text there, if anything did; so `title`.
     """
 
     shown: str
     name: str = ""
-    embedded: tuple[str, ...] = ()
+    heading: str = ""
+    title: str = ""
 
-    @property
-    def key(self) -> str:
+    def key(self, tenant: str) -> "_Key":
         """The same for the same text, read in the same way."""
-        return self.name or xxhash.xxh3_128_hexdigest(self.shown.encode())
+        return _Key(tenant, self.name or xxhash.xxh3_128_hexdigest(self.shown.encode()), len(self.shown))
 
     def as_embedded(self, model_fingerprint: str) -> str | None:
         """What was embedded; None where that can't be told."""
-        return next((one for one in self.embedded if embedded_hash(model_fingerprint, one) == self.name), None)
+        if not self.name:
+            return None
+        texts = embed_texts(self.shown, self.heading, self.title)
+        return next((one for one in texts if embedded_hash(model_fingerprint, one) == self.name), None)
+
+
+class _Key(NamedTuple):
+    """By which the tokens of a passage are kept in memory: as they are shown, in the last so many characters."""
+
+    tenant: str
+    name: str
+    characters: int
 
 
 class MaxSimReranker:
@@ -107,7 +118,7 @@ class MaxSimReranker:
             lambda questions: encoder.ask(questions)[1], query_batch
         )
         self._room = cache_mb * 2**20
-        self._kept: OrderedDict[tuple[str, str], TokenSigns] = OrderedDict()
+        self._kept: OrderedDict[_Key, TokenSigns] = OrderedDict()
         self._bytes = 0
         self._keeping = threading.Lock()
         self._reading = threading.Lock()
@@ -162,16 +173,17 @@ class MaxSimReranker:
         :param on_read: called with the number of tokens that were read, each time some were.
         :raises RerankLate: if it is not done by then.
         """
-        texts = {(tenant, one.key): one for one in passages}
+        keys = [one.key(tenant) for one in passages]
+        texts = dict(zip(keys, passages, strict=True))
         there = self._recalled(list(texts))
-        there |= self._stored(tenant, [one.name for key, one in texts.items() if one.name and key not in there])
+        there |= self._stored(tenant, [key for key, one in texts.items() if one.name and key not in there])
         lacking = [(key, one) for key, one in texts.items() if key not in there]
         if lacking:
             on_lacking([one.as_embedded(self._encoder.fingerprint) or one.shown for _, one in lacking])
         # some at a time: what was read is kept, so that a question that came too late helps the next one
         for start in range(0, len(lacking), _READ_TOGETHER):
             there |= self._read_once(dict(lacking[start : start + _READ_TOGETHER]), until, on_read)
-        return [there[tenant, one.key].of_end(len(one.shown)) for one in passages]
+        return [there[key] for key in keys]
 
     def forget(self) -> None:
         """Keep nothing in memory any more."""
@@ -183,8 +195,8 @@ class MaxSimReranker:
         """Nothing is open: encoder and store are their owners'."""
 
     def _read_once(
-        self, texts: dict[tuple[str, str], PassageText], until: float, on_read: Callable[[int], None]
-    ) -> dict[tuple[str, str], TokenSigns]:
+        self, texts: dict[_Key, PassageText], until: float, on_read: Callable[[int], None]
+    ) -> dict[_Key, TokenSigns]:
         """One thread reads at a time: the model takes all cores, so two would only take turns."""
         left_s = max(0.0, min(until - time.monotonic(), threading.TIMEOUT_MAX))
         if not self._reading.acquire(timeout=left_s):
@@ -200,40 +212,39 @@ class MaxSimReranker:
         finally:
             self._reading.release()
 
-    def _read(
-        self, texts: dict[tuple[str, str], PassageText], look: Callable[[int], None]
-    ) -> dict[tuple[str, str], TokenSigns]:
+    def _read(self, texts: dict[_Key, PassageText], look: Callable[[int], None]) -> dict[_Key, TokenSigns]:
         known = [one.as_embedded(self._encoder.fingerprint) for one in texts.values()]
         shown = [one.shown for one in texts.values()]
         _, read = self._encoder.read([text or other for text, other in zip(known, shown, strict=True)], look)
         if self._store is not None:
             by_tenant: dict[str, dict[str, bytes]] = {}
-            for (tenant, name), text, one in zip(texts, known, read, strict=True):
+            for key, text, one in zip(texts, known, read, strict=True):
                 if text is not None and (packed := one.packed()) is not None:
-                    by_tenant.setdefault(tenant, {})[name] = packed
+                    by_tenant.setdefault(key.tenant, {})[key.name] = packed
             for tenant, some in by_tenant.items():
                 self._store.put(tenant, some)
-        return dict(zip(texts, read, strict=True))
+        return {key: one.of_end(key.characters) for key, one in zip(texts, read, strict=True)}
 
-    def _stored(self, tenant: str, names: Sequence[str]) -> dict[tuple[str, str], TokenSigns]:
-        if self._store is None or not names:
+    def _stored(self, tenant: str, keys: Sequence[_Key]) -> dict[_Key, TokenSigns]:
+        if self._store is None or not keys:
             return {}
+        packed = self._store.get(tenant, [key.name for key in keys])
         found = {
-            (tenant, name): signs
-            for name, packed in self._store.get(tenant, names).items()
-            if (signs := TokenSigns.unpacked(packed, self._encoder.dim)) is not None
+            key: signs.of_end(key.characters)
+            for key in keys
+            if key.name in packed and (signs := TokenSigns.unpacked(packed[key.name], self._encoder.dim)) is not None
         }
         self._keep(found)
         return found
 
-    def _recalled(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TokenSigns]:
+    def _recalled(self, keys: Sequence[_Key]) -> dict[_Key, TokenSigns]:
         with self._keeping:
             there = {key: self._kept[key] for key in keys if key in self._kept}
             for key in there:
                 self._kept.move_to_end(key)
         return there
 
-    def _keep(self, fresh: dict[tuple[str, str], TokenSigns]) -> None:
+    def _keep(self, fresh: dict[_Key, TokenSigns]) -> None:
         with self._keeping:
             for key, tokens in fresh.items():
                 if key not in self._kept:
@@ -255,7 +266,7 @@ def max_sim(question: NDArray[np.float32], passages: Sequence[TokenSigns]) -> ND
     if not there or not len(question):
         return found
     lengths = [len(passages[place].signs) for place in there]
-    # one product for all: twenty small ones cost more in waking threads than in work
-    all_cosines = cosines(question, [passages[place] for place in there])
-    found[there] = np.maximum.reduceat(all_cosines, np.cumsum([0, *lengths[:-1]]), axis=0).mean(axis=1)
+    of_tokens = SignCosines.of(question, [passages[place] for place in there])
+    best = np.maximum.reduceat(of_tokens.steps, np.cumsum([0, *lengths[:-1]]), axis=0)
+    found[there] = of_tokens.cosines(best).mean(axis=1)
     return found
