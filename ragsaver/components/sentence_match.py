@@ -7,6 +7,8 @@ nothing is kept is read now, and that is priced as embedding is.
 
 import time
 from collections.abc import Sequence
+from itertools import accumulate
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,8 @@ READ_NOW = "read by the token: passages, or a question, that were not read befor
 SPECIAL_TOKENS = 2
 # Cosines of one question's sentences differ by little, and the fit pulls weights towards zero.
 _SPREAD = 4.0
+# Of passages that are kept: the same ones come again and again, and each is cut into the same sentences.
+_BOUNDS: WeakKeyDictionary[TokenSigns, NDArray[np.intp]] = WeakKeyDictionary()
 _PLACED = ("match", "pooled")  # whose places among all sentences are told too, behind the rest
 
 
@@ -127,53 +131,47 @@ def match_features(
     match, before, of_passage, least, pooled, unread = found.T
     unread[:] = 1.0
     tokens = SignCosines.of(np.vstack([asked, vector]), passages)
-    lengths = [len(passage.signs) for passage in passages]
-    if len(asked) and sum(lengths):
+    lengths = np.array([len(passage.signs) for passage in passages], dtype=np.intp)
+    starts = np.cumsum(lengths) - lengths
+    if len(asked) and len(tokens.steps):
         there = np.flatnonzero(lengths)
-        starts = np.cumsum([0, *lengths])[:-1][there]
         best_of = np.zeros(len(passages))
-        best_of[there] = tokens.cosines(np.maximum.reduceat(tokens.steps, starts, axis=0))[:, :-1].mean(axis=1)
+        best_of[there] = tokens.cosines(np.maximum.reduceat(tokens.steps, starts[there], axis=0))[:, :-1].mean(axis=1)
         of_passage[:] = np.repeat(best_of, counts)
-        first, after = _bounds(passages, candidates)
-        read = np.flatnonzero(after > first)
+        bounds = np.concatenate([_bounds(*both) for both in zip(passages, candidates, strict=True)])
+        bounds += np.repeat(starts, counts)[:, None]
+        read = np.flatnonzero(bounds[:, 1] > bounds[:, 0])
         if len(read):
-            bounds = np.column_stack([first[read], after[read]]).ravel()
-            bounds = bounds[: -1 if bounds[-1] == len(tokens.steps) else None]  # that a bound must be a place
-            best = tokens.cosines(np.maximum.reduceat(tokens.steps, bounds, axis=0)[::2])[:, :-1]
+            first, after = bounds[read].T
+            places = bounds[read].ravel()
+            places = places[: -1 if places[-1] == len(tokens.steps) else None]  # the end is no place
+            best = tokens.cosines(np.maximum.reduceat(tokens.steps, places, axis=0)[::2])[:, :-1]
             match[read], least[read], unread[read] = best.mean(axis=1), best.min(axis=1), 0.0
-            means = np.add.reduceat(tokens.steps[:, -1], bounds)[::2] / (after[read] - first[read])
+            means = np.add.reduceat(tokens.steps[:, -1], places)[::2] / (after - first)
             pooled[read] = (means - tokens.less[-1]) * tokens.step[-1]
             before[1:] = match[:-1]
-            before[np.cumsum([0, *counts])[:-1][np.array(counts) > 0]] = 0.0
+            before[[at for at, some in zip(accumulate(counts, initial=0), counts, strict=False) if some]] = 0.0
     by_place = [_places(found[:, TOKEN_FEATURES.index(name)]) for name in _PLACED]
     return np.column_stack([_SPREAD * found, *by_place])
 
 
-def _bounds(
-    passages: Sequence[TokenSigns], candidates: Sequence[Candidate]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The first token of each sentence of all candidates and the one behind its last; equal where it has none.
+def _bounds(passage: TokenSigns, candidate: Candidate) -> NDArray[np.intp]:
+    """(sentences, 2): the first token of each and the one behind its last; equal where it has none.
 
     What stands for no text between two tokens that do belongs to where they belong.
     """
-    # passage behind passage, each as long as it needs so that no token of one is another's
-    room = [
-        1 + max([passage.characters, *(one.start + len(one.text) for one in candidate.sentences)])
-        for passage, candidate in zip(passages, candidates, strict=True)
-    ]
-    front = np.cumsum([0, *room])[:-1]
-    spans = np.concatenate([passage.spans for passage in passages])
-    spans += np.repeat(front, [len(passage.spans) for passage in passages])[:, None].astype(spans.dtype)
-    begins, ends = spans.T
+    known = _BOUNDS.get(passage)
+    if known is not None and len(known) == len(candidate.sentences):
+        return known
+    begins, ends = passage.spans.T
     of_text = np.flatnonzero(ends > begins)  # no special tokens, and none of a heading
-    placed = [
-        (one.start + at, len(one.text)) for some, at in zip(candidates, front, strict=True) for one in some.sentences
-    ]
-    starts, sizes = np.array(placed, dtype=np.int64).reshape(-1, 2).T
+    starts = [one.start for one in candidate.sentences]
     first = np.searchsorted(begins[of_text], starts)
-    after = np.searchsorted(ends[of_text], starts + sizes, side="right")
+    after = np.searchsorted(ends[of_text], [one.start + len(one.text) for one in candidate.sentences], side="right")
     at = np.append(of_text, 0)
-    return at[first], np.where(after > first, at[after - 1] + 1, at[first])
+    found = np.column_stack([at[first], np.where(after > first, at[after - 1] + 1, at[first])])
+    _BOUNDS[passage] = found
+    return found
 
 
 def _places(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ against the signs of a passage's: 48 bytes a token where 384 half-precision numb
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ _FARTHEST = np.iinfo(_PLACE).max
 _MOST_STEPS = np.iinfo(np.int8).max
 
 
-class TokenSigns(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class TokenSigns:
     """The tokens of one text.
 
     :ivar signs: (tokens, dim / 8) uint8, a bit for each number of a token's vector: whether it is above 0.
@@ -90,12 +92,12 @@ class SignCosines(NamedTuple):
 
     :ivar steps: (tokens, vectors) int32; in each column the more, the higher the cosine.
     :ivar step: (vectors,) float32.
-    :ivar less: (vectors,) float64, what a cosine is less, in steps.
+    :ivar less: (vectors,) float32, what a cosine is less, in steps.
     """
 
     steps: NDArray[np.int32]
     step: NDArray[np.float32]
-    less: NDArray[np.float64]
+    less: NDArray[np.float32]
 
     @classmethod
     def of(cls, asked: NDArray[np.float32], texts: Sequence[TokenSigns]) -> "SignCosines":
@@ -107,12 +109,12 @@ class SignCosines(NamedTuple):
         signs = np.concatenate([text.signs for text in texts] or [np.zeros((0, bytes_of(dim)), dtype=np.uint8)])
         step = np.abs(asked).max(axis=1, initial=0.0) / np.float32(_MOST_STEPS)
         step[step == 0] = 1
-        whole = np.rint(asked / step[:, None]).astype(np.int8)
+        whole = np.rint(asked / step[:, None])
         # of signs b in 0 and 1 the vector is (2b - 1) / sqrt(dim)
         bits = np.unpackbits(signs.ravel()).reshape(-1, 8 * bytes_of(dim))  # in half the time of `axis=1`
-        steps = products(bits[:, :dim], whole)
+        steps = products(bits[:, :dim], whole.astype(np.int8))
         return cls(steps, step * np.float32(2 / math.sqrt(dim)), whole.sum(axis=1) / 2)
 
-    def cosines(self, steps: NDArray[np.integer]) -> NDArray[np.float64]:
+    def cosines(self, steps: NDArray[np.int32]) -> NDArray[np.floating]:
         """(rows, vectors) of rows of `steps`."""
         return (steps - self.less) * self.step

@@ -7,6 +7,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -177,7 +178,7 @@ def test_bytes_of_another_model_or_of_none_are_read_anew(encoder):
     text = TEXTS[0]
     named = PassageText(text, embedded_hash(encoder.fingerprint, text))
     (right,) = MaxSimReranker(encoder).of_passages([named])
-    for wrong in (b"", b"12345678", right.packed()[:-1], right._replace(signs=right.signs[:, :8]).packed()):
+    for wrong in (b"", b"12345678", right.packed()[:-1], replace(right, signs=right.signs[:, :8]).packed()):
         (found,) = MaxSimReranker(encoder, store=Store({named.name: wrong})).of_passages([named], tenant="acme")
         np.testing.assert_array_equal(found.signs, right.signs)
 

@@ -69,8 +69,8 @@ class PassageText(NamedTuple):
 
     shown: str
     name: str = ""
-    heading: str = ""
-    title: str = ""
+    heading: object = None
+    title: object = None
 
     def key(self, tenant: str) -> "_Key":
         """The same for the same text, read in the same way."""
@@ -80,7 +80,7 @@ class PassageText(NamedTuple):
         """What was embedded; None where that can't be told."""
         if not self.name:
             return None
-        texts = embed_texts(self.shown, self.heading, self.title)
+        texts = embed_texts(self.shown, str(self.heading or ""), str(self.title or ""))
         return next((one for one in texts if embedded_hash(model_fingerprint, one) == self.name), None)
 
 
