@@ -92,20 +92,26 @@ def model(minilm_on: str | None, home: str) -> EmbeddingSettings:
 @contextmanager
 def timed(encoder: Any) -> Iterator[list[float]]:
     """Seconds of each call of the model inside."""
-    encode, seconds = encoder.encode, []
+    seconds: list[float] = []
 
-    def timing(*args: Any, **more: Any) -> Any:
-        started = time.perf_counter()
-        try:
-            return encode(*args, **more)
-        finally:
-            seconds.append(time.perf_counter() - started)
+    def timing(method: Any) -> Any:
+        def timed_call(*args: Any, **more: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return method(*args, **more)
+            finally:
+                seconds.append(time.perf_counter() - started)
 
-    encoder.encode = timing
+        return timed_call
+
+    names = [name for name in ("encode", "read") if hasattr(encoder, name)]
+    for name in names:
+        setattr(encoder, name, timing(getattr(encoder, name)))
     try:
         yield seconds
     finally:
-        del encoder.encode
+        for name in names:
+            delattr(encoder, name)
 
 
 def embedded_texts(corpus: Path, runtime) -> list[str]:
