@@ -138,8 +138,7 @@ def match_features(
         best_of = np.zeros(len(passages))
         best_of[there] = tokens.cosines(np.maximum.reduceat(tokens.steps, starts[there], axis=0))[:, :-1].mean(axis=1)
         of_passage[:] = np.repeat(best_of, counts)
-        bounds = np.concatenate([_bounds(*both) for both in zip(passages, candidates, strict=True)])
-        bounds += np.repeat(starts, counts)[:, None]
+        bounds = np.concatenate(_bounds(passages, candidates)) + np.repeat(starts, counts)[:, None]
         read = np.flatnonzero(bounds[:, 1] > bounds[:, 0])
         if len(read):
             first, after = bounds[read].T
@@ -155,23 +154,46 @@ def match_features(
     return np.column_stack([_SPREAD * found, *by_place])
 
 
-def _bounds(passage: TokenSigns, candidate: Candidate) -> NDArray[np.intp]:
-    """(sentences, 2): the first token of each and the one behind its last; equal where it has none.
+def _bounds(passages: Sequence[TokenSigns], candidates: Sequence[Candidate]) -> list[NDArray[np.intp]]:
+    """(sentences, 2) of each passage: the first of its tokens in each and the one behind the last; equal where it has
+    none.
+    """
+    known = [_BOUNDS.get(passage) for passage in passages]
+    lacking = [
+        n
+        for n, (rows, candidate) in enumerate(zip(known, candidates, strict=True))
+        if rows is None or len(rows) != len(candidate.sentences)
+    ]
+    if lacking:
+        fresh = _found_bounds([passages[n] for n in lacking], [candidates[n] for n in lacking])
+        for n, rows in zip(lacking, fresh, strict=True):
+            known[n] = _BOUNDS[passages[n]] = rows
+    return [rows for rows in known if rows is not None]
+
+
+def _found_bounds(passages: Sequence[TokenSigns], candidates: Sequence[Candidate]) -> list[NDArray[np.intp]]:
+    """The same where it is not known: of all at once, which takes a third of the time of one by one.
 
     What stands for no text between two tokens that do belongs to where they belong.
     """
-    known = _BOUNDS.get(passage)
-    if known is not None and len(known) == len(candidate.sentences):
-        return known
-    begins, ends = passage.spans.T
+    # passage behind passage, each as long as it needs so that no token of one is another's
+    room = [
+        1 + max([passage.characters, *(one.start + len(one.text) for one in candidate.sentences[-1:])])
+        for passage, candidate in zip(passages, candidates, strict=True)
+    ]
+    front = list(accumulate(room, initial=0))[:-1]
+    lengths = [len(passage.spans) for passage in passages]
+    begins, ends = (np.concatenate([passage.spans for passage in passages]) + np.repeat(front, lengths)[:, None]).T
     of_text = np.flatnonzero(ends > begins)  # no special tokens, and none of a heading
-    starts = [one.start for one in candidate.sentences]
+    counts = [len(candidate.sentences) for candidate in candidates]
+    sentences = [one for candidate in candidates for one in candidate.sentences]
+    starts = np.array([one.start for one in sentences], dtype=np.intp) + np.repeat(front, counts)
     first = np.searchsorted(begins[of_text], starts)
-    after = np.searchsorted(ends[of_text], [one.start + len(one.text) for one in candidate.sentences], side="right")
+    after = np.searchsorted(ends[of_text], starts + [len(one.text) for one in sentences], side="right")
     at = np.append(of_text, 0)
     found = np.column_stack([at[first], np.where(after > first, at[after - 1] + 1, at[first])])
-    _BOUNDS[passage] = found
-    return found
+    found -= np.repeat(list(accumulate(lengths, initial=0))[:-1], counts)[:, None]
+    return [rows.copy() for rows in np.split(found, list(accumulate(counts))[:-1])]
 
 
 def _places(scores: NDArray[np.float64]) -> NDArray[np.float64]:

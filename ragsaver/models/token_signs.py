@@ -25,12 +25,12 @@ class TokenSigns:
     """The tokens of one text.
 
     :ivar signs: (tokens, dim / 8) uint8, a bit for each number of a token's vector: whether it is above 0.
-    :ivar spans: (tokens, 2) int32, where each begins and ends, in characters; those that stand for no text are empty.
+    :ivar spans: (tokens, 2), where each begins and ends, in characters; those that stand for no text are empty.
     :ivar characters: of the text.
     """
 
     signs: NDArray[np.uint8]
-    spans: NDArray[np.int32]
+    spans: NDArray[np.integer]
     characters: int
 
     @property
@@ -57,7 +57,7 @@ class TokenSigns:
         at, width = 2 * _HEADER.itemsize, bytes_of(dim)
         if len(packed) != at + tokens * (2 * _PLACE.itemsize + width):
             return None
-        spans = np.frombuffer(packed, _PLACE, 2 * tokens, at).reshape(-1, 2).astype(np.int32)
+        spans = np.frombuffer(packed, _PLACE, 2 * tokens, at).reshape(-1, 2)
         signs = np.frombuffer(packed, np.uint8, tokens * width, at + 2 * tokens * _PLACE.itemsize)
         return cls(signs.reshape(-1, width), spans, characters)
 
@@ -68,8 +68,7 @@ class TokenSigns:
         front = self.characters - characters
         if front <= 0:
             return self
-        spans = np.where(self.spans[:, :1] < front, 0, self.spans - front)
-        return TokenSigns(self.signs, spans, characters)
+        return TokenSigns(self.signs, np.maximum(self.spans, front) - front, characters)
 
     def of_text(self) -> "TokenSigns":
         """Those tokens that stand for text."""
