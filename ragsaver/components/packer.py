@@ -20,7 +20,7 @@ from ragsaver.components.explain import current_explanation
 from ragsaver.components.passages import Passages, passage_of
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
-from ragsaver.components.sentence_match import matches
+from ragsaver.components.sentence_match import look_ahead, matches
 from ragsaver.components.sentence_worth import Candidate, score_sentences
 from ragsaver.components.token_counts import CountedTexts, TierTokens, answering_tokens
 from ragsaver.errors import RerankLate, StorageError
@@ -139,6 +139,12 @@ class ContextPacker(Bound):
         if front:
             _charge(receipt, front)
         return {"documents": front + packed}
+
+    def look_ahead(self, documents: Sequence[Document]) -> None:
+        """Have at hand what is asked of passages, for the first question that finds them."""
+        candidates = self.candidates(documents)
+        if self.by_tokens:
+            look_ahead(self.resources, [text_of(document) for document in documents], candidates, self.scope.tenant)
 
     def candidates(self, documents: Sequence[Document]) -> list[Candidate]:
         """The sentences of passages, with what `score_sentences` looks at."""

@@ -72,6 +72,15 @@ def matches(
     return match_features(asked, vector, passages, candidates)
 
 
+def look_ahead(
+    resources: Resources, texts: Sequence[PassageText], candidates: Sequence[Candidate], tenant: str
+) -> None:
+    """Have at hand what is kept of passages, for the first question that finds them; the model reads none."""
+    found = zip(resources.reranking.tokens.recall(texts, tenant=tenant), candidates, strict=True)
+    kept = [(signs, candidate) for signs, candidate in found if signs is not None]
+    _bounds([signs for signs, _ in kept], [candidate for _, candidate in kept])
+
+
 class _Reading:
     """What is read now, and who pays for it."""
 

@@ -56,11 +56,11 @@ def read_ahead(runtime: Runtime, stopping: threading.Event) -> int:
     read = 0
     while some := list(islice(listed, _TOGETHER)):
         passages = [
-            Document(content=str(payload.get("text", "")), meta={"heading": str(payload.get("heading", ""))})
+            Document(content=str(payload.get("text", "")), meta=dict(payload))
             for payload in index.payloads(scope, some).values()
         ]
         for packer in packers:
-            packer.candidates(passages)
+            packer.look_ahead(passages)
         for passage in passages:
             shingles(passage.content or "", scope.tenant)
         read += len(passages)

@@ -41,6 +41,17 @@ def test_the_first_question_finds_all_taken_apart(filled: Runtime):
     assert taken_apart() == before
 
 
+def test_what_is_kept_of_tokens_is_at_hand_too(filled: Runtime, monkeypatch: pytest.MonkeyPatch):
+    reading_ahead.read_ahead(filled, threading.Event())
+    asked: list[str] = []
+    monkeypatch.setattr(type(filled.resources.embeddings), "get", lambda *given: asked.extend(given[2]) or {})
+    filled.engine().ask("Since when burns beacon 7?", Request(filled.reading(), caching="off"))
+    assert not asked
+    filled.resources.reranking.tokens.forget()
+    filled.engine().ask("Since when burns beacon 7?", Request(filled.reading(), caching="off"))
+    assert asked, "otherwise nothing would have been looked for"
+
+
 def test_a_collection_that_is_not_remembered_is_not_read(filled: Runtime, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reading_ahead, "REMEMBERED", ISLES - 1)
     assert reading_ahead.read_ahead(filled, threading.Event()) == 0

@@ -175,8 +175,7 @@ class MaxSimReranker:
         """
         keys = [one.key(tenant) for one in passages]
         texts = dict(zip(keys, passages, strict=True))
-        there = self._recalled(list(texts))
-        there |= self._stored(tenant, [key for key, one in texts.items() if one.name and key not in there])
+        there = self._there(texts, tenant)
         lacking = [(key, one) for key, one in texts.items() if key not in there]
         if lacking:
             on_lacking([one.as_embedded(self._encoder.fingerprint) or one.shown for _, one in lacking])
@@ -184,6 +183,12 @@ class MaxSimReranker:
         for start in range(0, len(lacking), _READ_TOGETHER):
             there |= self._read_once(dict(lacking[start : start + _READ_TOGETHER]), until, on_read)
         return [there[key] for key in keys]
+
+    def recall(self, passages: Sequence[PassageText], *, tenant: str = "") -> list[TokenSigns | None]:
+        """The tokens of each, as `of_passages` gives them, where they are kept; none is read."""
+        texts = {one.key(tenant): one for one in passages}
+        there = self._there(texts, tenant)
+        return [there.get(one.key(tenant)) for one in passages]
 
     def forget(self) -> None:
         """Keep nothing in memory any more."""
@@ -193,6 +198,10 @@ class MaxSimReranker:
 
     def close(self) -> None:
         """Nothing is open: encoder and store are their owners'."""
+
+    def _there(self, texts: Mapping[_Key, PassageText], tenant: str) -> dict[_Key, TokenSigns]:
+        there = self._recalled(list(texts))
+        return there | self._stored(tenant, [key for key, one in texts.items() if one.name and key not in there])
 
     def _read_once(
         self, texts: dict[_Key, PassageText], until: float, on_read: Callable[[int], None]
