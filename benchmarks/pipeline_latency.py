@@ -90,11 +90,11 @@ def main() -> None:
 
 def in_turns(runtime: Runtime, questions: list[str], rounds: int) -> dict[str, list[Round]]:
     """By what sentences are held against the question."""
+    packer = runtime.engine().pipeline.get_component("packer")
+    assert isinstance(packer, ContextPacker)
     found: dict[str, list[Round]] = {"tokens": [], "words": []}
     for _ in range(rounds):
         for match, some in found.items():
-            packer = runtime.engine().pipeline.get_component("packer")
-            assert isinstance(packer, ContextPacker)
             packer.match = match
             some.append(ask(runtime, questions))
     return found

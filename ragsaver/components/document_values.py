@@ -24,10 +24,8 @@ def said_of(document: "Document", name: str) -> str:
 
 def text_of(document: "Document") -> PassageText:
     """Its text, for who reads it by the token; where that was done when it was embedded, it is found by its name."""
-    meta = document.meta
-    return PassageText(
-        document.content or "", str(meta.get("chunk_hash") or ""), meta.get("heading"), meta.get("title")
-    )
+    name, heading, title = (said_of(document, one) for one in ("chunk_hash", "heading", "title"))
+    return PassageText(document.content or "", name, heading, title)
 
 
 def page_of(document: "Document") -> int | None:

@@ -10,8 +10,8 @@ from ragsaver.components.forecast import Forecast, current_forecast
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import current_pace, current_request, stage
 from ragsaver.components.rerank_order import new_order
+from ragsaver.components.rerank_told import Reranked, unpaid
 from ragsaver.components.rerank_watch import ANSWERED
-from ragsaver.components.reranking import Reranked, unpaid
 from ragsaver.components.resources import Bound
 from ragsaver.errors import StorageError
 from ragsaver.settings import RerankSettings

@@ -1,13 +1,12 @@
 """One reranker for all pipelines of a process: opened once, asked under a deadline, left alone while it fails."""
 
-import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -20,7 +19,8 @@ from ragsaver.components.evidence import current_evidence
 from ragsaver.components.rerank_features import features
 from ragsaver.components.rerank_gate import Gate, Recent, Weighed, load_gate
 from ragsaver.components.rerank_order import left_behind, mix, new_order
-from ragsaver.components.rerank_watch import Decision, RerankWatch, Sample
+from ragsaver.components.rerank_told import Reranked, Verdict, told_of, unpaid, without_time
+from ragsaver.components.rerank_watch import RerankWatch, Sample
 from ragsaver.deadline import allowed_s
 from ragsaver.errors import (
     MissingExtra,
@@ -30,7 +30,6 @@ from ragsaver.errors import (
     RerankRefused,
     SettingsError,
     StorageError,
-    TooExpensive,
     UnknownPrice,
 )
 from ragsaver.index.scope import Scope
@@ -56,35 +55,6 @@ _SAMPLE_S = 30.0  # that a sample may take
 _STAGE = "rerank"
 _SAMPLED = "rerank-sample"
 _UNBILLED = (RerankRefused, SettingsError, MissingExtra)  # nobody was asked, or nobody answered
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether the reranker is asked, and why or why not.
-
-    :ivar seen: by the gate, as `features` gives it; None where it is not asked.
-    """
-
-    rerank: bool
-    reason: str
-    seen: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reranked:
-    """What became of one question.
-
-    :ivar scores: new ones of the passages, in the order given; None where the order stays.
-    :ivar passing: whether another time it may be asked, where it is not paid for.
-    """
-
-    decision: Decision
-    reason: str
-    scores: list[float] | None = None
-    cost_usd: Decimal = ZERO
-    passing: bool = True
 
 
 class Reranking:
@@ -291,7 +261,7 @@ class Reranking:
         texts = [passage.content or "" for passage in passages]
         own_s = self._settings.deadline_ms / 1000
         if not allowed_s(own_s):
-            return _without_time()
+            return without_time()
         if not self.costs:
             return self._called(question, passages, scope, verdict)[0]
         try:
@@ -313,7 +283,7 @@ class Reranking:
         own_s = self._settings.deadline_ms / 1000
         has_s = allowed_s(own_s)
         if not has_s:
-            return _without_time(), NOTHING
+            return without_time(), NOTHING
         until = time.monotonic() + has_s
         call = self._pool.submit(self.scoring(question, passages, scope, until))
         try:
@@ -329,7 +299,7 @@ class Reranking:
             return Reranked("late", f"{late} within {limit}: the order stays"), UNKNOWN if begun else NOTHING
         except Exception as error:  # a model or a server of anybody's may raise anything
             self._failed()
-            told = f"{_told(error)}: the order stays"
+            told = f"{told_of(error)}: the order stays"
             return Reranked("failed", told), NOTHING if isinstance(error, _UNBILLED) else UNKNOWN
         with self._lock:
             self._failures = 0
@@ -390,34 +360,8 @@ def _settled(fee: Fee | None, usd: Decimal, outcome: str) -> Decimal:
     return ZERO if outcome == NOTHING else usd
 
 
-def _without_time() -> Reranked:
-    return Reranked("late", "not begun, since the request has no time left: the order stays")
-
-
-def unpaid(error: RagSaverError) -> Reranked:
-    """Nobody pays for the call; what a person may read of that, and the log the rest."""
-    if isinstance(error, StorageError):
-        _log.warning("the reranker is not asked: %s", error)
-        return Reranked("unpaid", "the ledger can't be asked now: the order stays")
-    return Reranked("unpaid", f"{error.problem} ({error.where}): the order stays", passing=not _lasts(error))
-
-
-def _lasts(error: RagSaverError) -> bool:
-    """Whether the same request would be refused at any time."""
-    return isinstance(error, (TooExpensive, UnknownPrice))
-
-
 def _checked(scores: NDArray[np.float32], count: int, name: str) -> NDArray[np.float32]:
     """One number for each text, or an error: an order made of anything else would look like any other."""
     if scores.shape != (count,) or not np.isfinite(scores).all():
         raise RerankError(f"did not give one number for each of {count} texts", where=name)
     return scores
-
-
-def _told(error: Exception) -> str:
-    """For the receipt, what a person may read of a failure; the log has the rest."""
-    if isinstance(error, RagSaverError):
-        _log.warning("the reranker failed (%s): %s", type(error).__name__, error)
-        return error.problem if isinstance(error, RerankError) else "it can't be opened"  # that may name a file
-    _log.error("the reranker failed (%s)", type(error).__name__, exc_info=error)
-    return f"it raised {type(error).__name__}"

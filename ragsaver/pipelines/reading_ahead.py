@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-from haystack import Document
-
 from ragsaver.components.deduplicator import shingles
 from ragsaver.components.packer import ContextPacker
+from ragsaver.components.passages import passage_of
 from ragsaver.errors import RagSaverError
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
@@ -56,8 +55,8 @@ def read_ahead(runtime: Runtime, stopping: threading.Event) -> int:
     read = 0
     while some := list(islice(listed, _TOGETHER)):
         passages = [
-            Document(content=str(payload.get("text", "")), meta=dict(payload))
-            for payload in index.payloads(scope, some).values()
+            passage_of(key, str(payload.get("text", "")), None, dict(payload))
+            for key, payload in index.payloads(scope, some).items()
         ]
         for packer in packers:
             packer.look_ahead(passages)

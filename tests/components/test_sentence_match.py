@@ -1,6 +1,5 @@
 """Sentences held against the question by the vectors of their tokens."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +22,10 @@ from ragsaver.sentences import sentences
 from ragsaver.settings import Settings
 from ragsaver.spend.receipt import open_receipt
 from tests.model_runs import tell_runs
+from tests.sign_steps import in_steps
 
 # What the features are spread by.
 SPREAD = 4.0
-# Of 12 numbers to 255 steps, at worst; what differs by more is another token's.
-ROUNDED = math.sqrt(12) / 254
 TEXT = "Owls hunt voles. They sleep by day. Rain fell."
 # No word of the question stands in the sentence that answers it.
 QUESTION = "Which physician treats kids?"
@@ -105,7 +103,7 @@ def one_by_one(asked, vector, passage: TokenSigns, given: Candidate) -> Iterator
 def test_sentences_told_at_once_are_told_as_one_by_one(seed: int, shapes: list[tuple[int, int]]) -> None:
     dice = np.random.default_rng(seed)
     asked = dice.normal(size=(3, 12)).astype(np.float32)
-    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
+    asked = in_steps(asked / np.linalg.norm(asked, axis=1, keepdims=True))
     passages, candidates, wanted, before = [], [], [], []
     for tokens, sentence_count in shapes:
         told = candidate(" ".join(f"{'W' + 'o' * int(dice.integers(1, 9))} ends here." for _ in range(sentence_count)))
@@ -121,8 +119,8 @@ def test_sentences_told_at_once_are_told_as_one_by_one(seed: int, shapes: list[t
         candidates.append(told)
     found = match_features(asked, asked[0], passages, candidates) / SPREAD
     columns = [TOKEN_FEATURES.index(name) for name in ("match", "match_least", "pooled", "unread", "match_of_passage")]
-    assert found[:, columns] == pytest.approx(np.array(wanted).reshape(-1, 5), abs=ROUNDED)
-    assert found[:, TOKEN_FEATURES.index("match_before")] == pytest.approx(np.array(before), abs=ROUNDED)
+    assert found[:, columns] == pytest.approx(np.array(wanted).reshape(-1, 5), abs=1e-4)
+    assert found[:, TOKEN_FEATURES.index("match_before")] == pytest.approx(np.array(before), abs=1e-4)
 
 
 def test_nothing_to_match_is_no_rows() -> None:

@@ -24,6 +24,7 @@ from ragsaver.models.rerankers.remote import RemoteReranker
 from ragsaver.models.token_signs import TokenSigns, signs_of
 from ragsaver.settings import EmbeddingSettings, RerankSettings
 from tests.rerank_server import Script, rerank_server
+from tests.sign_steps import in_steps
 
 TEXTS = ["Owls hunt voles at night.", "The office issues permits for fishing.", "A parrot eats forty grams of seeds."]
 
@@ -217,23 +218,19 @@ unit = st.lists(st.lists(st.floats(-1, 1, width=32), min_size=8, max_size=8), ma
 )
 
 
-# Of 8 numbers to 255 steps, at worst.
-ROUNDED = math.sqrt(8) / 254
-
-
 def signed(vectors) -> TokenSigns:
     return TokenSigns(signs_of(vectors), np.zeros((len(vectors), 2), dtype=np.int32), 0)
 
 
 @given(unit, unit, unit)
 def test_a_longer_passage_never_matches_less(question, passage, more):
-    longer = np.concatenate([passage, more])
+    question, longer = in_steps(question), np.concatenate([passage, more])
     alone, together = max_sim(question, [signed(passage), signed(longer)])
     if len(passage):
         assert together >= alone - 1e-5
         if len(question):
             rows = np.where(passage > 0, 1, -1) / math.sqrt(8)
-            assert alone == pytest.approx(float((question @ rows.T).max(axis=1).mean()), abs=ROUNDED)
+            assert alone == pytest.approx(float((question @ rows.T).max(axis=1).mean()), abs=1e-5)
     else:
         assert alone == 0
     assert -1.001 <= together <= 1.001

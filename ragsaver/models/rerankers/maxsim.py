@@ -69,8 +69,8 @@ class PassageText(NamedTuple):
 
     shown: str
     name: str = ""
-    heading: object = None
-    title: object = None
+    heading: str = ""
+    title: str = ""
 
     def key(self, tenant: str) -> "_Key":
         """The same for the same text, read in the same way."""
@@ -80,7 +80,7 @@ class PassageText(NamedTuple):
         """What was embedded; None where that can't be told."""
         if not self.name:
             return None
-        texts = embed_texts(self.shown, str(self.heading or ""), str(self.title or ""))
+        texts = embed_texts(self.shown, self.heading, self.title)
         return next((one for one in texts if embedded_hash(model_fingerprint, one) == self.name), None)
 
 
@@ -186,9 +186,9 @@ class MaxSimReranker:
 
     def recall(self, passages: Sequence[PassageText], *, tenant: str = "") -> list[TokenSigns | None]:
         """The tokens of each, as `of_passages` gives them, where they are kept; none is read."""
-        texts = {one.key(tenant): one for one in passages}
-        there = self._there(texts, tenant)
-        return [there.get(one.key(tenant)) for one in passages]
+        keys = [one.key(tenant) for one in passages]
+        there = self._there(dict(zip(keys, passages, strict=True)), tenant)
+        return [there.get(key) for key in keys]
 
     def forget(self) -> None:
         """Keep nothing in memory any more."""
