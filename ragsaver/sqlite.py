@@ -159,7 +159,14 @@ class SqliteDatabase:
     def rows(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """All rows, as the file has them."""
         words, names = in_words(statement)
-        return self._readers.rows(words, [values[name] for name in names])
+        return self.answers(words, [values[name] for name in names])
+
+    def answers(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        """All rows of a statement in SQLite's words, without a pool's work.
+
+        :raises StorageError: if the file can't be read.
+        """
+        return self._readers.rows(statement, values)
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

@@ -61,9 +61,8 @@ class SqliteBlobs:
         found: dict[str, bytes] = {}
         now = time.time()
         for some in _parts(partition, hashes):
-            with self._file.reading() as connection:
-                marks = ",".join("?" * len(some["names"]))
-                rows = connection.exec_driver_sql(self._get.format(marks), (some["where"], *some["names"])).all()
+            marks = ",".join("?" * len(some["names"]))
+            rows = self._file.answers(self._get.format(marks), (some["where"], *some["names"]))
             found.update((one.hex(), kept) for one, kept, _ in rows)
             if any(used_at < now - _NOTE_USE_S for _, _, used_at in rows):
                 with self._file.writing() as connection:

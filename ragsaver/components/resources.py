@@ -28,7 +28,6 @@ from ragsaver.index.scope import Scope
 from ragsaver.index.store import current_store
 from ragsaver.models.protocol import Encoder
 from ragsaver.models.registry import load_encoder
-from ragsaver.models.rerankers.maxsim import TokenEncoder
 from ragsaver.settings import Settings
 from ragsaver.settings_file import load_settings
 from ragsaver.spend.prices import PriceBook
@@ -88,8 +87,8 @@ class Resources:
         wanted = self.settings.context.match
         if wanted is not None:
             return wanted == "tokens"
-        kept, encoder = self.settings.embedding_cache.keeps_tokens, self.encoder
-        return kept and isinstance(encoder, TokenEncoder) and encoder.gives_tokens
+        # whether it is a `TokenEncoder` takes longer to ask, and is asked with every question
+        return self.settings.embedding_cache.keeps_tokens and bool(getattr(self.encoder, "gives_tokens", False))
 
     def close(self) -> None:
         """Flush and close the index, whose owner this process stays; `uses` is closed by whoever gave it its place to
