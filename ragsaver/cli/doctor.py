@@ -184,7 +184,7 @@ def _reranker(settings: Settings) -> str:
     name = settings.query.pipeline
     pipeline = load_pipeline(find_pipeline(name, settings.pipelines_dir), None, settings.allow_modules)
     parts = [part for _, part in pipeline.walk() if isinstance(part, ConditionalReranker)]
-    modes = sorted({part.mode_by(settings.rerank) for part in parts} - {"never"})
+    modes = sorted({part.mode_by(settings) for part in parts} - {"never"})
     if not modes:
         return f"{name} asks none"
     reranking = Reranking(settings, load_encoder(settings.embedding))

@@ -14,13 +14,14 @@ from ragsaver.components.rerank_told import Reranked, unpaid
 from ragsaver.components.rerank_watch import ANSWERED
 from ragsaver.components.resources import Bound
 from ragsaver.errors import StorageError
-from ragsaver.settings import RerankSettings
+from ragsaver.settings import Settings
 from ragsaver.spend.fees import REFUSALS
 from ragsaver.spend.money import charged, dollars
 from ragsaver.spend.pacing import Service
 from ragsaver.spend.receipt import current_receipt
 
 MODES = ("never", "always", "gated")
+FREE = "free"
 
 
 @component
@@ -37,14 +38,15 @@ class ConditionalReranker(Bound):
 
     :param mode: `never`, `always` or `gated`; `rerank.mode` if None.
     :param top_n: passages that are looked at; `rerank.top_n` if None.
-    :param otherwise: the mode where neither this pipeline nor the settings name one.
+    :param otherwise: the mode where neither this pipeline nor the settings name one; `free` is `gated` where that takes
+        no run of a model and a gate is shipped for it, else `never`.
     :raises ValueError: if one is none of these.
     """
 
     def __init__(self, mode: str | None = None, top_n: int | None = None, otherwise: str = "never") -> None:
-        for name, given in (("mode", mode), ("otherwise", otherwise)):
-            if given is not None and given not in MODES:
-                raise ValueError(f"{name} must be one of {', '.join(MODES)}, got {given}")
+        for name, given, known in (("mode", mode, MODES), ("otherwise", otherwise, (*MODES, FREE))):
+            if given is not None and given not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {given}")
         if top_n is not None and top_n < 2:
             raise ValueError(f"top_n must be at least 2, got {top_n}")
         self.mode = mode
@@ -56,9 +58,15 @@ class ConditionalReranker(Bound):
         """Whether it may put passages into another order, once it is bound."""
         return self._mode() != "never"
 
-    def mode_by(self, settings: RerankSettings) -> str:
+    @property
+    def insists(self) -> bool:
+        """Whether its pipeline is to be reranked, whatever it is that answers."""
+        return self.mode is not None or self.otherwise != FREE
+
+    def mode_by(self, settings: Settings) -> str:
         """`never`, `always` or `gated`: this pipeline's, else that of the settings."""
-        return self.mode or settings.mode or self.otherwise
+        mode = self.mode or settings.rerank.mode or self.otherwise
+        return mode if mode != FREE else "gated" if _is_free(settings) else "never"
 
     def warm_up(self) -> None:
         """Open the reranker and the gate, so that what is wrong with them is told before the first question."""
@@ -137,4 +145,11 @@ class ConditionalReranker(Bound):
             explanation.rerank = reason
 
     def _mode(self) -> str:
-        return self.mode_by(self.resources.settings.rerank)
+        return self.mode_by(self.resources.settings)
+
+
+def _is_free(settings: Settings) -> bool:
+    """Whether what MaxSim reads of passages is there since they were embedded, and the shipped gate was tuned so."""
+    read = settings.embedding.backend == "onnx" and settings.embedding_cache.keeps_tokens
+    fitted = settings.embedding.is_bundled and settings.retrieval.fusion == "minmax"
+    return read and fitted and settings.rerank.backend == "maxsim"

@@ -17,6 +17,7 @@ from ragsaver.components.fusion import Fusion, depth, fuse
 from ragsaver.components.kept_passages import KeptPassages
 from ragsaver.components.passages import Passages, passage_of
 from ragsaver.components.request import require_time, stage
+from ragsaver.components.rerank_gate import SHIPPED
 from ragsaver.components.resources import Bound
 from ragsaver.components.searching import BlendedSearch, Search, Steps, searched, searched_async
 from ragsaver.index.blend import Blend
@@ -46,6 +47,8 @@ class HybridRetriever(Bound):
     :param least: passages that stay though their scores fall off; `retrieval.least` if None.
     :param fuse_in: `auto`, `here` or `engine`; `retrieval.fuse_in` if None. Where the engine fuses, passages have no
         scores of the legs.
+    :param thorough: for who sees the order: with the bundled model, look a second time where the legs disagree, unless
+        the settings say whether to.
     :raises ValueError: if a number is out of range.
     """
 
@@ -58,6 +61,7 @@ class HybridRetriever(Bound):
         fall_off: float | None = None,
         least: int | None = None,
         fuse_in: FuseIn | None = None,
+        thorough: bool = False,
     ) -> None:
         for name, number in (("candidates", candidates), ("top_k", top_k), ("least", least)):
             if number is not None and number < 1:
@@ -76,22 +80,32 @@ class HybridRetriever(Bound):
         if fuse_in not in (None, *get_args(FuseIn)):
             raise ValueError(f"fuse_in must be one of {', '.join(get_args(FuseIn))}, got {fuse_in}")
         self.fuse_in = fuse_in
-        self._legs_are_read = True
+        self.thorough = thorough
+        self._legs_are_read, self._gate_looks = True, False
+
+    def settings_of(self, settings: Settings) -> RetrievalSettings:
+        """What decides where this component says nothing. A gate of one's own was tuned with what the settings say."""
+        fitted = settings.embedding.is_bundled and settings.rerank.gate in SHIPPED
+        measured = fitted and Fusion(self.fusion or settings.retrieval.fusion) is Fusion.MIN_MAX
+        return settings.retrieval.thorough() if self.thorough and measured else settings.retrieval
 
     def why_here(self, settings: Settings) -> str | None:
         """Why the legs would be fused here by these settings; None where the engine would do it."""
-        defaults = settings.retrieval
+        defaults = self.settings_of(settings)
         if (self.fuse_in or defaults.fuse_in) == "here":
             return "`fuse_in: here`"
         weight = defaults.lexical_weight if self.lexical_weight is None else self.lexical_weight
         embedded = settings.index.engine == "edge"
         fusion = Fusion(self.fusion or defaults.fusion)
         why = why_here(fusion, weight, defaults, lambda blend: blend.has_both if embedded else blend.is_even)
-        return why or (None if self._leaves_legs(defaults) else "the scores of each leg are looked at")
+        return why or (None if self._leaves_legs(settings) else "the scores of each leg are looked at")
 
-    def leave_legs(self) -> None:
-        """Nothing of its pipeline looks at what each leg thought of a passage."""
-        self._legs_are_read = False
+    def leave_legs(self, *, but_gated: bool = False) -> None:
+        """Nothing of its pipeline looks at what each leg thought of a passage.
+
+        :param but_gated: a reranker's gate does, if the settings want one.
+        """
+        self._legs_are_read, self._gate_looks = False, but_gated
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, top_k: int | None = None) -> dict[str, Passages]:
@@ -115,7 +129,8 @@ class HybridRetriever(Bound):
 
     def _steps(self, query: str, top_k: int | None) -> Steps[Passages]:
         require_time()
-        resources, defaults, scope = self.resources, self.resources.settings.retrieval, self.scope
+        resources, scope = self.resources, self.scope
+        defaults = self.settings_of(resources.settings)
         top_k = top_k or self.top_k or defaults.top_k
         wanted = _Wanted(
             query,
@@ -128,7 +143,7 @@ class HybridRetriever(Bound):
             Fusion(self.fusion or defaults.fusion),
         )
         blend = None
-        if self._leaves_legs(defaults):
+        if self._leaves_legs(resources.settings):
             blend = blend_of(resources.index, wanted.fusion, wanted.lexical_weight, defaults)
         kept = KeptPassages.of(resources, scope, f"{wanted.told(defaults)} {'with' if blend is None else 'no'} legs")
         with stage("retrieve"):
@@ -150,10 +165,11 @@ class HybridRetriever(Bound):
         receipt.add("retrieve", "hybrid search", len(passages), "passages", reason=reason)
         return passages
 
-    def _leaves_legs(self, defaults: RetrievalSettings) -> bool:
+    def _leaves_legs(self, settings: Settings) -> bool:
         """Whether nobody looks at what each leg thought of a passage."""
-        where = self.fuse_in or defaults.fuse_in
-        unread = where == "engine" or (where == "auto" and not self._legs_are_read)
+        where = self.fuse_in or settings.retrieval.fuse_in
+        read = self._legs_are_read or (self._gate_looks and settings.rerank.mode == "gated")
+        unread = where == "engine" or (where == "auto" and not read)
         return unread and current_explanation() is None
 
 

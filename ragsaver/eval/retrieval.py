@@ -7,7 +7,7 @@ from pathlib import Path
 from haystack import Document
 from pydantic import BaseModel, Field
 
-from ragsaver.components.rerank import ConditionalReranker
+from ragsaver.components.rerank import FREE, ConditionalReranker
 from ragsaver.components.rerank_watch import ANSWERED
 from ragsaver.components.retriever import HybridRetriever
 from ragsaver.eval.dataset import judged_queries, load_dataset
@@ -44,7 +44,7 @@ class RetrievalReport(BaseModel):
 
 
 def evaluate_retrieval(folder: Path, settings: Settings) -> RetrievalReport:
-    """Measure on a dataset; a document ranks where its best passage ranks.
+    """Measure what searches give on a dataset; a document ranks where its best passage ranks.
 
     :raises UsageError: if the dataset is wrong or has no judged query.
     """
@@ -55,8 +55,9 @@ def evaluate_retrieval(folder: Path, settings: Settings) -> RetrievalReport:
     tokens = 0
     cost_usd = ZERO
     with indexed(dataset, settings) as runtime:
-        retriever = HybridRetriever(candidates=settings.retrieval.candidates, top_k=2 * DEPTH)
-        plain, reranker = HybridRetriever(), ConditionalReranker()
+        # as in `search.yaml`
+        retriever = HybridRetriever(candidates=settings.retrieval.candidates, top_k=2 * DEPTH, thorough=True)
+        plain, reranker = HybridRetriever(thorough=True), ConditionalReranker(otherwise=FREE)
         for component in (retriever, plain, reranker):
             component.bind(runtime.resources)
         for query in queries:

@@ -7,6 +7,7 @@ from haystack import Pipeline
 from ragsaver.components.answer_builder import CitedAnswerBuilder
 from ragsaver.components.deduplicator import NearDuplicateFilter
 from ragsaver.components.prompt_builder import PromptBuilder
+from ragsaver.components.rerank import ConditionalReranker
 from ragsaver.components.retriever import HybridRetriever
 from ragsaver.errors import PipelineError
 from ragsaver.pipelines.building import Where
@@ -25,8 +26,9 @@ def leave_unread_legs(pipeline: Pipeline, where: Where) -> None:
         if not isinstance(retriever, HybridRetriever):
             continue
         readers = list(_readers(pipeline, name))
-        if not readers:
-            retriever.leave_legs()
+        gates = [one for one in readers if _yields(pipeline.get_component(one))]
+        if len(gates) == len(readers):
+            retriever.leave_legs(but_gated=bool(gates))
         elif retriever.fuse_in == "engine" and (ours := [one for one in readers if _is_of(pipeline, one, "ragsaver")]):
             raise PipelineError(
                 f"`{ours[0]}` looks at the scores of each leg, which the engine keeps to itself",
@@ -53,6 +55,11 @@ def _readers(pipeline: Pipeline, retriever: str) -> Iterator[str]:
         told = not _is_of(pipeline, name, "haystack") or any(leg in str(written["components"][name]) for leg in _LEGS)
         if told and not isinstance(part, _NEVER_LOOK):
             yield name
+
+
+def _yields(part: object) -> bool:
+    """Whether it is a reranker that is off where an engine may fuse, unless the settings turn it on."""
+    return isinstance(part, ConditionalReranker) and not part.insists
 
 
 def _is_of(pipeline: Pipeline, name: str, package: str) -> bool:

@@ -1,7 +1,7 @@
 """Which passages does a search give? Those of `search.yaml`, or those that an answer would be packed from.
 
 A pipeline that reranks is run as far as its packer, so that a search finds, and explains, what its answers are made
-from; unless `search.yaml` reranks by itself.
+from; unless `search.yaml` insists on a reranker of its own.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,15 +29,16 @@ class SearchPipeline:
 
     def __init__(self, load: Callable[[str], Pipeline], name: str, resources: Resources) -> None:
         self.pipeline = load(SEARCH)
-        self._reranks = False
+        given_by = SEARCH
         self._packer = ContextPacker()
         self._packer.bind(resources)
         self._top_k = resources.settings.retrieval.top_k
-        if not _reranks(self.pipeline) and (found := _before_packing(load(name))):
+        if not any(part.insists for part in _rerankers(self.pipeline)) and (found := _before_packing(load(name))):
             self.pipeline, packer = found
-            self._reranks = True
+            given_by = name
             self._packer = packer or self._packer
-        self._given = output_of(self.pipeline, "documents", name if self._reranks else SEARCH)
+        self._reranks = any(part.reranks for part in _rerankers(self.pipeline))
+        self._given = output_of(self.pipeline, "documents", given_by)
         self._run = DirectRun(self.pipeline)
 
     def run(self, inputs: Mapping[str, Mapping[str, Any]], limit: int) -> list[Document]:
@@ -94,5 +95,5 @@ def _before_packing(pipeline: Pipeline) -> tuple[Pipeline, ContextPacker | None]
     return None
 
 
-def _reranks(pipeline: Pipeline) -> bool:
-    return any(isinstance(part, ConditionalReranker) for _, part in pipeline.walk())
+def _rerankers(pipeline: Pipeline) -> list[ConditionalReranker]:
+    return [part for _, part in pipeline.walk() if isinstance(part, ConditionalReranker)]

@@ -4,7 +4,7 @@ The pipelines are read, not loaded, so that a command that leaves its work to a 
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ragsaver.pipelines.places import SEARCH, find_pipeline
 from ragsaver.settings import Settings
@@ -23,28 +23,30 @@ def unused_settings(settings: Settings, pipeline: str | None = None) -> list[str
     mode, context = settings.rerank.mode, sorted(settings.context.model_fields_set)
     if mode in (None, "never") and not context:
         return []
-    names = list(dict.fromkeys((pipeline or settings.query.pipeline, SEARCH)))
-    texts = [find_pipeline(name, settings.pipelines_dir).read_text(encoding="utf-8") for name in names]
-    return told_unused(mode, context, names, {found for text in texts for found in _TYPE.findall(text)})
+    names = dict.fromkeys((pipeline or settings.query.pipeline, SEARCH))
+    texts = {name: find_pipeline(name, settings.pipelines_dir).read_text(encoding="utf-8") for name in names}
+    return told_unused(mode, context, {name: set(_TYPE.findall(text)) for name, text in texts.items()})
 
 
-def told_unused(mode: str | None, context: Sequence[str], names: Sequence[str], types: Collection[str]) -> list[str]:
+def told_unused(mode: str | None, context: Sequence[str], types: Mapping[str, Collection[str]]) -> list[str]:
     """The same of plain values. A component of somebody else's may use anything: then nothing is said.
 
     :param mode: `rerank.mode` as it was set.
     :param context: what was set under `context`.
-    :param names: of the pipelines.
-    :param types: of all their components.
+    :param types: of the components of each pipeline, of that first that answers.
     """
-    if not all(one.startswith(("ragsaver.", "haystack")) for one in types):
+    every = {one for some in types.values() for one in some}
+    if not all(one.startswith(("ragsaver.", "haystack")) for one in every):
         return []
-    where, told = " or ".join(f"`{name}`" for name in names), []
-    if mode not in (None, "never") and _RERANKER not in types:
+    answers, where, told = next(iter(types)), " or ".join(f"`{name}`" for name in types), []
+    if mode not in (None, "never") and _RERANKER not in types[answers]:
+        what = f"searches alone: there is no reranker in `{answers}`"
+        nothing = f"nothing: there is no reranker in {where}"
         told.append(
-            f"`rerank.mode: {mode}` changes nothing: there is no reranker in {where}. Set `query.pipeline: reranked`, "
+            f"`rerank.mode: {mode}` changes {what if _RERANKER in every else nothing}. Set `query.pipeline: reranked`, "
             "or put a ConditionalReranker into your own"
         )
-    if context and _PACKER not in types:
+    if context and _PACKER not in every:
         told.append(
             f"{', '.join(f'`context.{one}`' for one in context)}: changes nothing, there is no ContextPacker in "
             f"{where}. Put one in, or take the setting out"

@@ -8,6 +8,9 @@ from pydantic import Field, SecretStr, model_validator
 from ragsaver.settings.section import Section
 from ragsaver.settings.urls import is_address, is_header
 
+# Chosen for the bundled model and its gate; docs/benchmarks.md has the measurements.
+_THOROUGH = {"feedback_passages": 2, "lexical_weight": 0.5}
+
 
 class RetrievalSettings(Section):
     """How many candidates are fetched and how the two legs are weighed."""
@@ -26,15 +29,25 @@ class RetrievalSettings(Section):
         default=0.0, ge=0.0, lt=1.0, description="passages below this share of the best score do not stay"
     )
     least: int = Field(default=5, ge=1, le=1000, description="passages that stay though their scores fall off")
-    lexical_weight: float = Field(default=0.55, ge=0.0, le=1.0, description="share of BM25 in the fused score")
+    lexical_weight: float = Field(
+        default=0.55,
+        ge=0.0,
+        le=1.0,
+        description="share of BM25 in the fused score; where it is not set, 0.5 in searches that look twice",
+    )
     feedback_passages: int = Field(
         default=0,
         ge=0,
         le=20,
         description="best passages whose vectors are added to the question's for a second search, where the legs "
-        "disagree about the first one; 0 searches once",
+        "disagree about the first one; 0 searches once; where it is not set, 2 in `search.yaml` with the bundled model",
     )
     feedback_weight: float = Field(default=0.7, ge=0.0, le=10.0, description="of those vectors beside the question's")
+
+    def thorough(self) -> "RetrievalSettings":
+        """What finds the best order of passages, as far as nothing else is set: for who sees that order."""
+        unset = {name: value for name, value in _THOROUGH.items() if name not in self.model_fields_set}
+        return self.model_copy(update=unset)
 
 
 class RerankSettings(Section):
@@ -43,7 +56,7 @@ class RerankSettings(Section):
     mode: Literal["never", "always", "gated"] | None = Field(
         default=None,
         description="`gated` asks the reranker only where its gate expects another order to be better; default: "
-        "`gated` in the pipeline `reranked`, else `never`",
+        "`gated` in the pipeline `reranked` and, where that takes no run of a model, in `search.yaml`; else `never`",
     )
     backend: Literal["maxsim", "onnx", "sentence-transformers", "remote"] = Field(
         default="maxsim",

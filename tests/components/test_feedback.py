@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ragsaver.components.feedback import nearer
 from ragsaver.components.fusion import fuse
 from ragsaver.components.request import Request
+from ragsaver.components.retriever import HybridRetriever
 from ragsaver.index.edge import EdgeIndex
 from ragsaver.index.identity import IndexIdentity
 from ragsaver.index.protocol import ChunkPoint
@@ -104,3 +105,24 @@ def test_an_explanation_says_whether_it_was_asked_again(tmp_path: Path) -> None:
 
         assert "asked again nearer to the first 3" in told("What does the motor of xyzzy burn?")
         assert "asked again" not in told("What is the name of the restaurant?")
+
+
+@pytest.mark.parametrize(
+    ("given", "passages", "share"),
+    [
+        ({}, 2, 0.5),
+        ({"retrieval": {"feedback_passages": 0}}, 0, 0.5),
+        ({"retrieval": {"lexical_weight": 0.55}}, 2, 0.55),
+        ({"retrieval": {"fusion": "rrf"}}, 0, 0.55),
+        ({"embedding": {"model": "another"}}, 0, 0.55),
+        ({"rerank": {"gate": "asked-again"}}, 2, 0.5),
+        ({"rerank": {"gate": "tuned.json"}}, 0, 0.55),
+    ],
+)
+def test_a_thorough_retriever_asks_again_unless_the_settings_say_whether_to_or_nobody_has_measured_it(
+    given: dict[str, object], passages: int, share: float
+) -> None:
+    settings = Settings.model_validate(given)
+    told = HybridRetriever(thorough=True).settings_of(settings)
+    assert (told.feedback_passages, told.lexical_weight) == (passages, share)
+    assert HybridRetriever().settings_of(settings) == settings.retrieval

@@ -221,6 +221,26 @@ def test_the_pipeline_s_mode_is_taken_where_the_settings_name_none(
     assert len(script.requests) == calls
 
 
+@pytest.mark.parametrize(
+    ("given", "mode"),
+    [
+        ({}, "gated"),
+        ({"rerank": {"mode": "never"}}, "never"),
+        ({"rerank": {"mode": "always"}}, "always"),
+        ({"rerank": {"backend": "remote", "url": "http://reranker"}}, "never"),
+        ({"embedding": {"model": "another"}}, "never"),
+        ({"embedding": {"backend": "sentence-transformers"}}, "never"),
+        ({"embedding_cache": {"tokens_mb": 0}}, "never"),
+        ({"embedding_cache": {"backend": "redis"}}, "never"),
+        ({"retrieval": {"fusion": "rrf"}}, "never"),
+    ],
+)
+def test_what_is_free_is_gated_where_nothing_has_to_be_read_for_it(given: dict[str, object], mode: str):
+    component = ConditionalReranker(otherwise="free")
+    assert component.mode_by(Settings.model_validate(given)) == mode and not component.insists
+    assert ConditionalReranker(otherwise="gated").insists and ConditionalReranker("never", otherwise="free").insists
+
+
 def test_a_gate_that_is_not_there_is_told_before_a_question(tmp_path: Path):
     gone = {"backend": "remote", "url": "http://127.0.0.1:9", "gate": str(tmp_path / "gone.json")}
     with resources(tmp_path, mode="always", **gone) as given, pytest.raises(SettingsError, match="gone"):

@@ -160,8 +160,13 @@ def test_always_reranking_is_reported_with_its_price_and_never_without(dataset: 
     priced = RerankSettings(mode="always", deadline_ms=60_000, usd_per_1k_calls=3)
     always = evaluate_retrieval(dataset, Settings(home=tmp_path, rerank=priced))
     assert (always.rerank_rate, float(always.cost_usd_per_query)) == (1.0, 0.003)
-    never = evaluate_retrieval(dataset, Settings(home=tmp_path))
+    never = evaluate_retrieval(dataset, Settings(home=tmp_path, rerank=RerankSettings(mode="never")))
     assert (never.rerank_rate, never.cost_usd_per_query) == (0.0, 0)
+
+
+def test_what_is_measured_is_what_a_search_gives(dataset: Path, tmp_path: Path):
+    found = evaluate_retrieval(dataset, Settings(home=tmp_path))
+    assert 0 < found.rerank_rate < 1 and found.cost_usd_per_query == 0
 
 
 def test_too_few_questions_to_learn_from_are_refused(dataset: Path, tmp_path: Path):

@@ -72,12 +72,33 @@ def test_the_only_passage_that_is_wanted_is_the_best_of_those_that_an_answer_wou
         assert [one.text for one in runtime.engine().search(QUESTION, top_k=1).passages] == [LONGEST]
 
 
-@pytest.mark.parametrize(("pipeline", "mode"), [("query", "always"), ("reranked", "never")])
-def test_a_search_of_one_that_does_not_stays_as_it_was(tmp_path: Path, pipeline: str, mode: str):
-    with searched(tmp_path, pipeline, mode=mode) as (runtime, script):
+@pytest.mark.parametrize("pipeline", ["query", "reranked"])
+def test_a_search_that_is_not_to_be_reranked_stays_as_it_was(tmp_path: Path, pipeline: str):
+    with searched(tmp_path, pipeline, mode="never") as (runtime, script):
         found = runtime.engine().search(QUESTION, explain=True)
     assert found.passages[0].text == SHORT
-    assert (found.debug.rerank, script.requests) == (None, [])
+    assert (found.debug.rerank, script.requests) == ("not asked: it is off", [])
+
+
+def test_a_search_is_reranked_as_the_settings_say_though_answers_are_not(tmp_path: Path):
+    with searched(tmp_path, "query") as (runtime, script):
+        assert runtime.engine().search(QUESTION).passages[0].text == LONGEST
+        asked = len(script.requests)
+        runtime.engine().ask(QUESTION)
+    assert len(script.requests) == asked == 1
+
+
+def test_where_nothing_is_set_a_search_looks_twice_and_asks_the_gate_and_an_answer_does_neither(tmp_path: Path):
+    with open_runtime(Settings.model_validate({"home": tmp_path}), "a test") as runtime:
+        documents = [PostedDocument(f"{n}.md", text, "text") for n, text in enumerate((SHORT, LONG, LONGEST))]
+        runtime.ingestor.ingest_texts(documents, runtime.scope())
+        found = runtime.engine().search("Who may fish, and what do parrots hunt?", explain=True)
+        answer = runtime.engine().ask(QUESTION, explain=True)
+        retriever = runtime.engine()._search.pipeline.get_component("retriever")
+        assert retriever.settings_of(runtime.settings).feedback_passages == 2
+        decisions = runtime.resources.reranking.watch.decisions()
+    assert "a chance of" in found.debug.rerank and sum(decisions.values()) == 1
+    assert answer.debug.rerank is None
 
 
 def test_a_search_yaml_that_names_a_reranker_says_itself_when(tmp_path: Path):

@@ -190,8 +190,8 @@ def test_debug_tells_what_became_of_each_passage_and_nothing_of_other_collection
     first, second, third = told["passages"]
     assert (first["rank"], first["left_out"], first["dense"]["rank"]) == (1, None, 1)
     assert first["tokens"] > 0
-    assert second["rank"] is None and second["left_out"] == "beyond the first 1"
-    assert third["lexical"] is None and third["source"] == "c"
+    assert second["rank"] is None and second["left_out"] == f"says the same as {first['source']}"
+    assert third["lexical"] is None and (third["source"], third["left_out"]) == ("c", "beyond the first 1")
     answer = client.post("/v1/query", json={"query": "what do owls hunt?", "debug": True}).json()
     folded = next(one for one in answer["debug"]["passages"] if one["also_in"])
     assert [place["source"] for place in folded["also_in"]] == [{"a": "b", "b": "a"}[folded["source"]]]
