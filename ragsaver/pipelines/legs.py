@@ -26,15 +26,14 @@ def leave_unread_legs(pipeline: Pipeline, where: Where) -> None:
         if not isinstance(retriever, HybridRetriever):
             continue
         readers = list(_readers(pipeline, name))
-        gates = [one for one in readers if _yields(pipeline.get_component(one))]
-        if len(gates) == len(readers):
-            retriever.leave_legs(but_gated=bool(gates))
-        elif retriever.fuse_in == "engine" and (ours := [one for one in readers if _is_of(pipeline, one, "ragsaver")]):
+        if retriever.fuse_in == "engine" and (ours := [one for one in readers if _is_of(pipeline, one, "ragsaver")]):
             raise PipelineError(
                 f"`{ours[0]}` looks at the scores of each leg, which the engine keeps to itself",
                 where=where("components", name, "init_parameters", "fuse_in"),
                 remedy=f"Take `fuse_in: engine` out of `{name}`",
             )
+        if all(_yields(pipeline.get_component(one)) for one in readers):
+            retriever.leave_legs(but_gated=bool(readers))
 
 
 def _readers(pipeline: Pipeline, retriever: str) -> Iterator[str]:

@@ -11,7 +11,10 @@ from ragsaver.components.rerank_features import NAMES
 from ragsaver.components.rerank_gate import load_gate
 from ragsaver.components.rerank_outcome import NAMES as OUTCOME_NAMES
 from ragsaver.errors import UsageError
+from ragsaver.eval.dataset import judged_queries, load_dataset
 from ragsaver.eval.gate_fitting import WEIGHTS, Choice, Judged, Target, choose, fit, folds, try_nested, try_out
+from ragsaver.eval.harness import indexed
+from ragsaver.eval.metrics import ndcg
 from ragsaver.eval.recorded_rankings import Ranking
 from ragsaver.eval.retrieval import evaluate_retrieval
 from ragsaver.eval.tune_gate import read_target, tune_gate
@@ -165,8 +168,18 @@ def test_always_reranking_is_reported_with_its_price_and_never_without(dataset: 
 
 
 def test_what_is_measured_is_what_a_search_gives(dataset: Path, tmp_path: Path):
-    found = evaluate_retrieval(dataset, Settings(home=tmp_path))
-    assert 0 < found.rerank_rate < 1 and found.cost_usd_per_query == 0
+    settings = Settings(home=tmp_path)
+    measured = evaluate_retrieval(dataset, settings)
+    assert 0 < measured.rerank_rate < 1 and measured.cost_usd_per_query == 0
+    data = load_dataset(dataset)
+    queries = judged_queries(data, dataset)
+    with indexed(data, settings) as runtime:
+        found = [runtime.engine().search(query.text, top_k=20).passages for query in queries]
+    gains = [
+        ndcg(list(dict.fromkeys(one.source for one in some)), data.judged[query.id], 10)
+        for query, some in zip(queries, found, strict=True)
+    ]
+    assert round(sum(gains) / len(gains), 4) == measured.ndcg_at_10
 
 
 def test_too_few_questions_to_learn_from_are_refused(dataset: Path, tmp_path: Path):

@@ -40,9 +40,14 @@ connections:
 
 
 @contextmanager
-def filled(folder: Path, **retrieval: Any) -> Iterator[Runtime]:
-    """A runtime with some passages."""
-    settings = Settings.model_validate({"home": folder / "home", "retrieval": {"fusion": "dbsf", **retrieval}})
+def filled(folder: Path, *, mode: str | None = None, **retrieval: Any) -> Iterator[Runtime]:
+    """A runtime with some passages.
+
+    :param mode: of reranking.
+    """
+    settings = Settings.model_validate(
+        {"home": folder / "home", "retrieval": {"fusion": "dbsf", **retrieval}, "rerank": {"mode": mode}}
+    )
     with open_runtime(settings, "a test") as runtime:
         # no two are as long: passages that BM25 scores alike have ranks that an engine deals out as it likes
         texts = [f"{animal} hunt voles at night{', or mice' * n}." for n, animal in enumerate(ANIMALS)]
@@ -90,6 +95,15 @@ def test_an_explanation_an_answer_and_other_ways_to_fuse_want_the_legs(tmp_path:
     with filled(tmp_path, fusion="minmax") as runtime:
         runtime.engine().search(QUESTION)
     assert asked == ["search"] * 3
+
+
+@pytest.mark.parametrize(("mode", "call"), [(None, "blended"), ("always", "blended"), ("gated", "search")])
+def test_the_gate_of_a_search_wants_the_legs_where_the_settings_want_a_gate(
+    tmp_path: Path, asked: list[str], mode: str | None, call: str
+):
+    with filled(tmp_path, mode=mode) as runtime:
+        receipt = runtime.engine().search(QUESTION).receipt
+    assert asked == [call] and any(line.stage == "rerank" for line in receipt.lines) == (mode is not None)
 
 
 def test_what_a_search_found_without_legs_is_not_kept_for_an_answer(tmp_path: Path, asked: list[str]):
