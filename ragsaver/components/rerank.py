@@ -149,7 +149,10 @@ class ConditionalReranker(Bound):
 
 
 def _is_free(settings: Settings) -> bool:
-    """Whether what MaxSim reads of passages is there since they were embedded, and the shipped gate was tuned so."""
-    read = settings.embedding.backend == "onnx" and settings.embedding_cache.keeps_tokens
+    """Whether what MaxSim reads of passages and question is there since they were embedded, and the shipped gate was
+    tuned so.
+    """
+    kept = settings.embedding_cache.keeps_tokens and settings.context.match != "words"
+    read = settings.embedding.backend == "onnx" and kept
     fitted = settings.embedding.is_bundled and settings.retrieval.fusion == "minmax"
     return read and fitted and settings.rerank.backend == "maxsim"

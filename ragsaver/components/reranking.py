@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property, partial
@@ -63,6 +64,7 @@ class Reranking:
     :param encoder: the embedding model, for MaxSim and for counting.
     :param prices: for one whose price the settings don't have with it; the settings' own book if None.
     :param store: where what was read of passages' tokens is kept; None if nowhere.
+    :param embed: has a question's own tokens told to its evidence, by the run that embeds it or by what is kept of it.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Reranking:
         encoder: Encoder,
         prices: PriceBook | None = None,
         store: TokenStore | None = None,
+        embed: Callable[[str], object] = lambda question: None,
     ) -> None:
         self._store = store
+        self._embed = embed
         self._settings = settings.rerank
         self._spend = settings.spend
         self._prices = prices or PriceBook.of(settings.spend)
@@ -210,6 +214,9 @@ class Reranking:
             texts = [passage.content or "" for passage in passages]
             return partial(reranker.score, question, texts, until=until, tenant=scope.tenant)
         evidence = current_evidence()
+        if evidence is not None and question not in evidence.tokens:  # its passages were kept
+            with suppress(StorageError, *REFUSALS):
+                self._embed(question)
         return partial(
             reranker.score_passages,
             question,

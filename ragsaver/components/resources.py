@@ -73,13 +73,13 @@ class Resources:
         object.__setattr__(self, "loops", LoopGuard(self.settings.server.loop_guard))
         kept = KeptEmbeddings(self.settings.home, self.settings.embedding_cache)
         object.__setattr__(self, "embeddings", kept)
-        object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder, self.prices, kept))
         object.__setattr__(self, "default_scope", reader(self.settings))
         object.__setattr__(self, "till", Till(self.settings, self.prices, self.encoder.count_tokens))
         object.__setattr__(self, "caches", Caches(self.settings))
         most, price = self.settings.embedding.query_batch, self.settings.spend.embedding_per_mtok
         asked = QuestionVectors(self.encoder, self.caches, most, self.till, price, lambda: self.by_tokens)
         object.__setattr__(self, "embed_question", asked)
+        object.__setattr__(self, "reranking", Reranking(self.settings, self.encoder, self.prices, kept, asked))
 
     @property
     def by_tokens(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from haystack import Document
 from pydantic import BaseModel, Field
 
+from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.rerank import FREE, ConditionalReranker
 from ragsaver.components.rerank_watch import ANSWERED
 from ragsaver.components.retriever import HybridRetriever
@@ -61,7 +62,8 @@ def evaluate_retrieval(folder: Path, settings: Settings) -> RetrievalReport:
         for component in (retriever, plain, reranker):
             component.bind(runtime.resources)
         for query in queries:
-            with open_receipt() as receipt:
+            # a question's evidence has its tokens, of the run that embeds it
+            with open_receipt() as receipt, gathering(Evidence()):
                 started = time.perf_counter()
                 passages = plain.run(query.text)["documents"]
                 found = reranker.run(query.text, list(passages))["documents"]

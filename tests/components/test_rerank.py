@@ -233,6 +233,7 @@ def test_the_pipeline_s_mode_is_taken_where_the_settings_name_none(
         ({"embedding_cache": {"tokens_mb": 0}}, "never"),
         ({"embedding_cache": {"backend": "redis"}}, "never"),
         ({"retrieval": {"fusion": "rrf"}}, "never"),
+        ({"context": {"match": "words"}}, "never"),
     ],
 )
 def test_what_is_free_is_gated_where_nothing_has_to_be_read_for_it(given: dict[str, object], mode: str):

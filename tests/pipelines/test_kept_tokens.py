@@ -61,6 +61,20 @@ def test_by_default_sentences_are_matched_by_tokens_and_nothing_is_read_for_it(t
         assert runs == embedded
 
 
+def test_a_search_whose_passages_were_kept_is_reranked_without_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    with opened(tmp_path, rerank={"mode": "always"}, cache={"answers": "off"}) as runtime:
+        post(runtime)
+        runtime.ingestor.ingest_texts([PostedDocument("b.md", "Kids see a physician by day.")], runtime.scope())
+        tell_runs(lambda texts, query: asked.extend(texts if query else ()), monkeypatch.setattr)
+        found = [runtime.engine().search(QUESTION, Request(runtime.scope())) for _ in range(2)]
+    told = [{line.item: line.reason for line in one.receipt.lines} for one in found]
+    assert "found before" in told[1]["hybrid search"] and found[0].passages == found[1].passages
+    assert [len(one.passages) for one in found] == [2, 2] and asked == [QUESTION]
+
+
 def test_a_question_is_run_once_for_its_vector_and_its_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     with opened(tmp_path, rerank={"mode": "always"}, query={"pipeline": "reranked"}) as runtime:
