@@ -12,6 +12,8 @@ from ragsaver.settings import Settings
 _TYPE = re.compile(r"\btype:\s*['\"]?([A-Za-z_]\w*(?:\.\w+)+)")
 _RERANKER = "ragsaver.components.rerank.ConditionalReranker"
 _PACKER = "ragsaver.components.packer.ContextPacker"
+# A reranker that is there whatever answers are made of, as in the shipped `search.yaml`: nobody has chosen it.
+_YIELDS = re.compile(r"\botherwise:\s*['\"]?free\b")
 
 
 def unused_settings(settings: Settings, pipeline: str | None = None) -> list[str]:
@@ -25,21 +27,26 @@ def unused_settings(settings: Settings, pipeline: str | None = None) -> list[str
         return []
     names = dict.fromkeys((pipeline or settings.query.pipeline, SEARCH))
     texts = {name: find_pipeline(name, settings.pipelines_dir).read_text(encoding="utf-8") for name in names}
-    return told_unused(mode, context, {name: set(_TYPE.findall(text)) for name, text in texts.items()})
+    types = {name: set(_TYPE.findall(text)) for name, text in texts.items()}
+    return told_unused(mode, context, types, yields=bool(_YIELDS.search(texts[SEARCH])))
 
 
-def told_unused(mode: str | None, context: Sequence[str], types: Mapping[str, Collection[str]]) -> list[str]:
+def told_unused(
+    mode: str | None, context: Sequence[str], types: Mapping[str, Collection[str]], *, yields: bool = False
+) -> list[str]:
     """The same of plain values. A component of somebody else's may use anything: then nothing is said.
 
     :param mode: `rerank.mode` as it was set.
     :param context: what was set under `context`.
     :param types: of the components of each pipeline, of that first that answers.
+    :param yields: whether the reranker of the other one, if it has one, is there whatever answers are made of.
     """
     every = {one for some in types.values() for one in some}
     if not all(one.startswith(("ragsaver.", "haystack")) for one in every):
         return []
     answers, where, told = next(iter(types)), " or ".join(f"`{name}`" for name in types), []
-    if mode not in (None, "never") and _RERANKER not in types[answers]:
+    chosen = _RERANKER in types[answers] or (_RERANKER in every and not yields)
+    if mode not in (None, "never") and not chosen:
         what = f"searches alone: there is no reranker in `{answers}`"
         nothing = f"nothing: there is no reranker in {where}"
         told.append(

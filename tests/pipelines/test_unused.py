@@ -34,6 +34,11 @@ def test_nothing_is_told_of_what_is_used_or_was_not_set(tmp_path: Path):
     assert told(tmp_path, context={"budget_tokens": 200}) == []
 
 
+def test_a_search_that_reranks_uses_the_mode_though_answers_do_not(tmp_path: Path):
+    (tmp_path / "search.yaml").write_text(BARE.replace(RETRIEVER, RERANKER))
+    assert told(tmp_path, rerank={"mode": "always"}) == []
+
+
 def test_a_context_is_told_where_nothing_is_packed(tmp_path: Path):
     (tmp_path / "bare.yaml").write_text(BARE)
     (one,) = told(tmp_path, "bare", context={"budget_tokens": 200, "match": "tokens"})
