@@ -12,7 +12,7 @@ from ragsaver.index.edge_payload import packed, unpacked
 from ragsaver.index.keys import DENSE, EARLIER_STATE, GROUPS, LEXICAL, LISTED_IN, SCOPE, payload_of, scope_key, shown_in
 from ragsaver.index.protocol import ChunkPoint, Leg, StoredPoint
 from ragsaver.index.scope import Scope
-from ragsaver.index.words import WordSettings, word_lists
+from ragsaver.index.words import WordSettings, counted, word_lists
 
 # How a point begins to tell of itself.
 _ID_BEFORE = 'ScoredPoint(id="'
@@ -137,7 +137,7 @@ def new_point(scope: Scope, point: ChunkPoint, words: WordSettings) -> qdrant.Po
 
 def point_again(scope: Scope, point: StoredPoint) -> qdrant.Point:
     """A point as another index kept it, in the scope that it comes to."""
-    lexical = qdrant.SparseVector(list(point.word_ids), list(point.word_weights))
+    lexical = qdrant.SparseVector(*counted(list(point.word_ids), list(point.word_weights)))
     payload = packed({**point.payload, SCOPE: scope_key(scope)})
     return qdrant.Point(point.id, {DENSE: point.vector.tolist(), LEXICAL: lexical}, payload)
 

@@ -42,7 +42,7 @@ from ragsaver.index.quantization import Quantization
 from ragsaver.index.scope import Scope
 from ragsaver.index.server_collection import Growth, open_collection
 from ragsaver.index.swaps import Swaps
-from ragsaver.index.words import word_encoder, word_lists
+from ragsaver.index.words import counted, word_encoder, word_lists
 
 T = TypeVar("T")
 
@@ -175,7 +175,12 @@ class ServerIndex:
         """Write points as they were kept in another index."""
         self._write(
             [
-                _point(one.id, one.vector, _sparse(one.word_ids, one.word_weights), payload_in(scope, one))
+                _point(
+                    one.id,
+                    one.vector,
+                    _sparse(*counted(list(one.word_ids), list(one.word_weights))),
+                    payload_in(scope, one),
+                )
                 for one in points
             ]
         )

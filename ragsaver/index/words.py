@@ -12,6 +12,9 @@ from ragsaver.sentences import small_words
 
 _REMEMBERED, _LONG = 200_000, 40  # words, and letters of one that comes once
 _NO_WORD = -1
+# No word's id. An engine that counts its texts by their words would leave out one without any, which is counted where
+# it looks for the texts of one tenant: what a word is worth to that one would tell whether others are there.
+_SILENT = 2**32 - 1
 
 
 class WordSettings(NamedTuple):
@@ -68,11 +71,16 @@ def word_encoder(settings: WordSettings) -> qdrant.Bm25:
 
 
 def word_lists(text: str, made: Words | None, settings: WordSettings) -> tuple[list[int], list[float]]:
-    """A text's ids and weights.
+    """A text's ids and weights; one without words has an id that no question has.
 
     :param made: by another process; taken if it made them in this way.
     """
-    return (made if made is not None and made.by == settings else words_of(text, settings)).lists()
+    return counted(*(made if made is not None and made.by == settings else words_of(text, settings)).lists())
+
+
+def counted(ids: list[int], weights: list[float]) -> tuple[list[int], list[float]]:
+    """A text's ids and weights, so that it counts as one though it has none."""
+    return (ids, weights) if ids else ([_SILENT], [1.0])
 
 
 def words_of(text: str, settings: WordSettings) -> Words:

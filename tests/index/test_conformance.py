@@ -135,8 +135,11 @@ def test_payloads_can_be_had_for_a_few_hits_and_never_across_tenants(index: Vect
     assert index.payloads(ACME, []) == {}
 
 
-def test_word_statistics_of_a_tenant_do_not_move_with_another_s_documents(index: VectorIndex) -> None:
-    listed(index, ACME, point("zebra one"), point("horse two"), point("horse three"))
+@pytest.mark.parametrize("wordless", ["", "*", "the of"])
+def test_word_statistics_of_a_tenant_do_not_move_with_another_s_documents(index: VectorIndex, wordless: str) -> None:
+    listed(index, ACME, point("zebra one"), point("horse two"), point("horse three"), point(wordless))
+    (kept,) = index.stored(ACME)
+    index.restore(ACME, [replace(one, word_ids=[], word_weights=[]) for one in kept if len(one.word_ids) == 1])
     before = [hit.score for hit in index.search(ACME, "zebra", vector(0), 10).lexical]
 
     listed(index, RIVAL, *[point(f"zebra {n}") for n in range(50)])
