@@ -5,11 +5,12 @@ served sooner for what another one has.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from Stemmer import Stemmer
 
 REMEMBERED = 8192  # passages
@@ -42,17 +43,51 @@ STOP_WORDS = frozenset(
 
 
 class Sentence(NamedTuple):
-    """A verbatim slice of a passage from `start` on, with the stems of its content words.
+    """A verbatim slice of a passage from `start` on.
 
-    `listed` says that it is a list item or table row, `code` that it begins a block of code.
+    :ivar length: content words.
+    :ivar listed: whether it is a list item or table row.
+    :ivar code: whether it begins a block of code.
     """
 
     text: str
     start: int
-    stems: Counter[str]
     length: int
     listed: bool
     code: bool
+
+
+class Sentences(tuple[Sentence, ...]):
+    """Those of a passage.
+
+    :ivar places: for each stem of their content words, the positions of the sentences that have it, each as often as it
+        stands there.
+    :ivar shapes: (sentences, 3) int32, the `length`, `listed` and `code` of each.
+    :ivar tokens: of each, by the name of who counted them.
+    """
+
+    places: Mapping[str, Sequence[int]]
+    shapes: NDArray[np.int32]
+    tokens: dict[str, Sequence[int]]
+
+    @classmethod
+    def of(cls, text: str) -> "Sentences":
+        """Those of a text."""
+        cut: list[Sentence] = []
+        places: dict[str, tuple[int, ...]] = {}
+        start = 0
+        for place, piece in enumerate(split(text)):
+            start = text.index(piece, start)
+            stems = content_stems(piece)
+            for one in stems:
+                places[one] = (*places.get(one, ()), place)
+            is_listed, is_code = bool(_LISTED.match(piece)), piece.startswith(_FENCES)
+            cut.append(Sentence(piece, start, len(stems), is_listed, is_code))
+            start += len(piece)
+        found = cls(cut)
+        found.places, found.tokens = places, {}
+        found.shapes = np.array([one[2:] for one in cut], dtype=np.int32).reshape(-1, 3)
+        return found
 
 
 def split(text: str) -> list[str]:
@@ -152,6 +187,11 @@ def content_stems(text: str) -> list[str]:
     return [stem(word) for word in small_words(text) if word not in STOP_WORDS]
 
 
+def stems_in(text: str) -> set[str]:
+    """The same, each once."""
+    return set(map(stem, set(small_words(text)) - STOP_WORDS))
+
+
 def small_words(text: str) -> list[str]:
     """Its words in small letters, in order."""
     if text.isascii():
@@ -160,17 +200,9 @@ def small_words(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def sentences(text: str, tenant: str) -> tuple[Sentence, ...]:
-    """The sentences of a passage with their stems.
+def sentences(text: str, tenant: str) -> Sentences:
+    """The sentences of a passage, with their stems.
 
     :param tenant: whose passage it is.
     """
-    found: list[Sentence] = []
-    start = 0
-    for piece in split(text):
-        start = text.index(piece, start)
-        stems = content_stems(piece)
-        is_listed, is_code = bool(_LISTED.match(piece)), piece.startswith(_FENCES)
-        found.append(Sentence(piece, start, Counter(stems), len(stems), is_listed, is_code))
-        start += len(piece)
-    return tuple(found)
+    return Sentences.of(text)

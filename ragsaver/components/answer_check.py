@@ -29,7 +29,7 @@ from ragsaver.components.answer_words import (
     spaced,
 )
 from ragsaver.components.citations import CITED, numbers_cited, plain_marks
-from ragsaver.sentences import STOP_WORDS, content_stems, stem
+from ragsaver.sentences import STOP_WORDS, stem, stems_in
 
 SUPPORTED_FROM = 0.5  # share of a sentence's content words that must stand in the evidence: by benchmarks/answer_check
 _TOLD_FROM = 12  # words, from which on a passage's language shows
@@ -70,7 +70,7 @@ class Grounds:
     @cached_property
     def stems(self) -> frozenset[str]:
         """Of all content words."""
-        return frozenset(one for text in self._texts for one in content_stems(spaced(text)))
+        return frozenset[str]().union(*(stems_in(spaced(text)) for text in self._texts))
 
     @cached_property
     def words(self) -> frozenset[str]:
@@ -196,7 +196,7 @@ def _elsewhere(sentence: str, grounds: Grounds, by_stems: bool, supported_from: 
     if len(said) >= FEWEST_GRAMS and there < GRAMS_FROM * len(said):
         return f"a sentence has {there} of its {len(said)} groups of characters from the passages"
     if by_stems:
-        words = set(content_stems(spaced(sentence)))
+        words = stems_in(spaced(sentence))
         there = len(words & grounds.stems)
     else:
         words = content_words(spaced(sentence))

@@ -33,18 +33,24 @@ def choose(
     :returns: positions of the chosen sentences of each candidate, ascending.
     """
     filling = _Filling(candidates, budget_tokens)
-    value = {(row, column): score for row, scores in enumerate(worth) for column, score in enumerate(scores)}
-    waiting = [(-score, row, column) for (row, column), score in value.items() if score > -math.inf]
+    value = [list(scores) for scores in worth]
+    waiting = [
+        (-score, row, column)
+        for row, scores in enumerate(worth)
+        for column, score in enumerate(scores)
+        if score > -math.inf
+    ]
     heapify(waiting)
-    while waiting:
+    while waiting and filling.has_room:
         negative, row, column = heappop(waiting)
-        if value[row, column] != -negative or not filling.take(row, column):
+        mine = value[row]
+        if mine[column] != -negative or not filling.take(row, column):
             continue
         filling.complete(row, complete_from)
         for beside in (column - 1, column + 1):
-            if (row, beside) in value and beside not in filling.chosen[row]:
-                value[row, beside] += BESIDE
-                heappush(waiting, (-value[row, beside], row, beside))
+            if 0 <= beside < len(mine) and beside not in filling.chosen[row]:
+                mine[beside] += BESIDE
+                heappush(waiting, (-mine[beside], row, beside))
     return [sorted(mine) for mine in filling.chosen]
 
 
@@ -73,12 +79,18 @@ class _Filling:
     def __init__(self, candidates: Sequence[Candidate], budget_tokens: int) -> None:
         self._candidates = candidates
         self._left = budget_tokens
+        self._least = min((tokens for one in candidates for tokens in one.tokens), default=0)
         self.chosen: list[set[int]] = [set() for _ in candidates]
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the shortest of all sentences fits; at best it closes a gap."""
+        return self._least - GAP_TOKENS <= self._left
 
     def take(self, row: int, column: int) -> bool:
         """Take a sentence if it is not there and fits, with the one that it refers back to if that fits too."""
         candidate, mine = self._candidates[row], self.chosen[row]
-        # most are left because they don't fit, which is soon told: at best one closes a gap
+        # most are left because they don't fit, which is soon told
         if column in mine or candidate.tokens[column] - GAP_TOKENS > self._left:
             return False
         before = column - 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from haystack import Document
 
-from ragsaver.sentences import content_stems
+from ragsaver.sentences import stems_in
 from ragsaver.settings import Settings
 from ragsaver.spend.pacing import UNPRESSED, Pace, Service
 
@@ -181,14 +181,14 @@ def signals(query: str, passage: Document, span: str, lead: float = 0.0, *, by_t
     :param lead: as `lead_of` has it.
     :param by_tokens: how it was counted.
     """
-    wanted = set(content_stems(query))
+    wanted = stems_in(query)
     if not wanted:
         return None
     around = f"{passage.meta.get('title', '')} {passage.meta.get('heading', '')} {passage.content}"
     return Signals(
         cosine=float(passage.meta.get("dense_score") or 0.0),
-        coverage=len(wanted & set(content_stems(around))) / len(wanted),
-        sentence_coverage=len(wanted & set(content_stems(span))) / len(wanted),
+        coverage=len(wanted & stems_in(around)) / len(wanted),
+        sentence_coverage=len(wanted & stems_in(span)) / len(wanted),
         lead=lead,
         by_tokens=by_tokens,
     )

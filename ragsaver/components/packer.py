@@ -7,7 +7,7 @@ under its heading, and an ellipsis marks what was left out.
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from haystack import Document, component
@@ -22,7 +22,7 @@ from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.sentence_match import look_ahead, matches
 from ragsaver.components.sentence_worth import Candidate, score_sentences
-from ragsaver.components.token_counts import CountedTexts, TierTokens, answering_tokens
+from ragsaver.components.token_counts import CountedPassages, CountedTexts, TierTokens, answering_tokens
 from ragsaver.errors import RerankLate, StorageError
 from ragsaver.logs.observed import note_contexts
 from ragsaver.sentences import Sentence, sentences
@@ -31,8 +31,16 @@ from ragsaver.spend.receipt import OpenReceipt, current_receipt
 
 GAP = " … "  # of GAP_TOKENS
 
-# Sentences whose tokens are remembered: the same chunks come again and again.
-_REMEMBERED = 65_536
+# Headings whose tokens are remembered: the same chunks come again and again.
+_REMEMBERED = 8192
+
+
+class _Sizes(NamedTuple):
+    """Who counts tokens: of passages' sentences, of headings, and of what is packed for the model that answers."""
+
+    of_passages: CountedPassages
+    of_headings: CountedTexts
+    answering: TierTokens
 
 
 @component
@@ -69,8 +77,7 @@ class ContextPacker(Bound):
         self.match = match
         self.budget_tokens = budget_tokens
         self.complete_from = complete_from
-        self._count: CountedTexts | None = None
-        self._answering: TierTokens | None = None
+        self._sizes: _Sizes | None = None
 
     def bind(self, resources: Resources) -> None:
         """Take the tokenizers to count with.
@@ -78,8 +85,12 @@ class ContextPacker(Bound):
         :raises SettingsError: if the settings name one that is not there.
         """
         Bound.bind(self, resources)
-        self._count = CountedTexts(resources.encoder.count_tokens, _REMEMBERED)
-        self._answering = answering_tokens(resources.settings, resources.encoder.count_tokens)
+        encoder = resources.encoder
+        self._sizes = _Sizes(
+            CountedPassages(encoder.count_tokens, encoder.fingerprint),
+            CountedTexts(encoder.count_tokens, _REMEMBERED),
+            answering_tokens(resources.settings, encoder.count_tokens),
+        )
 
     def warm_up(self) -> None:
         """Open what reads passages, so that what is wrong with it is told before the first question."""
@@ -151,18 +162,11 @@ class ContextPacker(Bound):
         tenant = self.scope.tenant
         split = [sentences(document.content or "", tenant) for document in documents]
         headings = [said_of(document, "heading") for document in documents]
-        texts = [*(one.text for some in split for one in some), *headings]
-        tokens = dict(zip(texts, self._counting()[0](texts, tenant), strict=True))
+        sizes = self._counting()
+        tokens, of_headings = sizes.of_passages(split), sizes.of_headings(headings, tenant)
         return [
-            Candidate(
-                sentences=some,
-                tokens=[tokens[one.text] for one in some],
-                heading_tokens=tokens[heading],
-                prior=score_of(document),
-                dense=float(document.meta.get("dense_score") or 0.0),
-                heading=heading,
-            )
-            for document, some, heading in zip(documents, split, headings, strict=True)
+            Candidate(some, own, of_heading, score_of(one), float(one.meta.get("dense_score") or 0.0), heading)
+            for one, some, own, of_heading, heading in zip(documents, split, tokens, of_headings, headings, strict=True)
         ]
 
     def _matched(
@@ -180,11 +184,11 @@ class ContextPacker(Bound):
                 evidence.spoil(f"passages were not read {why}")  # another time the answer may be better
             return None, f", by words alone: passages were not read {why}"
 
-    def _counting(self) -> tuple[CountedTexts, TierTokens]:
-        if self._count is None or self._answering is None:
+    def _counting(self) -> "_Sizes":
+        if self._sizes is None:
             self.bind(self.resources)
-        assert self._count is not None and self._answering is not None
-        return self._count, self._answering
+        assert self._sizes is not None
+        return self._sizes
 
     def _pack(
         self,
@@ -199,7 +203,7 @@ class ContextPacker(Bound):
             chosen = choose(worth, candidates, room, self.complete_from)
             return Passages(self._pieces(documents, candidates, chosen, worth))
 
-        tokens = self._counting()[1]
+        tokens = self._counting().answering
         if not tokens.own:
             return fill(budget_tokens), ""
 

@@ -6,12 +6,13 @@ All of it is at hand: the scores of both legs, and the sentences that packing lo
 import math
 import statistics
 from collections.abc import Sequence
-from itertools import chain
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ragsaver.components.document_values import score_of
-from ragsaver.components.sentence_words import rarity, said_by, word_scores
-from ragsaver.sentences import Sentence, content_stems, sentences
+from ragsaver.components.sentence_words import best_of_each, rarity, word_counts, word_scores
+from ragsaver.sentences import Sentences, content_stems, sentences
 
 if TYPE_CHECKING:
     from haystack import Document
@@ -77,14 +78,15 @@ def _lead(ordered: Sequence[float], place: int) -> float:
     return ordered[0] - ordered[min(place, len(ordered)) - 1]
 
 
-def _of_sentences(query: Sequence[str], split: Sequence[Sequence[Sentence]]) -> tuple[float, ...]:
-    stems = set(query)
-    said = said_by(stems, split)
-    worth = word_scores(rarity(query, chain.from_iterable(said)), split, said)
-    best = [max(row, default=0.0) for row in worth]
-    of = max(len(stems), 1)
-    in_sentence = [max(map(len, row), default=0) / of for row in said]
-    in_passage = [len(set().union(*row)) / of for row in said]
+def _of_sentences(query: Sequence[str], passages: Sequence[Sentences]) -> tuple[float, ...]:
+    stems = list(dict.fromkeys(query))
+    sizes = np.array([len(one) for one in passages], dtype=np.intp)
+    counts = word_counts(stems, passages)
+    has = counts > 0
+    lengths = np.concatenate([one.shapes[:, 0] for one in passages])
+    best = best_of_each(word_scores(rarity(has), counts, lengths), sizes).tolist()
+    in_sentence = best_of_each(has.sum(axis=1), sizes) / max(len(stems), 1)
+    in_passage = best_of_each(has, sizes).sum(axis=1) / max(len(stems), 1)
     ordered = sorted(best, reverse=True)
     ahead = best[0] - max(best[1:], default=0.0)
     place = _order(best).index(0)
@@ -94,8 +96,8 @@ def _of_sentences(query: Sequence[str], split: Sequence[Sequence[Sentence]]) -> 
         max(ahead, 0.0),
         max(-ahead, 0.0),
         _lead(ordered, 2),
-        *_cover(in_sentence),
-        *_cover(in_passage),
+        *_cover(in_sentence.tolist()),
+        *_cover(in_passage.tolist()),
     )
 
 

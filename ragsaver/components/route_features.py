@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from haystack import Document
 
-from ragsaver.sentences import STOP_WORDS, content_stems
+from ragsaver.sentences import STOP_WORDS, stems_in
 
 SHAPE = (
     "words", "characters", "word_length", "distinct_words", "content_words", "digits", "numbers", "math_signs",
@@ -96,11 +96,11 @@ def found_signs(confidence: float, question: str, documents: Sequence[Document],
 
 def evidence_coverage(question: str, documents: Sequence[Document]) -> float:
     """Share of the question's content words that stand anywhere in the packed passages; 0 if it has none."""
-    wanted = set(content_stems(question))
+    wanted = stems_in(question)
     if not wanted:
         return 0.0
     there = set[str]()
     for document in documents:
         around = f"{document.meta.get('title', '')} {document.meta.get('heading', '')} {document.content or ''}"
-        there.update(content_stems(around))
+        there.update(stems_in(around))
     return len(wanted & there) / len(wanted)

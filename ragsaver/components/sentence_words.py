@@ -1,54 +1,65 @@
 """How well do a sentence's words match the question's? BM25 over the sentences of all candidates."""
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from itertools import chain
+from collections.abc import Sequence
+from typing import TypeVar
 
-from ragsaver.sentences import Sentence
+import numpy as np
+from numpy.typing import NDArray
+
+from ragsaver.sentences import Sentences
+
+Kind = TypeVar("Kind", bound=np.generic)
 
 # BM25 for short texts: little weight on length and on repetition. docs/benchmarks.md has the measurements.
 K1, B = 0.9, 0.4
 
 
-def said_by(stems: AbstractSet[str], passages: Iterable[Iterable[Sentence]]) -> list[list[set[str]]]:
-    """Which of the question's stems each sentence of each passage has."""
-    return [[stems & one.stems.keys() for one in some] for some in passages]
+def word_counts(stems: Sequence[str], passages: Sequence[Sentences]) -> NDArray[np.float64]:
+    """(sentences of all passages, stems): how often each sentence has each of the question's stems."""
+    found: list[int] = []
+    width, sentences = len(stems), 0
+    for one in passages:
+        places = one.places
+        for column, stem in enumerate(stems):
+            if there := places.get(stem):
+                found += [(sentences + place) * width + column for place in there]
+        sentences += len(one)
+    counts = np.bincount(np.array(found, dtype=np.intp), minlength=sentences * width)
+    return counts.reshape(sentences, width).astype(np.float64)
 
 
-def rarity(query: Iterable[str], said: Iterable[AbstractSet[str]]) -> dict[str, float]:
+def rarity(has: NDArray[np.bool_]) -> NDArray[np.float64]:
     """What each stem of the question is worth: the fewer of the texts have it, the more.
 
-    :param said: which of them each text has.
+    :param has: (texts, stems), whether each text has each.
     """
-    texts = list(said)
-    found_in = Counter(chain.from_iterable(texts))
-    return {
-        term: math.log(1 + (len(texts) - found_in[term] + 0.5) / (found_in[term] + 0.5))
-        for term in dict.fromkeys(query)
-    }
+    found_in = has.sum(axis=0)
+    return np.asarray(np.log1p((len(has) - found_in + 0.5) / (found_in + 0.5)), dtype=np.float64)
 
 
 def word_scores(
-    weights: Mapping[str, float], passages: Sequence[Sequence[Sentence]], said: Sequence[Sequence[AbstractSet[str]]]
-) -> list[list[float]]:
-    """The BM25 score of each sentence of each passage, scaled to at most 1.
+    weights: NDArray[np.float64], counts: NDArray[np.float64], lengths: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """The BM25 score of each sentence, scaled to at most 1.
 
     :param weights: of the question's stems, as `rarity` gives them.
-    :param said: as `said_by` gives it.
+    :param counts: as `word_counts` gives them.
+    :param lengths: of the sentences, in words.
     """
-    lengths = [one.length for some in passages for one in some]
-    mean = sum(lengths) / max(len(lengths), 1) or 1.0
-    raw = [
-        [_bm25(weights, one, has, mean) if has else 0.0 for one, has in zip(some, row, strict=True)]
-        for some, row in zip(passages, said, strict=True)
-    ]
-    top = max((score for row in raw for score in row), default=0.0) or 1.0
-    return [[score / top for score in row] for row in raw]
+    if not counts.size:
+        return np.zeros(len(counts))
+    norm = K1 * (1 - B + B * lengths / (lengths.mean() or 1.0))
+    raw = (counts * (K1 + 1) / (counts + norm[:, None])) @ weights
+    return raw / (raw.max() or 1.0)
 
 
-def _bm25(weights: Mapping[str, float], sentence: Sentence, has: AbstractSet[str], mean_length: float) -> float:
-    norm = K1 * (1 - B + B * sentence.length / mean_length)
-    stems = sentence.stems
-    return math.fsum(weights[term] * stems[term] * (K1 + 1) / (stems[term] + norm) for term in has)
+def best_of_each(rows: NDArray[Kind], sizes: NDArray[np.intp]) -> NDArray[Kind]:
+    """The highest of each passage's rows, column by column; 0 for one without any.
+
+    :param rows: passage behind passage.
+    :param sizes: of the passages.
+    """
+    found = np.zeros((len(sizes), *rows.shape[1:]), dtype=rows.dtype)
+    if len(there := np.flatnonzero(sizes)):
+        found[there] = np.maximum.reduceat(rows, (np.cumsum(sizes) - sizes)[there], axis=0)
+    return found

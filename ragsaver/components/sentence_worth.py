@@ -5,19 +5,18 @@ The scores are logits among the candidates' sentences: only their differences me
 """
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from itertools import chain, islice
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.components.answer_kind import Asked, asked, has_digit
-from ragsaver.components.sentence_words import rarity, said_by, word_scores
-from ragsaver.sentences import Sentence, content_stems
+from ragsaver.components.sentence_words import best_of_each, rarity, word_counts, word_scores
+from ragsaver.sentences import Sentences, content_stems, stems_in
 
 FEATURES = (
     "words",  # BM25 among the candidates' sentences, 0 to 1
@@ -50,18 +49,16 @@ TOKEN_FEATURES = (
     "match_rank",  # one over its place among all candidates' sentences, by `match`
     "pooled_rank",  # by `pooled`
 )
-_NOTHING_ASKED = (0.0,) * 6
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A passage that sentences may be taken from.
 
     `tokens` counts each sentence; `heading_tokens` is paid once, with the first sentence taken. `prior` is the
     passage's score, `dense` its cosine to the question.
     """
 
-    sentences: Sequence[Sentence]
+    sentences: Sentences
     tokens: Sequence[int]
     heading_tokens: int
     prior: float
@@ -95,62 +92,54 @@ def features(question: str, candidates: Sequence[Candidate], tenant: str = "") -
 
     :param tenant: whose passages these are.
     """
-    query, wanted = content_stems(question), asked(question)
-    stems = set(query)
     passages = [candidate.sentences for candidate in candidates]
-    said = said_by(stems, passages)
-    by_sentence = rarity(query, chain.from_iterable(said))
-    scores = word_scores(by_sentence, passages, said)
-    headings = [stems & _heading_stems(candidate.heading, tenant) for candidate in candidates]
-    wholes = [heading.union(*row) for heading, row in zip(headings, said, strict=True)]
-    by_passage = rarity(query, wholes)
-    of_sentences, of_passages = sum(by_sentence.values()) or 1.0, sum(by_passage.values()) or 1.0
-    rows: list[tuple[float, ...]] = []
-    for place, (candidate, words, heading, row, whole) in enumerate(
-        zip(candidates, scores, headings, said, wholes, strict=True)
-    ):
-        of_passage = (
-            math.fsum(map(by_passage.__getitem__, whole)) / of_passages,
-            candidate.prior,
-            candidate.dense,
-            1 / (1 + place),
-        )
-        best = max(words, default=0.0)
-        for column, (one, has) in enumerate(zip(candidate.sentences, row, strict=True)):
-            rows.append(
-                (
-                    words[column],
-                    words[column - 1] if column else 0.0,
-                    best,
-                    math.fsum(map(by_sentence.__getitem__, has | heading)) / of_sentences,
-                    len(has) / (len(stems) or 1),
-                    *of_passage,
-                    min(candidate.tokens[column], 100) / 100,
-                    one.listed,
-                    one.code,
-                    *_kinds(wanted, one.text, tenant),
-                )
-            )
-    return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
+    sizes = np.array([len(one) for one in passages], dtype=np.intp)
+    found = np.zeros((sizes.sum(), len(FEATURES)))
+    if not len(found):
+        return found
+    stems = list(dict.fromkeys(content_stems(question)))
+    counts, shapes = word_counts(stems, passages), np.concatenate([one.shapes for one in passages])
+    in_sentence = counts > 0
+    headings = [_heading_stems(one.heading, tenant) for one in candidates]
+    in_heading = np.array([[stem in one for stem in stems] for one in headings], dtype=bool)
+    in_passage = best_of_each(in_sentence, sizes) | in_heading
+    by_sentence, by_passage = rarity(in_sentence), rarity(in_passage)
+    words = word_scores(by_sentence, counts, shapes[:, 0])
+    before = np.append(0.0, words[:-1])
+    before[(np.cumsum(sizes) - sizes)[sizes > 0]] = 0.0
+    of = np.repeat(np.arange(len(sizes)), sizes)
+    told: dict[str, Any] = {
+        "words": words,
+        "words_before": before,
+        "words_of_passage": best_of_each(words, sizes)[of],
+        "coverage": (in_sentence | in_heading[of]) @ by_sentence / (by_sentence.sum() or 1.0),
+        "shared": in_sentence.sum(axis=1) / (len(stems) or 1),
+        "passage_coverage": (in_passage @ by_passage / (by_passage.sum() or 1.0))[of],
+        "prior": np.array([one.prior for one in candidates])[of],
+        "dense": np.array([one.dense for one in candidates])[of],
+        "rank": 1 / (1 + of),
+        "tokens": np.minimum(list(chain.from_iterable(one.tokens for one in candidates)), 100) / 100,
+        "listed": shapes[:, 1],
+        "code": shapes[:, 2],
+        **_held(asked(question), passages, tenant),
+    }
+    for place, name in enumerate(FEATURES):
+        found[:, place] = told.get(name, 0.0)
+    return found
 
 
 @lru_cache(maxsize=8192)
 def _heading_stems(heading: str, tenant: str) -> frozenset[str]:
-    return frozenset(content_stems(heading))
+    return frozenset(stems_in(heading))
 
 
-def _kinds(wanted: Asked, sentence: str, tenant: str) -> tuple[float, ...]:
+def _held(wanted: Asked, passages: Sequence[Sentences], tenant: str) -> dict[str, list[bool]]:
+    """Which sentences could hold what is asked for, where that is told."""
     if wanted.kind is None:
-        return _NOTHING_ASKED
-    held = wanted.held_by(sentence, tenant)
-    return (
-        float(held and wanted.kind == "date"),
-        float(held and wanted.kind == "number"),
-        float(wanted.kind == "number" and has_digit(sentence)),
-        float(held and wanted.kind == "name"),
-        float(held and wanted.kind == "place"),
-        float(held and wanted.kind == "cause"),
-    )
+        return {}
+    texts = [one.text for one in chain.from_iterable(passages)]
+    held = {str(wanted.kind): [wanted.held_by(text, tenant) for text in texts]}
+    return {**held, "digit": list(map(has_digit, texts))} if wanted.kind == "number" else held
 
 
 @lru_cache(maxsize=2)

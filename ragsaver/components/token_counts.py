@@ -6,10 +6,12 @@ measured on.
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 
 from ragsaver.components.request import current_reader
 from ragsaver.models.own_tokens import own_tokens
+from ragsaver.sentences import Sentences
 from ragsaver.settings import ModelSettings, Settings
 
 TokenCounter = Callable[[Sequence[str]], list[int]]
@@ -79,6 +81,28 @@ class CountedTexts:
             self._counted.setdefault(owner, {}).update(fresh)
             self._held += len(fresh)
         return found
+
+
+class CountedPassages:
+    """Remembers how many tokens the sentences of passages have, with the passages: who has those, has that. Any thread
+    may use it.
+
+    :param count: counts all that are not remembered in one call: a call costs more than a sentence.
+    :param name: of who counts.
+    """
+
+    def __init__(self, count: TokenCounter, name: str) -> None:
+        self._count = count
+        self._name = name
+
+    def __call__(self, passages: Sequence[Sentences]) -> list[Sequence[int]]:
+        """The tokens of each sentence of each passage."""
+        name = self._name
+        if lacking := [one for one in passages if name not in one.tokens]:
+            counted = iter(self._count([sentence.text for one in lacking for sentence in one]))
+            for one in lacking:
+                one.tokens[name] = list(islice(counted, len(one)))
+        return [one.tokens[name] for one in passages]
 
 
 def counted_for_readers(count: TokenCounter, most: int) -> TokenCounter:

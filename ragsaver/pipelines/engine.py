@@ -74,6 +74,7 @@ class QueryEngine:
         self.name = name or resources.settings.query.pipeline
         self.pipeline = self._load(self.name)
         self._run = DirectRun(self.pipeline)
+        self._sockets = self.pipeline.inputs()
         self._search: SearchPipeline | None = None
         self._prompt: PromptPipeline | None = None
         output_of(self.pipeline, "answers", self.name)
@@ -285,7 +286,7 @@ class QueryEngine:
             # The cache was asked before: what is not there is refused where nothing else is given.
             admit(request.pace, cached=False)
             self.resources.loops.ask(question, request)
-        sockets = (pipeline or self.pipeline).inputs()
+        sockets = pipeline.inputs() if pipeline is not None else self._sockets
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
         try:
             with (

@@ -166,7 +166,7 @@ def test_passages_of_another_tenant_are_read_anew(matching: Runtime) -> None:
 
 def test_a_model_that_gives_no_token_vectors_is_told_before_the_first_question(matching: Runtime) -> None:
     class Pooling:
-        name = "pooling"
+        name = fingerprint = "pooling"
 
         def count_tokens(self, texts):
             return [1 for _ in texts]

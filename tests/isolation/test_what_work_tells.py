@@ -3,7 +3,7 @@
 Work is counted, not timed: runs of the models and what of the caches was looked up and found.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from ragsaver.components import answer_kind, packer, sentence_worth
 from ragsaver.components.conversation import Condenser
 from ragsaver.components.deduplicator import shingles
 from ragsaver.components.request import Request, running
-from ragsaver.components.token_counts import CountedTexts, TokenCounter
+from ragsaver.components.token_counts import CountedPassages, CountedTexts
 from ragsaver.errors import UsageError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.ingest import Ingestor
@@ -315,10 +315,11 @@ def test_passages_are_taken_apart_anew_for_each_tenant(runtime: Runtime, monkeyp
         runtime.ingestor.ingest_texts(texts, runtime.scope(tenant=tenant))
     counted: list[str] = []
 
-    def watched(count: TokenCounter, most: int) -> CountedTexts:
-        return CountedTexts(lambda texts: counted.extend(texts) or count(texts), most)
+    def watched(counting: Callable[..., object]) -> Callable[..., object]:
+        return lambda count, *further: counting(lambda texts: counted.extend(texts) or count(texts), *further)
 
-    monkeypatch.setattr(packer, "CountedTexts", watched)
+    for counting in (CountedTexts, CountedPassages):
+        monkeypatch.setattr(packer, counting.__name__, watched(counting))
     for one in APART:
         one.cache_clear()
 
