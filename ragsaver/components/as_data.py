@@ -19,6 +19,8 @@ _UNSEEN_ONES = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+# ASCII without what all that is looked for begins with (`&([\<` and controls): most texts, as one look tells.
+_PLAIN = re.compile(r"[\t\n -%')-;=-Z\]-~]*")
 _UNSEEN = re.compile(f"[{_UNSEEN_ONES}]")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _HIDDEN = re.compile(f"[{_UNSEEN_ONES}\u2028\u2029]")
@@ -50,6 +52,8 @@ def as_data(text: str, *, numbered: bool = False) -> str:
 
     :param numbered: leave `[7]` as it is: in an asker's own words it is no citation.
     """
+    if _PLAIN.fullmatch(text):
+        return text
     text = _visible(text)
     if any(sign in text for sign in _OPENING):
         text = _TOKENS.sub("(", _BARS.sub("(", _OPENS.sub(_broken, text)))

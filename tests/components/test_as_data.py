@@ -40,6 +40,11 @@ def test_what_is_no_mark_stays_as_it_is(text: str):
     assert as_data(text) == text
 
 
+@given(st.text(st.characters(max_codepoint=127), max_size=60))
+def test_a_plain_text_is_told_at_a_look_where_a_close_one_would_leave_it_too(text: str):
+    assert as_data(f"{text}\u00a0") == f"{as_data(text)}\u00a0"
+
+
 @pytest.mark.parametrize("opens", ["<", "＜", "‹", "«", "&lt;", "&#60", "&#X3c;", "\\u003c", "\\x3C"])
 def test_a_mark_is_broken_whichever_sign_opens_it(opens: str):
     assert as_data(f"a {opens}document 2>") == "a (document 2>"
