@@ -41,6 +41,7 @@ from ragsaver.components.router import Cheapest, Question, Router, open_router
 from ragsaver.components.rungs import rungs_of
 from ragsaver.components.slots import Slots, slots_of
 from ragsaver.components.telling import Telling, refused
+from ragsaver.components.token_counts import prompt_tokens
 from ragsaver.deadline import time_left_s
 from ragsaver.errors import GenerationError, RagSaverError, Unsupported
 from ragsaver.settings import FREE_TIER
@@ -60,7 +61,7 @@ class _Asking:
     free: str | None
     given: list[str]
     query: str = ""
-    sources: int = 0
+    documents: Sequence[Document] = ()
     fitting: Fitting | None = None
     steps: Steps | None = None
     spent_s: float = 0.0
@@ -198,7 +199,7 @@ class AnswerGenerator(Bound):
         if free is not None and wishes.models and documents and schema is not None:
             # the pace leaves the free tier alone, whose answer is no JSON
             refuse_without_model(current_pace())
-        asking = _Asking(found, free, in_front_of_the_model(query, documents), query, len(documents))
+        asking = _Asking(found, free, in_front_of_the_model(query, documents), query, documents)
         if schema is not None:
             asking.fitting = Fitting(schema, self._links(asking))
         return asking
@@ -314,7 +315,7 @@ class AnswerGenerator(Bound):
     ) -> tuple[ChatTier, Telling]:
         tier = self._tiers[attempt.place]
         current_receipt().add("route", f"{tier.tier}: {tier.settings.name}", 1, "calls", reason=attempt.why)
-        citations = None if self._as_json(asking) else CitationReader(asking.sources)
+        citations = None if self._as_json(asking) else CitationReader(len(asking.documents))
         return tier, Telling(callback, self._links(asking), citations)
 
     @contextmanager
@@ -351,7 +352,7 @@ class AnswerGenerator(Bound):
         if finished.streamed or finished.reply is None:
             return None
         said = finished.reply.text
-        text = said if self._as_json(asking) else resolved_marks(said, asking.sources)
+        text = said if self._as_json(asking) else resolved_marks(said, len(asking.documents))
         return StreamingChunk(content=text if asking.fitting else self._links(asking).clean(text))
 
     def _links(self, asking: _Asking) -> LinkFilter:
@@ -379,9 +380,9 @@ class AnswerGenerator(Bound):
 
     def _extractive(self, asking: _Asking, reason: str, messages: Sequence[ChatMessage]) -> ChatMessage:
         found = asking.found
-        counts = self.resources.encoder.count_tokens([*(m.text or "" for m in messages), found.text or ABSTENTION])
-        receipt = current_receipt()
-        receipt.prompt_tokens, receipt.answer_tokens = sum(counts[:-1]), counts[-1]
+        count, receipt = self.resources.encoder.count_tokens, current_receipt()
+        receipt.prompt_tokens = prompt_tokens(count, [one.text or "" for one in messages], asking.documents)
+        receipt.answer_tokens = count([found.text or ABSTENTION])[0]
         receipt.add("generate", "extractive tier", 1, "answers", reason=reason)
         meta: dict[str, Any] = {"tier": FREE_TIER, "route_reason": reason}
         if found.text is None:

@@ -22,7 +22,7 @@ from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.sentence_match import look_ahead, matches
 from ragsaver.components.sentence_worth import Candidate, score_sentences
-from ragsaver.components.token_counts import CountedPassages, CountedTexts, TierTokens, answering_tokens
+from ragsaver.components.token_counts import COUNTED, CountedPassages, CountedTexts, TierTokens, answering_tokens
 from ragsaver.errors import RerankLate, StorageError
 from ragsaver.logs.observed import note_contexts
 from ragsaver.sentences import Sentence, sentences
@@ -229,16 +229,17 @@ class ContextPacker(Bound):
         for n in taken:
             candidate, mine = candidates[n], chosen[n]
             spans = [candidate.sentences[column].text for column in mine]
-            runs = list(_runs(mine))
+            text = GAP.join(_slice(documents[n].content or "", candidate.sentences, run) for run in _runs(mine))
+            tokens = price_of(candidate, set(mine))
             meta: dict[str, Any] = {
                 **documents[n].meta,
                 "chunk_id": documents[n].id,
                 "spans": spans,
                 "span_pages": [page_at(documents[n], candidate.sentences[column].start) for column in mine],
-                "tokens": price_of(candidate, set(mine)),
+                "tokens": tokens,
+                COUNTED: (len(text), tokens - candidate.heading_tokens),
                 "span_worth": [worth[n][column] for column in mine],
             }
-            text = GAP.join(_slice(documents[n].content or "", candidate.sentences, run) for run in runs)
             yield passage_of(documents[n].id, text, documents[n].score, meta)
 
 

@@ -28,6 +28,7 @@ from ragsaver.settings import RetrievalSettings, Settings
 from ragsaver.spend.receipt import current_receipt
 
 FuseIn = Literal["auto", "here", "engine"]
+_NOT_TOLD = ("text", SCOPE, LISTED_IN, GROUPS)  # of a point's payload, in a passage's meta
 
 
 @component
@@ -285,11 +286,12 @@ def passages_of(
 def _document(
     key: str, payload: Mapping[str, Any], score: float, dense: float | None, lexical: float | None
 ) -> Document:
-    meta = {
-        name: value
-        for name, value in payload.items()
-        if name not in ("text", SCOPE, LISTED_IN, GROUPS) and (value or name not in NOTHING)
-    }
+    meta = dict(payload)
+    for name in _NOT_TOLD:
+        meta.pop(name, None)
+    for name in NOTHING:
+        if name in meta and not meta[name]:
+            del meta[name]
     meta["dense_score"] = dense
     meta["lexical_score"] = lexical
     return passage_of(key, str(payload.get("text", "")), score, meta)

@@ -8,15 +8,20 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ragsaver.components.request import current_reader
 from ragsaver.models.own_tokens import own_tokens
 from ragsaver.sentences import Sentences
 from ragsaver.settings import ModelSettings, Settings
 
+if TYPE_CHECKING:
+    from haystack import Document
+
 TokenCounter = Callable[[Sequence[str]], list[int]]
 
 SHIPPED = "the shipped tokenizer"
+COUNTED = "counted"  # in a packed document's meta: of so many characters of text, so many tokens
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -103,6 +108,21 @@ class CountedPassages:
             for one in lacking:
                 one.tokens[name] = list(islice(counted, len(one)))
         return [one.tokens[name] for one in passages]
+
+
+def prompt_tokens(count: TokenCounter, texts: Sequence[str], packed: Sequence["Document"]) -> int:
+    """The tokens of a prompt's messages. Texts of passages that stand in it as they were packed are not counted again.
+
+    :param count: the shipped tokenizer, by which `ContextPacker` counts.
+    :param packed: what the prompt was made of.
+    """
+    left, known = "\n".join(texts), 0
+    for one in packed:
+        characters, tokens = one.meta.get(COUNTED) or (0, 0)
+        text = one.content or ""
+        if text and len(text) == characters and (shown := f"\n{text}\n") in left:
+            left, known = left.replace(shown, "\n", 1), known + tokens
+    return known + count([left])[0]
 
 
 def counted_for_readers(count: TokenCounter, most: int) -> TokenCounter:

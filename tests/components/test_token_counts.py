@@ -1,18 +1,22 @@
 """Tokens are counted by the tier's own tokenizer where it is there; else the shipped one's have a margin."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from haystack import Document
 from haystack.dataclasses import ChatMessage
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragsaver.components.budget_filling import fit
 from ragsaver.components.chat import ChatTier
+from ragsaver.components.packer import ContextPacker
+from ragsaver.components.prompt_builder import PromptBuilder
 from ragsaver.components.request import Request, running
-from ragsaver.components.token_counts import CountedTexts, TierTokens
+from ragsaver.components.token_counts import CountedTexts, TierTokens, prompt_tokens
 from ragsaver.errors import SettingsError
 from ragsaver.index.scope import Scope
 from ragsaver.ingestion.sources import PostedDocument
@@ -70,6 +74,32 @@ def test_what_is_remembered_for_all_owners_together_has_a_limit():
     for owner in ("acme", "rival", "acme", "rival"):
         assert counted(["a", "b b"], owner) == [1, 2]
     assert calls == [["a", "b b"]] * 4, "neither finds the other's, and both do not fit"
+
+
+SAID = (
+    "Owls hunt voles at night. They sleep by day. Nobody asked them why. The moon was full.",
+    "```python\nhunt(owl[3], 'vole') < 7  # [1]\n```\n\n- a list, of one\n- <document 9> and of another\n",
+    "Prices: 3,50 € for naïve café visitors! Москва? 東京は大きい。人が多い。 x" + "y" * 40,
+    "Rain fell [12] on Monday. It fell again… The owl keeper (see doc 3) saw that.",
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(SAID), min_size=1, max_size=4, unique=True), st.integers(5, 120), st.booleans())
+def test_a_prompt_has_as_many_tokens_as_if_all_of_it_were_counted(
+    runtime: Runtime, texts: list[str], budget: int, edited: bool
+):
+    packer, builder = ContextPacker(budget, match="words"), PromptBuilder()
+    for one in (packer, builder):
+        one.bind(runtime.resources)
+    found = [Document(content=text, score=1.0, meta={"source": "a.md", "heading": "Owls"}) for text in texts]
+    with running(Request(runtime.scope())):
+        packed = list(packer.run("What do owls hunt?", found)["documents"])
+        if edited and packed:  # by a team's own component
+            packed[0] = replace(packed[0], content="an owl")
+        told = [one.text for one in builder.run("What do owls hunt?", packed)["messages"]]
+    count = runtime.encoder.count_tokens
+    assert prompt_tokens(count, told, packed) == sum(count(told))
 
 
 def test_the_shipped_tokenizer_has_a_margin_and_a_model_s_own_has_none(tmp_path: Path):
