@@ -1,19 +1,11 @@
-"""Sentences as they stand, and the words in them: what packing, quoting and outlining work on.
-
-Analysis is remembered by text, because the same chunks come again and again; each tenant has its own, so that nobody is
-served sooner for what another one has.
-"""
+"""Sentences as they stand, and the words in them: what packing, quoting and outlining work on."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from Stemmer import Stemmer
-
-REMEMBERED = 8192  # passages
 
 # About 150 tokens. What is longer is no sentence any more, and would fill a budget or fit into none.
 MAX_CHARS = 600
@@ -25,8 +17,8 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|e\.g|i\.e|cf|Fig|Vol|Inc|Ltd|Co|approx|ca|al)|\b[A-Z])\.$"
 )
 _LOOK_BACK = 16  # characters, more than any abbreviation has
-_FENCES = ("```", "~~~")
-_LISTED = re.compile(r"[^\S\n]*(?:(?:[-*+]|\d+[.)])\s|\|)")
+FENCES = ("```", "~~~")
+LISTED = re.compile(r"[^\S\n]*(?:(?:[-*+]|\d+[.)])\s|\|)")
 _Kind = Literal["prose", "listed", "code"]
 _WORD = re.compile(r"[^\W_]+")
 # The same of ASCII, in small letters: to put spaces for all else and split takes a quarter of the time.
@@ -40,54 +32,6 @@ STOP_WORDS = frozenset(
     out over own same she should so some such than that the their them then there these they this those through to
     too under until up very was we were what when where which while who whom why will with would you your""".split()
 )
-
-
-class Sentence(NamedTuple):
-    """A verbatim slice of a passage from `start` on.
-
-    :ivar length: content words.
-    :ivar listed: whether it is a list item or table row.
-    :ivar code: whether it begins a block of code.
-    """
-
-    text: str
-    start: int
-    length: int
-    listed: bool
-    code: bool
-
-
-class Sentences(tuple[Sentence, ...]):
-    """Those of a passage.
-
-    :ivar places: for each stem of their content words, the positions of the sentences that have it, each as often as it
-        stands there.
-    :ivar shapes: (sentences, 3) int32, the `length`, `listed` and `code` of each.
-    :ivar tokens: of each, by the name of who counted them.
-    """
-
-    places: Mapping[str, Sequence[int]]
-    shapes: NDArray[np.int32]
-    tokens: dict[str, Sequence[int]]
-
-    @classmethod
-    def of(cls, text: str) -> "Sentences":
-        """Those of a text."""
-        cut: list[Sentence] = []
-        places: dict[str, tuple[int, ...]] = {}
-        start = 0
-        for place, piece in enumerate(split(text)):
-            start = text.index(piece, start)
-            stems = content_stems(piece)
-            for one in stems:
-                places[one] = (*places.get(one, ()), place)
-            is_listed, is_code = bool(_LISTED.match(piece)), piece.startswith(_FENCES)
-            cut.append(Sentence(piece, start, len(stems), is_listed, is_code))
-            start += len(piece)
-        found = cls(cut)
-        found.places, found.tokens = places, {}
-        found.shapes = np.array([one[2:] for one in cut], dtype=np.int32).reshape(-1, 3)
-        return found
 
 
 def split(text: str) -> list[str]:
@@ -159,13 +103,13 @@ def _blocks(text: str) -> Iterator[tuple[str, _Kind]]:
     at, alone = 0, True
     while at < len(text):
         end = text.find("\n", at) + 1 or len(text)
-        if text.startswith(_FENCES, at):
+        if text.startswith(FENCES, at):
             kind = "code"
-            closing = [found for fence in _FENCES if (found := text.find(f"\n{fence}", end - 1)) >= 0]
+            closing = [found for fence in FENCES if (found := text.find(f"\n{fence}", end - 1)) >= 0]
             end = (text.find("\n", min(closing) + 1) + 1 if closing else 0) or len(text)
         else:
             # the first test spares most lines the second
-            kind = "listed" if not text[at].isalpha() and _LISTED.match(text, at) else "prose"
+            kind = "listed" if not text[at].isalpha() and LISTED.match(text, at) else "prose"
         if alone or kind != "prose":
             if begun:
                 yield text[begun[0] : at], begun[1]
@@ -197,12 +141,3 @@ def small_words(text: str) -> list[str]:
     if text.isascii():
         return text.encode().translate(_SMALL_WORDS).decode().split()
     return _WORD.findall(text.lower())
-
-
-@lru_cache(maxsize=REMEMBERED)
-def sentences(text: str, tenant: str) -> Sentences:
-    """The sentences of a passage, with their stems.
-
-    :param tenant: whose passage it is.
-    """
-    return Sentences.of(text)

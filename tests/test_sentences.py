@@ -1,7 +1,8 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ragsaver.sentences import MAX_CHARS, content_stems, sentences, split
+from ragsaver.components.passage_sentences import sentences
+from ragsaver.sentences import MAX_CHARS, content_stems, split
 
 
 def test_sentences_end_where_a_reader_ends_them():

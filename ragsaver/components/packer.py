@@ -17,15 +17,22 @@ from ragsaver.components.budget_filling import choose, fit, price_of, why_left_o
 from ragsaver.components.document_values import page_at, said_of, score_of, text_of
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.explain import current_explanation
+from ragsaver.components.passage_sentences import Sentence, sentences
 from ragsaver.components.passages import Passages, passage_of
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound, Resources
 from ragsaver.components.sentence_match import look_ahead, matches
 from ragsaver.components.sentence_worth import Candidate, score_sentences
-from ragsaver.components.token_counts import COUNTED, CountedPassages, CountedTexts, TierTokens, answering_tokens
+from ragsaver.components.token_counts import (
+    COUNTED,
+    Counted,
+    CountedPassages,
+    CountedTexts,
+    TierTokens,
+    answering_tokens,
+)
 from ragsaver.errors import RerankLate, StorageError
 from ragsaver.logs.observed import note_contexts
-from ragsaver.sentences import Sentence, sentences
 from ragsaver.spend.fees import REFUSALS
 from ragsaver.spend.receipt import OpenReceipt, current_receipt
 
@@ -237,7 +244,7 @@ class ContextPacker(Bound):
                 "spans": spans,
                 "span_pages": [page_at(documents[n], candidate.sentences[column].start) for column in mine],
                 "tokens": tokens,
-                COUNTED: (len(text), tokens - candidate.heading_tokens),
+                COUNTED: Counted(len(text), tokens - candidate.heading_tokens),
                 "span_worth": [worth[n][column] for column in mine],
             }
             yield passage_of(documents[n].id, text, documents[n].score, meta)

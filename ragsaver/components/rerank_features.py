@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragsaver.components.document_values import score_of
+from ragsaver.components.passage_sentences import Sentences, sentences
 from ragsaver.components.sentence_words import best_of_each, rarity, word_counts, word_scores
-from ragsaver.sentences import Sentences, content_stems, sentences
+from ragsaver.sentences import content_stems
 
 if TYPE_CHECKING:
     from haystack import Document

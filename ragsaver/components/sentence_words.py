@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ragsaver.sentences import Sentences
+from ragsaver.components.passage_sentences import Sentences
 
 Kind = TypeVar("Kind", bound=np.generic)
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragsaver.components.answer_kind import Asked, asked, has_digit
+from ragsaver.components.passage_sentences import Sentences
 from ragsaver.components.sentence_words import best_of_each, rarity, word_counts, word_scores
-from ragsaver.sentences import Sentences, content_stems, stems_in
+from ragsaver.sentences import content_stems, stems_in
 
 FEATURES = (
     "words",  # BM25 among the candidates' sentences, 0 to 1

@@ -6,12 +6,12 @@ from haystack import Document, component
 
 from ragsaver.components.evidence import current_evidence
 from ragsaver.components.fitting import wanted_schema
+from ragsaver.components.passage_sentences import sentences
 from ragsaver.components.passages import Passages
 from ragsaver.components.request import stage
 from ragsaver.components.resources import Bound
 from ragsaver.index.keys import is_listed
 from ragsaver.index.scope import Scope
-from ragsaver.sentences import sentences
 
 
 @component

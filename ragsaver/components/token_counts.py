@@ -8,11 +8,11 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from ragsaver.components.passage_sentences import Sentences
 from ragsaver.components.request import current_reader
 from ragsaver.models.own_tokens import own_tokens
-from ragsaver.sentences import Sentences
 from ragsaver.settings import ModelSettings, Settings
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TokenCounter = Callable[[Sequence[str]], list[int]]
 
 SHIPPED = "the shipped tokenizer"
-COUNTED = "counted"  # in a packed document's meta: of so many characters of text, so many tokens
+COUNTED = "counted"  # in a packed document's meta: its `Counted`
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -110,6 +110,13 @@ class CountedPassages:
         return [one.tokens[name] for one in passages]
 
 
+class Counted(NamedTuple):
+    """What the shipped tokenizer counted of a text."""
+
+    characters: int
+    tokens: int
+
+
 def prompt_tokens(count: TokenCounter, texts: Sequence[str], packed: Sequence["Document"]) -> int:
     """The tokens of a prompt's messages. Texts of passages that stand in it as they were packed are not counted again.
 
@@ -118,10 +125,10 @@ def prompt_tokens(count: TokenCounter, texts: Sequence[str], packed: Sequence["D
     """
     left, known = "\n".join(texts), 0
     for one in packed:
-        characters, tokens = one.meta.get(COUNTED) or (0, 0)
-        text = one.content or ""
-        if text and len(text) == characters and (shown := f"\n{text}\n") in left:
-            left, known = left.replace(shown, "\n", 1), known + tokens
+        counted, shown = one.meta.get(COUNTED), f"\n{one.content}\n"
+        # what another component cut has another length, and a document of one's own may have anything in its meta
+        if isinstance(counted, Counted) and counted.characters == len(shown) - 2 and shown in left:
+            left, known = left.replace(shown, "\n", 1), known + counted.tokens
     return known + count([left])[0]
 
 

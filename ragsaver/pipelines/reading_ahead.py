@@ -8,11 +8,11 @@ from itertools import islice
 
 from ragsaver.components.deduplicator import shingles
 from ragsaver.components.packer import ContextPacker
+from ragsaver.components.passage_sentences import REMEMBERED
 from ragsaver.components.passages import passage_of
 from ragsaver.errors import RagSaverError
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
-from ragsaver.sentences import REMEMBERED
 
 # Some at a time, about a millisecond's work: a question that comes meanwhile goes first.
 _TOGETHER = 4

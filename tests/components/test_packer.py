@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from ragsaver.components.budget_filling import GAP_TOKENS, choose
 from ragsaver.components.packer import ContextPacker
+from ragsaver.components.passage_sentences import sentences
 from ragsaver.components.sentence_worth import Candidate, score_sentences
 from ragsaver.pipelines.runtime import Runtime
-from ragsaver.sentences import sentences
 
 QUESTION = "When does the zebra cross the road?"
 

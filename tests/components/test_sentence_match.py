@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from ragsaver.components.evidence import Evidence, gathering
 from ragsaver.components.packer import ContextPacker
+from ragsaver.components.passage_sentences import sentences
 from ragsaver.components.sentence_match import match_features, matches
 from ragsaver.components.sentence_worth import TOKEN_FEATURES, Candidate
 from ragsaver.errors import RerankLate, SettingsError
 from ragsaver.models.rerankers.maxsim import PassageText
 from ragsaver.models.token_signs import TokenSigns, signs_of
 from ragsaver.pipelines.runtime import Runtime, open_runtime
-from ragsaver.sentences import sentences
 from ragsaver.settings import Settings
 from ragsaver.spend.receipt import open_receipt
 from tests.model_runs import tell_runs

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def behave(task: str) -> Any:
 
 
 def loaded(task: tuple[str, bytes]) -> list[str]:
-    """What a worker has imported after a conversion."""
+    """What a worker has imported after a conversion, with what cuts the document."""
     convert(*task)
+    import_module("ragsaver.ingestion.preparing")
     return sorted(sys.modules)

@@ -18,6 +18,7 @@ from ragsaver.caching.summaries import SummaryCache
 from ragsaver.components import answer_kind, packer, sentence_worth
 from ragsaver.components.conversation import Condenser
 from ragsaver.components.deduplicator import shingles
+from ragsaver.components.passage_sentences import sentences
 from ragsaver.components.request import Request, running
 from ragsaver.components.token_counts import CountedPassages, CountedTexts
 from ragsaver.errors import UsageError
@@ -29,7 +30,6 @@ from ragsaver.ingestion.selection import DocumentSelection
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.ingestion.tombstones import Tombstone
 from ragsaver.pipelines.runtime import Runtime, open_runtime
-from ragsaver.sentences import sentences
 from ragsaver.settings import AccessRule, DatabaseSettings, EmbeddingCacheSettings, Settings
 from tests.ingestion.bench import Bench, CountingSummariser
 from tests.model_runs import tell_runs

@@ -5,13 +5,13 @@ import threading
 import pytest
 
 from ragsaver.components.deduplicator import shingles
+from ragsaver.components.passage_sentences import sentences
 from ragsaver.components.request import Request
 from ragsaver.errors import StorageError
 from ragsaver.ingestion.sources import PostedDocument
 from ragsaver.pipelines import reading_ahead
 from ragsaver.pipelines.live import LiveRuntime
 from ragsaver.pipelines.runtime import Runtime
-from ragsaver.sentences import sentences
 
 ISLES = 40
 
