@@ -17,18 +17,10 @@ REMEMBERED = 8192  # passages
 
 
 class Sentence(NamedTuple):
-    """A verbatim slice of a passage from `start` on.
-
-    :ivar length: content words.
-    :ivar listed: whether it is a list item or table row.
-    :ivar code: whether it begins a block of code.
-    """
+    """A verbatim slice of a passage from `start` on."""
 
     text: str
     start: int
-    length: int
-    listed: bool
-    code: bool
 
 
 class Sentences(tuple[Sentence, ...]):
@@ -36,7 +28,8 @@ class Sentences(tuple[Sentence, ...]):
 
     :ivar places: for each stem of their content words, the positions of the sentences that have it, each as often as it
         stands there.
-    :ivar shapes: (sentences, 3) int32, the `length`, `listed` and `code` of each.
+    :ivar shapes: (sentences, 3) int32: its content words, whether it is a list item or table row, and whether it begins
+        a block of code.
     :ivar tokens: of each, by the name of who counted them.
     """
 
@@ -48,19 +41,20 @@ class Sentences(tuple[Sentence, ...]):
     def of(cls, text: str) -> "Sentences":
         """Those of a text."""
         cut: list[Sentence] = []
+        shapes: list[tuple[int, bool, bool]] = []
         places: dict[str, tuple[int, ...]] = {}
         start = 0
         for place, piece in enumerate(split(text)):
             start = text.index(piece, start)
-            stems = content_stems(piece)
-            for one in stems:
-                places[one] = (*places.get(one, ()), place)
-            is_listed, is_code = bool(LISTED.match(piece)), piece.startswith(FENCES)
-            cut.append(Sentence(piece, start, len(stems), is_listed, is_code))
+            cut.append(Sentence(piece, start))
             start += len(piece)
+            stems, here = content_stems(piece), (place,)  # one for all of its stems: thousands of passages are kept
+            for one in stems:
+                places[one] = places[one] + here if one in places else here
+            shapes.append((len(stems), bool(LISTED.match(piece)), piece.startswith(FENCES)))
         found = cls(cut)
         found.places, found.tokens = places, {}
-        found.shapes = np.array([one[2:] for one in cut], dtype=np.int32).reshape(-1, 3)
+        found.shapes = np.array(shapes, dtype=np.int32).reshape(-1, 3)
         return found
 
 
