@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ragsaver.components.passage_sentences import Sentences
 
-Kind = TypeVar("Kind", bound=np.generic)
+Number = TypeVar("Number", bound=np.generic)
 
 # BM25 for short texts: little weight on length and on repetition. docs/benchmarks.md has the measurements.
 K1, B = 0.9, 0.4
@@ -53,7 +53,7 @@ def word_scores(
     return raw / (raw.max() or 1.0)
 
 
-def best_of_each(rows: NDArray[Kind], sizes: NDArray[np.intp]) -> NDArray[Kind]:
+def best_of_each(rows: NDArray[Number], sizes: NDArray[np.intp]) -> NDArray[Number]:
     """The highest of each passage's rows, column by column; 0 for one without any.
 
     :param rows: passage behind passage.

@@ -137,7 +137,7 @@ def new_point(scope: Scope, point: ChunkPoint, words: WordSettings) -> qdrant.Po
 
 def point_again(scope: Scope, point: StoredPoint) -> qdrant.Point:
     """A point as another index kept it, in the scope that it comes to."""
-    lexical = qdrant.SparseVector(*counted(list(point.word_ids), list(point.word_weights)))
+    lexical = qdrant.SparseVector(*counted(point.word_ids, point.word_weights))
     payload = packed({**point.payload, SCOPE: scope_key(scope)})
     return qdrant.Point(point.id, {DENSE: point.vector.tolist(), LEXICAL: lexical}, payload)
 

@@ -175,12 +175,7 @@ class ServerIndex:
         """Write points as they were kept in another index."""
         self._write(
             [
-                _point(
-                    one.id,
-                    one.vector,
-                    _sparse(*counted(list(one.word_ids), list(one.word_weights))),
-                    payload_in(scope, one),
-                )
+                _point(one.id, one.vector, _sparse(*counted(one.word_ids, one.word_weights)), payload_in(scope, one))
                 for one in points
             ]
         )

@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -78,9 +79,9 @@ def word_lists(text: str, made: Words | None, settings: WordSettings) -> tuple[l
     return counted(*(made if made is not None and made.by == settings else words_of(text, settings)).lists())
 
 
-def counted(ids: list[int], weights: list[float]) -> tuple[list[int], list[float]]:
+def counted(ids: Sequence[int], weights: Sequence[float]) -> tuple[list[int], list[float]]:
     """A text's ids and weights, so that it counts as one though it has none."""
-    return (ids, weights) if ids else ([_SILENT], [1.0])
+    return (list(ids), list(weights)) if ids else ([_SILENT], [1.0])
 
 
 def words_of(text: str, settings: WordSettings) -> Words:

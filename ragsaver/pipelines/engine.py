@@ -43,6 +43,8 @@ from ragsaver.spend.baseline import settle
 from ragsaver.spend.pacing import Service, admit
 from ragsaver.spend.receipt import OpenReceipt, open_receipt
 
+_Other = SearchPipeline | PromptPipeline  # that is asked in place of the one that answers
+
 
 class _Asked(NamedTuple):
     """A question under way."""
@@ -177,7 +179,7 @@ class QueryEngine:
             self._search = SearchPipeline(self._load, self.name, self.resources)
         with (
             explaining(explain) as explanation,
-            self._asked(question, request, self._search.pipeline) as asked,
+            self._asked(question, request, self._search) as asked,
         ):
             found = self._search.run(asked.inputs, limit)
             self.resources.uses.note(str(document.meta.get("document_id", "")) for document in found)
@@ -198,7 +200,7 @@ class QueryEngine:
         if self._prompt is None:
             self._prompt = PromptPipeline(self._load(self.name), self.name, self.resources)
         question, request = self._made_whole(question, request)
-        with forecasting() as forecast, self._asked(question, request, self._prompt.pipeline) as asked:
+        with forecasting() as forecast, self._asked(question, request, self._prompt) as asked:
             self._require_schemas(request)
             asks = self._rewriting is not None and asked.request.asked is not None
             whole = self._rewriting.foreseen(asked.request, forecast) if self._rewriting and asks else None
@@ -276,27 +278,27 @@ class QueryEngine:
 
     @contextmanager
     def _asked(
-        self, question: str, request: Request, pipeline: Pipeline | None = None, turn: Turn | None = None
+        self, question: str, request: Request, other: _Other | None = None, turn: Turn | None = None
     ) -> Iterator[_Asked]:
-        if pipeline is not None:
-            kind = "search" if self._search and pipeline is self._search.pipeline else "estimate"
+        searched = isinstance(other, SearchPipeline)
+        if other is not None:
+            kind = "search" if searched else "estimate"
             request = replace(self._paced(request), charged_as=f"{kind}_{uuid.uuid4().hex}")
-        if pipeline is None:
+        else:
             self._require_schemas(request)
             # The cache was asked before: what is not there is refused where nothing else is given.
             admit(request.pace, cached=False)
             self.resources.loops.ask(question, request)
-        sockets = pipeline.inputs() if pipeline is not None else self._sockets
+        sockets = other.sockets if other is not None else self._sockets
         inputs = {name: {"query": question} for name, free in sockets.items() if "query" in free}
         try:
             with (
                 running(request),
                 open_receipt() as receipt,
-                self._keeping(request, receipt, pipeline is None),
+                self._keeping(request, receipt, other is None),
                 gathering(Evidence(self._mark(request))) as evidence,
             ):
-                asked = "search" if self._search and pipeline is self._search.pipeline else self.name
-                observe_question(question, asked, request, receipt)
+                observe_question(question, "search" if searched else self.name, request, receipt)
                 if turn is not None and turn.nearby is not None:
                     evidence.embedded(turn.nearby)
                     receipt.take(turn.looked)

@@ -124,6 +124,7 @@ class PromptPipeline:
 
     :param pipeline: loaded for this alone: the rest is taken out of it.
     :param resources: what its components work on.
+    :ivar sockets: what it can be given, by component.
     :raises PipelineError: if it is answered by another component than RAGSaver's.
     """
 
@@ -146,6 +147,7 @@ class PromptPipeline:
         for part in going:
             pipeline.remove_component(part)
         self.pipeline = pipeline
+        self.sockets = pipeline.inputs()
         self._name = name
         self._resources = resources
         self._generator = next(iter(generators.values()))

@@ -24,6 +24,7 @@ class SearchPipeline:
     :param load: gives a pipeline of its own, by name.
     :param name: of the pipeline that answers.
     :param resources: what its components work on.
+    :ivar sockets: what it can be given, by component.
     :raises PipelineError: if `search.yaml` gives out no passages.
     """
 
@@ -40,6 +41,7 @@ class SearchPipeline:
         self._reranks = any(part.reranks for part in _rerankers(self.pipeline))
         self._given = output_of(self.pipeline, "documents", given_by)
         self._run = DirectRun(self.pipeline)
+        self.sockets = self.pipeline.inputs()
 
     def run(self, inputs: Mapping[str, Mapping[str, Any]], limit: int) -> list[Document]:
         """Passages, best first.
@@ -47,7 +49,7 @@ class SearchPipeline:
         :param limit: how many at most.
         """
         given = {name: dict(sockets) for name, sockets in inputs.items()}
-        for name, sockets in self.pipeline.inputs().items():
+        for name, sockets in self.sockets.items():
             if "top_k" in sockets:
                 given.setdefault(name, {})["top_k"] = self._fetched(name, limit)
         documents: list[Document] = self._run(given)[self._given]["documents"]
